@@ -1,0 +1,188 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// variable is an environment variable that sets a key.
+type variable struct {
+	name  string
+	path  []string // azuread, audiences, 0: as in the name
+	value string
+}
+
+func (v variable) place() place { return place{variable: v.name} }
+
+// overlay lays the environment over the tree. The types of target say what a
+// segment of a name is: a key, an entry's name, or an index.
+func (d *Document) overlay(environ []string, target reflect.Value) {
+	for _, v := range d.variables(environ, fieldsOf(target.Type())) {
+		l := layer{doc: d, from: v}
+		l.lay(d.root, target, v.path, "", rules{})
+	}
+}
+
+// variables returns those that are ours, without repetitions, in the order in
+// which they must be applied: an index after all lower ones.
+func (d *Document) variables(environ []string, fields []field) []variable {
+	var ours []variable
+	for _, assignment := range environ {
+		name, value, _ := strings.Cut(assignment, "=")
+		path := strings.Split(name, "__")
+		if _, ok := lookup(fields, path[0]); ok && len(path) > 1 {
+			ours = append(ours, variable{name, path, value})
+		}
+	}
+	slices.SortFunc(ours, func(a, b variable) int {
+		return cmp.Or(
+			slices.CompareFunc(a.path, b.path, compareSegments),
+			cmp.Compare(a.name, b.name),
+			cmp.Compare(a.value, b.value),
+		)
+	})
+	return slices.CompactFunc(ours, func(v, previous variable) bool {
+		same := strings.EqualFold(v.name, previous.name)
+		if same && v.value != previous.value {
+			d.add(v.place(), strings.Join(v.path, "."), "conflicts with "+previous.name+
+				": the names differ at most in case, the values differ")
+		}
+		return same
+	})
+}
+
+func compareSegments(a, b string) int {
+	i, aIsIndex := parseIndex(a)
+	j, bIsIndex := parseIndex(b)
+	if aIsIndex && bIsIndex {
+		return cmp.Compare(i, j)
+	}
+	return cmp.Compare(strings.ToLower(a), strings.ToLower(b))
+}
+
+// parseIndex accepts one spelling of a number only, so that no two variables
+// can mean the same item.
+func parseIndex(text string) (int, bool) {
+	i, err := strconv.Atoi(text)
+	return i, err == nil && i >= 0 && strconv.Itoa(i) == text
+}
+
+// layer lays one variable over the tree.
+type layer struct {
+	doc  *Document
+	from variable
+}
+
+// lay sets the value at path below n, and reports whether it did: only then
+// may the caller keep what it made for it. v is the default at n.
+func (l layer) lay(n *node, v reflect.Value, path []string, key string, r rules) bool {
+	s := shapeOf(v.Type())
+	switch {
+	case len(path) == 0:
+		return l.set(n, v, key, r)
+	case s == structShape && n.accepts(mappingNode):
+		return l.layField(n, v, path, key, r)
+	case s == mapShape && n.accepts(mappingNode):
+		return l.layEntry(n, v, path, key, r)
+	case s == listShape && n.accepts(listNode):
+		return l.layItem(n, v, path, key, r)
+	case s.scalar():
+		return l.refuse(join(key, path[0]), "unknown key")
+	}
+	return false // the file has a wrong kind of value here; decode says so
+}
+
+// accepts reports whether n can take something below it as a value of kind k.
+func (n *node) accepts(k nodeKind) bool { return n.kind == k || n.kind == nullNode }
+
+func (l layer) refuse(key, problem string) bool {
+	l.doc.add(l.from.place(), key, problem)
+	return false
+}
+
+func (l layer) set(n *node, v reflect.Value, key string, r rules) bool {
+	s := shapeOf(v.Type())
+	if l.from.value == "" && s != textShape {
+		return false // leaves what is there
+	}
+	value := node{place: l.from.place(), kind: scalarNode, text: l.from.value}
+	if !s.scalar() {
+		return l.refuse(key, mismatch(&value, v.Type(), r)+"; write one variable for each value below it")
+	}
+	*n = value
+	return true
+}
+
+func (l layer) layField(n *node, v reflect.Value, path []string, key string, r rules) bool {
+	fields := fieldsOf(v.Type())
+	f, ok := lookup(fields, path[0])
+	if !ok {
+		return l.refuse(join(key, path[0]), unknownKey(path[0], fields))
+	}
+	return l.layBelow(n, f.name, func(child *node) bool {
+		return l.lay(child, v.FieldByIndex(f.index), path[1:], join(key, f.name), r.below(f))
+	})
+}
+
+func (l layer) layEntry(n *node, v reflect.Value, path []string, key string, r rules) bool {
+	if path[0] == "" {
+		return l.refuse(key, "the name of an entry is missing between __ and __")
+	}
+	_, value := element(v, path[0])
+	return l.layBelow(n, path[0], func(child *node) bool {
+		return l.lay(child, value, path[1:], join(key, path[0]), r)
+	})
+}
+
+// layBelow lays into the entry called name, making it if need be.
+func (l layer) layBelow(n *node, name string, lay func(*node) bool) bool {
+	if child := n.entry(name); child != nil {
+		return lay(child)
+	}
+	child := &node{place: l.from.place()}
+	if !lay(child) {
+		return false
+	}
+	n.kind = mappingNode
+	n.entries = append(n.entries, entry{name, child})
+	return true
+}
+
+func (l layer) layItem(n *node, v reflect.Value, path []string, key string, r rules) bool {
+	i, ok := parseIndex(path[0])
+	if !ok {
+		return l.refuse(key, fmt.Sprintf("expected an index such as 0, got %q", path[0]))
+	}
+	items := n.items
+	if n.kind == nullNode {
+		items = l.defaultItems(v.Len())
+	}
+	if i > len(items) {
+		return l.refuse(index(key, i), fmt.Sprintf("leaves a gap: the next index is %d", len(items)))
+	}
+	value := newValue(v.Type().Elem())
+	if (n.kind == nullNode || n.overDefaults) && i < v.Len() {
+		value.Set(v.Index(i))
+	}
+	if i == len(items) {
+		items = append(items, &node{place: l.from.place()})
+	}
+	if !l.lay(items[i], value, path[1:], index(key, i), r) {
+		return false
+	}
+	n.overDefaults = n.overDefaults || n.kind == nullNode
+	n.kind, n.items = listNode, items
+	return true
+}
+
+func (l layer) defaultItems(count int) []*node {
+	items := make([]*node, count)
+	for i := range items {
+		items[i] = &node{place: l.from.place()}
+	}
+	return items
+}

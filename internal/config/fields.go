@@ -1,0 +1,196 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+)
+
+// shape is what a Go type asks of the configuration.
+type shape int
+
+const (
+	textShape shape = iota
+	boolShape
+	intShape
+	floatShape
+	durationShape
+	sizeShape
+	listShape
+	structShape
+	mapShape
+)
+
+// String completes "expected …".
+func (s shape) String() string {
+	return [...]string{
+		"a string", "true or false", "a whole number", "a number",
+		"a duration such as 30s or 1m30s", "a size such as 64KiB, 10MiB or 1GiB",
+		"a list", "a mapping", "a mapping",
+	}[s]
+}
+
+func (s shape) scalar() bool { return s < listShape }
+
+// shapeOf panics for a type that this package does not support: that is a bug
+// in the program, and the first test that loads anything finds it.
+func shapeOf(t reflect.Type) shape {
+	switch t {
+	case reflect.TypeFor[time.Duration]():
+		return durationShape
+	case reflect.TypeFor[Size]():
+		return sizeShape
+	}
+	switch t.Kind() {
+	case reflect.String:
+		return textShape
+	case reflect.Bool:
+		return boolShape
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		return intShape
+	case reflect.Float32, reflect.Float64:
+		return floatShape
+	case reflect.Slice:
+		return listShape
+	case reflect.Struct:
+		return structShape
+	case reflect.Map:
+		return mapShape
+	}
+	panic(fmt.Sprintf("config: type %s is not supported", t))
+}
+
+// rules are a field's tags that hold for all that is below it.
+type rules struct {
+	enum   []string
+	secret bool
+}
+
+// field is one key of a struct.
+type field struct {
+	rules
+	name  string
+	doc   string
+	index []int // for reflect.Value.FieldByIndex
+	typ   reflect.Type
+}
+
+// fieldsOf returns the keys of a struct, those of inlined structs included.
+func fieldsOf(t reflect.Type) []field {
+	var all []field
+	for sf := range t.Fields() {
+		tag, tagged := sf.Tag.Lookup("yaml")
+		name, option, _ := strings.Cut(tag, ",")
+		switch {
+		case option == "inline":
+			for _, f := range fieldsOf(sf.Type) {
+				f.index = slices.Concat(sf.Index, f.index)
+				all = append(all, f)
+			}
+		case !sf.IsExported() || tag == "-":
+		case !tagged || name == "":
+			panic(fmt.Sprintf("config: field %s.%s has no yaml tag", t, sf.Name))
+		default:
+			all = append(all, newField(name, sf))
+		}
+	}
+	return all
+}
+
+func newField(name string, sf reflect.StructField) field {
+	f := field{name: name, doc: sf.Tag.Get("doc"), index: sf.Index, typ: sf.Type}
+	f.secret = sf.Tag.Get("secret") == "true"
+	if enum, ok := sf.Tag.Lookup("enum"); ok {
+		f.enum = strings.Split(enum, ",")
+	}
+	return f
+}
+
+// below returns the rules for the field f of a struct that r holds for.
+func (r rules) below(f field) rules {
+	return rules{enum: f.enum, secret: r.secret || f.secret}
+}
+
+func lookup(fields []field, name string) (field, bool) {
+	i := slices.IndexFunc(fields, func(f field) bool { return strings.EqualFold(f.name, name) })
+	if i < 0 {
+		return field{}, false
+	}
+	return fields[i], true
+}
+
+// holdsSecret reports whether a value of type t has a secret somewhere inside:
+// text found in its place may be that secret, one level too high.
+func holdsSecret(t reflect.Type) bool {
+	switch shapeOf(t) {
+	case listShape, mapShape:
+		return holdsSecret(t.Elem())
+	case structShape:
+		return slices.ContainsFunc(fieldsOf(t), func(f field) bool {
+			return f.secret || holdsSecret(f.typ)
+		})
+	}
+	return false
+}
+
+// newValue returns a settable value of type t that holds its defaults.
+func newValue(t reflect.Type) reflect.Value {
+	v := reflect.New(t).Elem()
+	setDefaults(v)
+	return v
+}
+
+// setDefaults asks inner structs first: the outer one knows better.
+func setDefaults(v reflect.Value) {
+	if v.Kind() != reflect.Struct {
+		return
+	}
+	for _, inner := range v.Fields() {
+		if inner.CanSet() {
+			setDefaults(inner)
+		}
+	}
+	if d, ok := v.Addr().Interface().(interface{ SetDefaults() }); ok {
+		d.SetDefaults()
+	}
+}
+
+// unknownKey says so, and names the key that was probably meant.
+func unknownKey(name string, fields []field) string {
+	best, least := "", 0
+	for _, f := range fields {
+		d := distance(strings.ToLower(name), strings.ToLower(f.name))
+		if best == "" || d < least {
+			best, least = f.name, d
+		}
+	}
+	// One letter in three may be wrong; beyond that a guess misleads.
+	if best == "" || least > (len(name)+2)/3 {
+		return "unknown key"
+	}
+	return fmt.Sprintf("unknown key; did you mean %q?", best)
+}
+
+// distance counts the letters to insert, delete or replace to get from a to b.
+func distance(a, b string) int {
+	from, to := []rune(a), []rune(b)
+	row := make([]int, len(to)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i, r := range from {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j, s := range to {
+			replace := diagonal
+			if r != s {
+				replace++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replace, row[j]+1, diagonal+1)
+		}
+	}
+	return row[len(to)]
+}

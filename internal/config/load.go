@@ -1,0 +1,149 @@
+// Package config reads a YAML file and environment variables, strictly, into a
+// struct that holds the defaults already. It knows the struct by its tags only:
+//
+//	yaml:"name"      the key; ",inline" lifts a struct's keys into its parent
+//	doc:"…"          its description, for the JSON Schema
+//	enum:"a,b"       the only texts allowed
+//	secret:"true"    its value, or any part of it, is never quoted
+//
+// A key path is written as in azureAd.clientCredentials[0].clientSecret.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// maxFileSize is far above any real configuration; larger is a wrong file.
+const maxFileSize = 1 << 20
+
+// Document is what was read, with the mistakes found in it so far.
+type Document struct {
+	name     string // of the file, for Mistake.Where
+	root     *node
+	mistakes []located
+	unread   int  // how many of them, at the front, are values that could not be read
+	broken   bool // the file as a whole cannot be used
+}
+
+// Load reads the YAML file at path ("" = none) and the environment over it
+// into target, a pointer to a struct that holds the defaults. The error, a
+// Mistakes, is for a file of which nothing could be used; all other mistakes
+// wait in the Document, so that the caller can add its own before asking Err.
+// The Document is never nil.
+func Load(path string, environ []string, target any) (*Document, error) {
+	d := newDocument(path)
+	if path != "" {
+		text, err := readFile(path)
+		if err != nil {
+			d.fail(place{}, "cannot be read: "+reason(err))
+		} else {
+			d.parse(text)
+		}
+	}
+	return d.finish(environ, target)
+}
+
+// Parse is Load with the file's text in hand; name is used to say where a
+// mistake is.
+func Parse(name string, text []byte, environ []string, target any) (*Document, error) {
+	d := newDocument(name)
+	d.parse(text)
+	return d.finish(environ, target)
+}
+
+func newDocument(name string) *Document {
+	return &Document{name: name, root: &node{kind: mappingNode}}
+}
+
+// finish lays the environment over the tree and decodes both, even after a
+// broken file: the environment may hold mistakes too.
+func (d *Document) finish(environ []string, target any) (*Document, error) {
+	v := reflect.ValueOf(target).Elem()
+	d.overlay(environ, v)
+	d.decode(d.root, v, "", rules{})
+	d.unread = len(d.mistakes)
+	if d.broken {
+		return d, d.Err()
+	}
+	return d, nil
+}
+
+// Report adds a mistake found by the program's own checks. Where it is, is
+// looked up: at key or, if that is absent, at its nearest present ancestor. A
+// key that could not be read is at its default, so a check of it says nothing
+// and is left out.
+func (d *Document) Report(key, problem string) {
+	if slices.ContainsFunc(d.mistakes[:d.unread], func(m located) bool { return strings.EqualFold(m.Key, key) }) {
+		return
+	}
+	n, _ := d.root.find(key)
+	d.add(n.place, key, problem)
+}
+
+// Has reports whether key was set, in the file or in the environment. A key
+// without a value was not.
+func (d *Document) Has(key string) bool {
+	n, exact := d.root.find(key)
+	return exact && n.kind != nullNode
+}
+
+// Err returns every mistake as a Mistakes, in the order of the file, then of
+// the environment, then the rest; nil if there is none.
+func (d *Document) Err() error {
+	if len(d.mistakes) == 0 {
+		return nil
+	}
+	return sorted(d.mistakes)
+}
+
+func (d *Document) add(at place, key, problem string) {
+	m := Mistake{Key: key, Where: d.where(at), Problem: problem}
+	d.mistakes = append(d.mistakes, located{m, at})
+}
+
+// fail adds a mistake that makes the whole file useless.
+func (d *Document) fail(at place, problem string) {
+	d.broken = true
+	at.file = true
+	d.add(at, "", problem)
+}
+
+func (d *Document) where(at place) string {
+	switch {
+	case at.variable != "":
+		return "environment variable " + at.variable
+	case at.column > 0:
+		return fmt.Sprintf("%s:%d:%d", d.name, at.line, at.column)
+	case at.line > 0:
+		return fmt.Sprintf("%s:%d", d.name, at.line)
+	case at.file:
+		return d.name
+	}
+	return ""
+}
+
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	// One byte more than allowed: parse then sees that it is too large.
+	return io.ReadAll(io.LimitReader(f, maxFileSize+1))
+}
+
+// reason is the error without the path, which Mistake.Where has already.
+func reason(err error) string {
+	var wrapped *fs.PathError
+	if errors.As(err, &wrapped) {
+		return wrapped.Err.Error()
+	}
+	return err.Error()
+}

@@ -1,0 +1,77 @@
+package config
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// Mistake is one thing wrong with the configuration.
+type Mistake struct {
+	Key     string // azureAd.tenentId; empty when the file itself is at fault
+	Where   string // config.yaml:12, or environment variable AzureAd__TenantId, or empty
+	Problem string // unknown key; did you mean "tenantId"?
+}
+
+func (m Mistake) String() string {
+	parts := []string{m.Where, m.Key, m.Problem}
+	parts = slices.DeleteFunc(parts, func(s string) bool { return s == "" })
+	return strings.Join(parts, ": ")
+}
+
+// Mistakes is everything wrong with the configuration, as one error.
+type Mistakes []Mistake
+
+// Error returns one line a mistake.
+func (ms Mistakes) Error() string {
+	lines := make([]string, len(ms))
+	for i, m := range ms {
+		lines[i] = m.String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// place is where a value was written: in a variable, or at a line of the file.
+// The zero place is nowhere.
+type place struct {
+	variable     string
+	line, column int  // column is known for syntax mistakes only
+	file         bool // somewhere in the file, when the line is unknown
+}
+
+// rank orders the file before the environment before the rest.
+func (p place) rank() int {
+	switch {
+	case p.line > 0 || p.file:
+		return 0
+	case p.variable != "":
+		return 1
+	}
+	return 2
+}
+
+// located is a mistake with the place that sorts it.
+type located struct {
+	Mistake
+	at place
+}
+
+func sorted(found []located) Mistakes {
+	found = slices.Clone(found)
+	slices.SortStableFunc(found, func(a, b located) int {
+		return cmp.Or(
+			cmp.Compare(a.at.rank(), b.at.rank()),
+			cmp.Compare(a.at.line, b.at.line),
+			cmp.Compare(a.at.variable, b.at.variable),
+		)
+	})
+	seen := map[Mistake]bool{}
+	var all Mistakes
+	for _, f := range found {
+		if !seen[f.Mistake] {
+			seen[f.Mistake] = true
+			all = append(all, f.Mistake)
+		}
+	}
+	return all
+}

@@ -1,0 +1,180 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+const (
+	// maxNodes bounds what a file may hold and what its aliases may expand to.
+	maxNodes = 100_000
+	// maxDepth bounds brackets within brackets: the parser recurses, and takes
+	// time quadratic in the depth.
+	maxDepth = 100
+)
+
+const byteOrderMark = "\ufeff"
+
+// parse fills the tree from the text of the file.
+func (d *Document) parse(text []byte) {
+	if len(text) > maxFileSize {
+		d.fail(place{}, "is larger than 1 MiB")
+		return
+	}
+	text = bytes.TrimPrefix(text, []byte(byteOrderMark))
+	if line := invalidLine(text); line > 0 {
+		d.fail(place{line: line}, "is not valid UTF-8")
+		return
+	}
+	tokens := lexer.Tokenize(string(text))
+	if at, problem := unparsable(tokens); problem != "" {
+		d.fail(at, problem)
+		return
+	}
+	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
+	if err != nil {
+		d.fail(syntaxMistake(err))
+		return
+	}
+	d.build(file)
+}
+
+func (d *Document) build(file *ast.File) {
+	b := builder{doc: d, anchors: map[string]*node{}}
+	for _, doc := range file.Docs {
+		if _, directive := doc.Body.(*ast.DirectiveNode); directive || doc.Body == nil {
+			continue
+		}
+		root := b.build(doc.Body)
+		switch {
+		case b.nodes > maxNodes:
+			d.fail(place{}, fmt.Sprintf("its aliases expand to more than %d values", maxNodes))
+		case root.kind == mappingNode:
+			root.place = place{}
+			d.root = root
+		case root.kind == scalarNode || root.kind == listNode:
+			d.fail(root.place, "expected a mapping of keys to values, got "+root.kind.String())
+		}
+	}
+}
+
+// invalidLine returns the line of the first byte that is not UTF-8, or 0.
+func invalidLine(text []byte) int {
+	line := 1
+	for len(text) > 0 {
+		r, size := utf8.DecodeRune(text)
+		if r == utf8.RuneError && size == 1 {
+			return line
+		}
+		if r == '\n' {
+			line++
+		}
+		text = text[size:]
+	}
+	return 0
+}
+
+// unparsable finds what must not reach the parser: files it would take minutes
+// over, and further documents, of which it may silently drop some.
+func unparsable(tokens token.Tokens) (place, string) {
+	if len(tokens) > maxNodes {
+		return place{}, fmt.Sprintf("holds more than %d values", maxNodes)
+	}
+	if tk := secondDocument(tokens); tk != nil {
+		return placeOf(tk), "a second YAML document begins here; only one is read"
+	}
+	if tk := tooDeep(tokens); tk != nil {
+		return placeOf(tk), fmt.Sprintf("is nested more than %d levels deep", maxDepth)
+	}
+	return place{}, ""
+}
+
+func secondDocument(tokens token.Tokens) *token.Token {
+	begun, ended, directive := false, false, false
+	for _, tk := range tokens {
+		switch tk.Type {
+		case token.CommentType:
+		case token.DirectiveType:
+			directive = !begun
+		case token.DocumentEndType:
+			ended = begun
+		case token.DocumentHeaderType:
+			if begun {
+				return tk
+			}
+			begun, directive = true, false
+		default:
+			if ended {
+				return tk
+			}
+			begun = begun || !directive
+		}
+	}
+	return nil
+}
+
+func tooDeep(tokens token.Tokens) *token.Token {
+	brackets, entries, line := 0, 0, 0
+	for _, tk := range tokens {
+		if tk.Position.Line != line {
+			entries, line = 0, tk.Position.Line
+		}
+		switch tk.Type {
+		case token.SequenceStartType, token.MappingStartType:
+			brackets++
+		case token.SequenceEndType, token.MappingEndType:
+			brackets--
+		case token.SequenceEntryType, token.MappingKeyType:
+			entries++ // "- - - x" nests within one line
+		}
+		if brackets > maxDepth || entries > maxDepth {
+			return tk
+		}
+	}
+	return nil
+}
+
+var quotation = regexp.MustCompile(`"[^"]*"|'[^']*'`)
+
+// syntaxMistake takes position and reason from a parser's error, but neither
+// the source lines that its text shows nor anything it quotes: what could not
+// be parsed may well be a secret.
+func syntaxMistake(err error) (place, string) {
+	var syntax interface {
+		GetToken() *token.Token
+		GetMessage() string
+	}
+	if !errors.As(err, &syntax) {
+		return place{}, "is not valid YAML"
+	}
+	message := syntax.GetMessage()
+	if strings.HasSuffix(message, "is a reserved character") {
+		message = "a value cannot begin with this character unless it is in quotes"
+	}
+	message = quotation.ReplaceAllStringFunc(message, func(quoted string) string {
+		switch content := quoted[1 : len(quoted)-1]; content {
+		case "\t":
+			return "tab"
+		case "[", "]", "{", "}", ",", ":", "-":
+			return quoted
+		}
+		return "…"
+	})
+	return placeOf(syntax.GetToken()), "is not valid YAML: " + message
+}
+
+func placeOf(tk *token.Token) place {
+	if tk == nil || tk.Position == nil {
+		return place{}
+	}
+	return place{line: tk.Position.Line, column: tk.Position.Column}
+}

@@ -1,0 +1,223 @@
+package mockidp
+
+import (
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+const (
+	// clientAssertionType is fixed by RFC 7523, section 2.2.
+	clientAssertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+	// maxAssertionLifetime of a client assertion that an app signs itself. MSAL's
+	// live for ten minutes.
+	maxAssertionLifetime = 24 * time.Hour
+)
+
+// Values of azpacr and appidacr (access-token-claims-reference).
+const (
+	publicClient = "0"
+	bySecret     = "1"
+	byAssertion  = "2"
+)
+
+var (
+	errNoThumbprint = errors.New("no thumbprint in the header")
+	errNoFederation = errors.New("no such federated credential")
+)
+
+// authenticate returns the client, and how strongly it proved itself.
+func (s *Server) authenticate(tenant Tenant, form url.Values, now time.Time) (*App, string, *refusal) {
+	clientID := form.Get("client_id")
+	if clientID == "" {
+		return nil, "", missing("client_id")
+	}
+	app := s.directory.appIn(tenant, clientID)
+	if app == nil {
+		return nil, "", refuse(700016, "Application with identifier '%s' was not found in the directory '%s'.", clientID, tenant.ID)
+	}
+	secret, assertion := form.Get("client_secret"), form.Get("client_assertion")
+	switch {
+	case secret != "" && assertion != "": // one only (RFC 6749, section 2.3)
+		return nil, "", refuse(70002, "The request uses more than one way to authenticate the client.")
+	case secret != "":
+		return app, bySecret, app.checkSecret(secret)
+	case assertion == "":
+		return nil, "", refuse(7000218, "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.")
+	case form.Get("client_assertion_type") != clientAssertionType:
+		return nil, "", refuse(7000218, "The request body must contain the following parameter: 'client_assertion_type' with value '%s'.", clientAssertionType)
+	}
+	return app, byAssertion, s.checkClientAssertion(tenant, app, assertion, now)
+}
+
+func (a *App) checkSecret(secret string) *refusal {
+	if slices.Contains(a.Secrets, secret) {
+		return nil
+	}
+	return refuse(7000215, "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '%s'.", a.ClientID)
+}
+
+// checkClientAssertion sends the assertion to the check that fits its issuer:
+// the app itself, or another platform that the app trusts.
+func (s *Server) checkClientAssertion(tenant Tenant, app *App, assertion string, now time.Time) *refusal {
+	var claims jwt.RegisteredClaims
+	if _, _, err := jwt.NewParser().ParseUnverified(assertion, &claims); err != nil {
+		return refuse(50027, "JWT token is invalid or malformed.")
+	}
+	if len(claims.Audience) > 1 {
+		return refuse(5002741, "Number of audience values in the provided client credential exceed maximum allowed. %d audience values provided, maximum allowed is 1.", len(claims.Audience))
+	}
+	if strings.EqualFold(claims.Issuer, app.ClientID) || len(app.Federated) == 0 {
+		return s.checkCertificate(tenant, app, assertion, now)
+	}
+	return checkFederated(app, assertion)
+}
+
+// checkCertificate accepts an assertion the app signed with a certificate that
+// is registered for it ("Certificate credentials"; RFC 7523, section 3).
+func (s *Server) checkCertificate(tenant Tenant, app *App, assertion string, now time.Time) *refusal {
+	var claims jwt.RegisteredClaims
+	parser := jwt.NewParser(jwt.WithValidMethods([]string{"RS256", "PS256"}), jwt.WithStrictDecoding(), jwt.WithExpirationRequired())
+	if _, err := parser.ParseWithClaims(assertion, &claims, app.certificateKey(now)); err != nil {
+		return refuseClientAssertion(err)
+	}
+	switch {
+	case !strings.EqualFold(claims.Issuer, app.ClientID), !strings.EqualFold(claims.Subject, app.ClientID):
+		return refuse(700021, "Client assertion application identifier doesn't match 'client_id' parameter.")
+	case len(claims.Audience) != 1, !slices.Contains(s.assertionAudiences(tenant), claims.Audience[0]):
+		return refuse(700023, "Client assertion audience claim does not match Realm issuer.")
+	case claims.ExpiresAt.Sub(now) > maxAssertionLifetime:
+		return refuse(700024, "Client assertion is not within its valid time range: it lives too long.")
+	case claims.ID == "":
+		return refuse(700027, "Client assertion has no 'jti' claim.")
+	case !s.usedIDs.claim(app.ClientID+" "+claims.ID, claims.ExpiresAt.Time, now):
+		return refuse(700027, "Client assertion has been used before: its 'jti' claim is not new.")
+	}
+	return nil
+}
+
+// certificateKey finds the registered, valid certificate that the header names.
+func (a *App) certificateKey(now time.Time) jwt.Keyfunc {
+	return func(token *jwt.Token) (any, error) {
+		sha1Print, _ := token.Header["x5t"].(string)
+		sha256Print, _ := token.Header["x5t#S256"].(string)
+		if sha1Print == "" && sha256Print == "" {
+			return nil, errNoThumbprint
+		}
+		for _, certificate := range a.Certificates {
+			valid := now.After(certificate.NotBefore) && now.Before(certificate.NotAfter)
+			if valid && hasThumbprints(certificate, sha1Print, sha256Print) {
+				return certificate.PublicKey, nil
+			}
+		}
+		return nil, errUnknownKey
+	}
+}
+
+// hasThumbprints reports whether the certificate has each thumbprint that is
+// given.
+func hasThumbprints(certificate *x509.Certificate, sha1Print, sha256Print string) bool {
+	sum1, sum256 := sha1.Sum(certificate.Raw), sha256.Sum256(certificate.Raw)
+	return (sha1Print == "" || urlBase64(sha1Print) == base64.RawURLEncoding.EncodeToString(sum1[:])) &&
+		(sha256Print == "" || urlBase64(sha256Print) == base64.RawURLEncoding.EncodeToString(sum256[:]))
+}
+
+// urlBase64 respells standard base64, in which MSAL Go writes thumbprints.
+func urlBase64(text string) string {
+	return strings.NewReplacer("+", "-", "/", "_", "=", "").Replace(text)
+}
+
+// assertionAudiences are what an assertion of the app itself may be addressed
+// to: the tenant's token endpoint or its issuer, under each name of the tenant.
+func (s *Server) assertionAudiences(tenant Tenant) []string {
+	var audiences []string
+	for _, name := range []string{tenant.ID, tenant.Domain} {
+		if name != "" {
+			base := s.URL() + "/" + name
+			audiences = append(audiences, base+"/oauth2/v2.0/token", base+"/v2.0")
+		}
+	}
+	return audiences
+}
+
+// checkFederated accepts an assertion of another issuer that the app trusts.
+// Such a token may come again and again until it expires ("Workload identity
+// federation").
+func checkFederated(app *App, assertion string) *refusal {
+	var claims jwt.RegisteredClaims
+	parser := jwt.NewParser(jwt.WithValidMethods([]string{"RS256"}), jwt.WithStrictDecoding(), jwt.WithExpirationRequired())
+	_, err := parser.ParseWithClaims(assertion, &claims, func(*jwt.Token) (any, error) {
+		for _, trusted := range app.Federated {
+			if trusted.Issuer == claims.Issuer {
+				return trusted.Key, nil
+			}
+		}
+		return nil, errNoFederation
+	})
+	if err != nil {
+		return refuseClientAssertion(err)
+	}
+	number := 700213
+	for _, trusted := range app.Federated {
+		switch {
+		case trusted.Issuer != claims.Issuer || trusted.Subject != claims.Subject:
+		case len(claims.Audience) != 1 || claims.Audience[0] != trusted.Audience:
+			number = 700212
+		default:
+			return nil
+		}
+	}
+	return refuse(number, "No matching federated identity record found for presented assertion: issuer '%s', subject '%s', audience '%s'.", claims.Issuer, claims.Subject, strings.Join(claims.Audience, " "))
+}
+
+func refuseClientAssertion(err error) *refusal {
+	switch {
+	case errors.Is(err, errNoFederation):
+		return refuse(700211, "No matching federated identity record found for presented assertion issuer.")
+	case errors.Is(err, errNoThumbprint):
+		return refuse(5002723, "Invalid JWT token. No certificate SHA-1 thumbprint, certificate SHA-256 thumbprint, nor keyId are specified in token header.")
+	case errors.Is(err, errUnknownKey):
+		return refuse(700027, "Client assertion failed signature validation. [Reason - The key was not found.]")
+	case errors.Is(err, jwt.ErrTokenInvalidClaims):
+		return refuse(700024, "Client assertion is not within its valid time range.")
+	}
+	return refuse(700027, "Client assertion failed signature validation. [Reason - The provided signature value did not match the expected signature value.]")
+}
+
+// usedIDs remembers the ids of client assertions until these expire.
+type usedIDs struct {
+	mu     sync.Mutex           // guards what follows
+	expiry map[string]time.Time // by client and id
+	swept  time.Time
+}
+
+// claim reports whether the id is new, and remembers it.
+func (u *usedIDs) claim(id string, expiry, now time.Time) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if _, used := u.expiry[id]; used {
+		return false
+	}
+	if now.Sub(u.swept) > time.Minute { // sweeping every time would be quadratic
+		u.swept = now
+		for old, end := range u.expiry {
+			if end.Before(now) {
+				delete(u.expiry, old)
+			}
+		}
+	}
+	if u.expiry == nil {
+		u.expiry = map[string]time.Time{}
+	}
+	u.expiry[id] = expiry
+	return true
+}

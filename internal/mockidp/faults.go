@@ -1,0 +1,122 @@
+package mockidp
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Fault makes the platform misbehave. The first fault that matches a request is
+// applied to it, in the order they were added.
+type Fault struct {
+	Flow  string        // a Request's Flow; "" for any request to the token endpoint
+	Times int           // how many requests; 0 until cleared
+	Delay time.Duration // before anything else; alone, the answer is only slower
+
+	Status int               // of the answer; by default what fits Error, or 200
+	Header map[string]string // of the answer
+	Body   string            // the answer, as it is
+
+	Error       string // an Entra error body with this OAuth error code, and:
+	Suberror    string
+	Claims      string // a claims challenge, JSON
+	Description string
+	ErrorCodes  []int
+
+	Drop bool // close the connection (with HTTP/2, the stream) without an answer
+}
+
+// check reports what makes the fault unusable.
+func (f Fault) check() error {
+	switch {
+	case f.Times < 0:
+		return errors.New("times is negative")
+	case f.Delay < 0:
+		return errors.New("delay is negative")
+	case f.Status != 0 && (f.Status < 200 || f.Status > 599):
+		return fmt.Errorf("status %d is not that of an answer", f.Status)
+	case f.Body != "" && f.Error != "":
+		return errors.New("body and error exclude each other")
+	case f.Error == "" && (f.Suberror != "" || f.Claims != "" || f.Description != "" || len(f.ErrorCodes) > 0):
+		return errors.New("suberror, claims, description and error codes belong to an error")
+	}
+	return nil
+}
+
+// matches reports whether the fault meets this request.
+func (f Fault) matches(seen Request) bool {
+	if f.Flow == "" {
+		return seen.token
+	}
+	return f.Flow == seen.Flow
+}
+
+// answers reports whether the fault replaces the real answer.
+func (f Fault) answers() bool {
+	return f.Error != "" || f.Body != "" || f.Status != 0 || len(f.Header) > 0
+}
+
+func (f Fault) answer(url string, r *http.Request) answer {
+	a := answer{status: http.StatusOK, header: map[string]string{}, body: []byte(f.Body)}
+	if f.Error != "" {
+		refused := refusal{f.Status, f.Error, f.Suberror, f.Claims, f.ErrorCodes, f.Description}
+		a = refused.answer(url, r)
+	} else if f.Body != "" {
+		a.header["Content-Type"] = "application/json; charset=utf-8"
+	}
+	if f.Status != 0 {
+		a.status = f.Status
+	}
+	for name, value := range f.Header {
+		a.header[http.CanonicalHeaderKey(name)] = value
+	}
+	return a
+}
+
+// faults are the faults that still have effect.
+type faults struct {
+	mu    sync.Mutex // guards queue
+	queue []*Fault
+}
+
+// take returns the fault that meets this request, or one that does nothing.
+func (q *faults) take(seen Request) Fault {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i, fault := range q.queue {
+		if !fault.matches(seen) {
+			continue
+		}
+		taken := *fault
+		if fault.Times == 1 {
+			q.queue = slices.Delete(q.queue, i, i+1)
+		} else if fault.Times > 1 {
+			fault.Times--
+		}
+		return taken
+	}
+	return Fault{}
+}
+
+// AddFault adds a fault. One that contradicts itself is a mistake in the test,
+// and panics.
+func (s *Server) AddFault(f Fault) {
+	if err := f.check(); err != nil {
+		panic(fmt.Sprintf("mockidp: fault: %v", err))
+	}
+	f.Header, f.ErrorCodes = maps.Clone(f.Header), slices.Clone(f.ErrorCodes)
+	s.faults.mu.Lock()
+	defer s.faults.mu.Unlock()
+	s.faults.queue = append(s.faults.queue, &f)
+}
+
+// ClearFaults takes back every fault.
+func (s *Server) ClearFaults() {
+	s.faults.mu.Lock()
+	defer s.faults.mu.Unlock()
+	s.faults.queue = nil
+}

@@ -1,0 +1,144 @@
+package mockidp
+
+import (
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"fmt"
+	"math/big"
+	"sync"
+	"time"
+)
+
+// certificateLifetime of signing keys and of the platform's own TLS
+// certificate; long enough for a mock that someone leaves running.
+const certificateLifetime = 365 * 24 * time.Hour
+
+// signingKey is one RSA key of the platform and its self-signed certificate.
+type signingKey struct {
+	id          string // kid and x5t: the SHA-1 thumbprint, as at Entra
+	private     *rsa.PrivateKey
+	certificate []byte // DER
+}
+
+func newSigningKey() (*signingKey, error) {
+	private, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return nil, fmt.Errorf("make a signing key: %w", err)
+	}
+	template := newTemplate("mockidp signing key")
+	certificate, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		return nil, fmt.Errorf("certify a signing key: %w", err)
+	}
+	thumbprint := sha1.Sum(certificate) // x5t is defined with SHA-1 (RFC 7517, section 4.8)
+	return &signingKey{base64.RawURLEncoding.EncodeToString(thumbprint[:]), private, certificate}, nil
+}
+
+// sign returns header.claims.signature over these exact bytes.
+func (k *signingKey) sign(header, claims []byte) string {
+	input := base64.RawURLEncoding.EncodeToString(header) + "." + base64.RawURLEncoding.EncodeToString(claims)
+	digest := sha256.Sum256([]byte(input))
+	signature, err := rsa.SignPKCS1v15(nil, k.private, crypto.SHA256, digest[:])
+	if err != nil {
+		panic(fmt.Sprintf("mockidp: sign a token: %v", err)) // a 2048-bit key always can
+	}
+	return input + "." + base64.RawURLEncoding.EncodeToString(signature)
+}
+
+// jwk is the key as published; the issuer member is Entra's own and binds the
+// key to the tokens of one issuer (access-tokens, "Validate the issuer").
+func (k *signingKey) jwk(issuer string) map[string]any {
+	exponent := big.NewInt(int64(k.private.E)).Bytes()
+	return map[string]any{
+		"kty":    "RSA",
+		"use":    "sig",
+		"kid":    k.id,
+		"x5t":    k.id,
+		"n":      base64.RawURLEncoding.EncodeToString(k.private.N.Bytes()),
+		"e":      base64.RawURLEncoding.EncodeToString(exponent),
+		"x5c":    []string{base64.StdEncoding.EncodeToString(k.certificate)},
+		"issuer": issuer,
+	}
+}
+
+// keyring holds the published keys.
+type keyring struct {
+	mu   sync.RWMutex  // guards keys
+	keys []*signingKey // newest first; the first one signs
+}
+
+func (r *keyring) rotate(keepOld bool) error {
+	key, err := newSigningKey()
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := r.keys
+	r.keys = []*signingKey{key}
+	if keepOld {
+		r.keys = append(r.keys, old...)
+	}
+	return nil
+}
+
+func (r *keyring) current() *signingKey {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.keys[0]
+}
+
+// find returns the published key with this id, or nil.
+func (r *keyring) find(id string) *signingKey {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, key := range r.keys {
+		if key.id == id {
+			return key
+		}
+	}
+	return nil
+}
+
+func (r *keyring) document(issuer string) map[string]any {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	published := []map[string]any{}
+	for _, key := range r.keys {
+		published = append(published, key.jwk(issuer))
+	}
+	return map[string]any{"keys": published}
+}
+
+// RotateKeys makes a new signing key. The old ones stay published, so that
+// tokens they signed stay good, only if keepOld is true.
+func (s *Server) RotateKeys(keepOld bool) {
+	if err := s.keys.rotate(keepOld); err != nil {
+		panic(fmt.Sprintf("mockidp: %v", err))
+	}
+}
+
+// Key returns the key that signs now.
+func (s *Server) Key() *rsa.PrivateKey { return s.keys.current().private }
+
+// KeyID returns the kid of the key that signs now.
+func (s *Server) KeyID() string { return s.keys.current().id }
+
+func newTemplate(name string) *x509.Certificate {
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	if err != nil {
+		panic(fmt.Sprintf("mockidp: no randomness: %v", err))
+	}
+	return &x509.Certificate{
+		SerialNumber: serial,
+		Subject:      pkix.Name{CommonName: name},
+		NotBefore:    time.Now().Add(-time.Hour), // for clients whose clock is behind
+		NotAfter:     time.Now().Add(certificateLifetime),
+	}
+}

@@ -1,0 +1,155 @@
+package mockidp
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"net/http"
+	"time"
+)
+
+// AddPreset makes GET /mock/tokens/{name} answer with what token returns, which
+// is asked each time.
+func (s *Server) AddPreset(name string, token func() string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.presets[name] = token
+}
+
+// presetToken answers GET /mock/tokens/{name}.
+func (s *Server) presetToken(w http.ResponseWriter, r *http.Request) {
+	s.mu.RLock()
+	token, known := s.presets[r.PathValue("name")]
+	s.mu.RUnlock()
+	if !known {
+		http.Error(w, "no preset of this name", http.StatusNotFound)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = io.WriteString(w, token()+"\n") // a client that left does not need it
+}
+
+// signToken answers POST /mock/tokens: the claims signed byte for byte, under
+// the usual header, of which single members may be replaced, or removed by null.
+// The signature is RS256 with the current key, whatever the header says.
+func (s *Server) signToken(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		Claims json.RawMessage `json:"claims"`
+		Header map[string]any  `json:"header"`
+	}
+	if !decode(w, r, &body) {
+		return
+	}
+	var claims map[string]any
+	if err := json.Unmarshal(body.Claims, &claims); err != nil || claims == nil {
+		http.Error(w, "claims must be an object", http.StatusBadRequest)
+		return
+	}
+	key := s.keys.current()
+	header := key.header(claims["ver"] == "1.0")
+	maps.Copy(header, body.Header)
+	maps.DeleteFunc(header, func(_ string, value any) bool { return value == nil })
+	encoded, err := json.Marshal(header)
+	if err != nil {
+		http.Error(w, "the header cannot be encoded", http.StatusBadRequest)
+		return
+	}
+	writeJSON(w, map[string]string{"access_token": key.sign(encoded, body.Claims)})
+}
+
+// faultBody is a Fault in JSON.
+type faultBody struct {
+	Flow        string            `json:"flow"`
+	Times       int               `json:"times"`
+	Delay       string            `json:"delay"` // "500ms"
+	Status      int               `json:"status"`
+	Header      map[string]string `json:"header"`
+	Body        string            `json:"body"`
+	Error       string            `json:"error"`
+	Suberror    string            `json:"suberror"`
+	Claims      string            `json:"claims"`
+	Description string            `json:"description"`
+	ErrorCodes  []int             `json:"error_codes"`
+	Drop        bool              `json:"drop"`
+}
+
+func (b faultBody) fault() (Fault, error) {
+	var delay time.Duration
+	if b.Delay != "" {
+		var err error
+		if delay, err = time.ParseDuration(b.Delay); err != nil {
+			return Fault{}, errors.New("delay is not a duration such as 500ms")
+		}
+	}
+	fault := Fault{
+		Flow: b.Flow, Times: b.Times, Delay: delay,
+		Status: b.Status, Header: b.Header, Body: b.Body,
+		Error: b.Error, Suberror: b.Suberror, Claims: b.Claims, Description: b.Description, ErrorCodes: b.ErrorCodes,
+		Drop: b.Drop,
+	}
+	return fault, fault.check()
+}
+
+// postFault answers POST /mock/faults.
+func (s *Server) postFault(w http.ResponseWriter, r *http.Request) {
+	var body faultBody
+	if !decode(w, r, &body) {
+		return
+	}
+	fault, err := body.fault()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	s.AddFault(fault)
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// deleteFaults answers DELETE /mock/faults.
+func (s *Server) deleteFaults(w http.ResponseWriter, _ *http.Request) {
+	s.ClearFaults()
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// getRequests answers GET /mock/requests. Credentials are masked: some of the
+// assertions come from elsewhere and are good for more than this mock.
+func (s *Server) getRequests(w http.ResponseWriter, _ *http.Request) {
+	requests := s.Requests()
+	for _, request := range requests {
+		for _, name := range []string{"client_secret", "client_assertion"} {
+			if request.Form.Has(name) {
+				request.Form.Set(name, "***")
+			}
+		}
+	}
+	writeJSON(w, requests)
+}
+
+// deleteRequests answers DELETE /mock/requests.
+func (s *Server) deleteRequests(w http.ResponseWriter, _ *http.Request) {
+	s.ResetRequests()
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// decode reads a JSON body strictly, or answers 400 and reports false.
+func decode(w http.ResponseWriter, r *http.Request, into any) bool {
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(into); err != nil {
+		http.Error(w, "the body cannot be used: "+err.Error(), http.StatusBadRequest)
+		return false
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		http.Error(w, "the body holds more than one value", http.StatusBadRequest)
+		return false
+	}
+	return true
+}
+
+func writeJSON(w http.ResponseWriter, body any) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	_ = json.NewEncoder(w).Encode(body) // a client that left does not need it
+}

@@ -1,0 +1,104 @@
+package mockidp
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// findTenant resolves the tenant of a URL. The word common or organizations
+// comes back as path, with no tenant.
+func (s *Server) findTenant(name string) (tenant Tenant, path string, refused *refusal) {
+	name = strings.ToLower(name)
+	if name == "common" || name == "organizations" {
+		return Tenant{}, name, nil
+	}
+	tenant, known := s.directory.tenants[name]
+	if !known {
+		return Tenant{}, "", refuse(90002, "Tenant '%s' not found. Check to make sure you have the correct tenant ID.", name)
+	}
+	return tenant, tenant.ID, nil
+}
+
+// unknownTenant is the refusal of discovery, whose error code is not the token
+// endpoint's.
+func (s *Server) unknownTenant(r *http.Request, refused *refusal) answer {
+	refused.code = "invalid_tenant"
+	return refused.answer(s.URL(), r)
+}
+
+// metadata answers OpenID Connect discovery in the form of version 1 or 2.
+func (s *Server) metadata(version int) func(*http.Request) answer {
+	return func(r *http.Request) answer {
+		tenant, path, refused := s.findTenant(r.PathValue("tenant"))
+		if refused != nil {
+			return s.unknownTenant(r, refused)
+		}
+		issuer := s.issuer("{tenantid}", version) // the literal, for common and organizations
+		if tenant.ID != "" {
+			issuer = s.issuer(tenant.ID, version)
+		}
+		return jsonAnswer(http.StatusOK, s.metadataDocument(path, issuer, version))
+	}
+}
+
+func (s *Server) metadataDocument(path, issuer string, version int) map[string]any {
+	base, infix := s.URL()+"/"+path, ""
+	if version == 2 {
+		infix = "/v2.0"
+	}
+	return map[string]any{
+		"issuer":                                issuer,
+		"authorization_endpoint":                base + "/oauth2" + infix + "/authorize",
+		"token_endpoint":                        base + "/oauth2" + infix + "/token",
+		"end_session_endpoint":                  base + "/oauth2" + infix + "/logout",
+		"jwks_uri":                              base + "/discovery" + infix + "/keys",
+		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "private_key_jwt"},
+		"response_modes_supported":              []string{"query", "fragment", "form_post"},
+		"response_types_supported":              []string{"code"},
+		"scopes_supported":                      []string{"openid", "profile", "email", "offline_access"},
+		"subject_types_supported":               []string{"pairwise"},
+		"id_token_signing_alg_values_supported": []string{"RS256"},
+		"request_uri_parameter_supported":       false,
+		"tenant_region_scope":                   nil,
+		"cloud_instance_name":                   "microsoftonline.com",
+		"cloud_graph_host_name":                 "graph.windows.net",
+		"msgraph_host":                          "graph.microsoft.com",
+		"rbac_url":                              "https://pas.windows.net",
+	}
+}
+
+// publishedKeys answers with the JWKS whose issuers are of version 1 or 2.
+func (s *Server) publishedKeys(version int) func(*http.Request) answer {
+	return func(r *http.Request) answer {
+		if _, _, refused := s.findTenant(r.PathValue("tenant")); refused != nil {
+			return s.unknownTenant(r, refused)
+		}
+		return jsonAnswer(http.StatusOK, s.keys.document(s.issuer("{tenantid}", version)))
+	}
+}
+
+// instance answers instance discovery: whether an authority's host is genuine,
+// and where the metadata of its tenant is.
+func (s *Server) instance(r *http.Request) answer {
+	endpoint, err := url.Parse(r.URL.Query().Get("authorization_endpoint"))
+	if err != nil || endpoint.Host == "" {
+		return missing("authorization_endpoint").answer(s.URL(), r)
+	}
+	host := strings.TrimPrefix(s.URL(), "https://")
+	if endpoint.Scheme != "https" || !strings.EqualFold(endpoint.Host, host) {
+		return refuse(50049, "Unknown or invalid instance.").answer(s.URL(), r)
+	}
+	tenant, version, _ := strings.Cut(strings.TrimPrefix(endpoint.Path, "/"), "/oauth2/")
+	infix := ""
+	if strings.HasPrefix(version, "v2.0/") {
+		infix = "/v2.0"
+	}
+	return jsonAnswer(http.StatusOK, map[string]any{
+		"tenant_discovery_endpoint": s.URL() + "/" + tenant + infix + "/.well-known/openid-configuration",
+		"api-version":               "1.1",
+		"metadata": []map[string]any{
+			{"preferred_network": host, "preferred_cache": host, "aliases": []string{host}},
+		},
+	})
+}

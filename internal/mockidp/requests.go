@@ -1,0 +1,90 @@
+package mockidp
+
+import (
+	"maps"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+)
+
+// maxRequests bounds the journal of a mock that runs for days.
+const maxRequests = 10_000
+
+// Request is one request the platform saw. Status is 0 while it is being
+// answered, and stays 0 if the connection was dropped.
+type Request struct {
+	Time       time.Time  `json:"time"`
+	Method     string     `json:"method"`
+	Path       string     `json:"path"`
+	Flow       string     `json:"flow"` // "on_behalf_of", "client_credentials", "authorization_code", "refresh_token", "keys", "metadata" or ""
+	Form       url.Values `json:"form,omitempty"`
+	Status     int        `json:"status"`
+	Error      string     `json:"error,omitempty"`
+	ErrorCodes []int      `json:"error_codes,omitempty"`
+
+	token bool // to the token endpoint
+}
+
+// journal remembers the last requests.
+type journal struct {
+	mu       sync.Mutex // guards what follows, and the requests in it
+	requests []*Request // oldest first
+	counts   map[string]int
+}
+
+func (j *journal) open(seen Request) *Request {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.requests) == maxRequests {
+		j.requests[0] = nil
+		j.requests = j.requests[1:]
+	}
+	j.requests = append(j.requests, &seen)
+	if j.counts == nil {
+		j.counts = map[string]int{}
+	}
+	j.counts[seen.Flow]++
+	return &seen
+}
+
+func (j *journal) finish(record *Request, a answer) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	record.Status = a.status
+	if a.refusal != nil {
+		record.Error = a.refusal.code
+		record.ErrorCodes = a.refusal.numbers
+	}
+}
+
+// Requests returns the last 10,000 requests, newest last. Those to /mock/ are
+// not among them.
+func (s *Server) Requests() []Request {
+	s.journal.mu.Lock()
+	defer s.journal.mu.Unlock()
+	requests := make([]Request, 0, len(s.journal.requests))
+	for _, record := range s.journal.requests {
+		request := *record
+		request.Form = maps.Clone(record.Form)
+		request.ErrorCodes = slices.Clone(record.ErrorCodes)
+		requests = append(requests, request)
+	}
+	return requests
+}
+
+// ResetRequests forgets the requests and their counts.
+func (s *Server) ResetRequests() {
+	s.journal.mu.Lock()
+	defer s.journal.mu.Unlock()
+	s.journal.requests, s.journal.counts = nil, nil
+}
+
+// Count returns how many requests of the flow arrived since ResetRequests,
+// those included that Requests no longer holds. A request counts from its
+// arrival, before it is answered.
+func (s *Server) Count(flow string) int {
+	s.journal.mu.Lock()
+	defer s.journal.mu.Unlock()
+	return s.journal.counts[flow]
+}

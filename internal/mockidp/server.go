@@ -1,0 +1,253 @@
+// Package mockidp is a small, strict identity platform in the manner of
+// Microsoft Entra, for tests and demonstrations: it refuses what Entra refuses.
+package mockidp
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// maxBody bounds what a client may send; the largest honest request is a
+	// token request with a 32 KiB assertion.
+	maxBody = 1 << 20
+	// headerTimeout bounds reading a request's head. There are no timeouts for
+	// the rest: they would cut off an answer that a Fault delays.
+	headerTimeout = 30 * time.Second
+)
+
+// Server is the platform. It is an http.Handler, which Start serves over TLS.
+type Server struct {
+	directory *directory
+	keys      *keyring
+	authority *authority
+	faults    faults
+	journal   journal
+	usedIDs   usedIDs
+	protocol  *http.ServeMux
+	manage    *http.ServeMux // what is under /mock/
+
+	mu          sync.RWMutex // guards what follows
+	url         string
+	address     string // of the listener, once it has one
+	certificate tls.Certificate
+	running     *running // nil while stopped
+	presets     map[string]func() string
+}
+
+// running is the HTTP server between Start or Restart and Stop.
+type running struct {
+	server *http.Server
+	done   chan struct{} // closed when it no longer accepts
+}
+
+// New makes a platform for the directory, which it checks. It does not listen
+// yet: until Start it calls itself https://localhost.
+func New(dir Directory) (*Server, error) {
+	checked, err := newDirectory(dir)
+	if err != nil {
+		return nil, fmt.Errorf("directory: %w", err)
+	}
+	authority, err := newAuthority()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		directory: checked,
+		keys:      &keyring{},
+		authority: authority,
+		url:       "https://localhost",
+		presets:   map[string]func() string{},
+	}
+	s.protocol, s.manage = s.protocolRoutes(), s.manageRoutes()
+	return s, s.keys.rotate(false)
+}
+
+func (s *Server) protocolRoutes() *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{tenant}/v2.0/.well-known/openid-configuration", s.plain("metadata", s.metadata(2)))
+	mux.HandleFunc("GET /{tenant}/.well-known/openid-configuration", s.plain("metadata", s.metadata(1)))
+	mux.HandleFunc("GET /common/discovery/instance", s.plain("metadata", s.instance))
+	mux.HandleFunc("GET /{tenant}/discovery/v2.0/keys", s.plain("keys", s.publishedKeys(2)))
+	mux.HandleFunc("GET /{tenant}/discovery/keys", s.plain("keys", s.publishedKeys(1)))
+	mux.HandleFunc("/{tenant}/oauth2/v2.0/token", s.token)
+	mux.HandleFunc("/", s.plain("", notFound))
+	return mux
+}
+
+func (s *Server) manageRoutes() *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /mock/tokens", s.signToken)
+	mux.HandleFunc("GET /mock/tokens/{name}", s.presetToken)
+	mux.HandleFunc("POST /mock/faults", s.postFault)
+	mux.HandleFunc("DELETE /mock/faults", s.deleteFaults)
+	mux.HandleFunc("GET /mock/requests", s.getRequests)
+	mux.HandleFunc("DELETE /mock/requests", s.deleteRequests)
+	return mux
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if strings.HasPrefix(r.URL.Path, "/mock/") {
+		s.manage.ServeHTTP(w, r)
+		return
+	}
+	s.protocol.ServeHTTP(w, r)
+}
+
+// Start serves over TLS on the address, such as "127.0.0.1:0", with a
+// certificate of the platform's own CA. It returns when clients can connect.
+func (s *Server) Start(address string) error {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("address %q: %w", address, err)
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost" // all interfaces: clients need a name the certificate has
+	}
+	certificate, err := s.authority.issue(host)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.address != "" {
+		return errors.New("already started")
+	}
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	s.url = "https://" + net.JoinHostPort(host, port)
+	s.address = listener.Addr().String()
+	s.certificate = certificate
+	s.serve(listener)
+	return nil
+}
+
+// Restart listens again, on the same address, after Stop.
+func (s *Server) Restart() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.address == "" || s.running != nil {
+		return errors.New("not stopped")
+	}
+	listener, err := net.Listen("tcp", s.address)
+	if err != nil {
+		return err
+	}
+	s.serve(listener)
+	return nil
+}
+
+// serve starts accepting; the caller holds mu. Failed handshakes are logged at
+// debug level: a client that does not trust the CA sees the error itself.
+func (s *Server) serve(listener net.Listener) {
+	r := &running{
+		server: &http.Server{
+			Handler:           s,
+			TLSConfig:         &tls.Config{Certificates: []tls.Certificate{s.certificate}, MinVersion: tls.VersionTLS12},
+			ReadHeaderTimeout: headerTimeout,
+			ErrorLog:          slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug),
+		},
+		done: make(chan struct{}),
+	}
+	s.running = r
+	go func() {
+		defer close(r.done)
+		if err := r.server.ServeTLS(listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
+			slog.Error("mockidp stopped", "error", err)
+		}
+	}()
+}
+
+// Stop is an outage: it closes the listener and every connection at once.
+func (s *Server) Stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running == nil {
+		return
+	}
+	_ = s.running.server.Close() // the errors are those of connections that are gone anyway
+	<-s.running.done
+	s.running = nil
+}
+
+// Close ends the platform's service; it is what Stop does, by the usual name.
+func (s *Server) Close() {
+	s.Stop()
+}
+
+// URL is how the platform calls itself: https://host:port, no slash at the end.
+func (s *Server) URL() string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.url
+}
+
+// issuer is the iss claim of a tenant's tokens of one version, and the issuer
+// in that version's metadata.
+func (s *Server) issuer(tenantID string, version int) string {
+	if version == 1 {
+		return s.URL() + "/" + tenantID + "/"
+	}
+	return s.URL() + "/" + tenantID + "/v2.0"
+}
+
+// plain makes a handler of a function that needs nothing but the request.
+func (s *Server) plain(flow string, respond func(*http.Request) answer) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		seen := Request{Method: r.Method, Path: r.URL.Path, Flow: flow}
+		s.respond(w, r, seen, func() answer { return respond(r) })
+	}
+}
+
+// respond is the way of every request but those to /mock/: it is recorded as it
+// arrives, a Fault may meet it, and its outcome is recorded before it is sent,
+// so that a client that has its answer also finds the record.
+func (s *Server) respond(w http.ResponseWriter, r *http.Request, seen Request, respond func() answer) {
+	seen.Time = time.Now()
+	record := s.journal.open(seen)
+	fault := s.faults.take(seen)
+	if !wait(r.Context(), fault.Delay) {
+		return // the client left
+	}
+	if fault.Drop {
+		panic(http.ErrAbortHandler) // net/http's way to close without an answer
+	}
+	var a answer
+	if fault.answers() {
+		a = fault.answer(s.URL(), r)
+	} else {
+		a = respond()
+	}
+	s.journal.finish(record, a)
+	a.write(w)
+}
+
+// wait reports whether the delay passed before the context ended.
+func wait(ctx context.Context, delay time.Duration) bool {
+	if delay <= 0 {
+		return true
+	}
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

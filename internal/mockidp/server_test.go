@@ -1,0 +1,355 @@
+package mockidp_test
+
+import (
+	"context"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"middletier/internal/mockidp"
+)
+
+func TestMetadata(t *testing.T) {
+	k := start(t)
+	for path, want := range map[string]string{
+		"/" + contoso + "/v2.0": k.URL() + "/" + contoso + "/v2.0",
+		"/contoso.example/v2.0": k.URL() + "/" + contoso + "/v2.0",
+		"/" + contoso:           k.URL() + "/" + contoso + "/",
+		"/common/v2.0":          k.URL() + "/{tenantid}/v2.0",
+		"/organizations":        k.URL() + "/{tenantid}/",
+	} {
+		document := k.get(path + "/.well-known/openid-configuration")
+		if document["issuer"] != want {
+			t.Errorf("issuer of %s: got %v, want %s", path, document["issuer"], want)
+		}
+		jwks, _ := document["jwks_uri"].(string)
+		keys := k.get(strings.TrimPrefix(jwks, k.URL()))["keys"].([]any)
+		key := keys[0].(map[string]any)
+		suffix := "/"
+		if strings.HasSuffix(path, "/v2.0") {
+			suffix = "/v2.0"
+		}
+		if len(keys) != 1 || key["kid"] != k.KeyID() || key["x5t"] != k.KeyID() || key["issuer"] != k.URL()+"/{tenantid}"+suffix || key["e"] != "AQAB" {
+			t.Errorf("keys of %s: got %v", path, keys)
+		}
+	}
+	if got := k.Count("metadata"); got != 5 {
+		t.Errorf("metadata requests: got %d, want 5", got)
+	}
+}
+
+func TestUnknownTenantHasNoMetadata(t *testing.T) {
+	k := start(t)
+	for _, path := range []string{"/nobody/v2.0/.well-known/openid-configuration", "/consumers/.well-known/openid-configuration", "/nobody/discovery/v2.0/keys"} {
+		status, body := k.do("GET", path, "", "")
+		if status != http.StatusBadRequest || !strings.Contains(string(body), `"invalid_tenant"`) || !strings.Contains(string(body), "AADSTS90002") {
+			t.Errorf("GET %s: got %d %s, want 400 invalid_tenant", path, status, body)
+		}
+	}
+}
+
+func TestInstanceDiscovery(t *testing.T) {
+	k := start(t)
+	query := func(endpoint string) string {
+		return "/common/discovery/instance?api-version=1.1&authorization_endpoint=" + url.QueryEscape(endpoint)
+	}
+	document := k.get(query(k.URL() + "/" + contoso + "/oauth2/v2.0/authorize"))
+	if got, want := document["tenant_discovery_endpoint"], k.URL()+"/"+contoso+"/v2.0/.well-known/openid-configuration"; got != want {
+		t.Errorf("tenant_discovery_endpoint: got %v, want %s", got, want)
+	}
+	status, body := k.do("GET", query("https://elsewhere/common/oauth2/v2.0/authorize"), "", "")
+	if status != http.StatusBadRequest || !strings.Contains(string(body), `"invalid_instance"`) {
+		t.Errorf("another host: got %d %s, want 400 invalid_instance", status, body)
+	}
+}
+
+func TestOutage(t *testing.T) {
+	k := start(t)
+	path := "/" + contoso + "/discovery/v2.0/keys"
+	before := k.get(path)
+	k.Stop()
+	if response, err := k.client.Get(k.URL() + path); err == nil {
+		response.Body.Close()
+		t.Fatalf("GET during an outage: got %d, want no answer", response.StatusCode)
+	}
+	if err := k.Restart(); err != nil {
+		t.Fatalf("Restart: %v", err)
+	}
+	if after := k.get(path); fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Errorf("keys after an outage: got %v, want %v", after, before)
+	}
+	if k.Restart() == nil || k.Start("127.0.0.1:0") == nil {
+		t.Error("a running server started once more")
+	}
+}
+
+func TestOutageEndsConnectionsInUse(t *testing.T) {
+	k := start(t)
+	k.AddFault(mockidp.Fault{Flow: "keys", Delay: time.Hour})
+	failed := make(chan error)
+	go func() {
+		response, err := k.client.Get(k.URL() + "/" + contoso + "/discovery/keys")
+		if err == nil {
+			response.Body.Close()
+		}
+		failed <- err
+	}()
+	waitFor(t, func() bool { return k.Count("keys") == 1 })
+	k.Stop()
+	if err := <-failed; err == nil {
+		t.Error("a request in flight was answered during an outage")
+	}
+}
+
+// waitFor polls until the condition holds.
+func waitFor(t *testing.T, condition func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	timeout := time.After(10 * time.Second)
+	for !condition() {
+		select {
+		case <-tick.C:
+		case <-timeout:
+			t.Fatal("waited 10 s in vain")
+		}
+	}
+}
+
+func TestStartOnAllInterfacesIsReachableByName(t *testing.T) {
+	server, err := mockidp.New(testDirectory())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(":0"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	if host := strings.TrimPrefix(server.URL(), "https://"); !strings.HasPrefix(host, "localhost:") {
+		t.Errorf("URL: got %s, want localhost", server.URL())
+	}
+	if block, _ := pem.Decode(server.CAPEM()); block == nil || block.Type != "CERTIFICATE" {
+		t.Errorf("CAPEM: got %s", server.CAPEM())
+	}
+}
+
+func TestHandlerWithoutListener(t *testing.T) {
+	server, err := mockidp.New(testDirectory())
+	if err != nil {
+		t.Fatal(err)
+	}
+	recorder := httptest.NewRecorder()
+	server.ServeHTTP(recorder, httptest.NewRequest("GET", "/common/v2.0/.well-known/openid-configuration", nil))
+	if recorder.Code != http.StatusOK || !strings.Contains(recorder.Body.String(), "https://localhost/{tenantid}/v2.0") {
+		t.Errorf("metadata: got %d %s", recorder.Code, recorder.Body)
+	}
+}
+
+func TestRotateKeys(t *testing.T) {
+	k := start(t)
+	first, old := k.KeyID(), k.obo()
+	k.RotateKeys(true)
+	if k.KeyID() == first {
+		t.Fatal("the key id is the same after a rotation")
+	}
+	if keys := k.get("/common/discovery/v2.0/keys")["keys"].([]any); len(keys) != 2 {
+		t.Errorf("keys after an overlapping rotation: got %d, want 2", len(keys))
+	}
+	if status, body := k.post(contoso, old); status != http.StatusOK {
+		t.Errorf("assertion of a key that is still published: got %d %v, want 200", status, body)
+	}
+	k.RotateKeys(false)
+	if keys := k.get("/common/discovery/v2.0/keys")["keys"].([]any); len(keys) != 1 {
+		t.Errorf("keys after a rotation: got %d, want 1", len(keys))
+	}
+	k.wantRefusals([]refusalCase{{name: "assertion of a withdrawn key", form: old, code: "invalid_grant", number: 50013}})
+	if status, body := k.post(contoso, k.obo()); status != http.StatusOK {
+		t.Errorf("assertion of the new key: got %d %v, want 200", status, body)
+	}
+}
+
+func TestFaultAnswersInEntrasWords(t *testing.T) {
+	k := start(t)
+	k.AddFault(mockidp.Fault{
+		Flow: "on_behalf_of", Times: 1, Error: "interaction_required", Suberror: "basic_action",
+		Claims: `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`, Description: "MFA.", ErrorCodes: []int{50076},
+	})
+	if status, body := k.post(contoso, k.daemon()); status != http.StatusOK {
+		t.Errorf("another flow: got %d %v, want 200", status, body)
+	}
+	status, body := k.post(contoso, k.obo())
+	if status != http.StatusBadRequest || body["error"] != "interaction_required" || body["suberror"] != "basic_action" ||
+		!strings.Contains(fmt.Sprint(body["claims"]), "acrs") || !strings.HasPrefix(fmt.Sprint(body["error_description"]), "AADSTS50076: MFA. Trace ID: ") {
+		t.Errorf("faulty exchange: got %d %v", status, body)
+	}
+	if status, body := k.post(contoso, k.obo()); status != http.StatusOK {
+		t.Errorf("after the fault's only time: got %d %v, want 200", status, body)
+	}
+	last := k.Requests()[1]
+	if last.Status != http.StatusBadRequest || last.Error != "interaction_required" || fmt.Sprint(last.ErrorCodes) != "[50076]" {
+		t.Errorf("record: got %+v", last)
+	}
+}
+
+func TestFaultThrottlesAndBreaks(t *testing.T) {
+	k := start(t)
+	k.AddFault(mockidp.Fault{Times: 1, Status: http.StatusTooManyRequests, Header: map[string]string{"Retry-After": "7"}})
+	k.AddFault(mockidp.Fault{Times: 1, Body: `{"broken":`})
+	k.AddFault(mockidp.Fault{Drop: true})
+	k.AddFault(mockidp.Fault{Flow: "keys", Status: http.StatusServiceUnavailable})
+	address := k.URL() + "/" + contoso + "/oauth2/v2.0/token"
+	throttled, err := k.client.PostForm(address, k.daemon())
+	if err != nil {
+		t.Fatal(err)
+	}
+	throttled.Body.Close()
+	if throttled.StatusCode != http.StatusTooManyRequests || throttled.Header.Get("Retry-After") != "7" {
+		t.Errorf("throttled: got %d %v", throttled.StatusCode, throttled.Header)
+	}
+	path := strings.TrimPrefix(address, k.URL())
+	if status, body := k.do("POST", path, "application/x-www-form-urlencoded", k.daemon().Encode()); status != 200 || string(body) != `{"broken":` {
+		t.Errorf("broken: got %d %s", status, body)
+	}
+	if dropped, err := k.client.PostForm(address, k.daemon()); err == nil {
+		dropped.Body.Close()
+		t.Errorf("dropped: got %d, want no answer", dropped.StatusCode)
+	}
+	if status, _ := k.do("GET", "/common/discovery/keys", "", ""); status != http.StatusServiceUnavailable {
+		t.Errorf("keys: got %d, want 503", status)
+	}
+	k.ClearFaults()
+	if status, body := k.post(contoso, k.daemon()); status != http.StatusOK {
+		t.Errorf("after ClearFaults: got %d %v, want 200", status, body)
+	}
+}
+
+func TestFaultDelaysWhileTheClientWaits(t *testing.T) {
+	k := start(t)
+	k.AddFault(mockidp.Fault{Flow: "metadata", Times: 1, Delay: 20 * time.Millisecond})
+	begun := time.Now()
+	k.get("/common/v2.0/.well-known/openid-configuration")
+	if took := time.Since(begun); took < 20*time.Millisecond {
+		t.Errorf("a delayed answer took %v, want 20 ms or more", took)
+	}
+	k.AddFault(mockidp.Fault{Flow: "metadata", Delay: time.Hour})
+	ctx, leave := context.WithCancel(t.Context())
+	failed := make(chan error)
+	go func() {
+		request, _ := http.NewRequestWithContext(ctx, "GET", k.URL()+"/common/v2.0/.well-known/openid-configuration", nil)
+		response, err := k.client.Do(request)
+		if err == nil {
+			response.Body.Close()
+		}
+		failed <- err
+	}()
+	waitFor(t, func() bool { return k.Count("metadata") == 2 })
+	leave()
+	if err := <-failed; !errors.Is(err, context.Canceled) {
+		t.Errorf("client that leaves: got %v", err)
+	}
+}
+
+// watcher calls look when an answer begins.
+type watcher struct {
+	http.ResponseWriter
+	look func()
+}
+
+func (w watcher) WriteHeader(status int) {
+	w.look()
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func TestOutcomeIsRecordedBeforeItIsSent(t *testing.T) {
+	k := start(t)
+	recorded := 0
+	look := func() { recorded = k.Requests()[0].Status }
+	k.ServeHTTP(watcher{httptest.NewRecorder(), look}, httptest.NewRequest("GET", "/common/discovery/keys", nil))
+	if recorded != http.StatusOK {
+		t.Errorf("status on record when the answer begins: got %d, want 200", recorded)
+	}
+}
+
+func TestJournalIsBounded(t *testing.T) {
+	k := start(t)
+	request := httptest.NewRequest("GET", "/nothing", nil)
+	for range 10_005 {
+		k.ServeHTTP(httptest.NewRecorder(), request)
+	}
+	if got := len(k.Requests()); got != 10_000 {
+		t.Errorf("requests held: got %d, want 10000", got)
+	}
+	if got := k.Count(""); got != 10_005 {
+		t.Errorf("requests counted: got %d, want 10005", got)
+	}
+	k.ResetRequests()
+	if len(k.Requests()) != 0 || k.Count("") != 0 {
+		t.Error("ResetRequests left something")
+	}
+}
+
+func TestManyClientsAtOnce(t *testing.T) {
+	k := start(t)
+	var clients sync.WaitGroup
+	for range 8 {
+		clients.Go(func() {
+			for range 5 {
+				response, err := k.client.PostForm(k.URL()+"/"+contoso+"/oauth2/v2.0/token", k.obo())
+				if err != nil || response.StatusCode != http.StatusOK {
+					t.Errorf("on behalf of: got %v %v, want 200", response, err)
+					return
+				}
+				response.Body.Close()
+			}
+		})
+	}
+	clients.Go(func() { k.RotateKeys(true) })
+	clients.Go(func() { k.AddFault(mockidp.Fault{Flow: "keys", Status: 500}); k.ClearFaults() })
+	clients.Go(func() { k.Requests(); k.Count("keys") })
+	clients.Wait()
+	if got := k.Count("on_behalf_of"); got != 40 {
+		t.Errorf("exchanges: got %d, want 40", got)
+	}
+}
+
+func TestDirectoryMistakesAreNamed(t *testing.T) {
+	for name, spoil := range map[string]func(*mockidp.Directory){
+		`tenant "x"`:              func(d *mockidp.Directory) { d.Tenants[0].ID = "x" },
+		"appears twice":           func(d *mockidp.Directory) { d.Apps[1].Name = "middle" },
+		"no tenant":               func(d *mockidp.Directory) { d.Apps[0].TenantID = appID("9") },
+		"must be GUIDs":           func(d *mockidp.Directory) { d.Apps[0].ClientID = "middle" },
+		`optional claim "groups"`: func(d *mockidp.Directory) { d.Apps[0].OptionalClaims = []string{"groups"} },
+		"does not expose scope":   func(d *mockidp.Directory) { d.Grants[0].Scopes = []string{"Fly"} },
+		"no such app":             func(d *mockidp.Directory) { d.Grants[0].Client = "nobody" },
+	} {
+		directory := testDirectory()
+		spoil(&directory)
+		if _, err := mockidp.New(directory); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("New: got %v, want an error with %q", err, name)
+		}
+	}
+}
+
+func TestStartRefusesATakenAddress(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	server, err := mockidp.New(testDirectory())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(listener.Addr().String()); err == nil {
+		server.Close()
+		t.Error("Start on a taken address: got no error")
+	}
+}

@@ -1,0 +1,246 @@
+package mockidp
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	jwtBearer = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+	// refreshHint is the lifetime from which an answer holds refresh_in: Entra
+	// sends it with long-lived tokens only.
+	refreshHint = 2 * time.Hour
+)
+
+// flows gives a Request's Flow by grant type.
+var flows = map[string]string{
+	jwtBearer:            "on_behalf_of",
+	"client_credentials": "client_credentials",
+	"authorization_code": "authorization_code",
+	"refresh_token":      "refresh_token",
+}
+
+// tokenRequest is a request whose client is authenticated.
+type tokenRequest struct {
+	tenant   Tenant
+	client   *App
+	strength string // azpacr of the client's credential
+	form     url.Values
+	capable  bool // the client declared the capability cp1
+	now      time.Time
+}
+
+// token answers POST /{tenant}/oauth2/v2.0/token.
+func (s *Server) token(w http.ResponseWriter, r *http.Request) {
+	form, refused := readForm(w, r)
+	seen := Request{
+		Method: r.Method,
+		Path:   r.URL.Path,
+		Flow:   flows[form.Get("grant_type")],
+		Form:   form,
+		token:  true,
+	}
+	s.respond(w, r, seen, func() answer {
+		var body map[string]any
+		if refused == nil {
+			body, refused = s.grant(r.PathValue("tenant"), form)
+		}
+		if refused != nil {
+			return refused.answer(s.URL(), r)
+		}
+		a := jsonAnswer(http.StatusOK, body)
+		a.header["Cache-Control"] = "no-store, no-cache" // RFC 6749, section 5.1
+		a.header["Pragma"] = "no-cache"
+		return a
+	})
+}
+
+// readForm reads the parameters, which come in the body and nowhere else, each
+// at most once (RFC 6749, section 3.2).
+func readForm(w http.ResponseWriter, r *http.Request) (url.Values, *refusal) {
+	if r.Method != http.MethodPost {
+		return nil, refuse(900561, "The endpoint only accepts POST requests. Received a %s request.", r.Method)
+	}
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || kind != "application/x-www-form-urlencoded" {
+		return nil, missing("grant_type") // Entra does not look into another body
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		return nil, refuse(9000411, "The request is not properly formatted: the body cannot be read.")
+	}
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return nil, refuse(9000411, "The request is not properly formatted.")
+	}
+	for name, values := range form {
+		if len(values) > 1 {
+			return form, refuse(9000411, "The request is not properly formatted. The parameter '%s' is duplicated.", name)
+		}
+	}
+	return form, nil
+}
+
+// grant does what the form asks for, or refuses it.
+func (s *Server) grant(tenantName string, form url.Values) (map[string]any, *refusal) {
+	grants := map[string]func(tokenRequest) (map[string]any, *refusal){
+		jwtBearer:            s.onBehalfOf,
+		"client_credentials": s.clientCredentials,
+	}
+	kind := form.Get("grant_type")
+	if kind == "" {
+		return nil, missing("grant_type")
+	}
+	grant, supported := grants[kind]
+	if !supported {
+		return nil, refuse(70003, "The app requested an unsupported grant type '%s'.", kind)
+	}
+	tenant, refused := s.concreteTenant(tenantName)
+	if refused != nil {
+		return nil, refused
+	}
+	request := tokenRequest{tenant: tenant, form: form, now: time.Now()}
+	if request.client, request.strength, refused = s.authenticate(tenant, form, request.now); refused != nil {
+		return nil, refused
+	}
+	if form.Has("resource") {
+		return nil, refuse(901002, "The 'resource' request parameter is not supported.")
+	}
+	if request.capable, refused = capable(form.Get("claims")); refused != nil {
+		return nil, refused
+	}
+	return grant(request)
+}
+
+// concreteTenant resolves the tenant of a grant that needs a real one: neither
+// on-behalf-of nor client credentials work on common or organizations.
+func (s *Server) concreteTenant(name string) (Tenant, *refusal) {
+	tenant, path, refused := s.findTenant(name)
+	switch {
+	case refused != nil:
+		return Tenant{}, refused
+	case path == "common":
+		return Tenant{}, refuse(9001023, "The grant type is not supported over the /common or /consumers endpoints. Please use the /organizations or tenant-specific endpoint.")
+	case path == "organizations":
+		return Tenant{}, refuse(50059, "No tenant-identifying information found in either the request or implied by any provided credentials.")
+	}
+	return tenant, nil
+}
+
+// capable reports whether the claims parameter declares the client capability
+// cp1, which puts xms_cc into the token ("Claims challenges, claims requests
+// and client capabilities").
+func capable(claims string) (bool, *refusal) {
+	if claims == "" {
+		return false, nil
+	}
+	var request struct {
+		AccessToken struct {
+			Capabilities struct {
+				Values []string `json:"values"`
+			} `json:"xms_cc"`
+		} `json:"access_token"`
+	}
+	if err := json.Unmarshal([]byte(claims), &request); err != nil {
+		return false, refuse(90013, "The 'claims' request parameter is not valid JSON of a claims request.")
+	}
+	return slices.ContainsFunc(request.AccessToken.Capabilities.Values, func(value string) bool {
+		return strings.EqualFold(value, "cp1")
+	}), nil
+}
+
+// onBehalfOf trades a user's token for this client against a token for a
+// downstream API ("OAuth 2.0 On-Behalf-Of flow").
+func (s *Server) onBehalfOf(r tokenRequest) (map[string]any, *refusal) {
+	switch r.form.Get("requested_token_use") {
+	case "":
+		return nil, missing("requested_token_use")
+	case "on_behalf_of":
+	default:
+		return nil, refuse(90013, "The value of 'requested_token_use' is not supported.")
+	}
+	if r.form.Has("requested_token_type") {
+		return nil, refuse(90013, "The value of 'requested_token_type' is not supported.")
+	}
+	user, refused := s.assertedUser(r)
+	if refused != nil {
+		return nil, refused
+	}
+	asked, refused := s.parseScopes(r)
+	if refused != nil {
+		return nil, refused
+	}
+	scopes, refused := s.consented(r, asked)
+	if refused != nil {
+		return nil, refused
+	}
+	claims := s.claims(issue{
+		tenantID: r.tenant.ID, client: r.client, resource: asked.resource, user: user,
+		scopes: scopes, strength: r.strength, capable: r.capable, now: r.now,
+	})
+	body := s.success(asked.resource, claims)
+	body["scope"] = asked.answer(scopes)
+	addUserMembers(body, r, asked, user)
+	return body, nil
+}
+
+// addUserMembers adds what only the answer of a user flow holds.
+func addUserMembers(body map[string]any, r tokenRequest, asked scopeRequest, user *User) {
+	if r.form.Get("client_info") == "1" {
+		info, _ := json.Marshal(map[string]string{"uid": user.ObjectID, "utid": user.TenantID}) // strings always encode
+		body["client_info"] = base64.RawURLEncoding.EncodeToString(info)
+	}
+	if asked.offlineAccess {
+		body["refresh_token"] = "0." + randomID(48)
+	}
+}
+
+// clientCredentials gives the client a token of its own. Without any granted
+// role the token is issued all the same, as Entra does: the resource must look
+// ("Client credentials flow", "Application permissions"). As at Entra, the
+// answer has no scope.
+func (s *Server) clientCredentials(r tokenRequest) (map[string]any, *refusal) {
+	if r.form.Get("scope") == "" {
+		return nil, missing("scope")
+	}
+	asked, refused := s.parseScopes(r)
+	if refused == nil && !asked.byDefault || refused != nil && refused.code == "invalid_scope" {
+		return nil, refuse(1002012, "The provided value for scope %s is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier (application ID URI).", r.form.Get("scope"))
+	}
+	if refused != nil {
+		return nil, refused
+	}
+	claims := s.claims(issue{
+		tenantID: r.tenant.ID, client: r.client, resource: asked.resource,
+		roles: s.directory.granted(r.client, asked.resource).Roles, strength: r.strength, capable: r.capable, now: r.now,
+	})
+	return s.success(asked.resource, claims), nil
+}
+
+func (s *Server) success(resource *App, claims map[string]any) map[string]any {
+	seconds := int(resource.lifetime().Seconds())
+	body := map[string]any{
+		"token_type":     "Bearer",
+		"expires_in":     seconds,
+		"ext_expires_in": seconds,
+		"access_token":   s.Sign(claims),
+	}
+	if resource.lifetime() >= refreshHint {
+		body["refresh_in"] = seconds / 2
+	}
+	return body
+}
+
+func randomID(size int) string {
+	b := make([]byte, size)
+	_, _ = rand.Read(b) // never fails (crypto/rand)
+	return base64.RawURLEncoding.EncodeToString(b)
+}

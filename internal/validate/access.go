@@ -1,0 +1,235 @@
+package validate
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Rule says what a caller's token must hold for the requests it matches.
+type Rule struct {
+	Methods        []string `yaml:"methods" doc:"HTTP methods the rule is for; none: all"`
+	Paths          []string `yaml:"paths" doc:"Paths below the API that the rule is for: * is one segment or a part of one, ** any number of them; default /**"`
+	Scopes         []string `yaml:"scopes" doc:"Delegated scopes of which a user's token must hold any one; none: users are refused"`
+	AppPermissions []string `yaml:"appPermissions" doc:"App permissions (roles) of which an app-only token must hold any one; none: apps are refused"`
+}
+
+// Access decides by method and path what a caller may do. The first rule that
+// matches decides; where none does, the request is refused.
+type Access struct {
+	rules []rule
+	allow []string // methods that some rule mentions, sorted; nil: all
+	paths bool     // some rule looks at the path
+}
+
+type rule struct {
+	Rule
+	patterns [][]string // segments of the paths
+}
+
+// AccessError is a refusal by Access. Either Allow or Needed may be set.
+type AccessError struct {
+	Allow  []string // the methods of the API, when no rule mentions the request's
+	Needed []string // the scopes or app permissions of which any one would have done
+}
+
+func (e *AccessError) Error() string {
+	switch {
+	case e.Allow != nil:
+		return "no access rule mentions the method"
+	case e.Needed != nil:
+		return fmt.Sprintf("none of %s is in the token", strings.Join(e.Needed, ", "))
+	}
+	return "no access rule allows the request"
+}
+
+// NewAccess compiles rules. It reports every mistake by its key, relative to
+// the list of rules.
+func NewAccess(rules []Rule, report func(key, problem string)) *Access {
+	a := &Access{}
+	all := len(rules) == 0
+	for i, r := range rules {
+		compiled := rule{Rule: r}
+		for j, path := range r.Paths {
+			pattern, err := parsePattern(path)
+			if err != nil {
+				report(fmt.Sprintf("[%d].paths[%d]", i, j), err.Error())
+			}
+			compiled.patterns = append(compiled.patterns, pattern)
+		}
+		if len(r.Scopes) == 0 && len(r.AppPermissions) == 0 {
+			report(fmt.Sprintf("[%d]", i), "a rule needs scopes or appPermissions")
+		}
+		a.paths = a.paths || len(r.Paths) > 0
+		compiled.Methods = nil
+		for j, m := range r.Methods {
+			if isEchoing(strings.ToUpper(m)) {
+				report(fmt.Sprintf("[%d].methods[%d]", i, j), "is never forwarded: an API would answer it with our token")
+			}
+			compiled.Methods = append(compiled.Methods, strings.ToUpper(m))
+		}
+		all = all || len(r.Methods) == 0
+		a.allow = append(a.allow, compiled.Methods...)
+		a.rules = append(a.rules, compiled)
+	}
+	slices.Sort(a.allow)
+	a.allow = slices.Compact(a.allow)
+	if all {
+		a.allow = nil
+	}
+	return a
+}
+
+// Check returns nil where a rule allows caller the request, else an
+// *AccessError. path is the decoded path below the API. A path with parameters
+// (RFC 3986, section 3.3) must be allowed with and without them, since servers
+// differ in whether they belong to the name.
+func (a *Access) Check(caller *Caller, method, path string) error {
+	if isEchoing(method) {
+		return &AccessError{Allow: a.methods()}
+	}
+	if a.allow != nil && !slices.Contains(a.allow, method) {
+		return &AccessError{Allow: a.allow}
+	}
+	if !a.paths {
+		return a.check(caller, method, nil)
+	}
+	segments := splitPath(path)
+	if strings.Contains(path, ";") {
+		var bare []string
+		for _, s := range segments {
+			if name, _, _ := strings.Cut(s, ";"); name != "" { // servers merge the slashes round it
+				bare = append(bare, name)
+			}
+		}
+		if err := a.check(caller, method, bare); err != nil {
+			return err
+		}
+	}
+	return a.check(caller, method, segments)
+}
+
+// isEchoing reports whether an API may answer to method with the request it got,
+// our token in it (RFC 9110, section 9.3.8), or none can be forwarded.
+func isEchoing(method string) bool { return method == "TRACE" || method == "CONNECT" }
+
+// methods are those that can be allowed at all.
+func (a *Access) methods() []string {
+	if a.allow != nil {
+		return a.allow
+	}
+	return []string{"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
+}
+
+func (a *Access) check(caller *Caller, method string, segments []string) error {
+	for i := range a.rules {
+		r := &a.rules[i]
+		if !r.matches(method, segments) {
+			continue
+		}
+		held, needed := caller.id.scopes, r.Scopes
+		if caller.id.app {
+			held, needed = caller.id.roles, r.AppPermissions
+		}
+		if slices.ContainsFunc(needed, func(n string) bool { return slices.Contains(held, n) }) {
+			return nil
+		}
+		return &AccessError{Needed: needed}
+	}
+	return &AccessError{}
+}
+
+func (r *rule) matches(method string, segments []string) bool {
+	if len(r.Methods) > 0 && !slices.Contains(r.Methods, method) {
+		return false
+	}
+	if len(r.patterns) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(r.patterns, func(p []string) bool { return matchPath(p, segments) })
+}
+
+// splitPath splits a path into its segments. A slash at the end makes no
+// difference, so that it cannot lead round a rule.
+func splitPath(path string) []string {
+	path = strings.TrimSuffix(strings.TrimPrefix(path, "/"), "/")
+	if path == "" {
+		return nil
+	}
+	return strings.Split(path, "/")
+}
+
+// parsePattern reads a path pattern into its segments.
+func parsePattern(pattern string) ([]string, error) {
+	if !strings.HasPrefix(pattern, "/") {
+		return nil, errors.New("a path begins with a slash")
+	}
+	segments := splitPath(pattern)
+	for _, s := range segments {
+		switch {
+		case s == "":
+			return nil, errors.New("a path has no empty segments")
+		case s != "**" && strings.Contains(s, "**"):
+			return nil, errors.New("** stands for whole segments")
+		case strings.ContainsAny(s, "?#%\\"):
+			return nil, errors.New("a path is written decoded, without query or backslash")
+		}
+	}
+	return segments, nil
+}
+
+// matchPath reports whether path matches pattern. It goes back to the last **
+// only, so that its time is bounded by the product of both lengths.
+func matchPath(pattern, path []string) bool {
+	i, star, mark := 0, -1, 0
+	for j := 0; j < len(path); {
+		switch {
+		case i < len(pattern) && pattern[i] == "**":
+			star, mark = i, j
+			i++
+		case i < len(pattern) && matchSegment(pattern[i], path[j]):
+			i, j = i+1, j+1
+		case star >= 0:
+			mark++
+			i, j = star+1, mark
+		default:
+			return false
+		}
+	}
+	for i < len(pattern) && pattern[i] == "**" {
+		i++
+	}
+	return i == len(pattern)
+}
+
+// matchSegment reports whether s matches pattern, in which each * stands for
+// any characters.
+func matchSegment(pattern, s string) bool {
+	if !strings.Contains(pattern, "*") {
+		return s == pattern
+	}
+	parts := strings.Split(pattern, "*")
+	last := len(parts) - 1
+	if len(s) < len(parts[0])+len(parts[last]) || !strings.HasPrefix(s, parts[0]) || !strings.HasSuffix(s, parts[last]) {
+		return false
+	}
+	s = s[len(parts[0]) : len(s)-len(parts[last])]
+	for _, part := range parts[1:last] {
+		_, after, ok := strings.Cut(s, part)
+		if !ok {
+			return false
+		}
+		s = after
+	}
+	return true
+}
+
+// Scopes returns all delegated scopes that the rules mention.
+func (a *Access) Scopes() []string {
+	var scopes []string
+	for _, r := range a.rules {
+		scopes = append(scopes, r.Scopes...)
+	}
+	return scopes
+}

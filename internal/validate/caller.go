@@ -1,0 +1,159 @@
+package validate
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Caller is who is calling. Only Validate makes one, so whoever holds a Caller
+// holds a checked token.
+type Caller struct {
+	id     *identity
+	token  string
+	digest [32]byte
+}
+
+// Token returns the token that was checked, as it came.
+func (c *Caller) Token() string { return c.token }
+
+// Digest returns the SHA-256 of Token.
+func (c *Caller) Digest() [32]byte { return c.digest }
+
+// IsApp reports whether the caller is an application without a user.
+func (c *Caller) IsApp() bool { return c.id.app }
+
+// TenantID returns the GUID of the caller's tenant.
+func (c *Caller) TenantID() string { return c.id.tenant }
+
+// ClientID returns the application that the token was issued to (azp or appid).
+func (c *Caller) ClientID() string { return c.id.client }
+
+// ObjectID returns the user's or the service principal's id in the tenant (oid).
+func (c *Caller) ObjectID() string { return c.id.object }
+
+// Name returns the user's name for display, or "". It decides nothing.
+func (c *Caller) Name() string { return c.id.name }
+
+// Expires returns when the token expires.
+func (c *Caller) Expires() time.Time { return c.id.expires }
+
+// HandlesClaims reports whether the calling application declared that it can
+// answer claims challenges (xms_cc holds cp1).
+func (c *Caller) HandlesClaims() bool { return c.id.cp1 }
+
+// Holds reports whether the caller has the delegated scope, as a user, or the
+// app permission, as an application.
+func (c *Caller) Holds(scope, appPermission string) bool {
+	if c.id.app {
+		return slices.Contains(c.id.roles, appPermission)
+	}
+	return slices.Contains(c.id.scopes, scope)
+}
+
+// identity is what a token says, read once. It is shared by all requests that
+// bring the same token and never changes.
+type identity struct {
+	issuer, audience, version string
+	tenant, client            string
+	object, subject, name     string
+	scopes, roles             []string
+	app, cp1                  bool
+	expires                   time.Time
+	notBefore, issuedAt       time.Time
+	key                       *signingKey
+}
+
+// readIdentity takes the claims that we use, each of its exact type
+// (Microsoft's page "Access token claims reference").
+func readIdentity(m members) (*identity, error) {
+	id := &identity{}
+	var errs []error
+	text := func(name string) string {
+		s, err := m.text(name)
+		errs = append(errs, err)
+		return strings.Clone(s)
+	}
+	date := func(name string) time.Time {
+		seconds, present, err := m.date(name)
+		errs = append(errs, err)
+		if !present {
+			return time.Time{}
+		}
+		whole, part := math.Modf(seconds)
+		return time.Unix(int64(whole), int64(part*1e9))
+	}
+	id.issuer, id.audience, id.version = text("iss"), text("aud"), text("ver")
+	id.tenant, id.object, id.subject = text("tid"), text("oid"), text("sub")
+	id.expires, id.notBefore, id.issuedAt = date("exp"), date("nbf"), date("iat")
+	id.name = text("name")
+	v1, v2 := text("appid"), text("azp")
+	if id.client = v2; id.version == "1.0" || v2 == "" {
+		id.client = v1
+	}
+	id.scopes = strings.Fields(text("scp"))
+	roles, err := m.list("roles")
+	errs = append(errs, err)
+	id.roles = roles
+	capabilities, err := m.list("xms_cc")
+	errs = append(errs, err)
+	id.cp1 = slices.ContainsFunc(capabilities, func(s string) bool { return strings.EqualFold(s, "cp1") })
+	for name, value := range map[string]string{"iss": id.issuer, "aud": id.audience, "tid": id.tenant, "sub or oid": id.object + id.subject} {
+		if value == "" {
+			errs = append(errs, fmt.Errorf("%s is missing", name))
+		}
+	}
+	if id.expires.IsZero() {
+		errs = append(errs, errors.New("exp is missing"))
+	}
+	if !isGUID(id.tenant) {
+		errs = append(errs, errors.New("tid is not a GUID"))
+	}
+	id.tenant = strings.ToLower(id.tenant)
+	return id, errors.Join(errs...)
+}
+
+// decideKind tells users from applications. Where the token does not say so
+// itself (idtyp), it is an application's if it has roles but no scopes and no
+// sign of a user. Roles of a user never count as app permissions; a token with
+// neither scopes nor roles is an ID token, or one that any application in the
+// tenant can get.
+func (id *identity) decideKind(m members) error {
+	kind, err := m.text("idtyp")
+	if err != nil {
+		return err
+	}
+	_, stated := m["idtyp"]
+	switch {
+	case kind == "app":
+		id.app = true
+	case kind == "user":
+	case stated:
+		return fmt.Errorf("idtyp is %q", kind)
+	default:
+		id.app = len(id.scopes) == 0 && len(id.roles) > 0 && (id.object == id.subject || !hasUser(m))
+	}
+	if !id.app {
+		id.roles = nil // they count for nothing
+	}
+	switch {
+	case id.app && len(id.scopes) > 0:
+		return errors.New("an application's token with scp")
+	case id.app && len(id.roles) == 0:
+		return errors.New("an application's token without roles")
+	case id.app && id.client == "": // a user's ID token can have roles and no other sign of the user
+		return errors.New("an application's token without azp or appid")
+	case !id.app && len(id.scopes) == 0:
+		return errors.New("a user's token without scp")
+	}
+	return nil
+}
+
+// hasUser reports whether any claim describes a person.
+func hasUser(m members) bool {
+	return slices.ContainsFunc([]string{"name", "preferred_username", "upn", "unique_name", "email", "given_name", "family_name"},
+		func(name string) bool { _, present := m[name]; return present })
+}

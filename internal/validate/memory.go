@@ -1,0 +1,78 @@
+package validate
+
+import (
+	"sync"
+	"time"
+)
+
+const (
+	shards = 64
+
+	// maxKnown bounds the tokens that are known again without a signature
+	// check: at about 700 bytes each, some 90 MB when full.
+	maxKnown = 1 << 17
+)
+
+// memory knows again the tokens that were verified, by their SHA-256, until
+// they expire or their key is withdrawn. It holds no token.
+type memory struct {
+	shards [shards]shard
+}
+
+type shard struct {
+	mu    sync.RWMutex
+	known map[[32]byte]*identity // guarded by mu
+}
+
+func newMemory() *memory {
+	m := &memory{}
+	for i := range m.shards {
+		m.shards[i].known = map[[32]byte]*identity{}
+	}
+	return m
+}
+
+// get returns what is known of the token, if it was not expired at the time
+// given.
+func (m *memory) get(digest [32]byte, at time.Time) *identity {
+	s := &m.shards[digest[0]%shards]
+	s.mu.RLock()
+	id := s.known[digest]
+	s.mu.RUnlock()
+	if id == nil || id.key.retired.Load() || !at.Before(id.expires) {
+		return nil
+	}
+	return id
+}
+
+// put remembers a verified token. A full shard first forgets a few of its
+// tokens, preferring those that have ended.
+func (m *memory) put(digest [32]byte, id *identity, now time.Time) {
+	s := &m.shards[digest[0]%shards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.known) >= maxKnown/shards {
+		s.forget(now)
+	}
+	s.known[digest] = id
+}
+
+// forget makes room: of a sample of 16 tokens those that have ended go, or one
+// where none has. The sample is random, as ranges over maps are.
+func (s *shard) forget(now time.Time) {
+	var victim [32]byte
+	seen, removed := 0, 0
+	for digest, id := range s.known {
+		victim = digest
+		if id.key.retired.Load() || now.After(id.expires) {
+			delete(s.known, digest)
+			removed++
+		}
+		if seen++; seen == 16 {
+			break
+		}
+	}
+	if removed == 0 {
+		delete(s.known, victim)
+	}
+}

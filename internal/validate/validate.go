@@ -1,0 +1,336 @@
+// Package validate decides whether a bearer token was issued for this service,
+// and says who is calling.
+package validate
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// Config says which tokens are ours. The keys in its errors are those of the
+// azureAd section.
+type Config struct {
+	// Instance is the base URL of the cloud, as https://login.microsoftonline.com/.
+	Instance string
+	// TenantID is the tenant's GUID or one of its domains.
+	TenantID string
+	// ClientID is this service's application (client) ID.
+	ClientID string
+	// Audiences are the values of aud that are accepted; none: ClientID and
+	// api://ClientID.
+	Audiences []string
+	// AllowedClients are the applications whose tokens are accepted (azp or
+	// appid); none: any.
+	AllowedClients []string
+	// ClockSkew is how far the provider's clock may be from ours.
+	ClockSkew time.Duration
+	// Client fetches metadata and keys. It must not follow redirects.
+	Client *http.Client
+	// Log gets a line when keys cannot be fetched.
+	Log *slog.Logger
+}
+
+// Check reports every mistake in c by its key.
+func (c Config) Check(report func(key, problem string)) {
+	if u, err := url.Parse(c.Instance); err != nil || u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		report("instance", "must be an https URL, as https://login.microsoftonline.com/")
+	}
+	switch strings.ToLower(c.TenantID) {
+	case "":
+		report("tenantId", "must be set: the tenant's GUID or domain")
+	case "common", "organizations", "consumers":
+		report("tenantId", "multi-tenant APIs are not supported yet: set one tenant's GUID or domain")
+	default:
+		if strings.ContainsAny(c.TenantID, "/?#%\\ \t\r\n") {
+			report("tenantId", "must be a GUID or a domain")
+		}
+	}
+	if c.ClientID == "" {
+		report("clientId", "must be set: this service's application (client) ID")
+	}
+	if slices.Contains(c.Audiences, "") {
+		report("audiences", "must not hold an empty audience")
+	}
+	if slices.Contains(c.AllowedClients, "") {
+		report("allowedClients", "must not hold an empty client ID")
+	}
+	if c.ClockSkew < 0 || c.ClockSkew > 10*time.Minute {
+		report("clockSkew", "must be between 0s and 10m")
+	}
+}
+
+// Validator checks tokens. Run must be running for it to have keys.
+type Validator struct {
+	tenantID  string // the GUID, or "" where a domain is configured
+	audiences []string
+	clients   []string
+	skew      time.Duration
+	v1, v2    *keySource
+	known     *memory
+}
+
+// New returns a Validator for c, whose Check must have passed. Nothing is
+// fetched until Run.
+func New(c Config) *Validator {
+	v := &Validator{skew: c.ClockSkew, known: newMemory()}
+	for _, audience := range c.Audiences {
+		v.audiences = append(v.audiences, lowerGUID(audience))
+	}
+	if len(c.Audiences) == 0 {
+		id := lowerGUID(c.ClientID)
+		v.audiences = []string{id, "api://" + id}
+	}
+	for _, id := range c.AllowedClients {
+		v.clients = append(v.clients, strings.ToLower(id))
+	}
+	if isGUID(c.TenantID) {
+		v.tenantID = strings.ToLower(c.TenantID)
+	}
+	// Each version of token is checked against its own metadata; which one an
+	// API gets is decided by its manifest, not by the endpoint that issued it.
+	authority := strings.TrimSuffix(c.Instance, "/") + "/" + c.TenantID
+	v.v1 = newKeySource(authority+"/.well-known/openid-configuration", c.Client, c.Log)
+	v.v2 = newKeySource(authority+"/v2.0/.well-known/openid-configuration", c.Client, c.Log)
+	// Some providers have v2.0 only. A 404 says so once they have shown that,
+	// and not in an outage, in which anything may answer for them.
+	v.v1.optional = func() bool { return v.v2.current.Load() != nil }
+	return v
+}
+
+// Run keeps the signing keys fresh until ctx ends.
+func (v *Validator) Run(ctx context.Context) {
+	var wg sync.WaitGroup
+	wg.Go(func() { v.v1.run(ctx) })
+	wg.Go(func() { v.v2.run(ctx) })
+	wg.Wait()
+}
+
+// Ready returns nil once signing keys are loaded, else ErrKeysUnavailable.
+func (v *Validator) Ready() error {
+	if v.v2.current.Load() == nil {
+		return ErrKeysUnavailable
+	}
+	return nil
+}
+
+// ErrKeysUnavailable says that no decision can be made on a token, because the
+// provider's signing keys could never be loaded.
+var ErrKeysUnavailable = errors.New("signing keys have not been loaded")
+
+// ErrClientNotAllowed says that a token is good but was issued to an
+// application that is not among Config.AllowedClients.
+var ErrClientNotAllowed = errors.New("the calling application is not allowed")
+
+// Reason is why a token was not accepted.
+type Reason string
+
+// The reasons. Each has one sentence for callers.
+const (
+	Malformed   Reason = "malformed"
+	BadSig      Reason = "bad_signature"
+	WrongIssuer Reason = "wrong_issuer"
+	WrongAud    Reason = "wrong_audience"
+	Expired     Reason = "expired"
+	NotYetValid Reason = "not_yet_valid"
+	NotAccess   Reason = "not_an_access_token"
+)
+
+// InvalidTokenError says why a token was not accepted. The wrapped error is for
+// the log.
+type InvalidTokenError struct {
+	Reason Reason
+	Err    error
+}
+
+func (e *InvalidTokenError) Error() string { return fmt.Sprintf("token is %s: %v", e.Reason, e.Err) }
+
+func (e *InvalidTokenError) Unwrap() error { return e.Err }
+
+func invalid(reason Reason, format string, args ...any) error {
+	return &InvalidTokenError{reason, fmt.Errorf(format, args...)}
+}
+
+// Validate decides whether token was issued for this service. The error is an
+// *InvalidTokenError, ErrClientNotAllowed, ErrKeysUnavailable, or that of ctx
+// where it ended while a key was awaited.
+func (v *Validator) Validate(ctx context.Context, token string) (*Caller, error) {
+	if len(token) > MaxTokenSize {
+		return nil, invalid(Malformed, "token is longer than %d bytes", MaxTokenSize)
+	}
+	var buf [4 << 10]byte // on the stack, for tokens of the usual size
+	digest := sha256.Sum256(append(buf[:0], token...))
+	now := time.Now()
+	if id := v.known.get(digest, now.Add(-v.skew)); id != nil {
+		return &Caller{id: id, token: token, digest: digest}, nil
+	}
+	t, err := parseCompact(token)
+	if err != nil {
+		return nil, &InvalidTokenError{Malformed, err}
+	}
+	id, err := v.check(ctx, t, now)
+	if err != nil {
+		return nil, err
+	}
+	v.known.put(digest, id, now)
+	return &Caller{id: id, token: token, digest: digest}, nil
+}
+
+// check is the whole list of what makes a token good, cheap checks first. The
+// rules are those of RFC 8725 and of Microsoft's pages "Access tokens in the
+// Microsoft identity platform" and "Secure applications and APIs by validating
+// claims".
+func (v *Validator) check(ctx context.Context, t *compact, now time.Time) (*identity, error) {
+	// The header: one algorithm, and nothing in it that we would have to
+	// understand (RFC 7515, section 4.1.11; RFC 7797; RFC 7516). Keys that it
+	// brings along (jwk, jku, x5c, x5u) are not looked at.
+	if t.header["alg"] != "RS256" {
+		return nil, invalid(Malformed, "alg is not RS256")
+	}
+	for _, name := range []string{"crit", "b64", "zip", "cty"} {
+		if _, present := t.header[name]; present {
+			return nil, invalid(Malformed, "header has %s", name)
+		}
+	}
+	if typ, err := t.header.text("typ"); err != nil || !slices.Contains([]string{"", "JWT", "AT+JWT"}, strings.ToUpper(typ)) {
+		return nil, invalid(Malformed, "typ is not JWT")
+	}
+	kid, err := t.header.text("kid")
+	if err != nil || !isKeyID(kid) {
+		return nil, invalid(Malformed, "kid is missing or not a key id")
+	}
+
+	// The claims, each of its type.
+	id, err := readIdentity(t.claims)
+	if err != nil {
+		return nil, &InvalidTokenError{Malformed, err}
+	}
+
+	// Whose token, for whom, and when.
+	source, err := v.sourceFor(id)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(v.audiences, id.audience) {
+		return nil, invalid(WrongAud, "aud is %q", id.audience)
+	}
+	if !now.Before(id.expires.Add(v.skew)) {
+		return nil, invalid(Expired, "since %s", id.expires.UTC().Format(time.RFC3339))
+	}
+	if id.notBefore.After(now.Add(v.skew)) || id.issuedAt.After(now.Add(v.skew)) {
+		return nil, invalid(NotYetValid, "nbf or iat is ahead of our clock")
+	}
+	if err := id.decideKind(t.claims); err != nil {
+		return nil, &InvalidTokenError{NotAccess, err}
+	}
+
+	// The key, by its id, and whose tokens it signs.
+	set, key := source.key(ctx, kid)
+	if key == nil && ctx.Err() != nil {
+		return nil, fmt.Errorf("wait for signing keys: %w", ctx.Err())
+	}
+	if key == nil {
+		return nil, invalid(BadSig, "no signing key with kid %q", kid)
+	}
+	if err := v.checkIssuer(set, key, id); err != nil {
+		return nil, err
+	}
+
+	// The signature.
+	public, err := set.pick(&jwt.Token{Header: map[string]any{"alg": "RS256", "kid": kid}})
+	if err != nil {
+		return nil, &InvalidTokenError{BadSig, err}
+	}
+	if err := jwt.SigningMethodRS256.Verify(t.signed, t.signature, public); err != nil {
+		return nil, &InvalidTokenError{BadSig, err}
+	}
+	id.key = key
+
+	// What only counts of a token that is genuine.
+	if len(v.clients) > 0 && !slices.Contains(v.clients, strings.ToLower(id.client)) {
+		return nil, fmt.Errorf("%w: %q", ErrClientNotAllowed, id.client)
+	}
+	return id, nil
+}
+
+// sourceFor returns the keys of the issuer that id names: that of v2.0 or of
+// v1.0 tokens. The version must agree with the issuer where the token has one.
+func (v *Validator) sourceFor(id *identity) (*keySource, error) {
+	v1, v2 := v.v1.current.Load(), v.v2.current.Load()
+	switch {
+	case v2 == nil: // also for v1.0, whose keys name the v2.0 issuer
+		return nil, ErrKeysUnavailable
+	case id.issuer == forTenant(v2.issuer, id.tenant) && (id.version == "2.0" || id.version == ""):
+		return v.v2, nil
+	case v1 != nil && id.issuer == forTenant(v1.issuer, id.tenant) && (id.version == "1.0" || id.version == ""):
+		return v.v1, nil
+	case v1 == nil && id.version == "1.0" && !v.v1.absent.Load():
+		return nil, ErrKeysUnavailable
+	}
+	return nil, invalid(WrongIssuer, "iss is %q, ver is %q", id.issuer, id.version)
+}
+
+// checkIssuer binds tenant, issuer and key to each other: the token's tenant is
+// ours and the one in its issuer, and the key signs for that issuer. Entra's
+// keys name the v2.0 issuer also where v1.0 tokens are signed with them.
+func (v *Validator) checkIssuer(set *keySet, key *signingKey, id *identity) error {
+	if v.tenantID != "" && id.tenant != v.tenantID {
+		return invalid(WrongIssuer, "tid is %q", id.tenant)
+	}
+	if u, err := url.Parse(id.issuer); err != nil || !slices.Contains(strings.Split(strings.ToLower(u.Path), "/"), id.tenant) {
+		return invalid(WrongIssuer, "tid is %q, iss is %q", id.tenant, id.issuer)
+	}
+	if key.issuer == "" {
+		return nil
+	}
+	owner := forTenant(key.issuer, id.tenant)
+	if owner == id.issuer || owner == forTenant(v.v2.current.Load().issuer, id.tenant) {
+		return nil
+	}
+	return invalid(WrongIssuer, "the key of %q signs for %q", id.issuer, key.issuer)
+}
+
+// isKeyID reports whether kid may be looked up: it reaches logs and maps.
+func isKeyID(kid string) bool {
+	for _, c := range []byte(kid) {
+		if c <= ' ' || c > '~' {
+			return false
+		}
+	}
+	return kid != "" && len(kid) <= maxKeyID
+}
+
+// lowerGUID writes a GUID as tokens do. Anything else stays as it is.
+func lowerGUID(s string) string {
+	if isGUID(s) {
+		return strings.ToLower(s)
+	}
+	return s
+}
+
+// isGUID reports whether s is a GUID in its usual form, in either case.
+func isGUID(s string) bool {
+	if len(s) != 36 {
+		return false
+	}
+	for i, c := range []byte(s) {
+		if i == 8 || i == 13 || i == 18 || i == 23 {
+			if c != '-' {
+				return false
+			}
+		} else if !strings.ContainsRune("0123456789abcdefABCDEF", rune(c)) {
+			return false
+		}
+	}
+	return true
+}

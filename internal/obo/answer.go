@@ -1,0 +1,160 @@
+package obo
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// maxRetryAfter bounds what a provider may ask for.
+const maxRetryAfter = time.Hour
+
+// tokenAnswer is the body of the token endpoint's answers, good and bad
+// (RFC 6749, sections 5.1 and 5.2, and Entra's own members).
+type tokenAnswer struct {
+	AccessToken   string      `json:"access_token"`
+	TokenType     string      `json:"token_type"`
+	ExpiresIn     json.Number `json:"expires_in"`
+	Error         string      `json:"error"`
+	Description   string      `json:"error_description"`
+	Suberror      string      `json:"suberror"`
+	Codes         []int       `json:"error_codes"`
+	Claims        string      `json:"claims"`
+	CorrelationID string      `json:"correlation_id"`
+	TraceID       string      `json:"trace_id"`
+}
+
+// read makes a grant or a refusal of the last answer. err is what MSAL made of
+// it, and all there is where no answer came.
+func (a *answer) read(now time.Time, err error) (grant, *Error) {
+	last := a.last.Load()
+	if errors.Is(err, errAnswerTooLarge) {
+		return grant{}, &Error{Kind: Nonsense, Err: err}
+	}
+	if last == nil {
+		if err == nil {
+			err = errors.New("no request was made")
+		}
+		return grant{}, &Error{Kind: Unavailable, RetryAfter: defaultRetryAfter, Err: err}
+	}
+	if !last.token {
+		return grant{}, last.discoveryError(now, err)
+	}
+	var body tokenAnswer
+	parseErr := json.Unmarshal(last.body, &body)
+	if last.status != http.StatusOK {
+		return grant{}, last.refusal(now, body, parseErr)
+	}
+	g, err := body.grant(now)
+	if err = errors.Join(parseErr, err); err != nil {
+		return grant{}, &Error{Kind: Nonsense, Status: last.status, Err: err}
+	}
+	return g, nil
+}
+
+// grant reads a good answer strictly: a token that could not be sent on, or
+// whose life is unknown, is none.
+func (b tokenAnswer) grant(now time.Time) (grant, error) {
+	life, err := strconv.Atoi(string(b.ExpiresIn))
+	switch {
+	case b.Error != "":
+		return grant{}, errors.New("a token answer with an error")
+	case !strings.EqualFold(b.TokenType, "Bearer"):
+		return grant{}, errors.New("token_type is not Bearer")
+	case err != nil || life <= 0 || life > int((30*24*time.Hour).Seconds()):
+		return grant{}, errors.New("expires_in is not a life in seconds")
+	case !isToken(b.AccessToken):
+		return grant{}, errors.New("access_token is missing or cannot be sent in a header")
+	}
+	return grant{b.AccessToken, now.Add(time.Duration(life) * time.Second)}, nil
+}
+
+// isToken reports whether s has the form of a bearer token (RFC 6750, section
+// 2.1).
+func isToken(s string) bool {
+	const others = "-._~+/="
+	for _, c := range []byte(s) {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && strings.IndexByte(others, c) < 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// refusal classifies an answer that is an error.
+func (r *received) refusal(now time.Time, body tokenAnswer, parseErr error) *Error {
+	e := &Error{
+		Kind: Nonsense, Status: r.status, Code: body.Error, Suberror: body.Suberror, Codes: body.Codes, Claims: body.Claims,
+		CorrelationID: body.CorrelationID, TraceID: body.TraceID, Err: errors.New(firstLine(body.Description)),
+	}
+	switch {
+	case r.status == http.StatusTooManyRequests || r.status >= 500 || body.Error == "temporarily_unavailable":
+		e.Kind, e.RetryAfter = Unavailable, retryAfter(r.header, now)
+	case parseErr != nil || body.Error == "":
+		e.Err = errors.Join(errors.New("an error without a code"), parseErr)
+	default:
+		e.Kind = kindOf(body)
+	}
+	return e
+}
+
+// kindOf decides by error and suberror who has to act. Microsoft asks not to
+// branch on the AADSTS numbers; consent is the exception, because not every
+// answer of that number has the suberror.
+func kindOf(body tokenAnswer) Kind {
+	switch body.Error {
+	case "interaction_required", "login_required":
+		return InteractionRequired
+	case "consent_required":
+		return ConsentRequired
+	case "invalid_grant":
+		switch {
+		case body.Suberror == "consent_required", body.Suberror == "" && slices.Contains(body.Codes, 65001):
+			return ConsentRequired
+		case body.Suberror == "client_mismatch":
+			return Misconfigured
+		}
+		return InteractionRequired
+	}
+	return Misconfigured // invalid_client, unauthorized_client, invalid_scope, invalid_resource, …
+}
+
+// discoveryError classifies a failure before the token endpoint was asked.
+func (r *received) discoveryError(now time.Time, err error) *Error {
+	// MSAL's error goes on with the whole answer in its second line.
+	e := &Error{Kind: Nonsense, Status: r.status, Err: errors.New("metadata of the authority: " + firstLine(fmt.Sprint(err)))}
+	var body tokenAnswer
+	switch {
+	case r.status == http.StatusTooManyRequests || r.status >= 500:
+		e.Kind, e.RetryAfter = Unavailable, retryAfter(r.header, now)
+	case r.status != http.StatusOK && json.Unmarshal(r.body, &body) == nil && body.Error != "":
+		e.Kind, e.Code, e.Codes = Misconfigured, body.Error, body.Codes // an unknown tenant
+	}
+	return e
+}
+
+// retryAfter reads a Retry-After header, in seconds or as a date (RFC 9110,
+// section 10.2.3).
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	value := h.Get("Retry-After")
+	after := defaultRetryAfter
+	if seconds, err := strconv.Atoi(value); err == nil || errors.Is(err, strconv.ErrRange) {
+		after = time.Duration(min(seconds, int(maxRetryAfter.Seconds()))) * time.Second
+	} else if date, err := http.ParseTime(value); err == nil {
+		after = date.Sub(now)
+	}
+	return min(max(after, time.Second), maxRetryAfter)
+}
+
+// firstLine keeps the part of a description that says what happened, without a
+// token that it may quote: all begin with an encoded {".
+func firstLine(s string) string {
+	s, _, _ = strings.Cut(s, "\n")
+	s, _, _ = strings.Cut(s, "eyJ")
+	return strings.TrimRight(s[:min(len(s), 300)], "\r ")
+}

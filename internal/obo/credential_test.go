@@ -1,0 +1,262 @@
+package obo_test
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"software.sslmate.com/src/go-pkcs12"
+
+	"middletier/internal/obo"
+)
+
+const pfxPassword = "the-pfx-password~1"
+
+// pair is a key and its certificate.
+type pair struct {
+	key         crypto.Signer
+	certificate *x509.Certificate
+}
+
+// The pairs are made once: an RSA key takes long.
+var (
+	rsaPair = sync.OnceValue(func() pair {
+		key, err := rsa.GenerateKey(rand.Reader, 2048)
+		if err != nil {
+			panic(err)
+		}
+		return certify(key)
+	})
+	otherPair = sync.OnceValue(func() pair {
+		key, err := rsa.GenerateKey(rand.Reader, 2048)
+		if err != nil {
+			panic(err)
+		}
+		return certify(key)
+	})
+	ecPair = sync.OnceValue(func() pair {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			panic(err)
+		}
+		return certify(key)
+	})
+)
+
+func certify(key crypto.Signer) pair {
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "middletier"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		panic(err)
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		panic(err)
+	}
+	return pair{key, certificate}
+}
+
+func (p pair) certificatePEM() string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.certificate.Raw}))
+}
+
+func (p pair) keyPEM() string {
+	der, err := x509.MarshalPKCS8PrivateKey(p.key)
+	if err != nil {
+		panic(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+}
+
+func (p pair) pfx() string {
+	data, err := pkcs12.Modern.Encode(p.key, p.certificate, []*x509.Certificate{otherPair().certificate}, pfxPassword)
+	if err != nil {
+		panic(err)
+	}
+	return string(data)
+}
+
+// file writes a file and returns its name.
+func file(t *testing.T, content string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "credential")
+	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func TestCredentialsLoad(t *testing.T) {
+	rsa, ec := rsaPair(), ecPair()
+	pkcs1 := string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(rsa.key.(*rsaKey))}))
+	secretFile := func(content string) obo.Credential {
+		return obo.Credential{SourceType: "ClientSecret", ClientSecretFile: file(t, content)}
+	}
+	path := func(content, password string) obo.Credential {
+		return obo.Credential{SourceType: "Path", CertificateDiskPath: file(t, content), CertificatePassword: password}
+	}
+	for _, c := range []struct {
+		name       string
+		credential obo.Credential
+		problem    string // "": it loads
+	}{
+		{"secret", obo.Credential{SourceType: "ClientSecret", ClientSecret: ourSecret}, ""},
+		{"secret of spaces", obo.Credential{SourceType: "ClientSecret", ClientSecret: "  "}, "clientCredentials[0].clientSecret: is empty"},
+		{"file", secretFile(ourSecret), ""},
+		{"file that ends in a line", secretFile(ourSecret + "\r\n"), ""},
+		{"file empty", secretFile(""), "clientCredentials[0].clientSecretFile: is empty"},
+		{"file of a line end", secretFile("\n"), "clientCredentials[0].clientSecretFile: is empty"},
+		{"file missing", obo.Credential{SourceType: "ClientSecret", ClientSecretFile: "/nowhere/secret"}, "clientCredentials[0].clientSecretFile: open /nowhere/secret"},
+		{"file is a folder", obo.Credential{SourceType: "ClientSecret", ClientSecretFile: t.TempDir()}, "is a directory"},
+		{"PEM", path(rsa.certificatePEM()+rsa.keyPEM(), ""), ""},
+		{"PEM, key first", path(rsa.keyPEM()+rsa.certificatePEM(), ""), ""},
+		{"PEM, PKCS #1", path(rsa.certificatePEM()+pkcs1, ""), ""},
+		{"PEM with chain", path(otherPair().certificatePEM()+rsa.certificatePEM()+rsa.keyPEM(), ""), ""},
+		{"PEM with words", path("Bag Attributes\n"+rsa.certificatePEM()+"Key Attributes\n"+rsa.keyPEM(), ""), ""},
+		{"PEM without key", path(rsa.certificatePEM(), ""), "certificateDiskPath: "},
+		{"PEM without certificate", path(rsa.keyPEM(), ""), "no certificates found"},
+		{"PEM of another key", path(otherPair().certificatePEM()+rsa.keyPEM(), ""), "certificateDiskPath: "},
+		{"PEM cut off", path(rsa.certificatePEM()+rsa.keyPEM()[:200], ""), "no private key found"},
+		{"PEM with an EC key", path(ec.certificatePEM()+ec.keyPEM(), ""), "RSA key"},
+		{"certificate missing", obo.Credential{SourceType: "Path", CertificateDiskPath: "/nowhere/pem"}, "clientCredentials[0].certificateDiskPath: open /nowhere/pem"},
+		{"certificate empty", path("", ""), "certificateDiskPath: "},
+		{"certificate of noise", path("\x30\x82noise", ""), "certificateDiskPath: "},
+		{"PFX", path(rsa.pfx(), pfxPassword), ""},
+		{"PFX with another password", path(rsa.pfx(), pfxPassword+"x"), "password"},
+		{"PFX without password", path(rsa.pfx(), ""), "certificateDiskPath: "},
+		{"PFX with an EC key", path(ec.pfx(), pfxPassword), "RSA key"},
+		{"unknown type", obo.Credential{SourceType: "Vault", ClientSecret: ourSecret}, "sourceType"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			config := (&platform{}).config()
+			config.Credentials = []obo.Credential{c.credential}
+			_, err := obo.NewClient(config)
+			if (err == nil) != (c.problem == "") {
+				t.Fatalf("got %v, want %q", err, c.problem)
+			}
+			if err == nil {
+				return
+			}
+			if text := err.Error(); !strings.Contains(text, c.problem) || !strings.HasPrefix(text, "clientCredentials[0].") {
+				t.Errorf("got %q, want %q and the key", text, c.problem)
+			}
+			wantNoSecrets(t, err)
+			key := strings.ReplaceAll(rsa.keyPEM(), "\n", "")
+			for _, secret := range []string{pfxPassword, "PRIVATE KEY", key[40:60], "noise"} {
+				if strings.Contains(err.Error(), secret) {
+					t.Errorf("error %q holds %q", err, secret)
+				}
+			}
+		})
+	}
+}
+
+type rsaKey = rsa.PrivateKey
+
+func TestFirstCredentialThatLoadsIsUsed(t *testing.T) {
+	missing := obo.Credential{SourceType: "Path", CertificateDiskPath: "/nowhere/pem"}
+	second := obo.Credential{SourceType: "ClientSecret", ClientSecretFile: file(t, "second\n")}
+	third := obo.Credential{SourceType: "ClientSecret", ClientSecret: "third"}
+	k := start(t, func(c *obo.Config, _ *obo.CacheConfig) { c.Credentials = []obo.Credential{missing, second, third} })
+	k.want(user("alice"), "", "token-1", obo.IdentityProvider)
+	if got := k.last().form.Get("client_secret"); got != "second" {
+		t.Errorf("client_secret: got %q, want the second credential's, without the line end", got)
+	}
+	config := k.config()
+	config.Credentials = []obo.Credential{missing, missing}
+	_, err := obo.NewClient(config)
+	for _, want := range []string{"clientCredentials[0].certificateDiskPath", "clientCredentials[1].certificateDiskPath"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("no credential loads: got %v, want %s in it", err, want)
+		}
+	}
+}
+
+func TestCheck(t *testing.T) {
+	secret := obo.Credential{SourceType: "ClientSecret", ClientSecret: ourSecret}
+	with := func(credentials ...obo.Credential) obo.Config {
+		c := (&platform{}).config()
+		c.Credentials = credentials
+		return c
+	}
+	noTimeout, noTurns := with(secret), with(secret)
+	noTimeout.Timeout, noTurns.MaxConcurrent = 0, 0
+	for _, c := range []struct {
+		name   string
+		config obo.Config
+		want   []string // the keys
+	}{
+		{"good", with(secret), nil},
+		{"two good ones", with(secret, obo.Credential{SourceType: "Path", CertificateDiskPath: "x", CertificatePassword: pfxPassword}), nil},
+		{"none", with(), []string{"clientCredentials"}},
+		{"no type", with(obo.Credential{ClientSecret: ourSecret}), []string{"clientCredentials[0].sourceType"}},
+		{"unknown type", with(secret, obo.Credential{SourceType: "clientsecret", ClientSecret: ourSecret}), []string{"clientCredentials[1].sourceType"}},
+		{"secret without source", with(obo.Credential{SourceType: "ClientSecret"}), []string{"clientCredentials[0]"}},
+		{"secret twice", with(obo.Credential{SourceType: "ClientSecret", ClientSecret: ourSecret, ClientSecretFile: "x"}), []string{"clientCredentials[0]"}},
+		{"path without source", with(obo.Credential{SourceType: "Path", CertificatePassword: pfxPassword}), []string{"clientCredentials[0]"}},
+		{"secret and certificate", with(obo.Credential{SourceType: "ClientSecret", ClientSecret: ourSecret, CertificateDiskPath: "x"}), []string{"clientCredentials[0].certificateDiskPath"}},
+		{"certificate and secret", with(obo.Credential{SourceType: "Path", CertificateDiskPath: "x", ClientSecret: ourSecret, ClientSecretFile: "y"}), []string{"clientCredentials[0].clientSecret", "clientCredentials[0].clientSecretFile"}},
+		{"secret with a password", with(obo.Credential{SourceType: "ClientSecret", ClientSecret: ourSecret, CertificatePassword: pfxPassword}), []string{"clientCredentials[0].certificatePassword"}},
+		{"no timeout", noTimeout, []string{"timeout"}},
+		{"no turns", noTurns, []string{"maxConcurrentExchanges"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var keys []string
+			c.config.Check(func(key, problem string) {
+				keys = append(keys, key)
+				if strings.Contains(problem, ourSecret) || strings.Contains(problem, pfxPassword) {
+					t.Errorf("%s: %q holds a secret", key, problem)
+				}
+			})
+			slices.Sort(keys)
+			if !slices.Equal(keys, c.want) {
+				t.Errorf("keys: got %q, want %q", keys, c.want)
+			}
+		})
+	}
+}
+
+func TestCacheCheck(t *testing.T) {
+	for _, c := range []struct {
+		config obo.CacheConfig
+		want   string
+	}{
+		{obo.CacheConfig{MaxSize: 8 << 20}, ""},
+		{obo.CacheConfig{MaxSize: 256 << 20, ExpiryBuffer: 5 * time.Minute}, ""},
+		{obo.CacheConfig{MaxSize: 8<<20 - 1}, "maxSize"},
+		{obo.CacheConfig{MaxSize: -1}, "maxSize"},
+		{obo.CacheConfig{MaxSize: 8 << 20, ExpiryBuffer: -1}, "expiryBuffer"},
+	} {
+		got := ""
+		c.config.Check(func(key, _ string) { got += key })
+		if got != c.want {
+			t.Errorf("%+v: got %q, want %q", c.config, got, c.want)
+		}
+	}
+}
+
+func TestCredentialPrintsItsKindOnly(t *testing.T) {
+	c := obo.Credential{SourceType: "ClientSecret", ClientSecret: ourSecret, CertificatePassword: pfxPassword}
+	for _, text := range []string{fmt.Sprint(c), fmt.Sprintf("%+v", c), fmt.Sprintf("%v", []obo.Credential{c})} {
+		if strings.Contains(text, ourSecret) || strings.Contains(text, pfxPassword) {
+			t.Errorf("printed: %s", text)
+		}
+	}
+}

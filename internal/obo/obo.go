@@ -1,0 +1,160 @@
+// Package obo trades a caller's token, or our own identity, for a token for a
+// downstream API.
+package obo
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Config says who we are to the identity platform. The keys in its errors are
+// those of the azureAd section.
+type Config struct {
+	// Instance is the base URL of the cloud, as https://login.microsoftonline.com/.
+	Instance string
+	// TenantID is our own tenant: its GUID or a domain.
+	TenantID string
+	// ClientID is our application (client) ID.
+	ClientID string
+	// Credentials prove that we are ClientID, in the order of preference.
+	Credentials []Credential
+	// Capabilities are declared to the provider; cp1: claims challenges are
+	// handled.
+	Capabilities []string
+	// Timeout bounds one exchange.
+	Timeout time.Duration
+	// MaxConcurrent bounds the exchanges that run at once; more wait their turn.
+	MaxConcurrent int
+	// Client sends the requests. It must not follow redirects, which would hand
+	// on our credential.
+	Client *http.Client
+}
+
+// Check reports every mistake in c by its key. Instance, TenantID and ClientID
+// are checked by package validate, which needs them too.
+func (c Config) Check(report func(key, problem string)) {
+	if len(c.Credentials) == 0 {
+		report("clientCredentials", "must hold at least one credential: tokens are exchanged with it")
+	}
+	for i, credential := range c.Credentials {
+		credential.check(func(key, problem string) {
+			report(strings.TrimSuffix(fmt.Sprintf("clientCredentials[%d].%s", i, key), "."), problem)
+		})
+	}
+	if c.Timeout <= 0 {
+		report("timeout", "must be positive")
+	}
+	if c.MaxConcurrent <= 0 {
+		report("maxConcurrentExchanges", "must be positive")
+	}
+}
+
+// authority is the URL of a tenant's authority.
+func (c Config) authority(tenant string) string {
+	return strings.TrimSuffix(c.Instance, "/") + "/" + tenant
+}
+
+// Source is where a token came from.
+type Source string
+
+// The sources of a token.
+const (
+	Memory           Source = "memory"
+	IdentityProvider Source = "identity_provider"
+)
+
+// Token is an access token for a downstream API.
+type Token struct {
+	Value  string
+	Source Source
+}
+
+// Assertion is a caller's token that was checked, and what the check found.
+type Assertion struct {
+	Token    string
+	Digest   [32]byte  // its SHA-256
+	TenantID string    // its tid: the tenant that the exchange happens in, also for guests
+	Expires  time.Time // no token outlives the one it was traded for
+}
+
+// Kind is what a refused or failed exchange means for the caller. It is decided
+// once, where the provider's answer is read.
+type Kind int
+
+// The kinds of Error.
+const (
+	// Unavailable: the provider did not answer, or asks for patience.
+	Unavailable Kind = iota
+	// InteractionRequired: the user has to sign in again or do more.
+	InteractionRequired
+	// ConsentRequired: nobody has agreed to the scopes yet.
+	ConsentRequired
+	// Misconfigured: the provider refuses us, not the user.
+	Misconfigured
+	// Nonsense: the provider's answer cannot be understood.
+	Nonsense
+)
+
+func (k Kind) String() string {
+	return [...]string{"unavailable", "interaction required", "consent required", "misconfigured", "nonsense"}[k]
+}
+
+// Error is an exchange that gave no token. Its fields are the provider's own
+// words as far as it sent any (Microsoft's page "On-Behalf-Of flow", error
+// response). Descriptions are left out: they are for Err and the log.
+type Error struct {
+	Kind          Kind
+	Status        int // of the provider's answer, 0 without one
+	Code          string
+	Suberror      string
+	Codes         []int
+	Claims        string // the claims challenge, as JSON
+	CorrelationID string
+	TraceID       string
+	RetryAfter    time.Duration
+	Scopes        []string
+	ConsentURI    string // with ConsentRequired: where the user or an admin can agree
+	Err           error
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("token exchange: %s: status %d, error %q %q %v: %v", e.Kind, e.Status, e.Code, e.Suberror, e.Codes, e.Err)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// CheckScopes returns what is wrong with scopes, which must be delegated scopes
+// of one resource: the provider issues a token for one (AADSTS28000).
+func CheckScopes(scopes []string) error {
+	if len(scopes) == 0 {
+		return fmt.Errorf("must hold at least one scope, as api://RESOURCE/.default")
+	}
+	for _, s := range scopes {
+		switch {
+		case s == "" || strings.ContainsAny(s, " \t\r\n\"\\"):
+			return fmt.Errorf("%q is not one scope", s)
+		case resourceOf(s) != resourceOf(scopes[0]):
+			return fmt.Errorf("%q and %q are of two resources; a token is for one", scopes[0], s)
+		case len(scopes) > 1 && strings.HasSuffix("/"+s, "/.default"):
+			return fmt.Errorf(".default stands alone: it holds the other scopes already")
+		}
+	}
+	return nil
+}
+
+// AppScope returns the scope to ask for as an application, RESOURCE/.default,
+// derived from delegated scopes of the same resource. It is "" where the scopes
+// do not name their resource, as the short names of Microsoft Graph's do not.
+func AppScope(scopes []string) string {
+	if len(scopes) == 0 || resourceOf(scopes[0]) == "" {
+		return ""
+	}
+	return resourceOf(scopes[0]) + "/.default"
+}
+
+// resourceOf returns the resource that a full scope name begins with.
+func resourceOf(scope string) string {
+	return scope[:max(strings.LastIndex(scope, "/"), 0)]
+}

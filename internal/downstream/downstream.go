@@ -1,0 +1,325 @@
+// Package downstream forwards calls to the APIs behind us.
+package downstream
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// Config describes one API. The keys in its errors are those of an entry of the
+// downstreamApis section.
+type Config struct {
+	// BaseURL is what paths are joined under.
+	BaseURL string
+	// Timeout is how long the API may take until its response headers are here.
+	Timeout time.Duration
+	// RequestTimeout bounds the whole request, unless its answer is a stream.
+	RequestTimeout time.Duration
+	// KeepCookies lets Set-Cookie of the API through to callers.
+	KeepCookies bool
+	// DropRequest and DropResponse are headers to leave out, beyond the rules.
+	DropRequest, DropResponse []string
+	// SetRequest are headers to set on every request to the API.
+	SetRequest map[string]string
+	// Transport sends the requests. See NewTransport.
+	Transport http.RoundTripper
+}
+
+// Check reports every mistake in c by its key.
+func (c Config) Check(report func(key, problem string)) {
+	u, err := url.Parse(c.BaseURL)
+	switch {
+	case c.BaseURL == "":
+		report("baseUrl", "must be set: the URL that paths are joined under")
+	case err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https":
+		report("baseUrl", "must be an http or https URL")
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.User != nil:
+		report("baseUrl", "must have no query, fragment or user")
+	default:
+		if _, err := ParsePath(u.EscapedPath()); err != nil {
+			report("baseUrl", "must have a plain path: no dot segments, encoded slashes or empty segments")
+		}
+	}
+	if c.Timeout <= 0 {
+		report("timeout", "must be positive")
+	}
+	for name, value := range c.SetRequest {
+		switch {
+		case isOurs(http.CanonicalHeaderKey(name)):
+			report("requestHeaders.set", fmt.Sprintf("%q is set by the service itself", name))
+		case !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value):
+			report("requestHeaders.set", fmt.Sprintf("%q is not a header that can be sent", name))
+		}
+	}
+}
+
+// TokenFunc returns the access token for a call. A token that the API rejected
+// is not given again: it is passed as rejected, which is "" at first.
+type TokenFunc func(ctx context.Context, rejected string) (string, error)
+
+// Call is one request to forward.
+type Call struct {
+	Path      Path
+	Token     TokenFunc
+	RequestID string
+}
+
+// Kind is what happened to a call that the API did not answer usefully.
+type Kind int
+
+// The kinds of Error.
+const (
+	Unreachable Kind = iota
+	Timeout
+	RejectedToken
+)
+
+func (k Kind) String() string {
+	return [...]string{"unreachable", "timeout", "rejected token"}[k]
+}
+
+// Error is a call that failed on the way to the API.
+type Error struct {
+	Kind Kind
+	Err  error
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("downstream: %s: %v", e.Kind, e.Err) }
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Client forwards calls to one API.
+type Client struct {
+	config Config
+	base   *url.URL
+	prefix string // the base URL's path without a slash at its end, as it is sent
+	proxy  *httputil.ReverseProxy
+}
+
+// New returns a Client for c, whose Check must have passed.
+func New(c Config) (*Client, error) {
+	base, err := url.Parse(c.BaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("baseUrl: %w", err)
+	}
+	client := &Client{config: c, base: base, prefix: strings.TrimSuffix(base.EscapedPath(), "/")}
+	client.proxy = &httputil.ReverseProxy{
+		Rewrite:        client.rewrite,
+		Transport:      renewing{c.Transport},
+		ModifyResponse: client.modifyResponse,
+		ErrorHandler:   func(_ http.ResponseWriter, r *http.Request, err error) { exchangeOf(r).err = err },
+		BufferPool:     buffers{},
+		ErrorLog:       log.New(io.Discard, "", 0), // what matters comes back from Forward
+	}
+	return client, nil
+}
+
+// NewTransport returns a transport for calls to APIs: it does not touch bodies,
+// and keeps enough connections open that busy APIs are not dialled anew.
+func NewTransport() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.DisableCompression = true // the caller says what it accepts, and decodes it
+	t.MaxIdleConns = 0
+	t.MaxIdleConnsPerHost = 256
+	return t
+}
+
+var errTimeout = errors.New("the answer did not come in time")
+
+// ErrBody says that the caller's body was malformed or broke off.
+var ErrBody = errors.New("the request body could not be read")
+
+const (
+	// replayLimit is the size up to which a body is read first and kept, so that
+	// the call can be made once more when the API rejects the token.
+	replayLimit = 64 << 10
+
+	// streamFrom is the length from which an answer is a stream: how long it
+	// takes is up to its reader. So is one of unknown length.
+	streamFrom = 1 << 20
+
+	// stallGrace is how long after a call's end its caller's body is still waited
+	// for: the context ends first, and says why.
+	stallGrace = time.Second
+)
+
+// exchange is the state of one call, found through the request's context.
+type exchange struct {
+	Call
+	ctx   context.Context // of the request
+	token string
+	timer *time.Timer // ends the request's context with errTimeout
+	end   time.Time   // of the whole request
+	err   error
+
+	caller *http.ResponseController // nil for a request without a body
+}
+
+// limit ends the call at t. The context alone would not end a read of a body
+// that its caller has stopped sending.
+func (x *exchange) limit(t time.Time) {
+	x.timer.Reset(time.Until(t))
+	if x.caller != nil {
+		_ = x.caller.SetReadDeadline(t.Add(stallGrace)) // not every writer can
+	}
+}
+
+// unlimit lets the call take as long as it takes.
+func (x *exchange) unlimit() {
+	x.timer.Stop()
+	if x.caller != nil {
+		_ = x.caller.SetReadDeadline(time.Time{})
+	}
+}
+
+type exchangeKey struct{}
+
+func exchangeOf(r *http.Request) *exchange { return r.Context().Value(exchangeKey{}).(*exchange) }
+
+// Forward makes the call and streams the answer to w. Where it returns an error
+// nothing has been written: an *Error, ErrBody, an error of call.Token, an
+// *http.MaxBytesError for a body beyond the limit set on it, or context.Canceled
+// when the caller left. It panics with http.ErrAbortHandler when the answer
+// breaks off, so that the caller's connection breaks too.
+func (c *Client) Forward(w http.ResponseWriter, r *http.Request, call Call) error {
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
+	x := &exchange{
+		Call:  call,
+		timer: time.AfterFunc(c.config.RequestTimeout, func() { cancel(errTimeout) }),
+		end:   time.Now().Add(c.config.RequestTimeout),
+	}
+	defer x.timer.Stop()
+	if r.ContentLength != 0 {
+		x.caller = http.NewResponseController(w)
+		x.limit(x.end)
+	}
+
+	var err error
+	if x.token, err = call.Token(ctx, ""); err != nil {
+		return classify(ctx, tokenError{err})
+	}
+	x.ctx = context.WithValue(ctx, exchangeKey{}, x)
+	r = r.WithContext(x.ctx)
+	w.Header()["Content-Type"] = nil // else net/http would guess one where the API sends none
+	if err := keepBody(r); err != nil {
+		return classify(ctx, err)
+	}
+	if x.caller != nil && r.GetBody == nil {
+		// Else net/http would read the rest of the body before it lets an answer
+		// begin. Where the writer cannot, HTTP/2 can anyway.
+		_ = x.caller.EnableFullDuplex()
+	}
+	x.limit(time.Now().Add(min(c.config.Timeout, time.Until(x.end))))
+	c.proxy.ServeHTTP(w, r)
+	return classify(ctx, x.err)
+}
+
+// classify says what an error of a call was.
+func classify(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	var ours *Error
+	var token tokenError
+	var tooLarge *http.MaxBytesError
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errTimeout):
+		return &Error{Timeout, cause}
+	case cause != nil:
+		return fmt.Errorf("the caller left: %w", cause)
+	case errors.As(err, &token):
+		return token.error
+	case errors.As(err, &ours), errors.As(err, &tooLarge), errors.Is(err, ErrBody):
+		return err
+	}
+	return &Error{Unreachable, err}
+}
+
+// tokenError marks an error of a TokenFunc among those of the transport.
+type tokenError struct{ error }
+
+// keepBody reads a small body of known length, so that it can be sent twice. It
+// marks errors of other bodies, which the transport meets while it sends.
+func keepBody(r *http.Request) error {
+	if r.ContentLength == 0 {
+		return nil
+	}
+	marked := &markedBody{r.Body}
+	if r.Body = marked; r.ContentLength < 0 || r.ContentLength > replayLimit {
+		return nil
+	}
+	body := make([]byte, r.ContentLength)
+	if _, err := io.ReadFull(marked, body); err != nil {
+		return err
+	}
+	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	r.Body, _ = r.GetBody()
+	return nil
+}
+
+// markedBody is a caller's body whose errors are told from the transport's.
+type markedBody struct{ io.ReadCloser }
+
+func (b *markedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		err = fmt.Errorf("%w: %w", ErrBody, err)
+	}
+	return n, err
+}
+
+// renewing sends requests, and once more with a new token when the API rejects
+// the one that was sent.
+type renewing struct{ http.RoundTripper }
+
+func (t renewing) RoundTrip(r *http.Request) (*http.Response, error) {
+	// In its own context ReverseProxy would pass informational answers on, with
+	// headers that modifyResponse never sees, and forget headers set before.
+	x := exchangeOf(r)
+	r = r.WithContext(x.ctx)
+	resp, err := t.RoundTripper.RoundTrip(r)
+	if err != nil || resp.StatusCode != http.StatusUnauthorized {
+		return resp, err
+	}
+	_ = resp.Body.Close() // its reason is not for the caller, whose token is good
+	if x.token, err = x.Token(r.Context(), x.token); err != nil {
+		return nil, tokenError{err}
+	}
+	if r.Body != nil && r.GetBody == nil {
+		return nil, &Error{RejectedToken, errors.New("answered 401 to a body that cannot be sent again")}
+	}
+	again := r.Clone(r.Context())
+	again.Header.Set("Authorization", "Bearer "+x.token)
+	if r.GetBody != nil {
+		if again.Body, err = r.GetBody(); err != nil {
+			return nil, err
+		}
+	}
+	resp, err = t.RoundTripper.RoundTrip(again)
+	if err == nil && resp.StatusCode == http.StatusUnauthorized {
+		_ = resp.Body.Close()
+		return nil, &Error{RejectedToken, errors.New("answered 401 twice")}
+	}
+	return resp, err
+}
+
+// buffers are shared by all copies of bodies.
+type buffers struct{}
+
+var bufferPool = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+
+func (buffers) Get() []byte  { return bufferPool.Get().(*[32 << 10]byte)[:] }
+func (buffers) Put(b []byte) { bufferPool.Put((*[32 << 10]byte)(b)) }

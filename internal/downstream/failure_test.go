@@ -1,0 +1,260 @@
+package downstream_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"middletier/internal/downstream"
+)
+
+// wantKind checks that Forward returned an *Error of the kind.
+func (k *kit) wantKind(kind downstream.Kind) {
+	k.t.Helper()
+	err := k.result()
+	var failure *downstream.Error
+	if !errors.As(err, &failure) || failure.Kind != kind {
+		k.t.Errorf("Forward returned %v, want %v", err, kind)
+	} else if strings.Contains(err.Error(), "token-") {
+		k.t.Errorf("error %q holds a token", err)
+	}
+}
+
+// wantCallersFault checks an error that is not the API's.
+func wantCallersFault(t *testing.T, err error) {
+	t.Helper()
+	var failure *downstream.Error
+	if errors.As(err, &failure) {
+		t.Errorf("Forward returned %v, which blames the API", err)
+	}
+}
+
+func TestLeavingCallerCancelsTheCall(t *testing.T) {
+	for name, begin := range map[string]func(w http.ResponseWriter){
+		"before the headers": func(http.ResponseWriter) {},
+		"within a stream":    func(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() },
+		"within a body": func(w http.ResponseWriter) {
+			w.Header().Set("Content-Length", "10")
+			_ = http.NewResponseController(w).Flush()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			arrived, cancelled := make(chan struct{}), make(chan struct{})
+			k := startWith(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				begin(w)
+				close(arrived)
+				select {
+				case <-r.Context().Done():
+					close(cancelled)
+				case <-time.After(patience):
+				}
+			}))
+			conn := k.dial("GET /x HTTP/1.1\r\nHost: h\r\n\r\n")
+			wait(t, "the call", arrived)
+			_ = conn.Close()
+			wait(t, "the end of the API's request", cancelled)
+			if err := k.result(); name == "before the headers" && !errors.Is(err, context.Canceled) || err == nil {
+				t.Errorf("Forward returned %v", err)
+			}
+		})
+	}
+}
+
+func TestLeavingCallerCancelsTheToken(t *testing.T) {
+	k := startWith(t, http.NotFoundHandler())
+	asked := make(chan struct{})
+	k.token = func(ctx context.Context, _ string) (string, error) {
+		close(asked)
+		<-ctx.Done()
+		return "", ctx.Err()
+	}
+	conn := k.dial("GET /x HTTP/1.1\r\nHost: h\r\n\r\n")
+	wait(t, "the wait for a token", asked)
+	_ = conn.Close()
+	if err := k.result(); !errors.Is(err, context.Canceled) {
+		t.Errorf("Forward returned %v, want context.Canceled", err)
+	}
+}
+
+func TestNoAnswerInTime(t *testing.T) {
+	hang := &recorder{next: func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done():
+		case <-time.After(patience):
+		}
+	}}
+	for name, change := range map[string]func(*downstream.Config){
+		"Timeout":        func(c *downstream.Config) { c.Timeout = 50 * time.Millisecond },
+		"RequestTimeout": func(c *downstream.Config) { c.RequestTimeout = 50 * time.Millisecond },
+	} {
+		for _, body := range []string{"", "body", strings.Repeat("x", 100<<10)} {
+			k := start(t, serve(t, hang), change)
+			begin := time.Now()
+			if got := k.do("POST", "/x", body); got.status != 599 {
+				t.Errorf("%s: got %d", name, got.status)
+			}
+			k.wantKind(downstream.Timeout)
+			if took := time.Since(begin); took > patience/2 {
+				t.Errorf("%s: took %v", name, took)
+			}
+		}
+	}
+}
+
+func TestNoTokenInTime(t *testing.T) {
+	k := start(t, serve(t, http.NotFoundHandler()), func(c *downstream.Config) { c.RequestTimeout = 50 * time.Millisecond })
+	k.token = func(ctx context.Context, _ string) (string, error) {
+		<-ctx.Done()
+		return "", ctx.Err()
+	}
+	k.do("GET", "/x", "")
+	k.wantKind(downstream.Timeout)
+}
+
+func TestStalledBodyIsNotWaitedForLong(t *testing.T) {
+	const head = "POST /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n"
+	for name, text := range map[string]string{
+		"small":   head + "Content-Length: 10\r\n\r\nabc",
+		"large":   head + "Content-Length: 100000\r\n\r\nabc",
+		"chunked": head + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k := start(t, serve(t, &recorder{}), func(c *downstream.Config) {
+				c.Timeout = 100 * time.Millisecond
+				c.RequestTimeout = 200 * time.Millisecond
+			})
+			begin := time.Now()
+			if got := k.raw(text); got.status != 599 {
+				t.Errorf("got %d %s", got.status, got.body)
+			}
+			k.wantKind(downstream.Timeout)
+			if took := time.Since(begin); took > patience/2 {
+				t.Errorf("took %v", took)
+			}
+		})
+	}
+}
+
+func TestUnreachableAPI(t *testing.T) {
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = closed.Close()
+	answer := func(text string) string {
+		return serveRaw(t, func(conn net.Conn, _ *http.Request) { _, _ = io.WriteString(conn, text) })
+	}
+	for name, url := range map[string]string{
+		"nobody listens":    "http://" + closed.Addr().String(),
+		"unknown host":      "http://api.invalid",
+		"no answer":         answer(""),
+		"half a head":       answer("HTTP/1.1 200 OK\r\nContent-Le"),
+		"not HTTP":          answer("220 mail.example ESMTP\r\n"),
+		"two lengths":       answer("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"),
+		"TLS where none is": strings.Replace(answer("HTTP/1.1 400 Bad Request\r\n\r\n"), "http://", "https://", 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := start(t, url, nil)
+			if got := k.do("POST", "/x", "body"); got.status != 599 || got.header.Get("Content-Type") != "text/plain" {
+				t.Errorf("got %d %v, want nothing written by Forward", got.status, got.header)
+			}
+			k.wantKind(downstream.Unreachable)
+		})
+	}
+}
+
+func TestBodyTooLarge(t *testing.T) {
+	for name, c := range map[string]struct {
+		limit   int64
+		length  int
+		chunked bool
+	}{
+		"small":          {10, 11, false},
+		"small, chunked": {10, 11, true},
+		"large":          {100 << 10, 200 << 10, false},
+		"large, chunked": {100 << 10, 200 << 10, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // net/http lingers before it closes such a connection
+			k := startWith(t, &recorder{})
+			k.maxBody = c.limit
+			r, err := http.NewRequest("POST", k.front.URL+"/x", strings.NewReader(strings.Repeat("x", c.length)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.chunked {
+				r.ContentLength = -1
+			}
+			if got := k.send(r); got.status != 599 {
+				t.Errorf("got %d", got.status)
+			}
+			var tooLarge *http.MaxBytesError
+			err = k.result()
+			if !errors.As(err, &tooLarge) {
+				t.Errorf("Forward returned %v, want *http.MaxBytesError", err)
+			}
+			wantCallersFault(t, err)
+		})
+	}
+}
+
+func TestBrokenBody(t *testing.T) {
+	const head = "POST /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n"
+	for name, c := range map[string]struct {
+		text string
+		want error
+	}{
+		"malformed chunk": {"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n", downstream.ErrBody},
+		"chunk too long":  {"Transfer-Encoding: chunked\r\n\r\n2\r\nabc\r\n0\r\n\r\n", downstream.ErrBody},
+		// To net/http a connection that ends within a body is a caller that left.
+		"short of its length": {"Content-Length: 10\r\n\r\nabc", context.Canceled},
+		"none of its length":  {"Content-Length: 10\r\n\r\n", context.Canceled},
+		"large":               {"Content-Length: 100000\r\n\r\nabc", context.Canceled},
+		"chunks without end":  {"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", context.Canceled},
+		"within a chunk":      {"Transfer-Encoding: chunked\r\n\r\n64\r\nabc", context.Canceled},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := start(t, serve(t, &recorder{}), nil)
+			conn := k.dial(head + c.text)
+			if c.want == context.Canceled {
+				if err := conn.CloseWrite(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			got := k.read(conn, "POST")
+			err := k.result()
+			if !errors.Is(err, c.want) {
+				t.Errorf("Forward returned %v after %d, want %v", err, got.status, c.want)
+			}
+			wantCallersFault(t, err)
+		})
+	}
+}
+
+// brokenBody is a body that another protocol than HTTP/1 breaks off: the
+// connection lives on.
+type brokenBody struct{ err error }
+
+func (b brokenBody) Read(p []byte) (int, error) { return copy(p, "abc"), b.err }
+
+func (brokenBody) Close() error { return nil }
+
+func TestBrokenBodyOfALivingConnection(t *testing.T) {
+	for _, length := range []int64{-1, 10, 100 << 10} {
+		k := start(t, serve(t, &recorder{}), nil)
+		r := httptest.NewRequest("POST", "http://middle.example/x", brokenBody{errors.New("stream error")})
+		r.ContentLength = length
+		err := k.client.Forward(httptest.NewRecorder(), r, downstream.Call{Token: k.token})
+		if !errors.Is(err, downstream.ErrBody) {
+			t.Errorf("length %d: Forward returned %v, want ErrBody", length, err)
+		}
+		wantCallersFault(t, err)
+	}
+}

@@ -1,0 +1,252 @@
+package downstream_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"middletier/internal/downstream"
+)
+
+// patience bounds every wait of a test that would otherwise hang.
+const patience = 20 * time.Second
+
+// seen is a request as it arrived at the API.
+type seen struct {
+	method, target, host string
+	header               http.Header
+	body                 string
+	length               int64
+}
+
+// recorder is an API that remembers what arrives, and answers like next.
+type recorder struct {
+	mu   sync.Mutex // guards seen
+	seen []seen
+	next http.HandlerFunc // nil: 200 without a body
+}
+
+func (a *recorder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body) // what came is in the record
+	a.mu.Lock()
+	a.seen = append(a.seen, seen{r.Method, r.RequestURI, r.Host, r.Header, string(body), r.ContentLength})
+	a.mu.Unlock()
+	if a.next != nil {
+		a.next(w, r)
+	}
+}
+
+func (a *recorder) all() []seen {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return append([]seen(nil), a.seen...)
+}
+
+// kit is a service in front of an API: requests' paths are forwarded as they
+// come.
+type kit struct {
+	t       *testing.T
+	client  *downstream.Client
+	front   *httptest.Server
+	token   downstream.TokenFunc
+	maxBody int64      // 0: no limit
+	results chan error // of Forward; errAborted where it panicked
+}
+
+type abortedError struct{}
+
+func (abortedError) Error() string { return "aborted" }
+
+// start returns a kit in front of the API at baseURL. change may be nil.
+func start(t *testing.T, baseURL string, change func(*downstream.Config)) *kit {
+	t.Helper()
+	transport := downstream.NewTransport()
+	transport.Proxy = nil
+	t.Cleanup(transport.CloseIdleConnections)
+	config := downstream.Config{BaseURL: baseURL, Timeout: patience, RequestTimeout: patience, Transport: transport}
+	if change != nil {
+		change(&config)
+	}
+	config.Check(func(key, problem string) { t.Fatalf("Check: %s %s", key, problem) })
+	client, err := downstream.New(config)
+	if err != nil {
+		t.Fatalf("New: %v", err)
+	}
+	k := &kit{
+		t: t, client: client, results: make(chan error, 1000),
+		token: func(context.Context, string) (string, error) { return "token-1", nil },
+	}
+	k.front = httptest.NewServer(k)
+	t.Cleanup(k.front.Close)
+	return k
+}
+
+// startWith returns a kit in front of a handler, below /base.
+func startWith(t *testing.T, api http.Handler) *kit {
+	t.Helper()
+	return start(t, serve(t, api)+"/base/", nil)
+}
+
+func serve(t *testing.T, api http.Handler) string {
+	t.Helper()
+	server := httptest.NewServer(api)
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// serveRaw runs answer for every connection, after it has read a request's head,
+// and returns the base URL.
+func serveRaw(t *testing.T, answer func(conn net.Conn, r *http.Request)) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var group sync.WaitGroup
+	group.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			group.Go(func() {
+				defer conn.Close()
+				r, err := http.ReadRequest(bufio.NewReader(conn))
+				if err != nil {
+					return
+				}
+				answer(conn, r)
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		group.Wait()
+	})
+	return "http://" + listener.Addr().String()
+}
+
+func (k *kit) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer func() {
+		if p := recover(); p != nil {
+			k.results <- abortedError{}
+			panic(p)
+		}
+	}()
+	raw, _, _ := strings.Cut(r.RequestURI, "?")
+	path, err := downstream.ParsePath(raw)
+	if err == nil {
+		if k.maxBody > 0 {
+			r.Body = http.MaxBytesReader(w, r.Body, k.maxBody)
+		}
+		err = k.client.Forward(w, r, downstream.Call{Path: path, Token: k.token, RequestID: "request-1"})
+	}
+	k.results <- err
+	if err != nil {
+		w.Header().Set("Content-Type", "text/plain")
+		w.WriteHeader(599)
+		_, _ = fmt.Fprintln(w, err)
+	}
+}
+
+// result is what Forward returned.
+func (k *kit) result() error {
+	k.t.Helper()
+	select {
+	case err := <-k.results:
+		return err
+	case <-time.After(patience):
+		k.t.Fatal("Forward did not return")
+		return nil
+	}
+}
+
+// reply is what a caller of the kit gets.
+type reply struct {
+	status  int
+	header  http.Header
+	trailer http.Header
+	body    string
+	err     error // of reading the body
+}
+
+// do sends a request and reads the answer. It changes nothing that the kit's
+// answer says.
+func (k *kit) do(method, target, body string, header ...string) reply {
+	k.t.Helper()
+	r, err := http.NewRequest(method, k.front.URL+target, strings.NewReader(body))
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Add(header[i], header[i+1])
+	}
+	return k.send(r)
+}
+
+func (k *kit) send(r *http.Request) reply {
+	k.t.Helper()
+	transport := &http.Transport{DisableCompression: true, DisableKeepAlives: true}
+	defer transport.CloseIdleConnections()
+	resp, err := transport.RoundTrip(r)
+	if err != nil {
+		k.t.Fatalf("%s %s: %v", r.Method, r.URL, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return reply{resp.StatusCode, resp.Header, resp.Trailer, string(body), err}
+}
+
+// dial opens a connection to the kit and sends text on it.
+func (k *kit) dial(text string) *net.TCPConn {
+	k.t.Helper()
+	conn, err := net.Dial("tcp", k.front.Listener.Addr().String())
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	k.t.Cleanup(func() { _ = conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		k.t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, text); err != nil {
+		k.t.Fatal(err)
+	}
+	return conn.(*net.TCPConn)
+}
+
+// read reads one answer.
+func (k *kit) read(conn net.Conn, method string) reply {
+	k.t.Helper()
+	resp, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
+	if err != nil {
+		k.t.Fatalf("no answer: %v", err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return reply{resp.StatusCode, resp.Header, resp.Trailer, string(body), err}
+}
+
+// raw sends a request byte for byte.
+func (k *kit) raw(text string) reply {
+	k.t.Helper()
+	method, _, _ := strings.Cut(text, " ")
+	return k.read(k.dial(text), method)
+}
+
+// wait waits for a handshake.
+func wait(t *testing.T, what string, c <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-c:
+	case <-time.After(patience):
+		t.Fatalf("%s did not happen", what)
+	}
+}

@@ -1,0 +1,67 @@
+package downstream
+
+import (
+	"errors"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+)
+
+// Path is a request path below an API: what access rules look at, and what is
+// sent. Only ParsePath makes one, so a Path never leaves the API's base URL.
+type Path struct {
+	decoded string
+	raw     string
+}
+
+// Decoded returns the path decoded once, for access rules.
+func (p Path) Decoded() string { return p.decoded }
+
+// ErrPath says that a path is refused: it is malformed, or some server might
+// understand it as another path than the one that was checked.
+var ErrPath = errors.New("the path cannot be forwarded safely")
+
+// ParsePath decides what a path is: the part of the request target behind the
+// API's name, as it came, beginning with a slash or empty. Refused are, also
+// behind one more percent-encoding: dot segments, encoded slashes and dots,
+// backslashes, NUL and control characters, empty segments other than the last
+// (also with parameters only), and what is not UTF-8.
+func ParsePath(raw string) (Path, error) {
+	decoded, err := url.PathUnescape(raw)
+	if err != nil || raw != "" && raw[0] != '/' || !utf8.ValidString(decoded) {
+		return Path{}, ErrPath
+	}
+	for _, c := range []byte(raw) {
+		if c <= ' ' || c >= 0x7f || c == '\\' || c == '?' || c == '#' {
+			return Path{}, ErrPath
+		}
+	}
+	if strings.ContainsFunc(decoded, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\\' }) ||
+		hidesSyntax(raw) || hidesSyntax(decoded) {
+		return Path{}, ErrPath
+	}
+	segments := strings.Split(decoded, "/")
+	for i, s := range segments {
+		name, _, _ := strings.Cut(s, ";") // "..;x" is ".." to servers that drop parameters
+		if name == "." || name == ".." || name == "" && i > 0 && i < len(segments)-1 {
+			return Path{}, ErrPath
+		}
+	}
+	return Path{decoded, raw}, nil
+}
+
+// hidesSyntax reports whether s holds the percent-encoding of a character that
+// would change what the path means: a slash, a dot, a backslash, NUL, or a
+// percent sign that could hide one of them.
+func hidesSyntax(s string) bool {
+	for i := 0; i+2 < len(s); i++ {
+		if s[i] != '%' {
+			continue
+		}
+		switch strings.ToLower(s[i+1 : i+3]) {
+		case "2f", "2e", "5c", "00":
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,136 @@
+package downstream_test
+
+import (
+	"bufio"
+	"errors"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"middletier/internal/downstream"
+)
+
+func TestPathsThatAreForwarded(t *testing.T) {
+	for raw, decoded := range map[string]string{
+		"":                        "",
+		"/":                       "/",
+		"/lists":                  "/lists",
+		"/lists/":                 "/lists/",
+		"/lists/1/items":          "/lists/1/items",
+		"/a%20b":                  "/a b",
+		"/a+b":                    "/a+b",
+		"/%C3%A4":                 "/ä",
+		"/%c3%a4":                 "/ä",
+		"/%41%42":                 "/AB",
+		"/~user/!$&'()*,:@=":      "/~user/!$&'()*,:@=",
+		"/a;v=1/b":                "/a;v=1/b",
+		"/a;/b":                   "/a;/b",
+		"/a%3Bv=1":                "/a;v=1",
+		"/a%3Fb%23c":              "/a?b#c",
+		"/50%25":                  "/50%",
+		"/50%25off":               "/50%off",
+		"/%25zz":                  "/%zz",
+		"/a.b/.c/d./..e/f..":      "/a.b/.c/d./..e/f..",
+		"/...":                    "/...",
+		"/.well-known/x":          "/.well-known/x",
+		"/users('a%20b')":         "/users('a b')",
+		`/a"b<c>d{e}f|g^h` + "`i": `/a"b<c>d{e}f|g^h` + "`i",
+		"/[x]":                    "/[x]",
+		"/a:b@c":                  "/a:b@c",
+		"/http:":                  "/http:",
+	} {
+		got, err := downstream.ParsePath(raw)
+		if err != nil || got.Decoded() != decoded {
+			t.Errorf("%q: got %q %v, want %q", raw, got.Decoded(), err, decoded)
+		}
+	}
+}
+
+func TestPathsThatAreRefused(t *testing.T) {
+	for _, raw := range []string{
+		"lists", "http://evil.example/", "*", "@evil.example/", ":8080/",
+		"//", "//evil.example/x", "/a//b", "/a///", "//a",
+		"/.", "/..", "/./a", "/../a", "/a/.", "/a/..", "/a/./b", "/a/../b", "/a/../../b", "/a/b/../../../c",
+		"/..;/a", "/..;x=1/a", "/.;/a", "/a/..;", "/..%3Ba/b", "/..%3ba/b",
+		"/;/admin", "/;x/admin", "/a/;x=1/b", "/%3Bx/admin",
+		"/%2e", "/%2E%2e/a", "/.%2e/a", "/%2e./a", "/a%2Eb",
+		"/%2f", "/a%2Fb", "/a%2f..%2fb", "/%2f%2fevil.example",
+		"/%5c", "/a%5C..%5cb", `/a\b`, `/\evil.example`,
+		"/%252e%252e/a", "/%252f", "/%252F", "/%255c", "/%2500", "/%25%32%65", "/%25%32f", "/%2%35%32e",
+		"/%00", "/a%00b", "/a\x00b", "/%0a", "/%0d%0aX:1", "/a\nb", "/a\tb", "/%1f", "/%7f", "/a\x7f",
+		"/a b", "/a?b", "/a#b", "/ä",
+		"/%", "/%2", "/%zz", "/%u002e%u002e/a", "/a%",
+		"/%ff", "/%c0%ae%c0%ae/a", "/%c0%af", "/%e0%80%af", "/%ed%a0%80",
+	} {
+		if got, err := downstream.ParsePath(raw); !errors.Is(err, downstream.ErrPath) {
+			t.Errorf("%q: got %q %v, want ErrPath", raw, got.Decoded(), err)
+		}
+	}
+}
+
+// FuzzParsePath checks that other readers understand an accepted path as we do.
+func FuzzParsePath(f *testing.F) {
+	for _, raw := range []string{
+		"", "/", "/lists/1", "/a%20b", "/..;x/a", "/%2e%2e/a", "/%252e/a", "//evil", `/a\b`, "/%25%32%65", "/;x/a", "/%c0%ae", "/ä", "/a?b#c",
+		"/a%00", "/\"<>{}|^`[]", "/50%25", "/a;v=1/b", "/@h:1/..",
+	} {
+		f.Add(raw)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		p, err := downstream.ParsePath(raw)
+		if err != nil {
+			if !errors.Is(err, downstream.ErrPath) || p != (downstream.Path{}) {
+				t.Fatalf("%q: got %v %v, want ErrPath and nothing else", raw, p, err)
+			}
+			return
+		}
+		decoded := p.Decoded()
+		if !utf8.ValidString(decoded) {
+			t.Errorf("%q is decoded to %q, which is not UTF-8", raw, decoded)
+		}
+		// With parameters dropped, and with one decoding too many, too.
+		readings := []string{decoded}
+		if again, err := url.PathUnescape(decoded); err == nil {
+			readings = append(readings, again)
+		}
+		for _, reading := range readings {
+			for segment := range strings.SplitSeq(strings.ReplaceAll(reading, `\`, "/"), "/") {
+				if name, _, _ := strings.Cut(segment, ";"); name == "." || name == ".." {
+					t.Errorf("%q is read as %q, which has dot segments", raw, reading)
+				}
+			}
+			if strings.Count(reading, "/") != strings.Count(raw, "/") {
+				t.Errorf("%q is read as %q, with other segments", raw, reading)
+			}
+		}
+		for _, base := range []string{"", "/base", "/base/v1.0"} {
+			if clean := path.Clean(base + decoded); base != "" && clean != base && !strings.HasPrefix(clean, base+"/") {
+				t.Errorf("%q leaves %s: %s", raw, base, clean)
+			}
+			whole := base + raw
+			if whole == "" {
+				whole = "/"
+			}
+			// A Go server's reading of the request line.
+			r, err := http.ReadRequest(bufio.NewReader(strings.NewReader("GET " + whole + " HTTP/1.1\r\nHost: api.example\r\n\r\n")))
+			if err != nil {
+				t.Fatalf("%q: a server cannot read it: %v", raw, err)
+			}
+			if r.RequestURI != whole || r.Host != "api.example" || r.URL.Host != "" || r.URL.RawQuery != "" || r.URL.ForceQuery || r.URL.Fragment != "" ||
+				r.URL.Path != base+decoded && whole != "/" {
+				t.Errorf("%q: a server reads %q, path %q, host %q, want path %q", raw, r.RequestURI, r.URL.Path, r.Host, base+decoded)
+			}
+			// And of the whole URL.
+			u, err := url.Parse("http://api.example" + base + raw)
+			if err != nil {
+				t.Fatalf("%q: not part of a URL: %v", raw, err)
+			}
+			if u.Host != "api.example" || u.User != nil || u.Path != base+decoded || u.RawQuery != "" || u.Fragment != "" {
+				t.Errorf("%q: the URL is read as %#v", raw, u)
+			}
+		}
+	})
+}

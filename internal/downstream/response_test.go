@@ -1,0 +1,304 @@
+package downstream_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"middletier/internal/downstream"
+)
+
+// respond is an API with one answer.
+func respond(status int, body string, header ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		for i := 0; i < len(header); i += 2 {
+			w.Header().Add(header[i], header[i+1])
+		}
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+func TestAnswersPassThrough(t *testing.T) {
+	for _, status := range []int{200, 201, 202, 203, 206, 300, 400, 402, 403, 404, 405, 409, 418, 422, 429, 500, 502, 503, 504, 599, 799} {
+		k := startWith(t, respond(status, "the body", "Content-Type", "text/x", "ETag", `"1"`, "Retry-After", "7", "WWW-Authenticate", "Basic", "X-A", "1", "X-A", "2"))
+		got := k.do("GET", "/x", "")
+		if got.status != status || got.body != "the body" || got.err != nil {
+			t.Errorf("%d: got %d %q %v", status, got.status, got.body, got.err)
+		}
+		for name, want := range map[string][]string{
+			"Content-Type": {"text/x"}, "Etag": {`"1"`}, "Retry-After": {"7"}, "Www-Authenticate": {"Basic"}, "X-A": {"1", "2"}, "X-Request-Id": {"request-1"},
+		} {
+			if !slices.Equal(got.header[name], want) {
+				t.Errorf("%d: %s: got %q, want %q", status, name, got.header[name], want)
+			}
+		}
+		if err := k.result(); err != nil {
+			t.Errorf("%d: Forward returned %v", status, err)
+		}
+	}
+}
+
+func TestAnswersWithoutABodyPassThrough(t *testing.T) {
+	for _, c := range []struct {
+		method string
+		status int
+		length string
+	}{{"GET", 204, ""}, {"GET", 304, ""}, {"DELETE", 204, ""}, {"HEAD", 200, "1234"}, {"HEAD", 404, ""}, {"HEAD", 304, ""}, {"POST", 201, "0"}} {
+		k := startWith(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("ETag", `"1"`)
+			if c.length != "" {
+				w.Header().Set("Content-Length", c.length)
+			}
+			w.WriteHeader(c.status)
+		}))
+		got := k.do(c.method, "/x", "")
+		if got.status != c.status || got.body != "" || got.err != nil || got.header.Get("Etag") == "" || got.header.Get("Content-Length") != c.length {
+			t.Errorf("%s answered %d: got %d %q %v %v", c.method, c.status, got.status, got.body, got.header, got.err)
+		}
+	}
+}
+
+func TestRedirectsArePassedBack(t *testing.T) {
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		api := &recorder{next: respond(status, "", "Location", "http://elsewhere.example/?a=%20#b")}
+		k := startWith(t, api)
+		got := k.do("POST", "/x", "body")
+		if got.status != status || got.header.Get("Location") != "http://elsewhere.example/?a=%20#b" || len(api.all()) != 1 {
+			t.Errorf("%d: got %d %v after %d requests", status, got.status, got.header, len(api.all()))
+		}
+	}
+}
+
+func TestHeadersThatDoNotReachTheCaller(t *testing.T) {
+	dropped := []string{
+		"Set-Cookie", "Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Access-Control-Expose-Headers", "Access-Control-Max-Age",
+		"Keep-Alive", "Proxy-Authenticate", "Upgrade", "X-Hop", "X-Dropped",
+	}
+	var header []string
+	for _, name := range append(dropped, "Vary", "X-Kept") {
+		header = append(header, name, "value", name, "other")
+	}
+	header = append(header, "Connection", "x-hop", "X-Request-Id", "the-apis")
+	for _, keep := range []bool{false, true} {
+		k := start(t, serve(t, respond(200, "", header...)), func(c *downstream.Config) {
+			c.DropResponse, c.KeepCookies = []string{"x-dropped"}, keep
+		})
+		got := k.do("GET", "/x", "").header
+		for _, name := range dropped {
+			want := keep && name == "Set-Cookie"
+			if _, ok := got[name]; ok != want {
+				t.Errorf("%s: got %q, with cookies kept: %v", name, got[name], keep)
+			}
+		}
+		for name, want := range map[string][]string{"Vary": {"value", "other"}, "X-Kept": {"value", "other"}, "X-Request-Id": {"request-1"}} {
+			if !slices.Equal(got[name], want) {
+				t.Errorf("%s: got %q, want %q", name, got[name], want)
+			}
+		}
+	}
+}
+
+func TestNoContentTypeIsInvented(t *testing.T) {
+	url := serveRaw(t, func(conn net.Conn, _ *http.Request) {
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>")
+	})
+	got := start(t, url, nil).do("GET", "/x", "")
+	if kind, ok := got.header["Content-Type"]; ok || got.body != "<html>" {
+		t.Errorf("got %q of type %q, want no type", got.body, kind)
+	}
+}
+
+func TestInformationalAnswersStayBehind(t *testing.T) {
+	url := serveRaw(t, func(conn net.Conn, _ *http.Request) {
+		_, _ = io.WriteString(conn, "HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\nSet-Cookie: a=b\r\nAccess-Control-Allow-Origin: *\r\n\r\n"+
+			"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody")
+	})
+	k := start(t, url, nil)
+	k.front.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Set-Before", "1")
+		k.ServeHTTP(w, r)
+	})
+	r, err := http.NewRequest("GET", k.front.URL+"/x", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := k.send(r.WithContext(httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+		Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
+			t.Errorf("the caller got %d with %v", code, header)
+			return nil
+		},
+	})))
+	if got.status != 200 || got.body != "body" || got.header.Get("X-Set-Before") != "1" || got.header["Link"] != nil || got.header["Set-Cookie"] != nil {
+		t.Errorf("got %d %q with %v", got.status, got.body, got.header)
+	}
+}
+
+func TestSwitchingProtocolsIsRefused(t *testing.T) {
+	url := serveRaw(t, func(conn net.Conn, r *http.Request) {
+		if r.Header.Get("Upgrade") != "" || r.Header.Get("Connection") == "Upgrade" {
+			t.Errorf("the API was asked to upgrade: %v", r.Header)
+		}
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nframes")
+	})
+	k := start(t, url, nil)
+	got := k.do("GET", "/x", "", "Connection", "Upgrade", "Upgrade", "websocket")
+	if got.status != 599 {
+		t.Errorf("got %d", got.status)
+	}
+	k.wantKind(downstream.Unreachable)
+}
+
+func TestStreamsAreNotHeldBack(t *testing.T) {
+	for _, kind := range []string{"text/event-stream", "text/event-stream; charset=utf-8", "application/x-ndjson", "application/octet-stream"} {
+		t.Run(kind, func(t *testing.T) {
+			next := make(chan struct{})
+			k := startWith(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", kind)
+				_ = http.NewResponseController(w).Flush()
+				for i := range 5 {
+					<-next
+					_, _ = fmt.Fprintf(w, "data: %d\n\n", i)
+					_ = http.NewResponseController(w).Flush()
+				}
+			}))
+			resp, err := http.Get(k.front.URL + "/x") // the headers come before any event
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			for i := range 5 {
+				next <- struct{}{} // the API waits until the last event has been read
+				want := fmt.Sprintf("data: %d\n\n", i)
+				got := make([]byte, len(want))
+				if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != want {
+					t.Fatalf("got %q %v, want %q", got, err, want)
+				}
+			}
+			if rest, err := io.ReadAll(resp.Body); err != nil || len(rest) != 0 {
+				t.Errorf("at the end: got %q %v", rest, err)
+			}
+		})
+	}
+}
+
+func TestTrailersPassThrough(t *testing.T) {
+	k := startWith(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Trailer", "X-Announced")
+		_, _ = io.WriteString(w, "body")
+		w.Header().Set("X-Announced", "1")
+		w.Header().Set(http.TrailerPrefix+"X-Late", "2")
+	}))
+	got := k.do("GET", "/x", "")
+	if got.body != "body" || got.trailer.Get("X-Announced") != "1" || got.trailer.Get("X-Late") != "2" {
+		t.Errorf("got %q with trailers %v", got.body, got.trailer)
+	}
+}
+
+func TestCompressionIsTheCallersBusiness(t *testing.T) {
+	var compressed bytes.Buffer
+	writer := gzip.NewWriter(&compressed)
+	_, _ = io.WriteString(writer, strings.Repeat("text ", 1000))
+	_ = writer.Close()
+	api := &recorder{next: respond(200, compressed.String(), "Content-Encoding", "gzip", "Content-Type", "text/plain")}
+	k := startWith(t, api)
+	got := k.do("GET", "/x", "", "Accept-Encoding", "br, gzip;q=0.5")
+	if got.body != compressed.String() || got.header.Get("Content-Encoding") != "gzip" || got.header.Get("Content-Length") != fmt.Sprint(compressed.Len()) {
+		t.Errorf("got %d bytes with %v, want the API's own %d", len(got.body), got.header, compressed.Len())
+	}
+	if accepted := api.all()[0].header["Accept-Encoding"]; !slices.Equal(accepted, []string{"br, gzip;q=0.5"}) {
+		t.Errorf("Accept-Encoding: got %q, want the caller's", accepted)
+	}
+}
+
+func TestBrokenAnswersBreakTheCallersConnection(t *testing.T) {
+	for name, text := range map[string]string{
+		"short of its length":  "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort",
+		"chunks without end":   "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n",
+		"within a chunk":       "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\nshort",
+		"malformed chunk":      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\nzz\r\n",
+		"events without end":   "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n",
+		"large, of its length": "HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\n" + strings.Repeat("x", 1_500_000),
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := start(t, serveRaw(t, func(conn net.Conn, _ *http.Request) { _, _ = io.WriteString(conn, text) }), nil)
+			conn := k.dial("GET /x HTTP/1.1\r\nHost: h\r\n\r\n")
+			all, _ := io.ReadAll(conn) // the connection's end, clean or not
+			if err := k.result(); err != (abortedError{}) {
+				t.Errorf("Forward returned %v, want it to panic", err)
+			}
+			if strings.HasSuffix(string(all), "0\r\n\r\n") {
+				t.Errorf("the caller got a clean end: %q", all)
+			}
+			resp, err := http.Get(k.front.URL + "/x")
+			if err != nil {
+				return // broken even before the headers had left
+			}
+			defer resp.Body.Close()
+			if body, err := io.ReadAll(resp.Body); err == nil {
+				t.Errorf("a client reads %d %q without an error", resp.StatusCode, body)
+			}
+		})
+	}
+}
+
+func TestSlowStreamOutlivesTheRequestTimeout(t *testing.T) {
+	const limit = 100 * time.Millisecond
+	for name, length := range map[string]int{"chunked": -1, "large": 1 << 20} {
+		t.Run(name, func(t *testing.T) {
+			api := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("Authorization") == "" {
+					t.Error("no token")
+				}
+				if length > 0 {
+					w.Header().Set("Content-Length", fmt.Sprint(length))
+				}
+				_, _ = io.WriteString(w, "first")
+				_ = http.NewResponseController(w).Flush()
+				time.Sleep(2*limit + 1100*time.Millisecond) // beyond every limit there is
+				_, _ = io.WriteString(w, strings.Repeat("x", max(length, 10)-5))
+			})
+			k := start(t, serve(t, api), func(c *downstream.Config) { c.RequestTimeout = limit })
+			// With a body, whose reading has a limit too.
+			if got := k.do("POST", "/x", "body"); got.err != nil || len(got.body) != max(length, 10) {
+				t.Errorf("got %d %d bytes, %v; want all", got.status, len(got.body), got.err)
+			}
+			if err := k.result(); err != nil {
+				t.Errorf("Forward returned %v", err)
+			}
+		})
+	}
+}
+
+func TestSlowAnswerIsCut(t *testing.T) {
+	release := make(chan struct{})
+	k := start(t, serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "10")
+		_, _ = io.WriteString(w, "first")
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-r.Context().Done():
+			close(release)
+		case <-time.After(patience):
+		}
+	})), func(c *downstream.Config) { c.RequestTimeout = 100 * time.Millisecond })
+	begin := time.Now()
+	conn := k.dial("GET /x HTTP/1.1\r\nHost: h\r\n\r\n")
+	all, _ := io.ReadAll(conn)
+	if err := k.result(); err != (abortedError{}) {
+		t.Errorf("Forward returned %v after %q, want it to panic", err, all)
+	}
+	if took := time.Since(begin); took < 100*time.Millisecond || took > patience/2 {
+		t.Errorf("took %v", took)
+	}
+	wait(t, "the end of the API's request", release)
+}

@@ -1,0 +1,172 @@
+package downstream_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"middletier/internal/downstream"
+)
+
+// tokens gives token-1, token-2, …, a new one for each that was rejected.
+type tokens struct {
+	mu       sync.Mutex // guards what follows
+	n        int
+	rejected []string // what it was called with
+}
+
+func (s *tokens) token(_ context.Context, rejected string) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.n++
+	s.rejected = append(s.rejected, rejected)
+	return fmt.Sprintf("token-%d", s.n), nil
+}
+
+// accepts is an API that takes one token only.
+func accepts(token string) *recorder {
+	return &recorder{next: func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer "+token {
+			w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token", error_description="the API's words"`)
+			w.Header().Set("Set-Cookie", "a=b")
+			http.Error(w, "the API's words", http.StatusUnauthorized)
+			return
+		}
+		_, _ = io.WriteString(w, "welcome")
+	}}
+}
+
+func TestRejectedTokenIsReplacedOnce(t *testing.T) {
+	for _, c := range []struct {
+		method string
+		length int
+	}{{"GET", 0}, {"HEAD", 0}, {"DELETE", 0}, {"OPTIONS", 0}, {"POST", 0}, {"POST", 1}, {"PUT", 1000}, {"PATCH", 64 << 10}, {"GET", 10}} {
+		t.Run(fmt.Sprint(c.method, c.length), func(t *testing.T) {
+			body := strings.Repeat("abc\x00\xff", c.length)[:c.length]
+			api, source := accepts("token-2"), &tokens{}
+			k := startWith(t, api)
+			k.token = source.token
+			got := k.do(c.method, "/x?y=%20", body, "X-Kept", "1", "Cookie", "a=b")
+			want := "welcome"
+			if c.method == "HEAD" {
+				want = ""
+			}
+			if got.status != 200 || got.body != want || got.header["Www-Authenticate"] != nil {
+				t.Errorf("got %d %q with %v", got.status, got.body, got.header)
+			}
+			all := api.all()
+			if len(all) != 2 || !slices.Equal(source.rejected, []string{"", "token-1"}) {
+				t.Fatalf("%d calls with tokens after %q, want two", len(all), source.rejected)
+			}
+			for i, arrived := range all {
+				if arrived.method != c.method || arrived.target != "/base/x?y=%20" || arrived.body != body || arrived.length != int64(c.length) ||
+					arrived.header.Get("X-Kept") != "1" || arrived.header["Cookie"] != nil ||
+					!slices.Equal(arrived.header["Authorization"], []string{fmt.Sprintf("Bearer token-%d", i+1)}) {
+					t.Errorf("call %d: got %+v", i+1, arrived)
+				}
+			}
+			if err := k.result(); err != nil {
+				t.Errorf("Forward returned %v", err)
+			}
+		})
+	}
+}
+
+func TestBodyThatWasNotKeptIsNotSentAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		length  int
+		chunked bool
+	}{"large": {64<<10 + 1, false}, "chunked": {10, true}, "large and chunked": {1 << 20, true}} {
+		t.Run(name, func(t *testing.T) {
+			api, source := accepts("token-2"), &tokens{}
+			k := startWith(t, api)
+			k.token = source.token
+			r, err := http.NewRequest("POST", k.front.URL+"/x", strings.NewReader(strings.Repeat("x", c.length)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.chunked {
+				r.ContentLength = -1
+			}
+			if got := k.send(r); got.status != 599 {
+				t.Errorf("got %d %s", got.status, got.body)
+			}
+			k.wantKind(downstream.RejectedToken)
+			if len(api.all()) != 1 || !slices.Equal(source.rejected, []string{"", "token-1"}) {
+				t.Errorf("%d calls with tokens after %q, want one, and the token dropped", len(api.all()), source.rejected)
+			}
+		})
+	}
+}
+
+func TestTokenRejectedTwice(t *testing.T) {
+	api, source := accepts("another"), &tokens{}
+	k := startWith(t, api)
+	k.token = source.token
+	got := k.do("POST", "/x", "body")
+	if got.status != 599 || strings.Contains(got.body, "the API's words") || got.header["Www-Authenticate"] != nil || got.header["Set-Cookie"] != nil {
+		t.Errorf("got %d %q with %v", got.status, got.body, got.header)
+	}
+	k.wantKind(downstream.RejectedToken)
+	if len(api.all()) != 2 || len(source.rejected) != 2 {
+		t.Errorf("%d calls with tokens after %q, want two", len(api.all()), source.rejected)
+	}
+}
+
+func TestRejectionBeforeTheBodyIsRead(t *testing.T) {
+	calls := 0
+	url := serveRaw(t, func(conn net.Conn, r *http.Request) {
+		if calls++; calls == 1 {
+			_, _ = io.WriteString(conn, "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+			return
+		}
+		body, _ := io.ReadAll(r.Body)
+		_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body)
+	})
+	k := start(t, url, nil)
+	source := &tokens{}
+	k.token = source.token
+	if got := k.do("POST", "/x", "the body"); got.status != 200 || got.body != "the body" {
+		t.Errorf("got %d %q", got.status, got.body)
+	}
+}
+
+func TestErrorOfTheTokenComesBack(t *testing.T) {
+	refused := errors.New("refused")
+	for _, failing := range []string{"", "token-1"} {
+		api, source := accepts("token-2"), &tokens{}
+		k := startWith(t, api)
+		k.token = func(ctx context.Context, rejected string) (string, error) {
+			if rejected == failing {
+				return "", refused
+			}
+			return source.token(ctx, rejected)
+		}
+		for _, body := range []string{"", "body", strings.Repeat("x", 100<<10)} {
+			source.n = 0
+			k.do("POST", "/x", body)
+			if err := k.result(); err != refused {
+				t.Errorf("token after %q: Forward returned %v, want the error as it was", failing, err)
+			}
+		}
+		if failing == "" && len(api.all()) != 0 {
+			t.Errorf("%d calls without a token", len(api.all()))
+		}
+	}
+}
+
+func TestOtherRefusalsPassThrough(t *testing.T) {
+	source := &tokens{}
+	k := startWith(t, respond(403, "no"))
+	k.token = source.token
+	if got := k.do("GET", "/x", ""); got.status != 403 || got.body != "no" || len(source.rejected) != 1 {
+		t.Errorf("got %d %q after tokens %q", got.status, got.body, source.rejected)
+	}
+}

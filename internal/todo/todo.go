@@ -1,0 +1,150 @@
+// Package todo is a small protected API: what a downstream API looks like that
+// checks its own tokens. The demo and the tests call it.
+package todo
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"middletier/internal/validate"
+)
+
+// Item is something to do. A user sees only items of their own.
+type Item struct {
+	ID    int    `json:"id"`
+	Title string `json:"title"`
+	Owner string `json:"owner"` // object id of the user
+	Name  string `json:"name"`  // of the user, for display
+}
+
+// Scopes and app permissions of the API, as its registration exposes them.
+var (
+	Scopes         = []string{"ToDoList.Read", "ToDoList.ReadWrite"}
+	AppPermissions = []string{"ToDoList.Read.All", "ToDoList.ReadWrite.All"}
+)
+
+const (
+	maxBody  = 4 << 10
+	maxItems = 10_000
+)
+
+// API serves the to-do lists of all users from memory. It asks for the optional
+// claim idtyp, so that its tokens say whether there is a user.
+type API struct {
+	validator *validate.Validator
+	access    *validate.Access
+	mux       *http.ServeMux
+
+	mu    sync.Mutex // guards items and last
+	items []Item
+	last  int
+}
+
+// New returns an API whose tokens validator checks.
+func New(validator *validate.Validator) *API {
+	a := &API{validator: validator, mux: http.NewServeMux()}
+	a.access = validate.NewAccess([]validate.Rule{
+		{Methods: []string{"GET", "HEAD"}, Scopes: Scopes, AppPermissions: AppPermissions},
+		{Methods: []string{"POST", "DELETE"}, Scopes: Scopes[1:], AppPermissions: AppPermissions[1:]},
+	}, func(key, problem string) { panic(key + ": " + problem) })
+	a.mux.HandleFunc("GET /items", a.guard(a.list))
+	a.mux.HandleFunc("POST /items", a.guard(a.add))
+	a.mux.HandleFunc("DELETE /items/{id}", a.guard(a.remove))
+	return a
+}
+
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.mux.ServeHTTP(w, r) }
+
+// handler answers a request whose caller may make it.
+type handler func(w http.ResponseWriter, r *http.Request, caller *validate.Caller)
+
+func (a *API) guard(next handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		caller, err := a.validator.Validate(r.Context(), token)
+		if !ok || err != nil {
+			w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+			answer(w, http.StatusUnauthorized, map[string]string{"error": "invalid_token"})
+			return
+		}
+		var refused *validate.AccessError
+		if err := a.access.Check(caller, r.Method, r.URL.Path); errors.As(err, &refused) {
+			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer error="insufficient_scope", scope="%s"`, strings.Join(refused.Needed, " ")))
+			answer(w, http.StatusForbidden, map[string]string{"error": "insufficient_scope"})
+			return
+		}
+		next(w, r, caller)
+	}
+}
+
+// sees reports whether caller may see and change item: an application with the
+// permission may for all, a user for their own.
+func sees(caller *validate.Caller, item Item) bool {
+	return caller.IsApp() || item.Owner == caller.ObjectID()
+}
+
+func (a *API) list(w http.ResponseWriter, _ *http.Request, caller *validate.Caller) {
+	visible := []Item{}
+	a.mu.Lock()
+	for _, item := range a.items {
+		if sees(caller, item) {
+			visible = append(visible, item)
+		}
+	}
+	a.mu.Unlock()
+	answer(w, http.StatusOK, visible)
+}
+
+// add makes an item of the caller's. An application has no list and names the
+// owner of the item.
+func (a *API) add(w http.ResponseWriter, r *http.Request, caller *validate.Caller) {
+	var item Item
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&item); err != nil || item.Title == "" || item.ID != 0 {
+		answer(w, http.StatusBadRequest, map[string]string{"error": `the body must be {"title": "…"}`})
+		return
+	}
+	if !caller.IsApp() {
+		item.Owner, item.Name = caller.ObjectID(), caller.Name()
+	}
+	if item.Owner == "" {
+		answer(w, http.StatusBadRequest, map[string]string{"error": "an application names the owner"})
+		return
+	}
+	a.mu.Lock()
+	a.last++
+	item.ID = a.last
+	a.items = append(a.items, item)
+	if len(a.items) > maxItems {
+		a.items = a.items[1:]
+	}
+	a.mu.Unlock()
+	answer(w, http.StatusCreated, item)
+}
+
+func (a *API) remove(w http.ResponseWriter, r *http.Request, caller *validate.Caller) {
+	id, err := strconv.Atoi(r.PathValue("id"))
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	i, found := slices.BinarySearchFunc(a.items, id, func(item Item, id int) int { return cmp.Compare(item.ID, id) })
+	if err != nil || !found || !sees(caller, a.items[i]) {
+		answer(w, http.StatusNotFound, map[string]string{"error": "no such item"})
+		return
+	}
+	a.items = slices.Delete(a.items, i, i+1)
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func answer(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // the caller may have left
+}

@@ -1,0 +1,164 @@
+// Package api is the HTTP surface of the service. It is the only package that
+// knows Echo, and the only one that knows status codes sent to callers.
+package api
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+
+	"github.com/labstack/echo/v4"
+
+	"middletier/internal/downstream"
+	"middletier/internal/obo"
+	"middletier/internal/validate"
+)
+
+// Config is what the surface needs. The keys in its errors are those of the
+// server section.
+type Config struct {
+	// PublicURL is how clients reach the service; "": as the request says.
+	PublicURL string
+	// BasePath is a prefix that the gateway in front keeps on the path.
+	BasePath string
+	// MaxBodySize and MaxHeaderSize bound each request, in bytes.
+	MaxBodySize, MaxHeaderSize int64
+
+	// Authority is the URL of our tenant's authority, and ClientID is us; both
+	// are named in claims challenges.
+	Authority, ClientID string
+
+	Validator *validate.Validator
+	Tokens    *obo.Cache
+	APIs      map[string]API // by name
+	Log       *slog.Logger
+}
+
+// API is one downstream API.
+type API struct {
+	Access *validate.Access
+	Client *downstream.Client
+	// Scopes are asked for on behalf of users, AppScope as an application.
+	Scopes   []string
+	AppScope string
+}
+
+// Check reports every mistake in the server section by its key.
+func (c Config) Check(report func(key, problem string)) {
+	if c.PublicURL != "" {
+		u, err := url.Parse(c.PublicURL)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+			report("publicUrl", "must be an http or https URL without query and fragment")
+		}
+	}
+	if c.BasePath != "" {
+		if path, err := downstream.ParsePath(c.BasePath); err != nil || path.Decoded() != c.BasePath || strings.HasSuffix(c.BasePath, "/") || strings.ContainsAny(c.BasePath, ":*") {
+			report("basePath", "must be a plain path that begins with a slash and does not end with one")
+		}
+	}
+	if c.MaxBodySize <= 0 {
+		report("maxBodySize", "must be positive")
+	}
+	if c.MaxHeaderSize < 1<<10 {
+		report("maxHeaderSize", "must be 1KiB at least")
+	}
+}
+
+// Server answers requests. Its zero value is not usable.
+type Server struct {
+	config   Config
+	handler  http.Handler
+	draining atomic.Bool
+}
+
+// New returns a Server for c, whose Check must have passed.
+func New(c Config) *Server {
+	s := &Server{config: c}
+	e := echo.New()
+	e.HTTPErrorHandler = s.handleError
+	e.Use(s.observe, s.limit)
+
+	e.GET("/healthz", s.healthz)
+	e.GET("/readyz", s.readyz)
+
+	g := e.Group(c.BasePath)
+	every := g.RouteNotFound // of all methods: Any knows eleven only
+	every("/api/*", s.forward(userRoute), s.authenticate)
+	every("/app/*", s.forward(appRoute), s.authenticate)
+	g.GET(metadataPath, s.metadata)
+	g.GET("/problems/:type", s.problem)
+
+	s.handler = e
+	return s
+}
+
+// ServeHTTP answers a request of the public listener.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+
+// Admin returns the handler of the admin listener.
+func (s *Server) Admin() http.Handler {
+	e := echo.New()
+	e.HTTPErrorHandler = s.handleError
+	e.Use(s.observe)
+	e.GET("/healthz", s.healthz)
+	e.GET("/readyz", s.readyz)
+	return e
+}
+
+// Drain makes the service not ready, so that no new requests are sent to it.
+func (s *Server) Drain() { s.draining.Store(true) }
+
+// baseURL returns how the client of r reaches the service, without a slash at
+// its end.
+func (s *Server) baseURL(r *http.Request) string {
+	if s.config.PublicURL != "" {
+		return strings.TrimSuffix(s.config.PublicURL, "/")
+	}
+	scheme := "http"
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	return (&url.URL{Scheme: scheme, Host: r.Host, Path: s.config.BasePath}).String()
+}
+
+var (
+	errBodyTooLarge    = errors.New("the body is larger than server.maxBodySize")
+	errHeadersTooLarge = errors.New("the headers are larger than server.maxHeaderSize")
+	errUpgrade         = errors.New("a protocol upgrade was asked for")
+)
+
+// limit refuses requests that are too large before anything else looks at them,
+// and bounds the bodies whose length is not announced.
+func (s *Server) limit(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r := c.Request()
+		if headerSize(r) > s.config.MaxHeaderSize {
+			return errHeadersTooLarge
+		}
+		if r.Header.Get("Upgrade") != "" {
+			return errUpgrade
+		}
+		if r.ContentLength > s.config.MaxBodySize {
+			return errBodyTooLarge
+		}
+		if r.ContentLength != 0 {
+			r.Body = http.MaxBytesReader(c.Response(), r.Body, s.config.MaxBodySize)
+		}
+		return next(c)
+	}
+}
+
+// headerSize is the size of a request's target and headers as sent by HTTP/1.1,
+// in bytes.
+func headerSize(r *http.Request) int64 {
+	size := len(r.RequestURI) + len(r.Host)
+	for name, values := range r.Header {
+		for _, value := range values {
+			size += len(name) + len(value) + len(": \r\n")
+		}
+	}
+	return int64(size)
+}

@@ -1,0 +1,244 @@
+package api
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"middletier/internal/downstream"
+	"middletier/internal/obo"
+	"middletier/internal/validate"
+)
+
+// statusClientClosed is in the log where the caller left before an answer. It is
+// never sent.
+const statusClientClosed = 499
+
+// problem is what the caller gets for an error: its type decides the status, and
+// detail is a fixed sentence.
+type problem struct {
+	kind      string // of problemTypes
+	detail    string
+	challenge string   // WWW-Authenticate, "" for none
+	allow     []string // Allow
+	scopes    []string
+	refusal   *obo.Error // whose fields are told, nil for none
+}
+
+// sentences for the callers of tokens that were not accepted.
+var sentences = map[validate.Reason]string{
+	validate.Malformed:   "The token is malformed.",
+	validate.BadSig:      "The token's signature is not by a current key of the identity provider.",
+	validate.WrongIssuer: "The token was issued by another issuer or tenant.",
+	validate.WrongAud:    "The token was issued for another audience.",
+	validate.Expired:     "The token has expired.",
+	validate.NotYetValid: "The token is not valid yet.",
+	validate.NotAccess:   "The token is not an access token with scopes or app permissions.",
+}
+
+// problemFor is the only place where an error becomes an answer.
+func problemFor(err error) problem {
+	var (
+		token    *validate.InvalidTokenError
+		access   *validate.AccessError
+		refusal  *obo.Error
+		call     *downstream.Error
+		tooLarge *http.MaxBytesError
+		routing  *echo.HTTPError
+	)
+	switch {
+	case errors.Is(err, context.Canceled): // whatever it interrupted
+		return problem{kind: "client-closed-request"}
+	case errors.Is(err, errNoToken):
+		return problem{kind: "missing-token", detail: "The request has no bearer token.", challenge: "missing"}
+	case errors.Is(err, errPresentation):
+		return problem{kind: "invalid-request", detail: "The Authorization header is not one bearer token.", challenge: `Bearer error="invalid_request"`}
+	case errors.As(err, &token):
+		sentence := sentences[token.Reason]
+		return problem{kind: "invalid-token", detail: sentence, challenge: fmt.Sprintf("Bearer error=%q, error_description=%q", "invalid_token", sentence)}
+	case errors.Is(err, validate.ErrKeysUnavailable):
+		return problem{kind: "identity-provider-unavailable", detail: "The identity provider's signing keys could not be loaded yet.", refusal: &obo.Error{RetryAfter: keysRetryAfter}}
+	case errors.Is(err, validate.ErrClientNotAllowed):
+		return problem{kind: "caller-not-allowed", detail: "The calling application is not allowed to use this service."}
+	case errors.Is(err, errAppOnUser):
+		return problem{kind: "wrong-token-type", detail: "The token is an application's. Calls without a user go to /app/{name}/."}
+	case errors.Is(err, errUserOnApp):
+		return problem{kind: "wrong-token-type", detail: "The token is a user's. Calls of users go to /api/{name}/."}
+	case errors.As(err, &access):
+		return accessProblem(access)
+	case errors.Is(err, errUnknownAPI), errors.Is(err, errNotForwarded):
+		return problem{kind: "unknown-api", detail: "No downstream API of that name is configured."}
+	case errors.Is(err, downstream.ErrPath):
+		return problem{kind: "invalid-request", detail: "The path is malformed or ambiguous and is not forwarded."}
+	case errors.Is(err, errUpgrade):
+		return problem{kind: "upgrade-not-supported", detail: "Protocol upgrades, as to WebSocket, are not supported."}
+	case errors.As(err, &tooLarge), errors.Is(err, errBodyTooLarge):
+		return problem{kind: "body-too-large", detail: "The request body is larger than this service accepts."}
+	case errors.Is(err, errHeadersTooLarge):
+		return problem{kind: "headers-too-large", detail: "The request headers are larger than this service accepts."}
+	case errors.Is(err, downstream.ErrBody):
+		return problem{kind: "invalid-request", detail: "The request body could not be read."}
+	case errors.As(err, &refusal):
+		return refusalProblem(refusal)
+	case errors.As(err, &call):
+		return callProblem(call)
+	case errors.As(err, &routing):
+		return routingProblem(routing)
+	}
+	return internalProblem
+}
+
+var internalProblem = problem{kind: "internal", detail: "Something went wrong inside this service."}
+
+// keysRetryAfter is how long a client is asked to wait for signing keys: they
+// are there within seconds of the provider's return.
+const keysRetryAfter = 5 * time.Second
+
+func accessProblem(e *validate.AccessError) problem {
+	switch {
+	case e.Allow != nil:
+		return problem{kind: "method-not-allowed", detail: "No access rule of this API mentions the method.", allow: e.Allow}
+	case len(e.Needed) == 0:
+		return problem{kind: "insufficient-scope", detail: "No access rule of this API allows the request.", challenge: `Bearer error="insufficient_scope"`}
+	}
+	return problem{
+		kind: "insufficient-scope", detail: "The token holds none of the scopes or app permissions that the request needs.",
+		challenge: fmt.Sprintf(`Bearer error="insufficient_scope", scope="%s"`, strings.Join(e.Needed, " ")), scopes: e.Needed,
+	}
+}
+
+func refusalProblem(e *obo.Error) problem {
+	p := problem{refusal: e, scopes: e.Scopes}
+	switch e.Kind {
+	case obo.InteractionRequired:
+		p.kind, p.detail = "interaction-required", "The identity provider asks for the user: sign in again and repeat the request."
+		p.challenge = `Bearer error="interaction_required"`
+		if e.Claims != "" {
+			p.challenge = "claims"
+		}
+	case obo.ConsentRequired:
+		p.kind, p.detail = "consent-required", "Nobody has consented yet to this service calling the API on the user's behalf."
+	case obo.Misconfigured:
+		p.kind, p.detail = "misconfigured", "The identity provider refuses this service. Its operators must mend its configuration."
+	case obo.Unavailable:
+		p.kind, p.detail = "identity-provider-unavailable", "The identity provider does not answer, or asks to wait."
+	default:
+		p.kind, p.detail = "identity-provider-error", "The identity provider's answer makes no sense."
+	}
+	return p
+}
+
+func callProblem(e *downstream.Error) problem {
+	switch e.Kind {
+	case downstream.Timeout:
+		return problem{kind: "downstream-timeout", detail: "The downstream API did not answer in time."}
+	case downstream.RejectedToken:
+		return problem{kind: "downstream-rejected-token", detail: "The downstream API refused this service's token for it."}
+	case downstream.Unreachable:
+		return problem{kind: "downstream-unreachable", detail: "The downstream API could not be reached, or broke the connection."}
+	}
+	return internalProblem
+}
+
+func routingProblem(e *echo.HTTPError) problem {
+	switch e.Code {
+	case http.StatusNotFound:
+		return problem{kind: "not-found", detail: "There is nothing at this path."}
+	case http.StatusMethodNotAllowed:
+		return problem{kind: "method-not-allowed", detail: "The path does not answer to this method.", allow: []string{http.MethodGet}}
+	}
+	return internalProblem
+}
+
+// document is a problem on the wire (RFC 9457, section 3).
+type document struct {
+	Type          string   `json:"type"`
+	Title         string   `json:"title"`
+	Status        int      `json:"status"`
+	Detail        string   `json:"detail"`
+	Instance      string   `json:"instance"`
+	RequestID     string   `json:"requestId"`
+	Error         string   `json:"error,omitempty"`
+	Suberror      string   `json:"suberror,omitempty"`
+	ErrorCodes    []int    `json:"errorCodes,omitempty"`
+	CorrelationID string   `json:"correlationId,omitempty"`
+	TraceID       string   `json:"traceId,omitempty"`
+	Scopes        []string `json:"scopes,omitempty"`
+	ConsentURI    string   `json:"consentUri,omitempty"`
+}
+
+// handleError answers err, unless an answer has begun.
+func (s *Server) handleError(err error, c echo.Context) {
+	r, resp := c.Request(), c.Response()
+	event := eventOf(r)
+	if resp.Committed {
+		return
+	}
+	p := problemFor(err)
+	s.completeChallenge(&p, r)
+	event.problem = p.kind
+	kind := problemTypes[p.kind]
+	if kind.Status == statusClientClosed {
+		resp.Status = statusClientClosed
+		return
+	}
+	h := resp.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Request-Id", event.id)
+	if p.challenge != "" {
+		h.Set("WWW-Authenticate", p.challenge)
+	}
+	if p.allow != nil {
+		h.Set("Allow", strings.Join(p.allow, ", "))
+	}
+	doc := document{
+		Type: s.baseURL(r) + "/problems/" + p.kind, Title: kind.Title, Status: kind.Status, Detail: p.detail,
+		Instance: r.URL.EscapedPath(), RequestID: event.id, Scopes: p.scopes,
+	}
+	if e := p.refusal; e != nil {
+		doc.Error, doc.Suberror, doc.ErrorCodes = e.Code, e.Suberror, e.Codes
+		doc.CorrelationID, doc.TraceID, doc.ConsentURI = e.CorrelationID, e.TraceID, e.ConsentURI
+		if e.RetryAfter > 0 {
+			h.Set("Retry-After", strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
+		}
+	}
+	writeProblem(c, doc)
+}
+
+func writeProblem(c echo.Context, doc document) {
+	body, err := json.Marshal(doc)
+	if err != nil { // of strings and numbers only
+		panic(err)
+	}
+	c.Response().Header().Set("Content-Type", "application/problem+json")
+	c.Response().WriteHeader(doc.Status)
+	if c.Request().Method != http.MethodHead {
+		_, _ = c.Response().Write(append(body, '\n')) // the caller may have left
+	}
+}
+
+// completeChallenge writes the challenges that depend on the request: where the
+// metadata is, and claims, which only a caller that declared cp1 understands.
+func (s *Server) completeChallenge(p *problem, r *http.Request) {
+	switch p.challenge {
+	case "missing":
+		p.challenge = fmt.Sprintf("Bearer realm=%q, resource_metadata=%q", s.config.ClientID, s.baseURL(r)+metadataPath)
+	case "claims":
+		caller := eventOf(r).caller
+		if caller == nil || !caller.HandlesClaims() {
+			p.challenge = `Bearer error="interaction_required"`
+			return
+		}
+		p.kind, p.detail = "claims-challenge", "The identity provider asks for more claims: sign in again with those of the challenge."
+		p.challenge = fmt.Sprintf(`Bearer realm="", authorization_uri=%q, client_id=%q, error="insufficient_claims", claims=%q`,
+			s.config.Authority+"/oauth2/v2.0/authorize", s.config.ClientID, base64.StdEncoding.EncodeToString([]byte(p.refusal.Claims)))
+	}
+}

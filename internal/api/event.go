@@ -1,0 +1,141 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"middletier/internal/obo"
+	"middletier/internal/validate"
+)
+
+// event is what the one log line of a request says. Middleware and handlers fill
+// it in; it travels in the request's context.
+type event struct {
+	id      string // request id
+	start   time.Time
+	caller  *validate.Caller
+	api     string
+	source  obo.Source
+	problem string
+	err     error
+}
+
+type eventKey struct{}
+
+// eventOf returns the event of a request. Every route has one.
+func eventOf(r *http.Request) *event { return r.Context().Value(eventKey{}).(*event) }
+
+// observe gives a request its id, answers its errors and panics, and logs it
+// once. It is the outermost middleware, so what goes wrong anywhere is in the
+// line.
+func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r := c.Request()
+		ev := &event{id: requestID(r), start: time.Now()}
+		c.SetRequest(r.WithContext(context.WithValue(r.Context(), eventKey{}, ev)))
+		defer func() {
+			broken := recover()
+			switch {
+			case broken == http.ErrAbortHandler:
+				ev.err = fmt.Errorf("the answer broke off: %w", http.ErrAbortHandler)
+			case broken != nil:
+				// Not wrapped: a panicked error must not pass for a deliberate answer.
+				ev.err = fmt.Errorf("panic: %v\n%s", broken, debug.Stack())
+				s.handleError(ev.err, c)
+			}
+			s.logRequest(c, ev)
+			if broken == http.ErrAbortHandler {
+				panic(broken) // net/http breaks the connection
+			}
+		}()
+		if ev.err = next(c); ev.err != nil {
+			s.handleError(ev.err, c)
+		}
+		return nil
+	}
+}
+
+// requestID returns the caller's X-Request-ID if it is well formed, else a new
+// one. It names a request in logs and decides nothing.
+func requestID(r *http.Request) string {
+	if ids := r.Header["X-Request-Id"]; len(ids) == 1 && isRequestID(ids[0]) {
+		return ids[0]
+	}
+	return rand.Text()
+}
+
+func isRequestID(id string) bool {
+	for _, c := range []byte(id) {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {
+			return false
+		}
+	}
+	return id != "" && len(id) <= 64
+}
+
+// logRequest writes the line. Nothing in it is a token or a secret: errors from
+// below are made so that they hold none.
+func (s *Server) logRequest(c echo.Context, ev *event) {
+	level := slog.LevelInfo
+	status := c.Response().Status
+	if status >= 500 {
+		level = slog.LevelError
+	}
+	r := c.Request()
+	if !s.config.Log.Enabled(r.Context(), level) {
+		return
+	}
+	var fields [16]slog.Attr
+	attrs := append(fields[:0],
+		slog.String("method", r.Method), slog.String("route", routeName(c.Path())), slog.Int("status", status),
+		slog.Float64("latencyMs", time.Since(ev.start).Seconds()*1e3), slog.Int64("bytes", c.Response().Size), slog.String("requestId", ev.id))
+	for _, a := range [...]slog.Attr{
+		slog.String("api", ev.api), slog.String("tokenSource", string(ev.source)), slog.String("problem", ev.problem),
+		slog.String("traceId", traceID(r)),
+	} {
+		if a.Value.String() != "" {
+			attrs = append(attrs, a)
+		}
+	}
+	if ev.caller != nil {
+		attrs = append(attrs, slog.String("tenant", ev.caller.TenantID()), slog.String("client", ev.caller.ClientID()), slog.String("oid", ev.caller.ObjectID()))
+	}
+	if ev.err != nil {
+		attrs = append(attrs, slog.String("error", ev.err.Error()))
+	}
+	s.config.Log.LogAttrs(r.Context(), level, "request", attrs...)
+}
+
+// routeName writes an Echo route as the contract does. There are few, whatever
+// is requested.
+func routeName(path string) string {
+	switch {
+	case path == "":
+		return "none"
+	case len(path) > 5 && path[len(path)-1] == '*':
+		return path[:len(path)-1] + "{name}/{path…}"
+	}
+	return path
+}
+
+// traceID returns the trace id of a well-formed traceparent, else ""
+// (W3C Trace Context, section 3.2).
+func traceID(r *http.Request) string {
+	parent := r.Header.Get("Traceparent")
+	if len(parent) < 55 || parent[2] != '-' || parent[35] != '-' {
+		return ""
+	}
+	for _, c := range []byte(parent[3:35]) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return ""
+		}
+	}
+	return parent[3:35]
+}

@@ -1,0 +1,99 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"middletier/internal/downstream"
+	"middletier/internal/obo"
+)
+
+// route is one of the two ways to an API. Which one a token belongs to is its
+// kind; the other route is named to who takes the wrong one.
+type route struct {
+	prefix string
+	app    bool
+}
+
+var (
+	userRoute = route{"/api/", false}
+	appRoute  = route{"/app/", true}
+)
+
+var (
+	errUnknownAPI   = errors.New("no downstream API of that name is configured")
+	errAppOnUser    = errors.New("an app-only token on the users' route")
+	errUserOnApp    = errors.New("a user's token on the applications' route")
+	errNotForwarded = errors.New("the request target is not below an API")
+)
+
+// forward answers {prefix}{name}/{path…} with what the API answers to the
+// caller's call, made with a token for it.
+func (s *Server) forward(route route) echo.HandlerFunc {
+	prefix := s.config.BasePath + route.prefix
+	return func(c echo.Context) error {
+		r := c.Request()
+		event := eventOf(r)
+		// The target as it came: Echo would decode it.
+		name, path, err := splitTarget(r.URL.EscapedPath(), prefix)
+		if err != nil {
+			return err
+		}
+		api, ok := s.config.APIs[name]
+		if !ok {
+			return errUnknownAPI
+		}
+		event.api = name
+		if event.caller.IsApp() != route.app {
+			if route.app {
+				return errUserOnApp
+			}
+			return errAppOnUser
+		}
+		target, err := downstream.ParsePath(path)
+		if err != nil {
+			return err
+		}
+		if err := api.Access.Check(event.caller, r.Method, target.Decoded()); err != nil {
+			return err
+		}
+		return api.Client.Forward(c.Response(), r, downstream.Call{
+			Path: target, Token: s.tokenFor(event, api, route), RequestID: event.id,
+		})
+	}
+}
+
+// splitTarget splits an escaped path into the API's name and the rest, which
+// begins with a slash or is empty.
+func splitTarget(escaped, prefix string) (name, path string, err error) {
+	rest, ok := strings.CutPrefix(escaped, prefix)
+	if !ok {
+		return "", "", errNotForwarded
+	}
+	if i := strings.IndexByte(rest, '/'); i >= 0 {
+		return rest[:i], rest[i:], nil
+	}
+	return rest, "", nil
+}
+
+// tokenFor returns where the tokens for a call come from: the caller's token is
+// traded, or we ask as ourselves.
+func (s *Server) tokenFor(event *event, api API, route route) downstream.TokenFunc {
+	return func(ctx context.Context, rejected string) (string, error) {
+		var token obo.Token
+		var err error
+		if route.app {
+			token, err = s.config.Tokens.ForApp(ctx, api.AppScope, rejected)
+		} else {
+			token, err = s.config.Tokens.OnBehalfOf(ctx, obo.Assertion{
+				Token: event.caller.Token(), Digest: event.caller.Digest(),
+				TenantID: event.caller.TenantID(), Expires: event.caller.Expires(),
+			}, api.Scopes, rejected)
+		}
+		event.source = token.Source
+		return token.Value, err
+	}
+}

@@ -1,0 +1,33 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+)
+
+type health struct {
+	Status  string   `json:"status"`
+	Reasons []string `json:"reasons,omitempty"`
+}
+
+// healthz answers that the process is alive. It depends on nothing else.
+func (s *Server) healthz(c echo.Context) error {
+	return c.JSON(http.StatusOK, health{Status: "ok"})
+}
+
+// readyz answers whether the service can serve. Credentials are loaded before it
+// listens.
+func (s *Server) readyz(c echo.Context) error {
+	var reasons []string
+	if s.draining.Load() {
+		reasons = append(reasons, "the service is shutting down")
+	}
+	if err := s.config.Validator.Ready(); err != nil {
+		reasons = append(reasons, "the identity provider's signing keys have not been loaded")
+	}
+	if reasons != nil {
+		return c.JSON(http.StatusServiceUnavailable, health{"not ready", reasons})
+	}
+	return c.JSON(http.StatusOK, health{Status: "ready"})
+}

@@ -1,0 +1,40 @@
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+FUZZTIME ?= 1m
+
+.PHONY: run demo build test check bench fuzz generate
+
+run: ## Run the service with config.yaml.
+	go run ./cmd/middletier serve --config config.yaml
+
+demo: ## Run the service between an identity platform and an API, with nothing to configure.
+	go run ./cmd/middletier demo
+
+build: ## Build bin/middletier, static.
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/middletier ./cmd/middletier
+
+test: ## Run all tests.
+	go test -race -shuffle=on ./...
+
+check: ## Formatting, vet, staticcheck, go.mod.
+	@unformatted=$$(go tool gofumpt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not formatted (go tool gofumpt -w FILE):"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	go tool staticcheck ./...
+	go mod tidy -diff
+
+bench: ## Measure the hot path beside its peers; see docs/performance.md.
+	go test -run '^$$' -bench . -benchmem ./internal/...
+	go test -run '^$$' -bench . ./cmd/middletier
+
+fuzz: ## Run every fuzz target for FUZZTIME.
+	@set -e; for package in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "$$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+generate: ## Write config.schema.json from the code.
+	go test ./cmd/middletier -run '^TestSchemaIsCurrent$$' -update

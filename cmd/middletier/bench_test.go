@@ -1,0 +1,394 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"middletier/internal/mockidp"
+)
+
+const (
+	benchUsers       = 1000
+	benchConnections = 16
+
+	// benchRounds is how often the servers take turns, so that what else the
+	// machine does meets them all alike.
+	benchRounds = 20
+
+	// benchAnswer bounds one answer: without it, a server that hangs would hang
+	// the benchmark.
+	benchAnswer = 30 * time.Second
+)
+
+// BenchmarkHotPath sends what a busy service gets most: GET requests of users
+// whose tokens, and whose tokens for the API, it has seen before. Our service
+// and its peers are processes of their own; platform, API and load are in this
+// one. See docs/performance.md.
+func BenchmarkHotPath(b *testing.B) {
+	platform, secret := startBenchPlatform(b)
+	api := httptest.NewServer(http.HandlerFunc(answerBench))
+	b.Cleanup(api.Close)
+	tokens := make([]string, benchUsers)
+	for i := range tokens {
+		tokens[i] = benchToken(platform, i)
+	}
+	authority := platform.URL() + "/" + demoTenant
+
+	fixed := platform.UserToken(benchUser(0), "middletier", "todo") // as large as those that the others send
+	servers := []*benchServer{
+		startBenchServer(b, platform, "proxy", api.URL, fixed), // the first: the others are compared with it
+		startBenchServer(b, platform, "bare", api.URL, fixed),
+		startBenchServer(b, platform, "middletier", "serve", "--config", benchConfig(b, platform.URL(), secret, api.URL)),
+		startBenchServer(b, platform, "obvious", authority, demoMiddleTier, secret, api.URL+"/api/todo"),
+	}
+	for _, s := range servers {
+		s.connect(b, tokens)
+		s.warmUp(b)
+	}
+	exchanges := platform.Count("on_behalf_of")
+	if want := 2 * benchUsers; exchanges != want {
+		b.Fatalf("%d exchanges for %d users of two servers, want %d", exchanges, benchUsers, want)
+	}
+	for round := range benchRounds {
+		floor := 0.0
+		for _, s := range servers {
+			ok := b.Run(fmt.Sprintf("server=%s/round=%d", s.name, round), func(b *testing.B) {
+				cpu := s.measure(b)
+				if s == servers[0] {
+					floor = cpu
+				}
+				if floor > 0 { // unless -bench leaves the proxy out
+					b.ReportMetric(cpu/floor, "x-proxy")
+				}
+			})
+			if !ok {
+				return
+			}
+		}
+	}
+	if after := platform.Count("on_behalf_of"); after != exchanges {
+		b.Fatalf("%d exchanges while measuring, want none", after-exchanges)
+	}
+}
+
+// startBenchPlatform starts an identity platform that knows benchUsers users.
+func startBenchPlatform(b *testing.B) (platform *mockidp.Server, secret string) {
+	secret = "a secret of the benchmark's own"
+	directory := demoDirectory(secret)
+	for i := range benchUsers {
+		directory.Users = append(directory.Users, mockidp.User{
+			Name: benchUser(i), ObjectID: fmt.Sprintf("bbbbbbbb-0000-4000-9000-%012d", i),
+			TenantID: demoTenant, Username: benchUser(i) + "@contoso.example",
+		})
+	}
+	platform, err := mockidp.New(directory)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := platform.Start("127.0.0.1:0"); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(platform.Close)
+	return platform, secret
+}
+
+func benchUser(i int) string { return fmt.Sprintf("user%04d", i) }
+
+// benchToken returns a token of the usual size, which a few groups give it.
+func benchToken(platform *mockidp.Server, user int) string {
+	claims := platform.UserClaims(benchUser(user), "app", "middletier", "ToDoList.Read")
+	groups := make([]string, 5)
+	for i := range groups {
+		groups[i] = fmt.Sprintf("99999999-0000-4000-%04d-%012d", 8000+i, user)
+	}
+	claims["groups"] = groups
+	return platform.Sign(claims)
+}
+
+// benchConfig writes a config.yaml that says what it must; the rest are the
+// defaults.
+func benchConfig(b *testing.B, instance, secret, api string) string {
+	path := filepath.Join(b.TempDir(), "config.yaml")
+	text := fmt.Sprintf(`
+server: {address: "127.0.0.1:0", adminAddress: ""}
+azureAd:
+  instance: %s/
+  tenantId: %s
+  clientId: %s
+  clientCredentials: [{sourceType: ClientSecret, clientSecret: %q}]
+downstreamApis:
+  todo:
+    baseUrl: %s/api/todo
+    scopes: ["api://todo/.default"]
+    access: [{methods: [GET, HEAD], scopes: [ToDoList.Read, ToDoList.ReadWrite]}]
+`, instance, demoTenant, demoMiddleTier, secret, api)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	return path
+}
+
+// benchItems is the API's answer, about 1 KB of JSON.
+var benchItems = func() []byte {
+	type item struct {
+		ID    int    `json:"id"`
+		Title string `json:"title"`
+		Owner string `json:"owner"`
+	}
+	list := make([]item, 10)
+	for i := range list {
+		list[i] = item{i, "write a benchmark that is fair", fmt.Sprintf("bbbbbbbb-0000-4000-9000-%012d", i)}
+	}
+	text, err := json.Marshal(list)
+	if err != nil {
+		panic(err)
+	}
+	return text
+}()
+
+func answerBench(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path != "/api/todo/items" || !strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ey") {
+		http.Error(w, "not what the benchmark asks for", http.StatusTeapot)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(benchItems) // the load sees what is missing
+}
+
+// benchServer is one of the servers: a process, and the connections to it.
+type benchServer struct {
+	name     string
+	address  string
+	ask      io.Writer     // a line on it …
+	answers  *json.Decoder // … is answered with its resources
+	requests [][]byte      // one a user, as sent
+	next     atomic.Uint64 // request
+	conns    []benchConn
+}
+
+type benchConn struct {
+	net.Conn
+	in *bufio.Reader
+}
+
+// startBenchServer starts this binary again in a role of roles, prefixed with
+// "bench-", and waits until it listens.
+func startBenchServer(b *testing.B, platform *mockidp.Server, role string, args ...string) *benchServer {
+	ca := filepath.Join(b.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, platform.CAPEM(), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	binary, err := os.Executable()
+	if err != nil {
+		b.Fatal(err)
+	}
+	answers, theirs, err := os.Pipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = answers.Close() })
+	cmd := exec.CommandContext(b.Context(), binary, args...) // killed at the end
+	// Nothing else: every variable could be a setting.
+	cmd.Env = []string{roleVariable + "=bench-" + role, "SSL_CERT_FILE=" + ca}
+	cmd.Stderr = os.Stderr
+	cmd.ExtraFiles = []*os.File{theirs}
+	ask, askErr := cmd.StdinPipe()
+	stdout, outErr := cmd.StdoutPipe()
+	if err := errors.Join(askErr, outErr, cmd.Start(), theirs.Close()); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = cmd.Wait() }) // it was killed
+	address := make(chan string, 1)
+	go followLog(stdout, address)
+	s := &benchServer{name: role, ask: ask, answers: json.NewDecoder(answers)}
+	select {
+	case s.address = <-address:
+	case <-time.After(benchAnswer):
+	}
+	if s.address == "" {
+		b.Fatalf("%s does not listen", role)
+	}
+	return s
+}
+
+// followLog reads a server's log to its end, so that the server can go on
+// writing, and tells the address that it listens on.
+func followLog(log io.Reader, address chan<- string) {
+	defer close(address)
+	lines := bufio.NewReader(log)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if err != nil {
+			return
+		}
+		var event struct{ Msg, Address string }
+		if json.Unmarshal(line, &event) == nil && event.Msg == "listening" {
+			address <- event.Address
+			break
+		}
+	}
+	_, _ = io.Copy(io.Discard, lines) // until the server ends
+}
+
+// connect opens the connections that all requests go over.
+func (s *benchServer) connect(b *testing.B, tokens []string) {
+	for _, token := range tokens {
+		s.requests = append(s.requests, fmt.Appendf(nil, "GET /api/todo/items HTTP/1.1\r\nHost: api.contoso.example\r\n"+
+			"User-Agent: benchmark\r\nAccept: application/json\r\nAccept-Encoding: gzip\r\nAuthorization: Bearer %s\r\n\r\n", token))
+	}
+	for range benchConnections {
+		conn, err := net.Dial("tcp", s.address)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { _ = conn.Close() })
+		s.conns = append(s.conns, benchConn{conn, bufio.NewReader(conn)})
+	}
+}
+
+// warmUp sends requests of every user, of which the first makes the exchange,
+// and some more, until heap and connections are what they will be.
+func (s *benchServer) warmUp(b *testing.B) {
+	ready := func() bool { _, err := s.conns[0].get(s.requests[0]); return err == nil }
+	for end := time.Now().Add(10 * time.Second); !ready(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			b.Fatalf("%s does not get ready", s.name)
+		}
+	}
+	s.load(b, 10*benchUsers)
+}
+
+// load sends n requests, one at a time on each connection, the users in turn.
+// It returns how long each took, shortest first.
+func (s *benchServer) load(b *testing.B, n int) []time.Duration {
+	b.Helper()
+	latencies := make([]time.Duration, n)
+	var taken atomic.Int64
+	group, ctx := errgroup.WithContext(context.Background())
+	for _, conn := range s.conns {
+		group.Go(func() error {
+			for ctx.Err() == nil {
+				i := int(taken.Add(1)) - 1
+				if i >= n {
+					return nil
+				}
+				latency, err := conn.get(s.requests[s.next.Add(1)%benchUsers])
+				if err != nil {
+					return err
+				}
+				latencies[i] = latency
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		b.Fatalf("%s: %v", s.name, err)
+	}
+	slices.Sort(latencies)
+	return latencies
+}
+
+// get sends a request and reads its answer, which must be the API's.
+func (c benchConn) get(request []byte) (time.Duration, error) {
+	start := time.Now()
+	if err := c.SetDeadline(start.Add(benchAnswer)); err != nil {
+		return 0, err
+	}
+	if _, err := c.Write(request); err != nil {
+		return 0, err
+	}
+	resp, err := http.ReadResponse(c.in, nil)
+	if err != nil {
+		return 0, err
+	}
+	size, err := io.Copy(io.Discard, resp.Body)
+	if err != nil {
+		return 0, err
+	}
+	if resp.StatusCode != http.StatusOK || size != int64(len(benchItems)) {
+		return 0, fmt.Errorf("answered %s with %d bytes, want 200 with %d", resp.Status, size, len(benchItems))
+	}
+	return time.Since(start), nil
+}
+
+// measure reports what b.N requests cost the server, and returns its CPU time
+// for each in nanoseconds.
+func (s *benchServer) measure(b *testing.B) (cpu float64) {
+	before := s.used(b)
+	b.ResetTimer()
+	latencies := s.load(b, b.N)
+	b.StopTimer()
+	after := s.used(b)
+
+	n := float64(b.N)
+	cpu = float64(after.CPU-before.CPU) / n
+	b.ReportMetric(cpu, "cpu-ns/op")
+	b.ReportMetric(float64(latencies[b.N/2]), "p50-ns")
+	b.ReportMetric(float64(latencies[b.N*99/100]), "p99-ns")
+	b.ReportAllocs() // the server's, in place of this process's own:
+	b.ReportMetric(float64(after.Allocs-before.Allocs)/n, "allocs/op")
+	b.ReportMetric(float64(after.Bytes-before.Bytes)/n, "B/op")
+	return cpu
+}
+
+// resources are what a process has used since it began.
+type resources struct {
+	CPU           time.Duration // user and system
+	Allocs, Bytes uint64
+}
+
+func (s *benchServer) used(b *testing.B) (u resources) {
+	b.Helper()
+	_, err := s.ask.Write([]byte("\n"))
+	if err := errors.Join(err, s.answers.Decode(&u)); err != nil {
+		b.Fatalf("%s: %v", s.name, err)
+	}
+	return u
+}
+
+// counted makes a role tell, for every line on its standard input, what its
+// process has used, on its first extra file. It ends with its standard input, so
+// that it never outlives the benchmark.
+func counted(role func() int) func() int {
+	return func() int {
+		go func() {
+			answers := json.NewEncoder(os.NewFile(3, "answers"))
+			for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+				if err := answers.Encode(ownResources()); err != nil {
+					break
+				}
+			}
+			os.Exit(exitError)
+		}()
+		return role()
+	}
+}
+
+func ownResources() resources {
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		panic(err) // it has no reason to fail
+	}
+	return resources{time.Duration(used.Utime.Nano() + used.Stime.Nano()), memory.Mallocs, memory.TotalAlloc}
+}

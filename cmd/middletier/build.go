@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+
+	"middletier/internal/api"
+	"middletier/internal/downstream"
+	"middletier/internal/obo"
+	"middletier/internal/validate"
+)
+
+// program is the wired service.
+type program struct {
+	api       *api.Server
+	validator *validate.Validator
+	cache     *obo.Cache
+}
+
+// build wires the service that f describes. transport reaches the identity
+// provider.
+func build(f file, transport http.RoundTripper, log *slog.Logger) (*program, error) {
+	client := &http.Client{
+		Transport: transport,
+		// Our requests carry credentials; a redirect would hand them on.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+
+	validation := f.validateConfig()
+	validation.Client, validation.Log = client, log
+	validator := validate.New(validation)
+
+	exchange := f.oboConfig()
+	exchange.Client = client
+	exchanger, err := obo.NewClient(exchange)
+	if err != nil {
+		return nil, err
+	}
+	cache, err := obo.NewCache(f.cacheConfig(), exchanger)
+	if err != nil {
+		return nil, err
+	}
+
+	surface := f.apiConfig()
+	surface.Validator, surface.Tokens, surface.Log = validator, cache, log
+	surface.APIs = map[string]api.API{}
+	sender := downstream.NewTransport()
+	for name, d := range f.DownstreamAPIs {
+		forward := f.downstreamConfig(d)
+		forward.Transport = sender
+		calls, err := downstream.New(forward)
+		if err != nil {
+			return nil, err
+		}
+		if len(d.Access) == 0 {
+			log.Warn("an API without access rules refuses every request", "api", name)
+		}
+		surface.APIs[name] = api.API{
+			Access: validate.NewAccess(d.Access, func(string, string) {}), // checked before
+			Client: calls, Scopes: d.Scopes, AppScope: d.appScope(),
+		}
+	}
+	return &program{api: api.New(surface), validator: validator, cache: cache}, nil
+}
+
+// run keeps the program's own goroutines going until ctx ends.
+func (p *program) run(ctx context.Context) error {
+	p.validator.Run(ctx)
+	return p.cache.Close()
+}
+
+// newLog returns the logger that l describes.
+func newLog(l logging, out io.Writer) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(l.Level)) // the names are those of the schema
+	options := &slog.HandlerOptions{Level: level}
+	if l.Format == "text" {
+		return slog.New(slog.NewTextHandler(out, options))
+	}
+	return slog.New(slog.NewJSONHandler(out, options))
+}

@@ -1,0 +1,223 @@
+package main
+
+import (
+	"net"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"middletier/internal/api"
+	"middletier/internal/config"
+	"middletier/internal/downstream"
+	"middletier/internal/obo"
+	"middletier/internal/validate"
+)
+
+// file is the whole of config.yaml, key by key. Its sections are spread over the
+// packages that use them, which also check them.
+type file struct {
+	Server         server                   `yaml:"server" doc:"The listeners and their limits"`
+	AzureAd        azureAd                  `yaml:"azureAd" doc:"Who this service is to Microsoft Entra, and whose tokens it accepts"`
+	DownstreamAPIs map[string]downstreamAPI `yaml:"downstreamApis" doc:"The APIs that calls are forwarded to, by name"`
+	TokenCache     tokenCache               `yaml:"tokenCache" doc:"How tokens for the APIs are kept"`
+	Logging        logging                  `yaml:"logging" doc:"The log, on standard output"`
+}
+
+type server struct {
+	Address        string        `yaml:"address" doc:"Where the service listens, as :8080"`
+	AdminAddress   string        `yaml:"adminAddress" doc:"Where health is answered for operators; empty: off"`
+	PublicURL      string        `yaml:"publicUrl" doc:"How clients reach the service when it is behind a gateway; used in challenges and metadata"`
+	BasePath       string        `yaml:"basePath" doc:"A prefix that the gateway keeps on the path"`
+	RequestTimeout time.Duration `yaml:"requestTimeout" doc:"Bounds a whole request, streams excepted"`
+	MaxBodySize    config.Size   `yaml:"maxBodySize" doc:"Largest request body; 413 beyond"`
+	MaxHeaderSize  config.Size   `yaml:"maxHeaderSize" doc:"Largest request headers; 431 beyond"`
+	ShutdownGrace  time.Duration `yaml:"shutdownGrace" doc:"How long running requests may take to finish at the end"`
+}
+
+type azureAd struct {
+	Instance               string           `yaml:"instance" doc:"Base URL of the cloud; default from AZURE_AUTHORITY_HOST"`
+	TenantID               string           `yaml:"tenantId" doc:"The tenant's GUID or domain; default from AZURE_TENANT_ID"`
+	ClientID               string           `yaml:"clientId" doc:"This service's application (client) ID; default from AZURE_CLIENT_ID"`
+	Audiences              []string         `yaml:"audiences" doc:"Accepted values of aud; default: clientId and api://clientId"`
+	AllowedClients         []string         `yaml:"allowedClients" doc:"Applications whose tokens are accepted (azp or appid); empty: any"`
+	ClockSkew              time.Duration    `yaml:"clockSkew" doc:"How far the identity provider's clock may be from ours"`
+	ClientCapabilities     []string         `yaml:"clientCapabilities" doc:"Declared to the identity provider; cp1: claims challenges are handled"`
+	Timeout                time.Duration    `yaml:"timeout" doc:"Bounds one token exchange"`
+	MaxConcurrentExchanges int              `yaml:"maxConcurrentExchanges" doc:"More wait their turn; past the timeout: 503"`
+	ClientCredentials      []obo.Credential `yaml:"clientCredentials" doc:"Prove who this service is; the first that loads is used"`
+}
+
+type downstreamAPI struct {
+	BaseURL         string          `yaml:"baseUrl" doc:"What request paths are joined under"`
+	Scopes          []string        `yaml:"scopes" doc:"Delegated scopes to ask for on behalf of users, of one resource"`
+	AppScopes       []string        `yaml:"appScopes" doc:"The scope to ask for as an application; default: RESOURCE/.default derived from scopes"`
+	Timeout         time.Duration   `yaml:"timeout" doc:"How long the API may take until its response headers arrive"`
+	Access          []validate.Rule `yaml:"access" doc:"What the caller's token must hold; the first rule that matches method and path decides. No rules: every request is refused"`
+	RequestHeaders  requestHeaders  `yaml:"requestHeaders" doc:"Changes to request headers, beyond the fixed rules"`
+	ResponseHeaders responseHeaders `yaml:"responseHeaders" doc:"Changes to response headers, beyond the fixed rules"`
+}
+
+type requestHeaders struct {
+	Drop []string          `yaml:"drop" doc:"Headers not to forward"`
+	Set  map[string]string `yaml:"set" doc:"Headers to set on every request to the API"`
+}
+
+type responseHeaders struct {
+	Drop        []string `yaml:"drop" doc:"Headers not to pass back"`
+	KeepCookies bool     `yaml:"keepCookies" doc:"Lets the API's Set-Cookie through to callers"`
+}
+
+type tokenCache struct {
+	MaxSize      config.Size   `yaml:"maxSize" doc:"Memory for tokens; the oldest leave first"`
+	ExpiryBuffer time.Duration `yaml:"expiryBuffer" doc:"A token is not used in its last minutes, or in the second half of its life if that is shorter"`
+}
+
+type logging struct {
+	Level  string `yaml:"level" enum:"debug,info,warn,error" doc:"Least level that is logged"`
+	Format string `yaml:"format" enum:"json,text" doc:"One JSON object or one line of text per event"`
+}
+
+// SetDefaults is called for every API before its keys are read.
+func (d *downstreamAPI) SetDefaults() { d.Timeout = 20 * time.Second }
+
+func defaults() file {
+	return file{
+		Server: server{
+			Address: ":8080", AdminAddress: "127.0.0.1:8081", RequestTimeout: 30 * time.Second,
+			MaxBodySize: 10 << 20, MaxHeaderSize: 64 << 10, ShutdownGrace: 15 * time.Second,
+		},
+		AzureAd: azureAd{
+			Instance: "https://login.microsoftonline.com/", ClockSkew: time.Minute, ClientCapabilities: []string{"cp1"},
+			Timeout: 5 * time.Second, MaxConcurrentExchanges: 64,
+		},
+		TokenCache: tokenCache{MaxSize: 256 << 20, ExpiryBuffer: 5 * time.Minute},
+		Logging:    logging{Level: "info", Format: "json"},
+	}
+}
+
+// load reads the configuration and checks it. The error names every mistake.
+func load(path string, environ []string) (file, error) {
+	f := defaults()
+	for _, variable := range environ {
+		name, value, _ := strings.Cut(variable, "=")
+		switch {
+		case value == "":
+		case name == "AZURE_AUTHORITY_HOST":
+			f.AzureAd.Instance = value
+		case name == "AZURE_TENANT_ID":
+			f.AzureAd.TenantID = value
+		case name == "AZURE_CLIENT_ID":
+			f.AzureAd.ClientID = value
+		}
+	}
+	doc, err := config.Load(path, environ, &f)
+	if err != nil {
+		return f, err
+	}
+	f.check(doc.Report)
+	return f, doc.Err()
+}
+
+// report takes a mistake in the value of a key.
+type report = func(key, problem string)
+
+// under reports the mistakes of a section, whose keys are relative to it: names,
+// or for a list its indices, or "" for the section itself.
+func under(section string, report report) report {
+	return func(key, problem string) {
+		if key != "" && key[0] != '[' {
+			key = "." + key
+		}
+		report(section+key, problem)
+	}
+}
+
+// apiName is what may stand in a route and in a metric.
+var apiName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+func (f file) check(report report) {
+	f.Server.check(under("server", report))
+	f.apiConfig().Check(under("server", report))
+	f.validateConfig().Check(under("azureAd", report))
+	f.oboConfig().Check(under("azureAd", report))
+	f.cacheConfig().Check(under("tokenCache", report))
+	if len(f.DownstreamAPIs) == 0 {
+		report("downstreamApis", "must hold at least one API")
+	}
+	for name, d := range f.DownstreamAPIs {
+		section := under("downstreamApis."+name, report)
+		if !apiName.MatchString(name) {
+			section("", "a name is made of letters, digits, dots, dashes and underscores")
+		}
+		d.check(section)
+		f.downstreamConfig(d).Check(section)
+	}
+}
+
+func (s server) check(report report) {
+	addresses := map[string]string{"address": s.Address, "adminAddress": s.AdminAddress}
+	for key, address := range addresses {
+		if _, _, err := net.SplitHostPort(address); err != nil && (address != "" || key == "address") {
+			report(key, "must be HOST:PORT, as 127.0.0.1:8080 or :8080")
+		}
+	}
+	if s.RequestTimeout <= 0 {
+		report("requestTimeout", "must be positive")
+	}
+}
+
+func (d downstreamAPI) check(report report) {
+	if err := obo.CheckScopes(d.Scopes); err != nil {
+		report("scopes", err.Error())
+	}
+	if len(d.AppScopes) > 1 || len(d.AppScopes) == 1 && !strings.HasSuffix(d.AppScopes[0], "/.default") {
+		report("appScopes", "must be one scope of the form RESOURCE/.default")
+	}
+	if d.appScope() == "" && slices.ContainsFunc(d.Access, func(r validate.Rule) bool { return len(r.AppPermissions) > 0 }) {
+		report("appScopes", "must be set: the resource cannot be told from scopes")
+	}
+	validate.NewAccess(d.Access, under("access", report))
+}
+
+// appScope is the scope to ask for as an application, or "" where none is known.
+func (d downstreamAPI) appScope() string {
+	if len(d.AppScopes) > 0 {
+		return d.AppScopes[0]
+	}
+	return obo.AppScope(d.Scopes)
+}
+
+func (f file) validateConfig() validate.Config {
+	return validate.Config{
+		Instance: f.AzureAd.Instance, TenantID: f.AzureAd.TenantID, ClientID: f.AzureAd.ClientID,
+		Audiences: f.AzureAd.Audiences, AllowedClients: f.AzureAd.AllowedClients, ClockSkew: f.AzureAd.ClockSkew,
+	}
+}
+
+func (f file) oboConfig() obo.Config {
+	return obo.Config{
+		Instance: f.AzureAd.Instance, TenantID: f.AzureAd.TenantID, ClientID: f.AzureAd.ClientID,
+		Credentials: f.AzureAd.ClientCredentials, Capabilities: f.AzureAd.ClientCapabilities,
+		Timeout: f.AzureAd.Timeout, MaxConcurrent: f.AzureAd.MaxConcurrentExchanges,
+	}
+}
+
+func (f file) cacheConfig() obo.CacheConfig {
+	return obo.CacheConfig{MaxSize: int64(f.TokenCache.MaxSize), ExpiryBuffer: f.TokenCache.ExpiryBuffer}
+}
+
+func (f file) downstreamConfig(d downstreamAPI) downstream.Config {
+	return downstream.Config{
+		BaseURL: d.BaseURL, Timeout: d.Timeout, RequestTimeout: f.Server.RequestTimeout, KeepCookies: d.ResponseHeaders.KeepCookies,
+		DropRequest: d.RequestHeaders.Drop, SetRequest: d.RequestHeaders.Set, DropResponse: d.ResponseHeaders.Drop,
+	}
+}
+
+func (f file) apiConfig() api.Config {
+	return api.Config{
+		PublicURL: f.Server.PublicURL, BasePath: f.Server.BasePath,
+		MaxBodySize: int64(f.Server.MaxBodySize), MaxHeaderSize: int64(f.Server.MaxHeaderSize),
+		Authority: strings.TrimSuffix(f.AzureAd.Instance, "/") + "/" + f.AzureAd.TenantID, ClientID: f.AzureAd.ClientID,
+	}
+}

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+
+	"middletier/internal/mockidp"
+	"middletier/internal/obo"
+	"middletier/internal/todo"
+	"middletier/internal/validate"
+)
+
+// demoCommand runs the service between an embedded identity platform and a
+// protected API.
+type demoCommand struct {
+	Port int `help:"The port of the service, on 127.0.0.1; 0: any free one." default:"8080"`
+}
+
+// The registrations of the demo's tenant. Their ids are made up.
+const (
+	demoTenant     = "11111111-1111-4111-8111-111111111111"
+	demoMiddleTier = "22222222-2222-4222-8222-222222222222"
+	demoToDo       = "33333333-3333-4333-8333-333333333333"
+)
+
+// demoDirectory is the demo's tenant: two users, an app that they use, a daemon,
+// and the two APIs.
+func demoDirectory(secret string) mockidp.Directory {
+	return mockidp.Directory{
+		Tenants: []mockidp.Tenant{{ID: demoTenant, Domain: "contoso.example"}},
+		Users: []mockidp.User{
+			{Name: "alice", ObjectID: "aaaaaaaa-0000-4000-8000-000000000001", TenantID: demoTenant, Username: "alice@contoso.example"},
+			{Name: "bob", ObjectID: "bbbbbbbb-0000-4000-8000-000000000002", TenantID: demoTenant, Username: "bob@contoso.example"},
+		},
+		Apps: []mockidp.App{
+			{
+				Name: "middletier", TenantID: demoTenant, ClientID: demoMiddleTier, ObjectID: "22222222-0000-4000-8000-000000000000",
+				IDURIs: []string{"api://" + demoMiddleTier}, Secrets: []string{secret},
+				Scopes: todo.Scopes, Roles: todo.AppPermissions, OptionalClaims: []string{"idtyp", "xms_cc"},
+			},
+			{
+				Name: "todo", TenantID: demoTenant, ClientID: demoToDo, ObjectID: "33333333-0000-4000-8000-000000000000",
+				IDURIs: []string{"api://todo"}, Scopes: todo.Scopes, Roles: todo.AppPermissions, OptionalClaims: []string{"idtyp"},
+			},
+			{Name: "app", TenantID: demoTenant, ClientID: "44444444-4444-4444-8444-444444444444", ObjectID: "44444444-0000-4000-8000-000000000000"},
+			{Name: "daemon", TenantID: demoTenant, ClientID: "55555555-5555-4555-8555-555555555555", ObjectID: "55555555-0000-4000-8000-000000000000"},
+		},
+		Grants: []mockidp.Grant{
+			{Client: "app", Resource: "middletier", Scopes: todo.Scopes},
+			{Client: "daemon", Resource: "middletier", Roles: todo.AppPermissions},
+			{Client: "middletier", Resource: "todo", Scopes: todo.Scopes, Roles: todo.AppPermissions},
+		},
+	}
+}
+
+// demoConfig is what a config.yaml for the demo would say.
+func demoConfig(instance, todoURL, secret string) file {
+	f := defaults()
+	f.AzureAd.Instance, f.AzureAd.TenantID, f.AzureAd.ClientID = instance+"/", demoTenant, demoMiddleTier
+	f.AzureAd.ClientCredentials = []obo.Credential{{SourceType: "ClientSecret", ClientSecret: secret}}
+	f.DownstreamAPIs = map[string]downstreamAPI{"todo": {
+		BaseURL: todoURL, Scopes: []string{"api://todo/.default"}, Timeout: 20 * time.Second,
+		Access: []validate.Rule{
+			{Methods: []string{"GET", "HEAD"}, Scopes: todo.Scopes, AppPermissions: todo.AppPermissions},
+			{Methods: []string{"POST", "DELETE"}, Scopes: todo.Scopes[1:], AppPermissions: todo.AppPermissions[1:]},
+		},
+	}}
+	return f
+}
+
+func (c demoCommand) run(ctx context.Context, stdout io.Writer) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	secret := rand.Text()
+	platform, err := mockidp.New(demoDirectory(secret))
+	if err != nil {
+		return err
+	}
+	if err := platform.Start("127.0.0.1:0"); err != nil {
+		return err
+	}
+	defer platform.Close()
+	addPresets(platform)
+	trusting := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: platform.CertPool()}}
+
+	todoURL, closeTodo, err := startTodo(ctx, platform, trusting, log)
+	if err != nil {
+		return err
+	}
+	defer closeTodo()
+
+	f := demoConfig(platform.URL(), todoURL, secret)
+	p, err := build(f, trusting, log)
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(c.Port)))
+	if err != nil {
+		return fmt.Errorf("--port: %w", err)
+	}
+	served := make(chan error, 1)
+	go func() {
+		served <- serve(ctx, f.Server, p, map[net.Listener]http.Handler{listener: p.api}, log)
+	}()
+	if err := awaitKeys(ctx, p.validator); err == nil {
+		printDemo(stdout, platform.URL(), todoURL, "http://"+listener.Addr().String())
+	}
+	return <-served
+}
+
+// addPresets lets GET /mock/tokens/{name} answer with a fresh token for the
+// middle tier.
+func addPresets(platform *mockidp.Server) {
+	platform.AddPreset("alice", func() string {
+		return platform.UserToken("alice", "app", "middletier", "ToDoList.ReadWrite")
+	})
+	platform.AddPreset("bob", func() string {
+		return platform.UserToken("bob", "app", "middletier", "ToDoList.Read")
+	})
+	platform.AddPreset("daemon", func() string {
+		return platform.AppToken("daemon", "middletier", "ToDoList.Read.All")
+	})
+}
+
+// startTodo serves the ToDo API on a free port until closed.
+func startTodo(ctx context.Context, platform *mockidp.Server, transport http.RoundTripper, log *slog.Logger) (url string, closeAll func(), err error) {
+	validator := validate.New(validate.Config{
+		Instance: platform.URL(), TenantID: demoTenant, ClientID: demoToDo, ClockSkew: time.Minute,
+		Client: &http.Client{Transport: transport}, Log: log,
+	})
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		validator.Run(ctx)
+	}()
+	srv := &http.Server{Handler: todo.New(validator), ReadHeaderTimeout: readHeaderTimeout}
+	go func() { _ = srv.Serve(listener) }() // ends with Close
+	return "http://" + listener.Addr().String(), func() {
+		_ = srv.Close() // nothing is left to lose
+		cancel()
+		<-done
+	}, awaitKeys(ctx, validator)
+}
+
+// awaitKeys waits until validator has signing keys.
+func awaitKeys(ctx context.Context, validator *validate.Validator) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for validator.Ready() != nil {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// printDemo says what runs where and what to try.
+func printDemo(w io.Writer, platform, todoURL, service string) {
+	bearer := func(name string) string {
+		return fmt.Sprintf(`-H "Authorization: Bearer $(curl -sk %s/mock/tokens/%s)"`, platform, name)
+	}
+	items := service + "/api/todo/items"
+	_, _ = fmt.Fprintf(w, `The middle tier is ready.
+
+  identity platform  %s (embedded, with a certificate of its own)
+  ToDo API           %s (checks its own tokens, knows nothing of the callers')
+  middle tier        %s
+
+Try, in another terminal:
+
+# Alice adds an item and lists hers. The API gets a token on behalf of Alice.
+curl -s %s %s -d '{"title":"buy milk"}' && curl -s %s %s
+
+# Bob lists his. Alice's item is not among them.
+curl -s %s %s
+
+# The daemon has no user; it goes by /app, and the API shows it every item.
+curl -s %s %s
+
+# Refused with 403: Bob's token has ToDoList.Read, and adding needs ToDoList.ReadWrite. Neither the platform nor the API is asked.
+curl -si %s %s -d '{"title":"too much"}'
+
+Ctrl-C ends it.
+`, platform, todoURL, service,
+		bearer("alice"), items, bearer("alice"), items,
+		bearer("bob"), items,
+		bearer("daemon"), service+"/app/todo/items",
+		bearer("bob"), items)
+}

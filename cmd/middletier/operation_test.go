@@ -1,0 +1,305 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestKnownUsersGoOnWhileTheProviderIsDown(t *testing.T) {
+	w := newWorld(t)
+	alice, bob := w.alice(), w.bob()
+	w.call("GET", "/api/todo/items", alice, "")
+	w.idp.Stop()
+	if r := w.call("GET", "/api/todo/items", alice, ""); r.StatusCode != 200 {
+		t.Errorf("known user: got %d %s, want 200", r.StatusCode, r.body)
+	}
+	r := w.call("GET", "/api/todo/items", bob, "")
+	if r.StatusCode != 503 || r.kind() != "identity-provider-unavailable" || r.Header.Get("Retry-After") == "" {
+		t.Errorf("new user: got %d %s, Retry-After %q, want 503 identity-provider-unavailable with a time", r.StatusCode, r.body, r.Header.Get("Retry-After"))
+	}
+	if r := w.call("GET", "/readyz", "", ""); r.StatusCode != 200 {
+		t.Errorf("readyz: got %d %s, want 200: what is known is served", r.StatusCode, r.body)
+	}
+	if err := w.idp.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	if r := w.call("GET", "/api/todo/items", bob, ""); r.StatusCode != 200 {
+		t.Errorf("new user after its return: got %d %s, want 200", r.StatusCode, r.body)
+	}
+}
+
+func TestStartedWithTheProviderDown(t *testing.T) {
+	w := newStoppedWorld(t)
+	alice := w.alice()
+	w.idp.Stop()
+	p := w.start()
+	r := w.call("GET", "/readyz", "", "")
+	var health struct{ Reasons []string }
+	if err := json.Unmarshal([]byte(r.body), &health); r.StatusCode != 503 || err != nil || len(health.Reasons) != 1 {
+		t.Errorf("readyz: got %d %s, want 503 with the reason", r.StatusCode, r.body)
+	}
+	if r := w.call("GET", "/healthz", "", ""); r.StatusCode != 200 {
+		t.Errorf("healthz: got %d, want 200", r.StatusCode)
+	}
+	if r := w.call("GET", "/api/todo/items", alice, ""); r.StatusCode != 503 || r.kind() != "identity-provider-unavailable" || r.Header.Get("Retry-After") == "" {
+		t.Errorf("call: got %d %s, want 503 identity-provider-unavailable with Retry-After", r.StatusCode, r.body)
+	}
+	if err := w.idp.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // the promise
+	defer cancel()
+	if err := awaitKeys(ctx, p.validator); err != nil {
+		t.Fatal("not ready within 10 s of the provider's return")
+	}
+	if r := w.call("GET", "/readyz", "", ""); r.StatusCode != 200 {
+		t.Errorf("readyz: got %d %s, want 200", r.StatusCode, r.body)
+	}
+	if r := w.call("GET", "/api/todo/items", alice, ""); r.StatusCode != 200 {
+		t.Errorf("call: got %d %s, want 200", r.StatusCode, r.body)
+	}
+}
+
+// Path and query arrive byte for byte, as net/http's own client would not always
+// send them.
+func TestPathAndQueryArriveAsTheyCame(t *testing.T) {
+	w := newWorld(t, func(f *file) {
+		api := f.DownstreamAPIs["todo"]
+		api.BaseURL += "/v1/"
+		f.DownstreamAPIs["todo"] = api
+	})
+	alice := w.alice()
+	for _, target := range []string{
+		"", "/", "/items", "/items/", "/items/1?a=1&b=2", "/it%20ems?x=%zz&y=a;b&z", "/a+b%2Bc?q=%41%e2%82%ac&empty=",
+		"/caf%C3%A9/%E2%82%AC", "/a:b@c!$&'()*+,=~", "/items?", "/items??", "/%41?a=b?c/d", "/x;v=1;w=2",
+	} {
+		r := rawRequest(t, w, "GET /api/todo"+target+" HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+alice+"\r\nConnection: close\r\n\r\n")
+		if r.StatusCode != 200 {
+			t.Errorf("%s: got %d, want 200", target, r.StatusCode)
+			continue
+		}
+		if got, want := w.api.last(t).RequestURI, "/v1"+target; got != want {
+			t.Errorf("the API got %q, want %q", got, want)
+		}
+	}
+}
+
+func TestBodiesStreamBothWays(t *testing.T) {
+	w := newWorld(t)
+	first := make(chan struct{})
+	w.api.handle(func(rw http.ResponseWriter, r *http.Request) {
+		if err := http.NewResponseController(rw).EnableFullDuplex(); err != nil {
+			t.Error(err)
+		}
+		rw.Header().Set("Content-Type", "text/event-stream")
+		buf := make([]byte, 5)
+		for {
+			n, err := io.ReadFull(r.Body, buf)
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			_, _ = rw.Write(bytes.ToUpper(buf[:n]))
+			rw.(http.Flusher).Flush()
+		}
+	})
+	reader, writer := io.Pipe()
+	go func() {
+		_, _ = writer.Write([]byte("first"))
+		<-first // the answer to the first half is here before the second is sent
+		_, _ = writer.Write([]byte("later"))
+		_ = writer.Close()
+	}()
+	req, err := http.NewRequest("POST", w.url+"/api/todo/stream", reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+w.alice())
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	half := make([]byte, 5)
+	if _, err := io.ReadFull(resp.Body, half); err != nil || string(half) != "FIRST" {
+		t.Fatalf("first half: %q, %v", half, err)
+	}
+	close(first)
+	rest, err := io.ReadAll(resp.Body)
+	if err != nil || string(rest) != "LATER" {
+		t.Errorf("second half: %q, %v", rest, err)
+	}
+}
+
+// A body that breaks off behind us breaks off in front of us too, and the log
+// says so.
+func TestAnswerThatBreaksOffIsNotAShortOne(t *testing.T) {
+	w := newWorld(t)
+	w.api.handle(func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Length", "100")
+		_, _ = rw.Write([]byte("half"))
+		rw.(http.Flusher).Flush()
+		panic(http.ErrAbortHandler)
+	})
+	req, err := http.NewRequest("GET", w.url+"/api/todo/items", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+w.alice())
+	if resp, err := http.DefaultClient.Do(req); err == nil {
+		defer resp.Body.Close()
+		if body, err := io.ReadAll(resp.Body); err == nil {
+			t.Errorf("got a clean end after %q", body)
+		}
+	}
+	lines := w.log.lines(t)
+	if len(lines) != 1 || !strings.Contains(lines[0]["error"].(string), "broke off") {
+		t.Errorf("log: %v, want one line that says it", lines)
+	}
+}
+
+func TestClientThatLeavesEndsTheCall(t *testing.T) {
+	w := newWorld(t)
+	arrived, ended := make(chan struct{}), make(chan struct{})
+	w.api.handle(func(_ http.ResponseWriter, r *http.Request) {
+		close(arrived)
+		<-r.Context().Done()
+		close(ended)
+	})
+	ctx, leave := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, "GET", w.url+"/api/todo/items", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+w.alice())
+	go func() {
+		<-arrived
+		leave()
+	}()
+	if resp, err := http.DefaultClient.Do(req); err == nil {
+		resp.Body.Close()
+		t.Fatalf("got %d, want the client to have left", resp.StatusCode)
+	}
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Error("the API's request goes on after the client left")
+	}
+}
+
+// Nothing that could be replayed is in the log or in an answer, whatever happens.
+func TestNoTokenOrSecretIsLoggedOrAnswered(t *testing.T) {
+	w := newWorld(t)
+	alice := w.alice()
+	var answers strings.Builder
+	note := func(r *reply) {
+		_ = r.Header.Write(&answers)
+		answers.WriteString(r.body)
+	}
+	note(w.call("GET", "/api/todo/items", alice, ""))
+	note(w.call("GET", "/app/todo/items", w.daemon(), ""))
+	note(w.call("GET", "/api/todo/items", alice+"x", ""))
+	w.api.handle(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(401) })
+	note(w.call("GET", "/api/todo/items", alice, ""))
+	w.idp.Stop()
+	note(w.call("GET", "/api/todo/items", w.bob(), ""))
+	sent := w.api.seen()
+	if len(sent) < 2 {
+		t.Fatalf("the API got %d requests", len(sent))
+	}
+	secrets := map[string]string{"the client secret": testSecret, "Alice's token": alice}
+	for _, r := range sent {
+		secrets["a token for the API, "+r.URL.Path] = strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+	}
+	for name, secret := range secrets {
+		signature := secret[strings.LastIndex(secret, ".")+1:] // alone it is enough to recognise
+		if strings.Contains(w.log.String(), signature) {
+			t.Errorf("the log holds %s", name)
+		}
+		if strings.Contains(answers.String(), signature) {
+			t.Errorf("an answer holds %s", name)
+		}
+	}
+}
+
+func TestOneLogLinePerRequest(t *testing.T) {
+	w := newWorld(t)
+	req, err := http.NewRequest("GET", w.url+"/api/todo/items", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+w.alice())
+	req.Header.Set("X-Request-ID", "given-by-the-gateway")
+	req.Header.Set("Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	if r := w.do(req); r.Header.Get("X-Request-Id") != "given-by-the-gateway" {
+		t.Errorf("X-Request-Id: got %q, want it echoed", r.Header.Get("X-Request-Id"))
+	}
+	w.do(req)
+	lines := w.log.lines(t)
+	if len(lines) != 2 {
+		t.Fatalf("got %d lines for 2 requests: %v", len(lines), lines)
+	}
+	for name, want := range map[string]any{
+		"method": "GET", "route": "/api/{name}/{path…}", "status": 200.0, "api": "todo", "tokenSource": "identity_provider",
+		"requestId": "given-by-the-gateway", "traceId": "0af7651916cd43dd8448eb211c80319c", "tenant": demoTenant,
+		"client": "44444444-4444-4444-8444-444444444444", "oid": "aaaaaaaa-0000-4000-8000-000000000001",
+	} {
+		if got := lines[0][name]; got != want {
+			t.Errorf("%s: got %v, want %v", name, got, want)
+		}
+	}
+	if got := lines[1]["tokenSource"]; got != "memory" {
+		t.Errorf("tokenSource of the second: got %v, want memory", got)
+	}
+	req.Header.Set("X-Request-ID", "not well\tformed")
+	if r := w.do(req); r.Header.Get("X-Request-Id") == "" || strings.Contains(r.Header.Get("X-Request-Id"), "formed") {
+		t.Errorf("X-Request-Id: got %q, want a new one", r.Header.Get("X-Request-Id"))
+	}
+}
+
+func TestProtectedResourceMetadata(t *testing.T) {
+	w := newWorld(t, func(f *file) { f.Server.PublicURL = "https://api.contoso.example/middle/" })
+	r := w.call("GET", "/.well-known/oauth-protected-resource", "", "")
+	var got struct {
+		Resource             string
+		AuthorizationServers []string `json:"authorization_servers"`
+		Scopes               []string `json:"scopes_supported"`
+	}
+	if err := json.Unmarshal([]byte(r.body), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Resource != "https://api.contoso.example/middle" || len(got.AuthorizationServers) != 1 || got.AuthorizationServers[0] != w.idp.URL()+"/"+demoTenant+"/v2.0" ||
+		strings.Join(got.Scopes, " ") != "ToDoList.Read ToDoList.ReadWrite" {
+		t.Errorf("got %s", r.body)
+	}
+	if r := w.call("GET", "/api/todo/items", "", ""); !strings.Contains(r.Header.Get("WWW-Authenticate"), `resource_metadata="https://api.contoso.example/middle/.well-known/oauth-protected-resource"`) {
+		t.Errorf("WWW-Authenticate: got %s", r.Header.Get("WWW-Authenticate"))
+	}
+}
+
+// A prefix that the gateway keeps is part of every route but the probes'.
+func TestBasePath(t *testing.T) {
+	w := newWorld(t, func(f *file) { f.Server.BasePath = "/middle" })
+	alice := w.alice()
+	if r := w.call("GET", "/middle/api/todo/items", alice, ""); r.StatusCode != 200 {
+		t.Errorf("with the prefix: got %d %s, want 200", r.StatusCode, r.body)
+	}
+	if got := w.api.last(t).URL.Path; got != "/items" {
+		t.Errorf("the API got %q, want /items", got)
+	}
+	if r := w.call("GET", "/api/todo/items", alice, ""); r.StatusCode != 404 {
+		t.Errorf("without it: got %d, want 404", r.StatusCode)
+	}
+	if r := w.call("GET", "/middle/api/todo/items", "", ""); !strings.HasPrefix(r.problem.Type, w.url+"/middle/problems/") {
+		t.Errorf("type: got %q", r.problem.Type)
+	}
+	if r := w.call("GET", "/readyz", "", ""); r.StatusCode != 200 {
+		t.Errorf("readyz: got %d, want 200", r.StatusCode)
+	}
+}

@@ -1,0 +1,384 @@
+package main
+
+import (
+	"bufio"
+	"encoding/base64"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"middletier/internal/mockidp"
+)
+
+// A refused request reaches neither the token endpoint nor the API.
+func TestRefusedRequestsGoNowhere(t *testing.T) {
+	w := newWorld(t, func(f *file) {
+		f.AzureAd.AllowedClients = nil
+		api := f.DownstreamAPIs["todo"]
+		api.Access = append(api.Access[:0:0], api.Access...)
+		api.Access[0].Paths = []string{"/items/**"}
+		f.DownstreamAPIs["todo"] = api
+	})
+	foreign, err := mockidp.New(demoDirectory(testSecret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	user := func(name string, value any) string { // a good token with one thing changed
+		claims := w.idp.UserClaims("alice", "app", "middletier", "ToDoList.ReadWrite")
+		claims[name] = value
+		if value == nil {
+			delete(claims, name)
+		}
+		return w.idp.Sign(claims)
+	}
+	good := user("uti", "good")
+	now := time.Now().Unix()
+	forged := func() string {
+		token := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims(w.idp.UserClaims("alice", "app", "middletier", "ToDoList.ReadWrite")))
+		token.Header["kid"] = w.idp.KeyID()
+		signed, err := token.SignedString(foreign.Key())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return signed
+	}
+	invalid := func(sentence string) string {
+		return fmt.Sprintf(`Bearer error="invalid_token", error_description=%q`, sentence)
+	}
+	missing := fmt.Sprintf(`Bearer realm="%s", resource_metadata="%s/.well-known/oauth-protected-resource"`, demoMiddleTier, w.url)
+
+	for _, row := range []struct {
+		name, method, path, token string
+		status                    int
+		kind, challenge           string
+	}{
+		{"no token", "GET", "/api/todo/items", "", 401, "missing-token", missing},
+		{"no token on /app", "GET", "/app/todo/items", "", 401, "missing-token", missing},
+		{"no token, unknown API", "GET", "/api/nothing/items", "", 401, "missing-token", missing},
+		{"expired", "GET", "/api/todo/items", user("exp", now-120), 401, "invalid-token", invalid("The token has expired.")},
+		{"not yet valid", "GET", "/api/todo/items", user("nbf", now+120), 401, "invalid-token", invalid("The token is not valid yet.")},
+		{"wrong audience", "GET", "/api/todo/items", user("aud", "api://other"), 401, "invalid-token", invalid("The token was issued for another audience.")},
+		{"wrong issuer", "GET", "/api/todo/items", user("iss", "https://login.example/"+demoTenant+"/v2.0"), 401, "invalid-token", invalid("The token was issued by another issuer or tenant.")},
+		{"another tenant", "GET", "/api/todo/items", user("tid", fabrikam), 401, "invalid-token", invalid("The token was issued by another issuer or tenant.")},
+		{"foreign key", "GET", "/api/todo/items", forged(), 401, "invalid-token", invalid("The token's signature is not by a current key of the identity provider.")},
+		{"unknown key id", "GET", "/api/todo/items", foreign.Sign(w.idp.UserClaims("alice", "app", "middletier")), 401, "invalid-token", invalid("The token's signature is not by a current key of the identity provider.")},
+		{"not a token", "GET", "/api/todo/items", "nonsense", 401, "invalid-token", invalid("The token is malformed.")},
+		{"no scope and no role", "GET", "/api/todo/items", user("scp", nil), 401, "invalid-token", invalid("The token is not an access token with scopes or app permissions.")},
+		{"missing scope", "POST", "/api/todo/items", w.bob(), 403, "insufficient-scope", `Bearer error="insufficient_scope", scope="ToDoList.ReadWrite"`},
+		{"missing app permission", "POST", "/app/todo/items", w.daemon(), 403, "insufficient-scope", `Bearer error="insufficient_scope", scope="ToDoList.ReadWrite.All"`},
+		{"a user's role is no app permission", "POST", "/app/todo/items", user("roles", []string{"ToDoList.ReadWrite.All"}), 403, "wrong-token-type", ""},
+		{"app on the user's path", "GET", "/api/todo/items", w.daemon(), 403, "wrong-token-type", ""},
+		{"user on the app's path", "GET", "/app/todo/items", good, 403, "wrong-token-type", ""},
+		{"unknown API", "GET", "/api/nothing/items", good, 404, "unknown-api", ""},
+		{"API in another case", "GET", "/api/ToDo/items", good, 404, "unknown-api", ""},
+		{"no API", "GET", "/api/", good, 404, "unknown-api", ""},
+		{"method of no rule", "PATCH", "/api/todo/items", good, 405, "method-not-allowed", ""},
+		{"path of no rule", "GET", "/api/todo/secrets", good, 403, "insufficient-scope", `Bearer error="insufficient_scope"`},
+		{"dot segments", "GET", "/api/todo/items/%2e%2e/secrets", good, 400, "invalid-request", ""},
+		{"encoded slash", "GET", "/api/todo/items%2fx", good, 400, "invalid-request", ""},
+		{"nothing there", "GET", "/nothing", good, 404, "not-found", ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			before := len(w.log.lines(t))
+			r := w.call(row.method, row.path, row.token, "")
+			if r.StatusCode != row.status || r.kind() != row.kind {
+				t.Errorf("%s %s: got %d %q, want %d %q", row.method, row.path, r.StatusCode, r.kind(), row.status, row.kind)
+			}
+			if got := strings.Join(r.Header["Www-Authenticate"], " | "); got != row.challenge {
+				t.Errorf("WWW-Authenticate: got  %s\nwant %s", got, row.challenge)
+			}
+			if row.status == 405 && r.Header.Get("Allow") != "DELETE, GET, HEAD, POST" {
+				t.Errorf("Allow: got %q", r.Header.Get("Allow"))
+			}
+			if lines := w.log.lines(t); len(lines) != before+1 || lines[before]["problem"] != row.kind || lines[before]["requestId"] != r.problem.RequestID {
+				t.Errorf("log lines of the request: %v, want one with problem and requestId", lines[before:])
+			}
+			checkProblem(t, w, r, row.path)
+		})
+	}
+	if got := w.exchanges(); got != 0 {
+		t.Errorf("refused requests made %d token requests", got)
+	}
+	if got := w.api.seen(); len(got) != 0 {
+		t.Errorf("refused requests reached the API %d times", len(got))
+	}
+}
+
+// checkProblem checks what all problems have in common.
+func checkProblem(t *testing.T, w *world, r *reply, path string) {
+	t.Helper()
+	p := r.problem
+	if p.Type != w.url+"/problems/"+r.kind() || p.Title == "" || p.Detail == "" || p.Status != r.StatusCode || p.Instance != path {
+		t.Errorf("problem: got %s", r.body)
+	}
+	if p.RequestID == "" || p.RequestID != r.Header.Get("X-Request-Id") {
+		t.Errorf("requestId: got %q, header %q", p.RequestID, r.Header.Get("X-Request-Id"))
+	}
+	if got := r.Header.Get("Cache-Control"); got != "no-store" {
+		t.Errorf("Cache-Control: got %q, want no-store", got)
+	}
+	if page := w.call("GET", strings.TrimPrefix(p.Type, w.url), "", ""); page.StatusCode != 200 || !strings.Contains(page.body, "What to do") {
+		t.Errorf("type %s leads to %d %s", p.Type, page.StatusCode, page.body)
+	}
+}
+
+// How a token is presented is judged over a raw connection, which sends what a
+// client library would tidy up.
+func TestPresentationOfTheToken(t *testing.T) {
+	w := newWorld(t)
+	alice := w.alice()
+	for _, row := range []struct {
+		name, headers string
+		status        int
+		kind          string
+	}{
+		{"one header", "Authorization: Bearer " + alice, 200, ""},
+		{"another case", "authorization: BEARER " + alice, 200, ""},
+		{"several spaces", "Authorization: Bearer   " + alice, 200, ""},
+		{"two headers", "Authorization: Bearer " + alice + "\r\nAuthorization: Bearer " + alice, 400, "invalid-request"},
+		{"two tokens", "Authorization: Bearer " + alice + ", Bearer " + alice, 400, "invalid-request"},
+		{"a word behind", "Authorization: Bearer " + alice + " x", 400, "invalid-request"},
+		{"no token", "Authorization: Bearer", 400, "invalid-request"},
+		{"empty header", "Authorization: ", 401, "missing-token"},
+		{"another scheme", "Authorization: Basic YTpi", 401, "missing-token"},
+		{"only the token", "Authorization: " + alice, 401, "missing-token"},
+		{"a cookie", "Cookie: access_token=" + alice, 401, "missing-token"},
+		{"another header", "X-Authorization: Bearer " + alice, 401, "missing-token"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			r := rawRequest(t, w, "GET /api/todo/items HTTP/1.1\r\nHost: x\r\n"+row.headers+"\r\nConnection: close\r\n\r\n")
+			if r.StatusCode != row.status {
+				t.Errorf("got %d, want %d", r.StatusCode, row.status)
+			}
+			if row.kind == "invalid-request" && r.Header.Get("WWW-Authenticate") != `Bearer error="invalid_request"` {
+				t.Errorf("WWW-Authenticate: got %q", r.Header.Get("WWW-Authenticate"))
+			}
+		})
+	}
+}
+
+// rawRequest sends bytes and reads one answer.
+func rawRequest(t *testing.T, w *world, request string) *http.Response {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte(request)); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close() // only head and status matter
+	return resp
+}
+
+func TestLimits(t *testing.T) {
+	w := newWorld(t, func(f *file) { f.Server.MaxBodySize, f.Server.MaxHeaderSize = 1<<20, 32<<10 })
+	alice := w.alice()
+	announced := func(size int) *reply { return w.call("POST", "/api/todo/items", alice, strings.Repeat("x", size)) }
+	chunked := func(size int) *reply {
+		req, err := http.NewRequest("POST", w.url+"/api/todo/items", struct{ *strings.Reader }{strings.NewReader(strings.Repeat("x", size))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+alice)
+		return w.do(req)
+	}
+	header := func(size int) *reply {
+		req, err := http.NewRequest("GET", w.url+"/api/todo/items", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+alice)
+		req.Header.Set("X-Large", strings.Repeat("x", size))
+		return w.do(req)
+	}
+	for _, row := range []struct {
+		name   string
+		reply  *reply
+		status int
+		kind   string
+	}{
+		{"largest body", announced(1 << 20), 200, ""},
+		{"largest chunked body", chunked(1 << 20), 200, ""},
+		{"body too large", announced(1<<20 + 1), 413, "body-too-large"},
+		{"chunked body too large", chunked(1<<20 + 1), 413, "body-too-large"},
+		{"large headers", header(24 << 10), 200, ""},
+		{"headers too large", header(33 << 10), 431, "headers-too-large"},
+	} {
+		if row.reply.StatusCode != row.status || row.kind != "" && row.reply.kind() != row.kind {
+			t.Errorf("%s: got %d %s, want %d %s", row.name, row.reply.StatusCode, row.reply.body, row.status, row.kind)
+		}
+	}
+	req, err := http.NewRequest("GET", w.url+"/api/todo/socket", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Connection", "Upgrade")
+	req.Header.Set("Upgrade", "websocket")
+	if r := w.do(req); r.StatusCode != 501 {
+		t.Errorf("upgrade: got %d, want 501", r.StatusCode)
+	}
+}
+
+// What the provider says to an exchange, and what the caller is told.
+func TestProviderRefusals(t *testing.T) {
+	claims := `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
+	for _, row := range []struct {
+		name      string
+		fault     mockidp.Fault
+		status    int
+		kind      string
+		challenge string
+		check     func(t *testing.T, r *reply)
+	}{
+		{"interaction required", mockidp.Fault{Error: "interaction_required", Suberror: "basic_action", ErrorCodes: []int{50076}}, 401, "interaction-required", `Bearer error="interaction_required"`, func(t *testing.T, r *reply) {
+			if p := r.problem; p.Error != "interaction_required" || p.Suberror != "basic_action" || len(p.ErrorCodes) != 1 || p.ErrorCodes[0] != 50076 || p.CorrelationID == "" {
+				t.Errorf("problem: got %s", r.body)
+			}
+		}},
+		{"revoked", mockidp.Fault{Error: "invalid_grant", ErrorCodes: []int{50173}}, 401, "interaction-required", `Bearer error="interaction_required"`, nil},
+		{"claims challenge", mockidp.Fault{Error: "interaction_required", Claims: claims}, 401, "claims-challenge", "", func(t *testing.T, r *reply) {
+			want := fmt.Sprintf(`Bearer realm="", authorization_uri="%%s/%s/oauth2/v2.0/authorize", client_id="%s", error="insufficient_claims", claims="%s"`,
+				demoTenant, demoMiddleTier, base64.StdEncoding.EncodeToString([]byte(claims)))
+			prefix, _, _ := strings.Cut(want, "%s")
+			_, suffix, _ := strings.Cut(want, "%s")
+			if got := r.Header.Get("WWW-Authenticate"); !strings.HasPrefix(got, prefix) || !strings.HasSuffix(got, suffix) {
+				t.Errorf("WWW-Authenticate: got  %s\nwant %s", got, want)
+			}
+		}},
+		{"consent", mockidp.Fault{Error: "invalid_grant", Suberror: "consent_required", ErrorCodes: []int{65001}}, 403, "consent-required", "", func(t *testing.T, r *reply) {
+			if uri := r.problem.ConsentURI; !strings.Contains(uri, "client_id="+demoMiddleTier) || !strings.Contains(uri, "prompt=consent") {
+				t.Errorf("consentUri: got %q", uri)
+			}
+		}},
+		{"our secret is wrong", mockidp.Fault{Error: "invalid_client", Status: 401, ErrorCodes: []int{7000215}}, 500, "misconfigured", "", nil},
+		{"our scope is wrong", mockidp.Fault{Error: "invalid_scope", ErrorCodes: []int{70011}}, 500, "misconfigured", "", nil},
+		{"throttled", mockidp.Fault{Status: 429, Header: map[string]string{"Retry-After": "17"}, Body: `{"error":"temporarily_unavailable"}`}, 503, "identity-provider-unavailable", "", func(t *testing.T, r *reply) {
+			if got := r.Header.Get("Retry-After"); got != "17" {
+				t.Errorf("Retry-After: got %q, want the provider's 17", got)
+			}
+		}},
+		{"ill", mockidp.Fault{Status: 502, Body: "<html>Bad Gateway</html>"}, 503, "identity-provider-unavailable", "", wantRetryAfter},
+		{"cut off", mockidp.Fault{Drop: true}, 503, "identity-provider-unavailable", "", wantRetryAfter},
+		{"nonsense", mockidp.Fault{Status: 200, Body: "<html>Welcome to the hotel</html>"}, 502, "identity-provider-error", "", nil},
+		{"a refusal without a code", mockidp.Fault{Status: 400, Body: "no"}, 502, "identity-provider-error", "", nil},
+		{"a token that cannot be sent", mockidp.Fault{Status: 200, Body: `{"token_type":"Bearer","expires_in":3600,"access_token":"a\r\nX-Evil: 1"}`}, 502, "identity-provider-error", "", nil},
+		{"a token of another type", mockidp.Fault{Status: 200, Body: `{"token_type":"mac","expires_in":3600,"access_token":"abc"}`}, 502, "identity-provider-error", "", nil},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := newWorld(t)
+			row.fault.Flow = "on_behalf_of"
+			w.idp.AddFault(row.fault)
+			r := w.call("GET", "/api/todo/items", w.alice(), "")
+			if r.StatusCode != row.status || r.kind() != row.kind {
+				t.Errorf("got %d %s, want %d %s", r.StatusCode, r.body, row.status, row.kind)
+			}
+			if got := r.Header.Get("WWW-Authenticate"); row.kind != "claims-challenge" && got != row.challenge {
+				t.Errorf("WWW-Authenticate: got %q, want %q", got, row.challenge)
+			}
+			checkProblem(t, w, r, "/api/todo/items")
+			if row.check != nil {
+				row.check(t, r)
+			}
+			w.idp.ClearFaults()
+			if r := w.call("GET", "/api/todo/items", w.alice(), ""); r.StatusCode != 200 {
+				t.Errorf("afterwards: got %d %s, want 200", r.StatusCode, r.body)
+			}
+		})
+	}
+}
+
+func wantRetryAfter(t *testing.T, r *reply) {
+	t.Helper()
+	if r.Header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+}
+
+// A claims challenge is only for clients that declared they can answer one.
+func TestClaimsChallengeNeedsAClientThatHandlesIt(t *testing.T) {
+	w := newWorld(t)
+	w.idp.AddFault(mockidp.Fault{Flow: "on_behalf_of", Error: "interaction_required", Claims: `{"access_token":{}}`})
+	claims := w.idp.UserClaims("alice", "app", "middletier", "ToDoList.Read")
+	delete(claims, "xms_cc")
+	r := w.call("GET", "/api/todo/items", w.idp.Sign(claims), "")
+	if got := r.Header.Get("WWW-Authenticate"); r.kind() != "interaction-required" || got != `Bearer error="interaction_required"` {
+		t.Errorf("got %s, %q", r.kind(), got)
+	}
+}
+
+func TestDownstreamFailures(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		change func(w *world)
+		status int
+		kind   string
+		calls  int // exchanges
+	}{
+		{"unreachable", func(w *world) { w.api.Close() }, 502, "downstream-unreachable", 1},
+		{"slow", func(w *world) {
+			w.api.handle(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+		}, 504, "downstream-timeout", 1},
+		{"breaks off before it answers", func(w *world) {
+			w.api.handle(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+		}, 502, "downstream-unreachable", 1},
+		{"rejects every token", func(w *world) {
+			w.api.handle(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(401) })
+		}, 502, "downstream-rejected-token", 2},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := newWorld(t, func(f *file) {
+				api := f.DownstreamAPIs["todo"]
+				api.Timeout = 300 * time.Millisecond
+				f.DownstreamAPIs["todo"] = api
+			})
+			row.change(w)
+			r := w.call("GET", "/api/todo/items", w.alice(), "")
+			if r.StatusCode != row.status || r.kind() != row.kind {
+				t.Errorf("got %d %s, want %d %s", r.StatusCode, r.body, row.status, row.kind)
+			}
+			checkProblem(t, w, r, "/api/todo/items")
+			if got := w.exchanges(); got != row.calls {
+				t.Errorf("got %d exchanges, want %d", got, row.calls)
+			}
+		})
+	}
+}
+
+// A token that the API refuses is dropped, and the call made once more with a
+// fresh one.
+func TestRejectedTokenIsReplacedOnce(t *testing.T) {
+	w := newWorld(t)
+	refused := ""
+	w.api.handle(func(rw http.ResponseWriter, r *http.Request) {
+		token := r.Header.Get("Authorization")
+		if refused == "" {
+			refused = token
+		}
+		if token == refused {
+			rw.WriteHeader(401)
+		}
+	})
+	alice := w.alice()
+	for range 2 {
+		if r := w.call("POST", "/api/todo/items", alice, `{"title":"x"}`); r.StatusCode != 200 {
+			t.Fatalf("got %d %s, want 200", r.StatusCode, r.body)
+		}
+	}
+	if got := w.exchanges(); got != 2 {
+		t.Errorf("got %d exchanges, want 2: the first token and the fresh one", got)
+	}
+	if got := len(w.api.seen()); got != 3 {
+		t.Errorf("the API got %d requests, want 3", got)
+	}
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// serveCommand runs the service until it is told to end.
+type serveCommand struct {
+	Config string `help:"The configuration file." default:"config.yaml" placeholder:"FILE"`
+}
+
+func (c serveCommand) run(ctx context.Context, stdout io.Writer) error {
+	f, err := load(c.Config, os.Environ())
+	if err != nil {
+		return err
+	}
+	log := newLog(f.Logging, stdout)
+	p, err := build(f, http.DefaultTransport.(*http.Transport).Clone(), log)
+	if err != nil {
+		return err
+	}
+	public, err := net.Listen("tcp", f.Server.Address)
+	if err != nil {
+		return fmt.Errorf("server.address: %w", err)
+	}
+	listeners := map[net.Listener]http.Handler{public: p.api}
+	log.Info("listening", "address", public.Addr().String(), "version", version)
+	if f.Server.AdminAddress != "" {
+		admin, err := net.Listen("tcp", f.Server.AdminAddress)
+		if err != nil {
+			return errors.Join(fmt.Errorf("server.adminAddress: %w", err), public.Close())
+		}
+		listeners[admin] = p.api.Admin()
+		log.Info("listening for operators", "address", admin.Addr().String())
+	}
+	return serve(ctx, f.Server, p, listeners, log)
+}
+
+const (
+	// readHeaderTimeout ends connections that never finish their first lines.
+	readHeaderTimeout = 10 * time.Second
+
+	// idleTimeout is longer than that of usual load balancers, so that they
+	// close first and no request meets a closing connection.
+	idleTimeout = 90 * time.Second
+)
+
+// serve answers on the listeners until ctx ends, then lets running requests
+// finish for the grace that s gives. Bodies have no deadline here: streams may
+// take as long as they take, and other requests are timed where they are
+// forwarded.
+func serve(ctx context.Context, s server, p *program, listeners map[net.Listener]http.Handler, log *slog.Logger) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var group errgroup.Group
+	group.Go(func() error { return p.run(ctx) })
+	for listener, handler := range listeners {
+		srv := &http.Server{
+			Handler: handler, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout,
+			// net/http answers 431 by itself beyond this, in plain text: package
+			// api answers first, as the contract says.
+			MaxHeaderBytes: 2 * int(s.MaxHeaderSize),
+			ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		}
+		group.Go(func() error {
+			defer cancel() // one listener's end is the program's
+			if err := srv.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+				return err
+			}
+			return nil
+		})
+		group.Go(func() error {
+			<-ctx.Done()
+			p.api.Drain()
+			grace, stop := context.WithTimeout(context.Background(), s.ShutdownGrace)
+			defer stop()
+			if err := srv.Shutdown(grace); err != nil {
+				log.Warn("requests were still running at the end of server.shutdownGrace")
+				return srv.Close()
+			}
+			return nil
+		})
+	}
+	err := group.Wait()
+	log.Info("stopped")
+	return err
+}

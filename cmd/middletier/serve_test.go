@@ -1,0 +1,433 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"middletier/internal/config"
+)
+
+var update = flag.Bool("update", false, "write config.schema.json instead of comparing it")
+
+// writeConfig writes a configuration file.
+func writeConfig(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+const goodConfig = `
+azureAd:
+  tenantId: 11111111-1111-4111-8111-111111111111
+  clientId: 22222222-2222-4222-8222-222222222222
+  clientCredentials: [{sourceType: ClientSecret, clientSecret: s3cret-value}]
+downstreamApis:
+  todo:
+    baseUrl: https://todo.contoso.example/v1/
+    scopes: [api://todo/.default]
+    access: [{methods: [GET], scopes: [ToDoList.Read]}]
+`
+
+// A configuration that cannot work ends the program at once, with one line for
+// each mistake that names key and line.
+func TestServeReportsEveryMistake(t *testing.T) {
+	change := func(old, replacement string) string {
+		if !strings.Contains(goodConfig, old) {
+			t.Fatalf("%q is not in the configuration", old)
+		}
+		return strings.Replace(goodConfig, old, replacement, 1)
+	}
+	for _, row := range []struct {
+		name, text string
+		want       []string // a part of each line
+	}{
+		{"misspelt key", change("tenantId", "tenentId"), []string{`config.yaml:3: azureAd.tenentId: unknown key; did you mean "tenantId"?`, "azureAd.tenantId: must be set"}},
+		{"no client id", change("clientId: 2222", "audiences: [x] # 2222"), []string{"azureAd.clientId: must be set"}},
+		{"no credentials", change("clientCredentials: [{sourceType: ClientSecret, clientSecret: s3cret-value}]", "clientCredentials: []"), []string{"config.yaml:5: azureAd.clientCredentials: must hold at least one credential"}},
+		{"two kinds of secret", change("clientSecret: s3cret-value", "clientSecret: s3cret-value, certificateDiskPath: x.pem"), []string{"config.yaml:5: azureAd.clientCredentials[0].certificateDiskPath: does not belong to ClientSecret"}},
+		{"secret by value and by file", change("clientSecret: s3cret-value", "clientSecret: s3cret-value, clientSecretFile: x"), []string{"config.yaml:5: azureAd.clientCredentials[0]: ClientSecret needs exactly one of"}},
+		{"broken YAML", "azureAd: [\n  tenantId: }\n", []string{"config.yaml:"}},
+		{"bad duration", goodConfig + "server:\n  requestTimeout: soon\n", []string{"config.yaml:12: server.requestTimeout: "}},
+		{"no unit", goodConfig + "server:\n  requestTimeout: 30\n", []string{"config.yaml:12: server.requestTimeout: "}},
+		{"bad size", goodConfig + "server:\n  maxBodySize: huge\n", []string{"config.yaml:12: server.maxBodySize: "}},
+		{"bad base URL", change("https://todo.contoso.example/v1/", "todo.contoso.example"), []string{"config.yaml:8: downstreamApis.todo.baseUrl: must be an http or https URL"}},
+		{"scopes of two resources", change("[api://todo/.default]", "[api://todo/Read, api://other/Read]"), []string{"config.yaml:9: downstreamApis.todo.scopes: "}},
+		{"a rule for nobody", change(", scopes: [ToDoList.Read]", ""), []string{"config.yaml:10: downstreamApis.todo.access[0]: a rule needs scopes or appPermissions"}},
+		{"a bad pattern", change("methods: [GET]", "paths: [items]"), []string{"config.yaml:10: downstreamApis.todo.access[0].paths[0]: a path begins with a slash"}},
+		{"no API", strings.Split(goodConfig, "downstreamApis")[0], []string{"downstreamApis: must hold at least one API"}},
+		{"multi-tenant", change("11111111-1111-4111-8111-111111111111", "organizations"), []string{"config.yaml:3: azureAd.tenantId: multi-tenant"}},
+		{"instance without TLS", goodConfig[:9] + "\n  instance: http://login.example" + goodConfig[9:], []string{"config.yaml:3: azureAd.instance: must be an https URL"}},
+		{"wrong kind", change("[api://todo/.default]", "{a: b}"), []string{"config.yaml:9: downstreamApis.todo.scopes: "}},
+		{"three at once", goodConfig + "server: {adress: x, maxBodySize: 0, basePath: middle/}\n", []string{
+			`config.yaml:11: server.adress: unknown key; did you mean "address"?`, "config.yaml:11: server.maxBodySize: must be positive", "config.yaml:11: server.basePath: must be a plain path",
+		}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			path := writeConfig(t, row.text)
+			if code := run(t.Context(), []string{"serve", "--config", path}, &stdout, &stderr); code != 1 {
+				t.Errorf("exit code %d, want 1", code)
+			}
+			lines := strings.Split(strings.TrimSpace(stderr.String()), "\n")
+			if len(lines) != len(row.want) {
+				t.Errorf("got %d lines, want %d:\n%s", len(lines), len(row.want), stderr.String())
+			}
+			for _, want := range row.want {
+				if !strings.Contains(stderr.String(), want) {
+					t.Errorf("got\n%swant %q in it", stderr.String(), want)
+				}
+			}
+			if text := stderr.String() + stdout.String(); strings.Contains(text, "s3cret-value") || strings.Contains(text, "goroutine ") {
+				t.Errorf("a secret or a stack is printed:\n%s", text)
+			}
+		})
+	}
+}
+
+func TestServeWithoutWhatItNeeds(t *testing.T) {
+	for _, row := range []struct{ name, path, want string }{
+		{"no file", filepath.Join(t.TempDir(), "absent.yaml"), "absent.yaml: cannot be read"},
+		{"no secret file", writeConfig(t, strings.Replace(goodConfig, "clientSecret: s3cret-value", "clientSecretFile: /nonexistent/secret", 1)), "clientCredentials[0].clientSecretFile"},
+		{"address in use", writeConfig(t, goodConfig+"server: {address: 256.0.0.1:1, adminAddress: ''}\n"), "server.address"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			if code := run(t.Context(), []string{"serve", "--config", row.path}, &stdout, &stderr); code != 1 {
+				t.Errorf("exit code %d, want 1", code)
+			}
+			if got := stderr.String(); !strings.Contains(got, row.want) || strings.Count(got, "\n") != 1 {
+				t.Errorf("got %q, want one line with %q", got, row.want)
+			}
+		})
+	}
+}
+
+func TestEnvironmentWinsOverTheFile(t *testing.T) {
+	path := writeConfig(t, goodConfig)
+	f, err := load(path, []string{
+		"AZURE_TENANT_ID=ignored-where-the-file-says", "azuread__clientid=from-the-environment", "DownstreamApis__TODO__Scopes__0=api://other/.default",
+		"AzureAd__ClientCredentials__0__ClientSecret=another", "SERVER__REQUESTTIMEOUT=5s",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.AzureAd.TenantID != "11111111-1111-4111-8111-111111111111" || f.AzureAd.ClientID != "from-the-environment" || f.Server.RequestTimeout != 5*time.Second ||
+		f.DownstreamAPIs["todo"].Scopes[0] != "api://other/.default" || f.AzureAd.ClientCredentials[0].ClientSecret != "another" {
+		t.Errorf("got %+v", f)
+	}
+	_, err = load(path, []string{"AzureAd__TenentId=x"})
+	if err == nil || !strings.Contains(err.Error(), `environment variable AzureAd__TenentId: azureAd.TenentId: unknown key; did you mean "tenantId"?`) {
+		t.Errorf("misspelt variable: got %v", err)
+	}
+}
+
+// What a team has in appsettings.json carries over.
+func TestAppsettingsJSONWorks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "appsettings.json")
+	if err := os.WriteFile(path, []byte(`{
+  "AzureAd": {
+    "Instance": "https://login.microsoftonline.com/",
+    "TenantId": "11111111-1111-4111-8111-111111111111",
+    "ClientId": "22222222-2222-4222-8222-222222222222",
+    "ClientCredentials": [{"SourceType": "Path", "CertificateDiskPath": "/run/secrets/client.pfx", "CertificatePassword": "p"}]
+  },
+  "DownstreamApis": {"Graph": {"BaseUrl": "https://graph.microsoft.com/v1.0/", "Scopes": ["User.Read"]}}
+}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := load(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := f.DownstreamAPIs["Graph"].Scopes; len(got) != 1 || got[0] != "User.Read" || f.DownstreamAPIs["Graph"].Timeout != 20*time.Second {
+		t.Errorf("got %+v", f.DownstreamAPIs)
+	}
+}
+
+// The configuration in the repository holds every key, with its default.
+func TestShippedConfigHoldsEveryDefault(t *testing.T) {
+	f, err := load("../../config.yaml", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := defaults()
+	if fmt.Sprint(f.Server, f.TokenCache, f.Logging) != fmt.Sprint(want.Server, want.TokenCache, want.Logging) {
+		t.Errorf("got  %+v\nwant %+v", f, want)
+	}
+	if got, want := f.AzureAd, want.AzureAd; got.Instance != want.Instance || got.ClockSkew != want.ClockSkew || got.Timeout != want.Timeout || got.MaxConcurrentExchanges != want.MaxConcurrentExchanges {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	text, err := os.ReadFile("../../config.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key := range keysOf(t, currentSchema(t)) {
+		if !strings.Contains(string(text), key+":") {
+			t.Errorf("config.yaml does not show the key %q", key)
+		}
+	}
+}
+
+// keysOf collects the names of all properties in a schema.
+func keysOf(t *testing.T, schema []byte) map[string]bool {
+	t.Helper()
+	var document any
+	if err := json.Unmarshal(schema, &document); err != nil {
+		t.Fatal(err)
+	}
+	keys := map[string]bool{}
+	var walk func(any)
+	walk = func(v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			if properties, ok := v["properties"].(map[string]any); ok {
+				for name := range properties {
+					keys[name] = true
+				}
+			}
+			for _, child := range v {
+				walk(child)
+			}
+		case []any:
+			for _, child := range v {
+				walk(child)
+			}
+		}
+	}
+	walk(document)
+	if len(keys) < 30 {
+		t.Fatalf("found only %d keys in the schema", len(keys))
+	}
+	return keys
+}
+
+func currentSchema(t *testing.T) []byte {
+	t.Helper()
+	schema, err := config.Schema(file{}, "Configuration of middletier")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schema
+}
+
+func TestSchemaIsCurrent(t *testing.T) {
+	const path = "../../config.schema.json"
+	if *update {
+		if err := os.WriteFile(path, currentSchema(t), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, currentSchema(t)) {
+		t.Error("config.schema.json is not what the code says: run make generate")
+	}
+}
+
+func TestCommandLine(t *testing.T) {
+	for _, row := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"--help"}, 0, "Usage: middletier"},
+		{[]string{"serve", "--help"}, 0, "--config"},
+		{[]string{"demo", "--help"}, 0, "--port"},
+		{[]string{"version"}, 0, "middletier dev"},
+		{[]string{}, 2, "Usage: middletier"},
+		{[]string{"sreve"}, 2, "Usage: middletier"},
+		{[]string{"serve", "--confg", "x"}, 2, "Usage: middletier serve"},
+		{[]string{"serve", "more"}, 2, "Usage: middletier serve"},
+		{[]string{"demo", "--port", "many"}, 2, "Usage: middletier demo"},
+	} {
+		t.Run(strings.Join(row.args, " "), func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			code := run(t.Context(), row.args, &stdout, &stderr)
+			text := stdout.String()
+			if row.code != 0 {
+				text = stderr.String()
+			}
+			if code != row.code || !strings.Contains(text, row.want) {
+				t.Errorf("exit code %d, want %d; got %q, want %q in it", code, row.code, text, row.want)
+			}
+		})
+	}
+}
+
+// process is the program in a process of its own.
+type process struct {
+	*exec.Cmd
+	stdout *syncBuffer
+	ended  chan error
+}
+
+func startProcess(t *testing.T, environment []string, args ...string) *process {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &process{exec.Command(self, args...), &syncBuffer{}, make(chan error, 1)}
+	p.Env = append(append(os.Environ(), roleVariable+"=middletier"), environment...)
+	p.Stdout, p.Stderr = p.stdout, p.stdout
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { p.ended <- p.Wait() }()
+	t.Cleanup(func() { _ = p.Process.Kill() }) // it may have ended
+	return p
+}
+
+// await waits until the output holds a text.
+func (p *process) await(t *testing.T, text string) {
+	t.Helper()
+	eventually(t, func() bool { return strings.Contains(p.stdout.String(), text) }, func() string {
+		return fmt.Sprintf("no %q in the output:\n%s", text, p.stdout.String())
+	})
+}
+
+// eventually waits until something holds, for 15 s at the most.
+func eventually(t *testing.T, holds func() bool, otherwise func() string) {
+	t.Helper()
+	deadline := time.After(15 * time.Second)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatal(otherwise())
+		}
+	}
+}
+
+// The whole program in a process: it serves, lets what runs finish when it is
+// told to end, and exits with 0.
+func TestServeDrainsAndExitsCleanly(t *testing.T) {
+	w := newStoppedWorld(t)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, w.idp.CAPEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte(testSecret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path := writeConfig(t, fmt.Sprintf(`
+server: {address: 127.0.0.1:0, adminAddress: 127.0.0.1:0}
+azureAd:
+  instance: %s/
+  tenantId: %s
+  clientId: %s
+  clientCredentials: [{sourceType: ClientSecret, clientSecretFile: %s}]
+downstreamApis:
+  todo: {baseUrl: %s, scopes: [api://todo/.default], access: [{scopes: [ToDoList.Read, ToDoList.ReadWrite]}]}
+`, w.idp.URL(), demoTenant, demoMiddleTier, secret, w.api.URL))
+	p := startProcess(t, []string{"SSL_CERT_FILE=" + ca}, "serve", "--config", path)
+	p.await(t, "listening for operators")
+	addresses := map[string]string{}
+	for line := range strings.Lines(p.stdout.String()) {
+		var fields struct{ Msg, Address string }
+		if err := json.Unmarshal([]byte(line), &fields); err != nil {
+			t.Fatalf("log line %q: %v", line, err)
+		}
+		addresses[fields.Msg] = "http://" + fields.Address
+	}
+	w.url = addresses["listening"]
+	eventually(t, func() bool { return w.call("GET", "/readyz", "", "").StatusCode == 200 }, func() string { return "not ready" })
+	if resp, err := http.Get(addresses["listening for operators"] + "/readyz"); err != nil || resp.StatusCode != 200 {
+		t.Errorf("admin readyz: %v, %v", resp, err)
+	} else {
+		resp.Body.Close()
+	}
+
+	arrived, answer := make(chan struct{}), make(chan struct{})
+	w.api.handle(func(http.ResponseWriter, *http.Request) {
+		close(arrived)
+		<-answer
+	})
+	running := make(chan *reply)
+	go func() { running <- w.call("GET", "/api/todo/items", w.alice(), "") }()
+	<-arrived
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool {
+		_, err := http.Get(w.url + "/healthz")
+		return err != nil
+	}, func() string { return "new connections are still accepted" })
+	close(answer)
+	if r := <-running; r.StatusCode != 200 {
+		t.Errorf("the running request: got %d %s, want 200", r.StatusCode, r.body)
+	}
+	select {
+	case err := <-p.ended:
+		if err != nil {
+			t.Errorf("exit: %v\n%s", err, p.stdout.String())
+		}
+	case <-time.After(15 * time.Second):
+		t.Error("the program goes on")
+	}
+	if strings.Contains(p.stdout.String(), testSecret) {
+		t.Error("the log holds the secret")
+	}
+}
+
+// What the demo prints works as it stands.
+func TestDemoCommandsWorkAsPrinted(t *testing.T) {
+	for _, tool := range []string{"curl", "bash"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Fatalf("%s is needed to run what the demo prints: apt-get install %s", tool, tool)
+		}
+	}
+	p := startProcess(t, nil, "demo", "--port", "0")
+	p.await(t, "Ctrl-C ends it.")
+	var outputs []string
+	for line := range strings.Lines(p.stdout.String()) {
+		if !strings.HasPrefix(line, "curl ") {
+			continue
+		}
+		output, err := exec.Command("bash", "-c", line).CombinedOutput()
+		if err != nil {
+			t.Errorf("%s: %v", line, err)
+		}
+		outputs = append(outputs, string(output))
+	}
+	if len(outputs) != 4 {
+		t.Fatalf("got %d commands, want 4:\n%s", len(outputs), p.stdout.String())
+	}
+	for i, want := range []string{`"name":"alice"}]`, "[]\n", `"name":"alice"}]`, "HTTP/1.1 403 Forbidden"} {
+		if !strings.Contains(outputs[i], want) {
+			t.Errorf("command %d: got %q, want %q in it", i+1, outputs[i], want)
+		}
+	}
+	if !strings.Contains(outputs[3], "insufficient-scope") {
+		t.Errorf("the refused one: got %q", outputs[3])
+	}
+	if err := p.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-p.ended:
+		if err != nil {
+			t.Errorf("exit: %v", err)
+		}
+	case <-time.After(15 * time.Second):
+		t.Error("the demo goes on after an interrupt")
+	}
+}

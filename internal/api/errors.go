@@ -27,7 +27,7 @@ const statusClientClosed = 499
 type problem struct {
 	kind      string // of problemTypes
 	detail    string
-	challenge string   // WWW-Authenticate, "" for none
+	challenge string   // WWW-Authenticate, where it does not depend on the request
 	allow     []string // Allow
 	scopes    []string
 	refusal   *obo.Error // whose fields are told, nil for none
@@ -44,8 +44,9 @@ var sentences = map[validate.Reason]string{
 	validate.NotAccess:   "The token is not an access token with scopes or app permissions.",
 }
 
-// problemFor is the only place where an error becomes an answer.
-func problemFor(err error) problem {
+// problemFor is the only place where an error becomes an answer. caller is nil
+// for an error before the token was checked.
+func problemFor(err error, caller *validate.Caller) problem {
 	var (
 		token    *validate.InvalidTokenError
 		access   *validate.AccessError
@@ -58,7 +59,7 @@ func problemFor(err error) problem {
 	case errors.Is(err, context.Canceled): // whatever it interrupted
 		return problem{kind: "client-closed-request"}
 	case errors.Is(err, errNoToken):
-		return problem{kind: "missing-token", detail: "The request has no bearer token.", challenge: "missing"}
+		return problem{kind: "missing-token", detail: "The request has no bearer token."}
 	case errors.Is(err, errPresentation):
 		return problem{kind: "invalid-request", detail: "The Authorization header is not one bearer token.", challenge: `Bearer error="invalid_request"`}
 	case errors.As(err, &token):
@@ -87,7 +88,7 @@ func problemFor(err error) problem {
 	case errors.Is(err, downstream.ErrBody):
 		return problem{kind: "invalid-request", detail: "The request body could not be read."}
 	case errors.As(err, &refusal):
-		return refusalProblem(refusal)
+		return refusalProblem(refusal, caller)
 	case errors.As(err, &call):
 		return callProblem(call)
 	case errors.As(err, &routing):
@@ -115,15 +116,18 @@ func accessProblem(e *validate.AccessError) problem {
 	}
 }
 
-func refusalProblem(e *obo.Error) problem {
+// refusalProblem tells a claims challenge only to callers that declared that
+// they can answer one.
+func refusalProblem(e *obo.Error, caller *validate.Caller) problem {
 	p := problem{refusal: e, scopes: e.Scopes}
 	switch e.Kind {
 	case obo.InteractionRequired:
+		if e.Claims != "" && caller != nil && caller.HandlesClaims() {
+			p.kind, p.detail = "claims-challenge", "The identity provider asks for more claims: sign in again with those of the challenge."
+			break
+		}
 		p.kind, p.detail = "interaction-required", "The identity provider asks for the user: sign in again and repeat the request."
 		p.challenge = `Bearer error="interaction_required"`
-		if e.Claims != "" {
-			p.challenge = "claims"
-		}
 	case obo.ConsentRequired:
 		p.kind, p.detail = "consent-required", "Nobody has consented yet to this service calling the API on the user's behalf."
 	case obo.Misconfigured:
@@ -182,8 +186,7 @@ func (s *Server) handleError(err error, c echo.Context) {
 	if resp.Committed {
 		return
 	}
-	p := problemFor(err)
-	s.completeChallenge(&p, r)
+	p := problemFor(err, event.caller)
 	event.problem = p.kind
 	kind := problemTypes[p.kind]
 	if kind.Status == statusClientClosed {
@@ -193,8 +196,8 @@ func (s *Server) handleError(err error, c echo.Context) {
 	h := resp.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Request-Id", event.id)
-	if p.challenge != "" {
-		h.Set("WWW-Authenticate", p.challenge)
+	if challenge := s.challenge(p, r); challenge != "" {
+		h.Set("WWW-Authenticate", challenge)
 	}
 	if p.allow != nil {
 		h.Set("Allow", strings.Join(p.allow, ", "))
@@ -225,20 +228,14 @@ func writeProblem(c echo.Context, doc document) {
 	}
 }
 
-// completeChallenge writes the challenges that depend on the request: where the
-// metadata is, and claims, which only a caller that declared cp1 understands.
-func (s *Server) completeChallenge(p *problem, r *http.Request) {
-	switch p.challenge {
-	case "missing":
-		p.challenge = fmt.Sprintf("Bearer realm=%q, resource_metadata=%q", s.config.ClientID, s.baseURL(r)+metadataPath)
-	case "claims":
-		caller := eventOf(r).caller
-		if caller == nil || !caller.HandlesClaims() {
-			p.challenge = `Bearer error="interaction_required"`
-			return
-		}
-		p.kind, p.detail = "claims-challenge", "The identity provider asks for more claims: sign in again with those of the challenge."
-		p.challenge = fmt.Sprintf(`Bearer realm="", authorization_uri=%q, client_id=%q, error="insufficient_claims", claims=%q`,
+// challenge returns the WWW-Authenticate header of a problem, "" for none.
+func (s *Server) challenge(p problem, r *http.Request) string {
+	switch p.kind {
+	case "missing-token": // RFC 9728, section 5.1
+		return fmt.Sprintf("Bearer realm=%q, resource_metadata=%q", s.config.ClientID, s.baseURL(r)+metadataPath)
+	case "claims-challenge": // Microsoft's page "Claims challenges, claims requests and client capabilities"
+		return fmt.Sprintf(`Bearer realm="", authorization_uri=%q, client_id=%q, error="insufficient_claims", claims=%q`,
 			s.config.Authority+"/oauth2/v2.0/authorize", s.config.ClientID, base64.StdEncoding.EncodeToString([]byte(p.refusal.Claims)))
 	}
+	return p.challenge
 }

@@ -71,7 +71,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		{echo.ErrTeapot, "internal", 500},
 		{errors.New("anything else"), "internal", 500},
 	} {
-		got := problemFor(fmt.Errorf("on the way: %w", row.err))
+		got := problemFor(fmt.Errorf("on the way: %w", row.err), nil)
 		if got.kind != row.kind || problemTypes[got.kind].Status != row.status {
 			t.Errorf("%v: got %s %d, want %s %d", row.err, got.kind, problemTypes[got.kind].Status, row.kind, row.status)
 		}

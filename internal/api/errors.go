@@ -22,6 +22,133 @@ import (
 // never sent.
 const statusClientClosed = 499
 
+// problemType is what a kind of error is called, means and asks for.
+type problemType struct {
+	Status  int
+	Title   string
+	Meaning string
+	Action  string
+}
+
+// problemTypes are all errors of the service, by the last part of their type.
+var problemTypes = map[string]problemType{
+	"missing-token": {
+		http.StatusUnauthorized, "No token",
+		"The request has no Authorization header with a bearer token.",
+		"The client sends an access token for this service, in the Authorization header only.",
+	},
+	"invalid-request": {
+		http.StatusBadRequest, "Invalid request",
+		"The request is malformed: more than one Authorization header, a path that could be understood in two ways, or a body that breaks off.",
+		"The client mends the request.",
+	},
+	"invalid-token": {
+		http.StatusUnauthorized, "Invalid token",
+		"The token was not issued for this service, has expired, or is not genuine. The detail says which.",
+		"The client gets a new access token for this service and repeats the request.",
+	},
+	"insufficient-scope": {
+		http.StatusForbidden, "Insufficient scope",
+		"The token is good, but holds none of the scopes (users) or app permissions (applications) that the request needs.",
+		"The client asks for one of the scopes listed, or an administrator grants the application one of the permissions.",
+	},
+	"wrong-token-type": {
+		http.StatusForbidden, "Wrong kind of token",
+		"Users' calls go to /api/{name}/ and calls without a user to /app/{name}/; the token is for the other route.",
+		"The client uses the route that the detail names.",
+	},
+	"caller-not-allowed": {
+		http.StatusForbidden, "Application not allowed",
+		"The token is good, but the application it was issued to is not among those that may call this service.",
+		"The operators add the application to azureAd.allowedClients, if it should be there.",
+	},
+	"claims-challenge": {
+		http.StatusUnauthorized, "More claims are needed",
+		"The identity provider has a condition that the user must meet first, as multi-factor sign-in.",
+		"The client asks for a new token with the claims of the WWW-Authenticate header and repeats the request.",
+	},
+	"interaction-required": {
+		http.StatusUnauthorized, "The user must sign in",
+		"The identity provider does not trade the user's token without the user.",
+		"The client has the user sign in again and repeats the request.",
+	},
+	"consent-required": {
+		http.StatusForbidden, "Consent is missing",
+		"Neither the user nor an administrator has agreed that this service calls the downstream API on the user's behalf.",
+		"The user or an administrator opens the consentUri.",
+	},
+	"unknown-api": {
+		http.StatusNotFound, "Unknown API",
+		"No downstream API of that name is configured.",
+		"The client uses a name under downstreamApis; names are case-sensitive.",
+	},
+	"not-found": {
+		http.StatusNotFound, "Not found",
+		"There is nothing at this path.",
+		"The client uses /api/{name}/{path} or /app/{name}/{path}.",
+	},
+	"method-not-allowed": {
+		http.StatusMethodNotAllowed, "Method not allowed",
+		"No access rule of the API mentions the method.",
+		"The client uses a method of the Allow header.",
+	},
+	"body-too-large": {
+		http.StatusRequestEntityTooLarge, "Body too large",
+		"The request body is larger than server.maxBodySize.",
+		"The client sends less, or the operators raise the limit.",
+	},
+	"headers-too-large": {
+		http.StatusRequestHeaderFieldsTooLarge, "Headers too large",
+		"The request headers are larger than server.maxHeaderSize.",
+		"The client sends less, or the operators raise the limit.",
+	},
+	"upgrade-not-supported": {
+		http.StatusNotImplemented, "Upgrade not supported",
+		"Protocol upgrades, as to WebSocket, are not supported.",
+		"The client uses plain HTTP.",
+	},
+	"misconfigured": {
+		http.StatusInternalServerError, "Misconfigured",
+		"The identity provider refuses this service itself: its credential, its permissions, or the scopes it asks for.",
+		"The operators look at the log line with this requestId: it holds the provider's reason.",
+	},
+	"identity-provider-unavailable": {
+		http.StatusServiceUnavailable, "Identity provider unavailable",
+		"The identity provider does not answer, is ill, or asks to wait; or its signing keys could not be loaded yet.",
+		"The client repeats the request after the time in Retry-After.",
+	},
+	"identity-provider-error": {
+		http.StatusBadGateway, "Identity provider error",
+		"The identity provider answered something that is neither a token nor an error.",
+		"The operators look at the log line with this requestId.",
+	},
+	"downstream-unreachable": {
+		http.StatusBadGateway, "API unreachable",
+		"The downstream API could not be reached, or broke the connection before it answered.",
+		"The client may repeat the request if its method allows; the operators check the API and its baseUrl.",
+	},
+	"downstream-timeout": {
+		http.StatusGatewayTimeout, "API timed out",
+		"The downstream API did not answer in time.",
+		"The client may repeat the request if its method allows; the operators check the API and its timeout.",
+	},
+	"downstream-rejected-token": {
+		http.StatusBadGateway, "API rejected our token",
+		"The downstream API refused the token that this service got for it, also a fresh one. The caller's token is not at fault.",
+		"The operators check that scopes name the API that baseUrl leads to.",
+	},
+	"internal": {
+		http.StatusInternalServerError, "Internal error",
+		"Something went wrong inside this service.",
+		"The operators look at the log line with this requestId.",
+	},
+	"client-closed-request": {
+		statusClientClosed, "Request abandoned",
+		"The caller left before there was an answer. Nothing is sent; this is for the log.",
+		"Nobody needs to act.",
+	},
+}
+
 // problem is what the caller gets for an error: its type decides the status, and
 // detail is a fixed sentence.
 type problem struct {

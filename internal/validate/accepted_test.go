@@ -85,11 +85,11 @@ func TestTokensThatAreAccepted(t *testing.T) {
 				t.Errorf("IsApp: got %t, want %t", caller.IsApp(), row.app)
 			}
 			for _, name := range strings.Fields(row.holds) {
-				if asUser, asApp := caller.Holds(name, "none"), caller.Holds("none", name); asUser == row.app || asApp != row.app {
-					t.Errorf("Holds %s: got %t as a scope and %t as an app permission", name, asUser, asApp)
+				if asUser, asApp := holds(t, caller, name, "none"), holds(t, caller, "none", name); asUser == row.app || asApp != row.app {
+					t.Errorf("holds %s: got %t as a scope and %t as an app permission", name, asUser, asApp)
 				}
 			}
-			if caller.Holds("Admin", "Admin") {
+			if holds(t, caller, "Admin", "Admin") {
 				t.Error("holds Admin, which is a role of a user at most")
 			}
 			if caller.Token() != token || caller.Digest() != sha256.Sum256([]byte(token)) || caller.TenantID() != contoso {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // Rule says what a caller's token must hold for the requests it matches.
@@ -58,14 +60,22 @@ func NewAccess(rules []Rule, report func(key, problem string)) *Access {
 			}
 			compiled.patterns = append(compiled.patterns, pattern)
 		}
+		for key, names := range map[string][]string{"scopes": r.Scopes, "appPermissions": r.AppPermissions} {
+			if j := slices.IndexFunc(names, func(n string) bool { return !isScope(n) }); j >= 0 {
+				report(fmt.Sprintf("[%d].%s[%d]", i, key, j), "is not one name of a scope or app permission")
+			}
+		}
 		if len(r.Scopes) == 0 && len(r.AppPermissions) == 0 {
 			report(fmt.Sprintf("[%d]", i), "a rule needs scopes or appPermissions")
 		}
 		a.paths = a.paths || len(r.Paths) > 0
 		compiled.Methods = nil
 		for j, m := range r.Methods {
-			if isEchoing(strings.ToUpper(m)) {
+			switch {
+			case isEchoing(m):
 				report(fmt.Sprintf("[%d].methods[%d]", i, j), "is never forwarded: an API would answer it with our token")
+			case !httpguts.ValidHeaderFieldName(m): // both are tokens (RFC 9110, section 9.1)
+				report(fmt.Sprintf("[%d].methods[%d]", i, j), "is not a method")
 			}
 			compiled.Methods = append(compiled.Methods, strings.ToUpper(m))
 		}
@@ -110,9 +120,22 @@ func (a *Access) Check(caller *Caller, method, path string) error {
 	return a.check(caller, method, segments)
 }
 
+// isScope reports whether s is a scope token (RFC 6749, section 3.3). It is
+// written into challenges as it is.
+func isScope(s string) bool {
+	for _, c := range []byte(s) {
+		if c <= ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return s != ""
+}
+
 // isEchoing reports whether an API may answer to method with the request it got,
 // our token in it (RFC 9110, section 9.3.8), or none can be forwarded.
-func isEchoing(method string) bool { return method == "TRACE" || method == "CONNECT" }
+func isEchoing(method string) bool {
+	return strings.EqualFold(method, "TRACE") || strings.EqualFold(method, "CONNECT")
+}
 
 // methods are those that can be allowed at all.
 func (a *Access) methods() []string {

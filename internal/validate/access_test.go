@@ -27,6 +27,13 @@ func newAccess(t testing.TB, rules ...validate.Rule) *validate.Access {
 	return validate.NewAccess(rules, func(key, problem string) { t.Fatalf("rule %s: %s", key, problem) })
 }
 
+// holds reports whether a rule for the scope and the app permission lets caller in.
+func holds(t testing.TB, caller *validate.Caller, scope, appPermission string) bool {
+	t.Helper()
+	access := newAccess(t, validate.Rule{Scopes: []string{scope}, AppPermissions: []string{appPermission}})
+	return access.Check(caller, "GET", "/") == nil
+}
+
 func TestAccessRules(t *testing.T) {
 	user, app := callers(t)
 	usual := []validate.Rule{
@@ -178,6 +185,10 @@ func TestRuleMistakesAreReportedByKey(t *testing.T) {
 		{validate.Rule{Paths: []string{`/a\b`}, Scopes: read}, "[0].paths[0]"},
 		{validate.Rule{Methods: []string{"GET"}}, "[0]"},
 		{validate.Rule{Methods: []string{"GET", "trace"}, Scopes: read}, "[0].methods[1]"},
+		{validate.Rule{Methods: []string{"GET "}, Scopes: read}, "[0].methods[0]"},
+		{validate.Rule{Methods: []string{"GET", "get,post"}, Scopes: read}, "[0].methods[1]"},
+		{validate.Rule{Scopes: []string{"Read", `a" b`}}, "[0].scopes[1]"},
+		{validate.Rule{AppPermissions: []string{"a b"}}, "[0].appPermissions[0]"},
 		{validate.Rule{Paths: []string{"/", "/a/", "/**"}, Scopes: read}, ""},
 	} {
 		var got []string

@@ -45,15 +45,6 @@ func (c *Caller) Expires() time.Time { return c.id.expires }
 // answer claims challenges (xms_cc holds cp1).
 func (c *Caller) HandlesClaims() bool { return c.id.cp1 }
 
-// Holds reports whether the caller has the delegated scope, as a user, or the
-// app permission, as an application.
-func (c *Caller) Holds(scope, appPermission string) bool {
-	if c.id.app {
-		return slices.Contains(c.id.roles, appPermission)
-	}
-	return slices.Contains(c.id.scopes, scope)
-}
-
 // identity is what a token says, read once. It is shared by all requests that
 // bring the same token and never changes.
 type identity struct {
@@ -132,7 +123,7 @@ func (id *identity) decideKind(m members) error {
 		id.app = true
 	case kind == "user":
 	case stated:
-		return fmt.Errorf("idtyp is %q", kind)
+		return fmt.Errorf("idtyp is %.100q", kind)
 	default:
 		id.app = len(id.scopes) == 0 && len(id.roles) > 0 && (id.object == id.subject || !hasUser(m))
 	}

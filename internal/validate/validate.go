@@ -222,7 +222,7 @@ func (v *Validator) check(ctx context.Context, t *compact, now time.Time) (*iden
 		return nil, err
 	}
 	if !slices.Contains(v.audiences, id.audience) {
-		return nil, invalid(WrongAud, "aud is %q", id.audience)
+		return nil, invalid(WrongAud, "aud is %.100q", id.audience)
 	}
 	if !now.Before(id.expires.Add(v.skew)) {
 		return nil, invalid(Expired, "since %s", id.expires.UTC().Format(time.RFC3339))
@@ -277,7 +277,7 @@ func (v *Validator) sourceFor(id *identity) (*keySource, error) {
 	case v1 == nil && id.version == "1.0" && !v.v1.absent.Load():
 		return nil, ErrKeysUnavailable
 	}
-	return nil, invalid(WrongIssuer, "iss is %q, ver is %q", id.issuer, id.version)
+	return nil, invalid(WrongIssuer, "iss is %.100q, ver is %.100q", id.issuer, id.version)
 }
 
 // checkIssuer binds tenant, issuer and key to each other: the token's tenant is
@@ -285,10 +285,10 @@ func (v *Validator) sourceFor(id *identity) (*keySource, error) {
 // keys name the v2.0 issuer also where v1.0 tokens are signed with them.
 func (v *Validator) checkIssuer(set *keySet, key *signingKey, id *identity) error {
 	if v.tenantID != "" && id.tenant != v.tenantID {
-		return invalid(WrongIssuer, "tid is %q", id.tenant)
+		return invalid(WrongIssuer, "tid is %.100q", id.tenant)
 	}
 	if u, err := url.Parse(id.issuer); err != nil || !slices.Contains(strings.Split(strings.ToLower(u.Path), "/"), id.tenant) {
-		return invalid(WrongIssuer, "tid is %q, iss is %q", id.tenant, id.issuer)
+		return invalid(WrongIssuer, "tid is %.100q, iss is %.100q", id.tenant, id.issuer)
 	}
 	if key.issuer == "" {
 		return nil
@@ -297,7 +297,7 @@ func (v *Validator) checkIssuer(set *keySet, key *signingKey, id *identity) erro
 	if owner == id.issuer || owner == forTenant(v.v2.current.Load().issuer, id.tenant) {
 		return nil
 	}
-	return invalid(WrongIssuer, "the key of %q signs for %q", id.issuer, key.issuer)
+	return invalid(WrongIssuer, "the key of %.100q signs for %q", id.issuer, key.issuer)
 }
 
 // isKeyID reports whether kid may be looked up: it reaches logs and maps.

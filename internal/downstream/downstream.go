@@ -74,6 +74,8 @@ type Call struct {
 	Path      Path
 	Token     TokenFunc
 	RequestID string
+	// Broken is told what ended an answer before its end.
+	Broken func(error)
 }
 
 // Kind is what happened to a call that the API did not answer usefully.
@@ -234,15 +236,16 @@ func classify(ctx context.Context, err error) error {
 	}
 	var ours *Error
 	var token tokenError
-	var tooLarge *http.MaxBytesError
 	switch cause := context.Cause(ctx); {
-	case errors.Is(cause, errTimeout):
-		return &Error{Timeout, cause}
-	case cause != nil:
+	case cause != nil && !errors.Is(cause, errTimeout):
 		return fmt.Errorf("the caller left: %w", cause)
+	case errors.Is(err, ErrBody): // also when it did not come in time; in it may be an *http.MaxBytesError
+		return err
+	case cause != nil:
+		return &Error{Timeout, cause}
 	case errors.As(err, &token):
 		return token.error
-	case errors.As(err, &ours), errors.As(err, &tooLarge), errors.Is(err, ErrBody):
+	case errors.As(err, &ours):
 		return err
 	}
 	return &Error{Unreachable, err}
@@ -277,6 +280,20 @@ func (b *markedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err != nil && err != io.EOF {
 		err = fmt.Errorf("%w: %w", ErrBody, err)
+	}
+	return n, err
+}
+
+// notedBody is an API's answer that tells when it breaks off.
+type notedBody struct {
+	io.ReadCloser
+	note func(error)
+}
+
+func (b *notedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		b.note(err)
 	}
 	return n, err
 }

@@ -98,7 +98,10 @@ func (c *Client) modifyResponse(resp *http.Response) error {
 	for _, name := range c.config.DropResponse {
 		resp.Header.Del(name)
 	}
-	resp.Header["X-Request-Id"] = []string{x.RequestID}
+	resp.Header.Del("X-Request-Id") // ours is set
+	if x.Broken != nil {
+		resp.Body = &notedBody{resp.Body, x.Broken}
+	}
 	if isStream(resp) {
 		x.unlimit()
 	} else {

@@ -36,7 +36,7 @@ func TestAnswersPassThrough(t *testing.T) {
 			t.Errorf("%d: got %d %q %v", status, got.status, got.body, got.err)
 		}
 		for name, want := range map[string][]string{
-			"Content-Type": {"text/x"}, "Etag": {`"1"`}, "Retry-After": {"7"}, "Www-Authenticate": {"Basic"}, "X-A": {"1", "2"}, "X-Request-Id": {"request-1"},
+			"Content-Type": {"text/x"}, "Etag": {`"1"`}, "Retry-After": {"7"}, "Www-Authenticate": {"Basic"}, "X-A": {"1", "2"},
 		} {
 			if !slices.Equal(got.header[name], want) {
 				t.Errorf("%d: %s: got %q, want %q", status, name, got.header[name], want)
@@ -100,7 +100,7 @@ func TestHeadersThatDoNotReachTheCaller(t *testing.T) {
 				t.Errorf("%s: got %q, with cookies kept: %v", name, got[name], keep)
 			}
 		}
-		for name, want := range map[string][]string{"Vary": {"value", "other"}, "X-Kept": {"value", "other"}, "X-Request-Id": {"request-1"}} {
+		for name, want := range map[string][]string{"Vary": {"value", "other"}, "X-Kept": {"value", "other"}, "X-Request-Id": nil} {
 			if !slices.Equal(got[name], want) {
 				t.Errorf("%s: got %q, want %q", name, got[name], want)
 			}

@@ -3,7 +3,7 @@ COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 FUZZTIME ?= 1m
 
-.PHONY: run demo build test check bench fuzz generate
+.PHONY: run demo build image test check bench fuzz generate
 
 run: ## Run the service with config.yaml.
 	go run ./cmd/middletier serve --config config.yaml
@@ -13,6 +13,9 @@ demo: ## Run the service between an identity platform and an API, with nothing t
 
 build: ## Build bin/middletier, static.
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/middletier ./cmd/middletier
+
+image: ## Build the container image middletier, version stamped.
+	docker build --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) -t middletier .
 
 test: ## Run all tests.
 	go test -race -shuffle=on ./...

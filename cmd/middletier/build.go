@@ -22,11 +22,7 @@ type program struct {
 // build wires the service that f describes. transport reaches the identity
 // provider.
 func build(f file, transport http.RoundTripper, log *slog.Logger) (*program, error) {
-	client := &http.Client{
-		Transport: transport,
-		// Our requests carry credentials; a redirect would hand them on.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	client := newClient(transport)
 
 	validation := f.validateConfig()
 	validation.Client, validation.Log = client, log
@@ -63,6 +59,15 @@ func build(f file, transport http.RoundTripper, log *slog.Logger) (*program, err
 		}
 	}
 	return &program{api: api.New(surface), validator: validator, cache: cache}, nil
+}
+
+// newClient returns a client for the identity platform.
+func newClient(transport http.RoundTripper) *http.Client {
+	return &http.Client{
+		Transport: transport,
+		// Our requests carry credentials; a redirect would hand them on.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
 // run keeps the program's own goroutines going until ctx ends.

@@ -4,6 +4,7 @@ import (
 	"net"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -99,24 +100,30 @@ func defaults() file {
 // load reads the configuration and checks it. The error names every mistake.
 func load(path string, environ []string) (file, error) {
 	f := defaults()
-	for _, variable := range environ {
-		name, value, _ := strings.Cut(variable, "=")
-		switch {
-		case value == "":
-		case name == "AZURE_AUTHORITY_HOST":
-			f.AzureAd.Instance = value
-		case name == "AZURE_TENANT_ID":
-			f.AzureAd.TenantID = value
-		case name == "AZURE_CLIENT_ID":
-			f.AzureAd.ClientID = value
-		}
-	}
 	doc, err := config.Load(path, environ, &f)
 	if err != nil {
 		return f, err
 	}
+	f.AzureAd.inherit(environ, doc.Has("azureAd.instance"))
 	f.check(doc.Report)
 	return f, doc.Err()
+}
+
+// inherit takes what is not said from the variables that Azure's own tools and
+// workload identity set.
+func (a *azureAd) inherit(environ []string, instance bool) {
+	for _, variable := range environ {
+		name, value, _ := strings.Cut(variable, "=")
+		switch {
+		case value == "":
+		case name == "AZURE_AUTHORITY_HOST" && !instance:
+			a.Instance = value
+		case name == "AZURE_TENANT_ID" && a.TenantID == "":
+			a.TenantID = value
+		case name == "AZURE_CLIENT_ID" && a.ClientID == "":
+			a.ClientID = value
+		}
+	}
 }
 
 // report takes a mistake in the value of a key.
@@ -158,7 +165,8 @@ func (f file) check(report report) {
 func (s server) check(report report) {
 	addresses := map[string]string{"address": s.Address, "adminAddress": s.AdminAddress}
 	for key, address := range addresses {
-		if _, _, err := net.SplitHostPort(address); err != nil && (address != "" || key == "address") {
+		_, port, err := net.SplitHostPort(address)
+		if _, badPort := strconv.ParseUint(port, 10, 16); (err != nil || badPort != nil) && (address != "" || key == "address") {
 			report(key, "must be HOST:PORT, as 127.0.0.1:8080 or :8080")
 		}
 	}

@@ -136,7 +136,7 @@ func addPresets(platform *mockidp.Server) {
 func startTodo(ctx context.Context, platform *mockidp.Server, transport http.RoundTripper, log *slog.Logger) (url string, closeAll func(), err error) {
 	validator := validate.New(validate.Config{
 		Instance: platform.URL(), TenantID: demoTenant, ClientID: demoToDo, ClockSkew: time.Minute,
-		Client: &http.Client{Transport: transport}, Log: log,
+		Client: newClient(transport), Log: log,
 	})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

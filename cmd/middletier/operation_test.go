@@ -159,7 +159,7 @@ func TestAnswerThatBreaksOffIsNotAShortOne(t *testing.T) {
 		}
 	}
 	lines := w.log.lines(t)
-	if len(lines) != 1 || !strings.Contains(lines[0]["error"].(string), "broke off") {
+	if len(lines) != 1 || !strings.Contains(lines[0]["error"].(string), "broke off: unexpected EOF") || lines[0]["level"] != "WARN" {
 		t.Errorf("log: %v, want one line that says it", lines)
 	}
 }
@@ -301,5 +301,46 @@ func TestBasePath(t *testing.T) {
 	}
 	if r := w.call("GET", "/readyz", "", ""); r.StatusCode != 200 {
 		t.Errorf("readyz: got %d, want 200", r.StatusCode)
+	}
+}
+
+// A body that does not come holds nothing up where nobody reads it: the answer is
+// sent, and the connection ends.
+func TestStalledBodyOfARefusedRequestIsNotAwaited(t *testing.T) {
+	w := newWorld(t)
+	for _, request := range []string{
+		"POST /api/todo/items HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n",
+		"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n",
+		"POST /api/todo/items HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+	} {
+		if r := rawRequest(t, w, request); r.StatusCode != 401 && r.StatusCode != 200 {
+			t.Errorf("%.20s…: got %d", request, r.StatusCode)
+		}
+	}
+}
+
+// An offer to speak another protocol may be ignored; Java's client makes one with
+// every request.
+func TestUpgradeToOtherProtocolsIsIgnored(t *testing.T) {
+	w := newWorld(t)
+	r := rawRequest(t, w, "GET /api/todo/items HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+w.alice()+
+		"\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n\r\n")
+	if r.StatusCode != 200 {
+		t.Errorf("got %d, want 200", r.StatusCode)
+	}
+	if got := w.api.last(t).Header; got.Get("Upgrade") != "" || got.Get("HTTP2-Settings") != "" {
+		t.Errorf("the API got %v", got)
+	}
+}
+
+func TestHeadIsAnsweredWhereGetIs(t *testing.T) {
+	w := newWorld(t)
+	for _, path := range []string{"/healthz", "/readyz", "/.well-known/oauth-protected-resource", "/problems/internal"} {
+		if r := w.call("HEAD", path, "", ""); r.StatusCode != 200 || r.body != "" {
+			t.Errorf("HEAD %s: got %d %q", path, r.StatusCode, r.body)
+		}
+		if r := w.call("POST", path, "", ""); r.StatusCode != 405 || r.Header.Get("Allow") != "GET, HEAD" {
+			t.Errorf("POST %s: got %d, Allow %q", path, r.StatusCode, r.Header.Get("Allow"))
+		}
 	}
 }

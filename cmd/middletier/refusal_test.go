@@ -170,6 +170,9 @@ func rawRequest(t *testing.T, w *world, request string) *http.Response {
 		t.Fatal(err)
 	}
 	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(15 * time.Second)); err != nil { // half of the service's own
+		t.Fatal(err)
+	}
 	if _, err := conn.Write([]byte(request)); err != nil {
 		t.Fatal(err)
 	}

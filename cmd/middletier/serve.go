@@ -16,7 +16,7 @@ import (
 
 // serveCommand runs the service until it is told to end.
 type serveCommand struct {
-	Config string `help:"The configuration file." default:"config.yaml" placeholder:"FILE"`
+	Config string `help:"The configuration file." default:"config.yaml"`
 }
 
 func (c serveCommand) run(ctx context.Context, stdout io.Writer) error {

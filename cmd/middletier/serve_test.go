@@ -128,6 +128,11 @@ func TestEnvironmentWinsOverTheFile(t *testing.T) {
 		f.DownstreamAPIs["todo"].Scopes[0] != "api://other/.default" || f.AzureAd.ClientCredentials[0].ClientSecret != "another" {
 		t.Errorf("got %+v", f)
 	}
+	bare := writeConfig(t, strings.NewReplacer("  tenantId: 11111111-1111-4111-8111-111111111111\n", "  tenantId: ''\n", "  clientId: 22222222-2222-4222-8222-222222222222\n", "").Replace(goodConfig))
+	f, err = load(bare, []string{"AZURE_TENANT_ID=contoso.example", "AZURE_CLIENT_ID=by-workload-identity", "AZURE_AUTHORITY_HOST=https://login.microsoftonline.us/"})
+	if err != nil || f.AzureAd.TenantID != "contoso.example" || f.AzureAd.ClientID != "by-workload-identity" || f.AzureAd.Instance != "https://login.microsoftonline.us/" {
+		t.Errorf("AZURE_ variables where the file says nothing: got %+v, %v", f.AzureAd, err)
+	}
 	_, err = load(path, []string{"AzureAd__TenentId=x"})
 	if err == nil || !strings.Contains(err.Error(), `environment variable AzureAd__TenentId: azureAd.TenentId: unknown key; did you mean "tenantId"?`) {
 		t.Errorf("misspelt variable: got %v", err)

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -62,8 +63,8 @@ func (c Config) Check(report func(key, problem string)) {
 	if c.MaxBodySize <= 0 {
 		report("maxBodySize", "must be positive")
 	}
-	if c.MaxHeaderSize < 1<<10 {
-		report("maxHeaderSize", "must be 1KiB at least")
+	if c.MaxHeaderSize < 1<<10 || c.MaxHeaderSize > 16<<20 {
+		report("maxHeaderSize", "must be between 1KiB and 16MiB")
 	}
 }
 
@@ -81,15 +82,16 @@ func New(c Config) *Server {
 	e.HTTPErrorHandler = s.handleError
 	e.Use(s.observe, s.limit)
 
-	e.GET("/healthz", s.healthz)
-	e.GET("/readyz", s.readyz)
+	read := []string{http.MethodGet, http.MethodHead}
+	e.Match(read, "/healthz", s.healthz)
+	e.Match(read, "/readyz", s.readyz)
 
 	g := e.Group(c.BasePath)
 	every := g.RouteNotFound // of all methods: Any knows eleven only
 	every("/api/*", s.forward(userRoute), s.authenticate)
 	every("/app/*", s.forward(appRoute), s.authenticate)
-	g.GET(metadataPath, s.metadata)
-	g.GET("/problems/:type", s.problem)
+	g.Match(read, metadataPath, s.metadata)
+	g.Match(read, "/problems/:type", s.problem)
 
 	s.handler = e
 	return s
@@ -102,9 +104,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.S
 func (s *Server) Admin() http.Handler {
 	e := echo.New()
 	e.HTTPErrorHandler = s.handleError
-	e.Use(s.observe)
-	e.GET("/healthz", s.healthz)
-	e.GET("/readyz", s.readyz)
+	e.Use(s.observe, s.limit)
+	read := []string{http.MethodGet, http.MethodHead}
+	e.Match(read, "/healthz", s.healthz)
+	e.Match(read, "/readyz", s.readyz)
 	return e
 }
 
@@ -138,17 +141,29 @@ func (s *Server) limit(next echo.HandlerFunc) echo.HandlerFunc {
 		if headerSize(r) > s.config.MaxHeaderSize {
 			return errHeadersTooLarge
 		}
-		if r.Header.Get("Upgrade") != "" {
+		if strings.Contains(strings.ToLower(r.Header.Get("Upgrade")), "websocket") {
 			return errUpgrade
 		}
+		r.Header.Del("Upgrade") // any other may be ignored (RFC 9110, section 7.8)
 		if r.ContentLength > s.config.MaxBodySize {
 			return errBodyTooLarge
 		}
 		if r.ContentLength != 0 {
-			r.Body = http.MaxBytesReader(c.Response(), r.Body, s.config.MaxBodySize)
+			hurry(c)
+			r.Body = http.MaxBytesReader(c.Response().Writer, r.Body, s.config.MaxBodySize)
 		}
 		return next(c)
 	}
+}
+
+// bodyGrace is how long net/http may wait for a body that nobody reads. It reads
+// the rest of one before it sends an answer.
+const bodyGrace = 2 * time.Second
+
+// hurry gives a body that will not be read little time. Where it is forwarded,
+// package downstream gives it more.
+func hurry(c echo.Context) {
+	_ = http.NewResponseController(c.Response()).SetReadDeadline(time.Now().Add(bodyGrace)) // not every writer can
 }
 
 // headerSize is the size of a request's target and headers as sent by HTTP/1.1,

@@ -284,7 +284,7 @@ func routingProblem(e *echo.HTTPError) problem {
 	case http.StatusNotFound:
 		return problem{kind: "not-found", detail: "There is nothing at this path."}
 	case http.StatusMethodNotAllowed:
-		return problem{kind: "method-not-allowed", detail: "The path does not answer to this method.", allow: []string{http.MethodGet}}
+		return problem{kind: "method-not-allowed", detail: "The path does not answer to this method.", allow: []string{http.MethodGet, http.MethodHead}}
 	}
 	return internalProblem
 }
@@ -314,6 +314,9 @@ func (s *Server) handleError(err error, c echo.Context) {
 		return
 	}
 	p := problemFor(err, event.caller)
+	if p.kind == "client-closed-request" && r.Context().Err() == nil {
+		p = internalProblem // something else was cancelled: the caller waits for an answer
+	}
 	event.problem = p.kind
 	kind := problemTypes[p.kind]
 	if kind.Status == statusClientClosed {
@@ -321,8 +324,10 @@ func (s *Server) handleError(err error, c echo.Context) {
 		return
 	}
 	h := resp.Header()
+	if r.ContentLength != 0 {
+		hurry(c)
+	}
 	h.Set("Cache-Control", "no-store")
-	h.Set("X-Request-Id", event.id)
 	if challenge := s.challenge(p, r); challenge != "" {
 		h.Set("WWW-Authenticate", challenge)
 	}

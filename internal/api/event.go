@@ -3,10 +3,12 @@ package api
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -25,6 +27,7 @@ type event struct {
 	source  obo.Source
 	problem string
 	err     error
+	broken  error // that ended the API's answer before its end
 }
 
 type eventKey struct{}
@@ -40,11 +43,14 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		r := c.Request()
 		ev := &event{id: requestID(r), start: time.Now()}
 		c.SetRequest(r.WithContext(context.WithValue(r.Context(), eventKey{}, ev)))
+		c.Response().Header()["X-Request-Id"] = []string{ev.id}
 		defer func() {
 			broken := recover()
 			switch {
+			case broken == http.ErrAbortHandler && ev.broken != nil:
+				ev.err = fmt.Errorf("the API's answer broke off: %w", ev.broken)
 			case broken == http.ErrAbortHandler:
-				ev.err = fmt.Errorf("the answer broke off: %w", http.ErrAbortHandler)
+				ev.err = errors.New("the caller left before the end of the answer")
 			case broken != nil:
 				// Not wrapped: a panicked error must not pass for a deliberate answer.
 				ev.err = fmt.Errorf("panic: %v\n%s", broken, debug.Stack())
@@ -83,11 +89,8 @@ func isRequestID(id string) bool {
 // logRequest writes the line. Nothing in it is a token or a secret: errors from
 // below are made so that they hold none.
 func (s *Server) logRequest(c echo.Context, ev *event) {
-	level := slog.LevelInfo
 	status := c.Response().Status
-	if status >= 500 {
-		level = slog.LevelError
-	}
+	level := logLevel(c.Path(), status, ev)
 	r := c.Request()
 	if !s.config.Log.Enabled(r.Context(), level) {
 		return
@@ -95,7 +98,7 @@ func (s *Server) logRequest(c echo.Context, ev *event) {
 	var fields [16]slog.Attr
 	attrs := append(fields[:0],
 		slog.String("method", r.Method), slog.String("route", routeName(c.Path())), slog.Int("status", status),
-		slog.Float64("latencyMs", time.Since(ev.start).Seconds()*1e3), slog.Int64("bytes", c.Response().Size), slog.String("requestId", ev.id))
+		slog.Float64("latencyMs", float64(time.Since(ev.start).Microseconds())/1e3), slog.Int64("bytes", c.Response().Size), slog.String("requestId", ev.id))
 	for _, a := range [...]slog.Attr{
 		slog.String("api", ev.api), slog.String("tokenSource", string(ev.source)), slog.String("problem", ev.problem),
 		slog.String("traceId", traceID(r)),
@@ -113,6 +116,20 @@ func (s *Server) logRequest(c echo.Context, ev *event) {
 	s.config.Log.LogAttrs(r.Context(), level, "request", attrs...)
 }
 
+// logLevel is error for what is this service's, the provider's or an API's fault,
+// and debug for probes that go well.
+func logLevel(path string, status int, ev *event) slog.Level {
+	switch {
+	case ev.broken != nil:
+		return slog.LevelWarn
+	case status >= 500 && status != http.StatusNotImplemented:
+		return slog.LevelError
+	case status == http.StatusOK && (path == "/healthz" || path == "/readyz"):
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
+}
+
 // routeName writes an Echo route as the contract does. There are few, whatever
 // is requested.
 func routeName(path string) string {
@@ -122,7 +139,7 @@ func routeName(path string) string {
 	case len(path) > 5 && path[len(path)-1] == '*':
 		return path[:len(path)-1] + "{name}/{path…}"
 	}
-	return path
+	return strings.Replace(path, ":type", "{type}", 1)
 }
 
 // traceID returns the trace id of a well-formed traceparent, else ""

@@ -62,6 +62,7 @@ func (s *Server) forward(route route) echo.HandlerFunc {
 		}
 		return api.Client.Forward(c.Response(), r, downstream.Call{
 			Path: target, Token: s.tokenFor(event, api, route), RequestID: event.id,
+			Broken: func(err error) { event.broken = err },
 		})
 	}
 }

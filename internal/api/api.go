@@ -88,8 +88,9 @@ func New(c Config) *Server {
 
 	g := e.Group(c.BasePath)
 	every := g.RouteNotFound // of all methods: Any knows eleven only
-	every("/api/*", s.forward(userRoute), s.authenticate)
-	every("/app/*", s.forward(appRoute), s.authenticate)
+	// Wrapped here: Echo would wrap anew for each request.
+	every("/api/*", s.authenticate(s.forward(userRoute)))
+	every("/app/*", s.authenticate(s.forward(appRoute)))
 	g.Match(read, metadataPath, s.metadata)
 	g.Match(read, "/problems/:type", s.problem)
 

@@ -18,8 +18,10 @@ import (
 )
 
 // event is what the one log line of a request says. Middleware and handlers fill
-// it in; it travels in the request's context.
+// it in. It is the request's context itself, so that it is found without a
+// search and costs no allocation of its own.
 type event struct {
+	context.Context
 	id      string // request id
 	start   time.Time
 	caller  *validate.Caller
@@ -32,6 +34,15 @@ type event struct {
 
 type eventKey struct{}
 
+// Value returns the event for its own key, and else what the server's context
+// has.
+func (e *event) Value(key any) any {
+	if key == (eventKey{}) {
+		return e
+	}
+	return e.Context.Value(key)
+}
+
 // eventOf returns the event of a request. Every route has one.
 func eventOf(r *http.Request) *event { return r.Context().Value(eventKey{}).(*event) }
 
@@ -41,8 +52,8 @@ func eventOf(r *http.Request) *event { return r.Context().Value(eventKey{}).(*ev
 func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
-		ev := &event{id: requestID(r), start: time.Now()}
-		c.SetRequest(r.WithContext(context.WithValue(r.Context(), eventKey{}, ev)))
+		ev := &event{Context: r.Context(), id: requestID(r), start: time.Now()}
+		c.SetRequest(r.WithContext(ev))
 		c.Response().Header()["X-Request-Id"] = []string{ev.id}
 		defer func() {
 			broken := recover()
@@ -113,7 +124,10 @@ func (s *Server) logRequest(c echo.Context, ev *event) {
 	if ev.err != nil {
 		attrs = append(attrs, slog.String("error", ev.err.Error()))
 	}
-	s.config.Log.LogAttrs(r.Context(), level, "request", attrs...)
+	// Not LogAttrs: it looks up its caller, which is always this line.
+	record := slog.NewRecord(time.Now(), level, "request", 0)
+	record.AddAttrs(attrs...)
+	_ = s.config.Log.Handler().Handle(r.Context(), record) // nowhere to report that the log is broken
 }
 
 // logLevel is error for what is this service's, the provider's or an API's fault,

@@ -157,14 +157,18 @@ const (
 	stallGrace = time.Second
 )
 
-// exchange is the state of one call, found through the request's context.
+// exchange is the state of one call. It is the request's context itself, so that
+// it is found without a search and costs no allocation of its own.
 type exchange struct {
+	context.Context // of the request
 	Call
-	ctx   context.Context // of the request
 	token string
 	timer *time.Timer // ends the request's context with errTimeout
 	end   time.Time   // of the whole request
 	err   error
+
+	values [6]string // of the headers that rewrite sets
+	count  int       // of values
 
 	caller *http.ResponseController // nil for a request without a body
 }
@@ -188,6 +192,15 @@ func (x *exchange) unlimit() {
 
 type exchangeKey struct{}
 
+// Value returns the exchange for its own key, and else what the caller's context
+// has.
+func (x *exchange) Value(key any) any {
+	if key == (exchangeKey{}) {
+		return x
+	}
+	return x.Context.Value(key)
+}
+
 func exchangeOf(r *http.Request) *exchange { return r.Context().Value(exchangeKey{}).(*exchange) }
 
 // Forward makes the call and streams the answer to w. Where it returns an error
@@ -199,7 +212,7 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, call Call) erro
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
 	x := &exchange{
-		Call:  call,
+		Context: ctx, Call: call,
 		timer: time.AfterFunc(c.config.RequestTimeout, func() { cancel(errTimeout) }),
 		end:   time.Now().Add(c.config.RequestTimeout),
 	}
@@ -213,8 +226,7 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, call Call) erro
 	if x.token, err = call.Token(ctx, ""); err != nil {
 		return classify(ctx, tokenError{err})
 	}
-	x.ctx = context.WithValue(ctx, exchangeKey{}, x)
-	r = r.WithContext(x.ctx)
+	r = r.WithContext(x)
 	w.Header()["Content-Type"] = nil // else net/http would guess one where the API sends none
 	if err := keepBody(r); err != nil {
 		return classify(ctx, err)
@@ -306,7 +318,7 @@ func (t renewing) RoundTrip(r *http.Request) (*http.Response, error) {
 	// In its own context ReverseProxy would pass informational answers on, with
 	// headers that modifyResponse never sees, and forget headers set before.
 	x := exchangeOf(r)
-	r = r.WithContext(x.ctx)
+	r = r.WithContext(x)
 	resp, err := t.RoundTripper.RoundTrip(r)
 	if err != nil || resp.StatusCode != http.StatusUnauthorized {
 		return resp, err

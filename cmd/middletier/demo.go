@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"strconv"
 	"time"
 
@@ -77,10 +76,10 @@ func demoConfig(instance, todoURL, secret string) file {
 	return f
 }
 
-func (c demoCommand) run(ctx context.Context, stdout io.Writer) error {
+func (c demoCommand) run(ctx context.Context, std streams) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	log := slog.New(slog.NewTextHandler(std.err, nil))
 	secret := rand.Text()
 	platform, err := mockidp.New(demoDirectory(secret))
 	if err != nil {
@@ -113,7 +112,7 @@ func (c demoCommand) run(ctx context.Context, stdout io.Writer) error {
 		served <- serve(ctx, f.Server, p, map[net.Listener]http.Handler{listener: p.api}, log)
 	}()
 	if err := awaitKeys(ctx, p.validator); err == nil {
-		printDemo(stdout, platform.URL(), todoURL, "http://"+listener.Addr().String())
+		printDemo(std.out, platform.URL(), todoURL, "http://"+listener.Addr().String())
 	}
 	return <-served
 }

@@ -25,7 +25,7 @@ var (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends at once
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	code := run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr})
 	stop()
 	os.Exit(code)
 }
@@ -37,9 +37,15 @@ type commands struct {
 	Version versionCommand `cmd:"" help:"Print version, commit and Go version."`
 }
 
+// streams are what the program reads and prints.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
 // command is what every command can do.
 type command interface {
-	run(ctx context.Context, stdout io.Writer) error
+	run(ctx context.Context, std streams) error
 }
 
 // Exit codes.
@@ -50,14 +56,14 @@ const (
 )
 
 // run runs one command and returns the exit code.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, std streams) int {
 	var cli commands
 	helped := false
 	parser, err := kong.New(&cli, kong.Name("middletier"),
 		kong.Description("A middle tier for Microsoft Entra: checks a caller's token, trades it for one for the API behind it, and forwards the call."),
-		kong.Writers(stdout, stderr), kong.Exit(func(int) { helped = true }))
+		kong.Writers(std.out, std.err), kong.Exit(func(int) { helped = true }))
 	if err != nil {
-		fmt.Fprintln(stderr, "middletier:", err)
+		fmt.Fprintln(std.err, "middletier:", err)
 		return exitError
 	}
 	chosen, err := parser.Parse(args)
@@ -66,14 +72,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	var wrong *kong.ParseError
 	if errors.As(err, &wrong) {
-		fmt.Fprintf(stderr, "middletier: %v\n\n", wrong)
-		parser.Stdout = stderr
+		fmt.Fprintf(std.err, "middletier: %v\n\n", wrong)
+		parser.Stdout = std.err
 		_ = wrong.Context.PrintUsage(false) // to standard error: nothing more can be done
 		return exitUsage
 	}
 	cmd := chosen.Selected().Target.Interface().(command)
-	if err := cmd.run(ctx, stdout); err != nil {
-		fmt.Fprintln(stderr, err)
+	if err := cmd.run(ctx, std); err != nil {
+		fmt.Fprintln(std.err, err)
 		return exitError
 	}
 	return exitOK
@@ -81,7 +87,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 type versionCommand struct{}
 
-func (versionCommand) run(_ context.Context, stdout io.Writer) error {
+func (versionCommand) run(_ context.Context, std streams) error {
 	revision := commit
 	if info, ok := debug.ReadBuildInfo(); ok && revision == "" {
 		for _, s := range info.Settings {
@@ -93,6 +99,6 @@ func (versionCommand) run(_ context.Context, stdout io.Writer) error {
 	if revision == "" {
 		revision = "unknown"
 	}
-	_, err := fmt.Fprintf(stdout, "middletier %s, commit %s, %s\n", version, revision, runtime.Version())
+	_, err := fmt.Fprintf(std.out, "middletier %s, commit %s, %s\n", version, revision, runtime.Version())
 	return err
 }

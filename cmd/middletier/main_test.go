@@ -22,7 +22,7 @@ var roles = map[string]func() int{
 func middletier() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	return run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr})
 }
 
 const roleVariable = "MIDDLETIER_TEST_ROLE"

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -19,12 +18,12 @@ type serveCommand struct {
 	Config string `help:"The configuration file." default:"config.yaml"`
 }
 
-func (c serveCommand) run(ctx context.Context, stdout io.Writer) error {
+func (c serveCommand) run(ctx context.Context, std streams) error {
 	f, err := load(c.Config, os.Environ())
 	if err != nil {
 		return err
 	}
-	log := newLog(f.Logging, stdout)
+	log := newLog(f.Logging, std.out)
 	p, err := build(f, http.DefaultTransport.(*http.Transport).Clone(), log)
 	if err != nil {
 		return err

@@ -78,7 +78,7 @@ func TestServeReportsEveryMistake(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
 			path := writeConfig(t, row.text)
-			if code := run(t.Context(), []string{"serve", "--config", path}, &stdout, &stderr); code != 1 {
+			if code := run(t.Context(), []string{"serve", "--config", path}, streams{nil, &stdout, &stderr}); code != 1 {
 				t.Errorf("exit code %d, want 1", code)
 			}
 			lines := strings.Split(strings.TrimSpace(stderr.String()), "\n")
@@ -105,7 +105,7 @@ func TestServeWithoutWhatItNeeds(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
-			if code := run(t.Context(), []string{"serve", "--config", row.path}, &stdout, &stderr); code != 1 {
+			if code := run(t.Context(), []string{"serve", "--config", row.path}, streams{nil, &stdout, &stderr}); code != 1 {
 				t.Errorf("exit code %d, want 1", code)
 			}
 			if got := stderr.String(); !strings.Contains(got, row.want) || strings.Count(got, "\n") != 1 {
@@ -262,7 +262,7 @@ func TestCommandLine(t *testing.T) {
 	} {
 		t.Run(strings.Join(row.args, " "), func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
-			code := run(t.Context(), row.args, &stdout, &stderr)
+			code := run(t.Context(), row.args, streams{nil, &stdout, &stderr})
 			text := stdout.String()
 			if row.code != 0 {
 				text = stderr.String()

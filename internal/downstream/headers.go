@@ -4,7 +4,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
-	"net/url"
 	"strings"
 )
 
@@ -45,16 +44,8 @@ func (c *Client) rewrite(p *httputil.ProxyRequest) {
 	x.set(h, "X-Request-Id", x.RequestID)
 	x.setForwarded(h, p.In)
 
-	p.Out.URL = &url.URL{
-		Scheme: c.base.Scheme, Host: c.base.Host,
-		Path: strings.TrimSuffix(c.base.Path, "/") + x.Path.decoded, RawPath: c.prefix + x.Path.raw,
-		RawQuery: p.In.URL.RawQuery, ForceQuery: p.In.URL.ForceQuery,
-	}
-	// net/url writes some characters in its own way. Opaque is sent as it is, but
-	// loses the host that an HTTP proxy needs.
-	if raw := p.Out.URL.RawPath; raw != "" && raw != p.Out.URL.EscapedPath() {
-		p.Out.URL.Opaque = raw
-	}
+	p.Out.URL = c.URL(x.Path, p.In.URL.RawQuery)
+	p.Out.URL.ForceQuery = p.In.URL.ForceQuery
 	p.Out.Host = ""
 }
 

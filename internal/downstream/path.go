@@ -50,6 +50,21 @@ func ParsePath(raw string) (Path, error) {
 	return Path{decoded, raw}, nil
 }
 
+// URL returns where a call to path with a query goes: under the base URL, byte
+// for byte.
+func (c *Client) URL(path Path, query string) *url.URL {
+	u := &url.URL{
+		Scheme: c.base.Scheme, Host: c.base.Host, RawQuery: query,
+		Path: strings.TrimSuffix(c.base.Path, "/") + path.decoded, RawPath: c.prefix + path.raw,
+	}
+	// net/url writes some characters in its own way. Opaque is sent as it is, but
+	// loses the host that an HTTP proxy needs.
+	if u.RawPath != "" && u.RawPath != u.EscapedPath() {
+		u.Opaque = u.RawPath
+	}
+	return u
+}
+
 // hidesSyntax reports whether s holds the percent-encoding of a character that
 // would change what the path means: a slash, a dot, a backslash, NUL, or a
 // percent sign that could hide one of them.

@@ -1,0 +1,51 @@
+package validate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// ErrNotPublished says that the provider has metadata of version 2.0 only, which
+// is enough.
+var ErrNotPublished = errors.New("the provider issues v2.0 tokens only")
+
+// ProbeMetadata fetches the metadata that tokens of a version, 1 or 2, are
+// checked with, and returns their issuer. It is for a Validator that does not
+// Run.
+func (v *Validator) ProbeMetadata(ctx context.Context, version int) (issuer string, err error) {
+	source := v.source(version)
+	var metadata struct {
+		Issuer string `json:"issuer"`
+	}
+	err = source.get(ctx, source.metadataURL, &metadata)
+	switch {
+	case version == 1 && errors.Is(err, errNoSuchDocument):
+		if _, v2Err := v.ProbeMetadata(ctx, 2); v2Err == nil {
+			return "", ErrNotPublished
+		}
+	case err == nil && metadata.Issuer == "":
+		err = errors.New("no issuer")
+	}
+	return metadata.Issuer, err
+}
+
+// ProbeKeys fetches the keys that tokens of a version, 1 or 2, are signed with,
+// and returns how many can be used. It is for a Validator that does not Run.
+func (v *Validator) ProbeKeys(ctx context.Context, version int) (usable int, err error) {
+	if _, err := v.ProbeMetadata(ctx, version); err != nil {
+		return 0, fmt.Errorf("metadata: %w", err)
+	}
+	set, err := v.source(version).fetch(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return len(set.keys), nil
+}
+
+func (v *Validator) source(version int) *keySource {
+	if version == 1 {
+		return v.v1
+	}
+	return v.v2
+}

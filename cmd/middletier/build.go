@@ -61,11 +61,11 @@ func build(f file, transport http.RoundTripper, log *slog.Logger) (*program, err
 	return &program{api: api.New(surface), validator: validator, cache: cache}, nil
 }
 
-// newClient returns a client for the identity platform.
+// newClient returns a client that follows no redirects: our requests carry
+// credentials, and a redirect would hand them on.
 func newClient(transport http.RoundTripper) *http.Client {
 	return &http.Client{
-		Transport: transport,
-		// Our requests carry credentials; a redirect would hand them on.
+		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }

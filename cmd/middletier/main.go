@@ -34,6 +34,7 @@ func main() {
 type commands struct {
 	Serve   serveCommand   `cmd:"" help:"Run the service."`
 	Demo    demoCommand    `cmd:"" help:"Run everything on this machine, with nothing to configure: an identity platform, a ToDo API and the service."`
+	Check   checkCommand   `cmd:"" help:"Say what is wrong with a configuration; with --online, try what it names."`
 	Version versionCommand `cmd:"" help:"Print version, commit and Go version."`
 }
 

@@ -253,11 +253,13 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"--help"}, 0, "Usage: middletier"},
 		{[]string{"serve", "--help"}, 0, "--config"},
 		{[]string{"demo", "--help"}, 0, "--port"},
+		{[]string{"check", "--help"}, 0, "--online"},
 		{[]string{"version"}, 0, "middletier dev"},
 		{[]string{}, 2, "Usage: middletier"},
 		{[]string{"sreve"}, 2, "Usage: middletier"},
 		{[]string{"serve", "--confg", "x"}, 2, "Usage: middletier serve"},
 		{[]string{"serve", "more"}, 2, "Usage: middletier serve"},
+		{[]string{"check", "--onlin"}, 2, "Usage: middletier check"},
 		{[]string{"demo", "--port", "many"}, 2, "Usage: middletier demo"},
 	} {
 		t.Run(strings.Join(row.args, " "), func(t *testing.T) {

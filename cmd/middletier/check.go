@@ -1,0 +1,241 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"middletier/internal/downstream"
+	"middletier/internal/obo"
+	"middletier/internal/validate"
+)
+
+// checkCommand says what is wrong with a configuration before it is served.
+type checkCommand struct {
+	Config string `help:"The configuration file." default:"config.yaml" placeholder:"FILE"`
+	Online bool   `help:"Also try the identity provider, each credential and each API. Without it nothing but the configuration is read, and nothing is sent."`
+}
+
+// trialLimit bounds each trial by itself.
+const trialLimit = 10 * time.Second
+
+func (c checkCommand) run(ctx context.Context, std streams) error {
+	f, err := load(c.Config, os.Environ())
+	if err != nil {
+		return err
+	}
+	if !c.Online {
+		_, err := fmt.Fprintf(std.out, "%s: no mistakes. With --online the provider, the credentials and the APIs are tried too.\n", c.Config)
+		return err
+	}
+	findings := try(ctx, trials(f, http.DefaultTransport.(*http.Transport).Clone(), downstream.NewTransport()))
+	return printFindings(std.out, append([]finding{{"configuration", resultOK, c.Config}}, findings...))
+}
+
+// result is how a trial ended.
+type result string
+
+const (
+	resultOK      result = "ok"
+	resultFailed  result = "failed"
+	resultSkipped result = "skipped"
+)
+
+// finding is one line of the table.
+type finding struct {
+	what   string
+	result result
+	detail string
+}
+
+// printFindings prints the table. The error counts what failed.
+func printFindings(out io.Writer, findings []finding) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "WHAT\tRESULT\tDETAIL")
+	bad := 0
+	for _, f := range findings {
+		fmt.Fprintf(table, "%s\t%s\t%s\n", f.what, f.result, clean(f.detail, 400))
+		if f.result == resultFailed {
+			bad++
+		}
+	}
+	if err := table.Flush(); err != nil || bad == 0 {
+		return err
+	}
+	return fmt.Errorf("%d of %d failed", bad, len(findings))
+}
+
+// trial tries one thing that the service will depend on. run returns a detail
+// worth telling, or an error; a skip where there is nothing to try.
+type trial struct {
+	what string
+	run  func(ctx context.Context) (detail string, err error)
+}
+
+// skip is why a trial was not made. It is no failure.
+type skip string
+
+func (s skip) Error() string { return string(s) }
+
+// try makes all trials at once and returns what was found, in their order.
+func try(ctx context.Context, trials []trial) []finding {
+	findings := make([]finding, len(trials))
+	var group sync.WaitGroup
+	for i, t := range trials {
+		group.Go(func() { findings[i] = t.try(ctx) })
+	}
+	group.Wait()
+	return findings
+}
+
+func (t trial) try(ctx context.Context) finding {
+	ctx, cancel := context.WithTimeout(ctx, trialLimit)
+	defer cancel()
+	found := make(chan finding, 1)
+	go func() {
+		detail, err := t.run(ctx)
+		var reasonNot skip
+		switch {
+		case err == nil:
+			found <- finding{t.what, resultOK, detail}
+		case errors.As(err, &reasonNot):
+			found <- finding{t.what, resultSkipped, reasonNot.Error()}
+		default:
+			found <- finding{t.what, resultFailed, strings.TrimPrefix(detail+": ", ": ") + reason(err)}
+		}
+	}()
+	select {
+	case f := <-found:
+		return f
+	case <-ctx.Done(): // what does not heed it, as a read of a dead disk, ends with the program
+		return finding{t.what, resultFailed, reason(ctx.Err())}
+	}
+}
+
+// trials lists what can be tried of f. provider and sender reach the identity
+// provider and the APIs.
+func trials(f file, provider, sender http.RoundTripper) []trial {
+	names := slices.Sorted(maps.Keys(f.DownstreamAPIs))
+	return slices.Concat(
+		providerTrials(f, newClient(provider)),
+		credentialTrials(f, names, newClient(provider)),
+		apiTrials(f, names, newClient(sender)),
+	)
+}
+
+func providerTrials(f file, client *http.Client) []trial {
+	c := f.validateConfig()
+	c.Client, c.Log = client, slog.New(slog.DiscardHandler)
+	validator := validate.New(c)
+	unless := func(err error) error {
+		if errors.Is(err, validate.ErrNotPublished) {
+			return skip(validate.ErrNotPublished.Error())
+		}
+		return err
+	}
+	var all []trial
+	for _, version := range []int{2, 1} {
+		all = append(all,
+			trial{fmt.Sprintf("metadata v%d.0", version), func(ctx context.Context) (string, error) {
+				issuer, err := validator.ProbeMetadata(ctx, version)
+				if err != nil {
+					return "", unless(err)
+				}
+				return "issuer " + issuer, nil
+			}},
+			trial{fmt.Sprintf("signing keys v%d.0", version), func(ctx context.Context) (string, error) {
+				usable, err := validator.ProbeKeys(ctx, version)
+				if err != nil {
+					return "", unless(err)
+				}
+				return fmt.Sprintf("%d that can be used", usable), nil
+			}})
+	}
+	return all
+}
+
+// credentialTrials try each credential by itself, and with those in use a token
+// for each API.
+func credentialTrials(f file, names []string, client *http.Client) []trial {
+	var scopes []string
+	for _, name := range names {
+		if scope := f.DownstreamAPIs[name].appScope(); scope != "" {
+			scopes = append(scopes, scope)
+		}
+	}
+	exchanger := func(credentials []obo.Credential) (*obo.Client, error) {
+		c := f.oboConfig()
+		c.Client, c.Credentials = client, credentials
+		return obo.NewClient(c)
+	}
+	var all []trial
+	for i, credential := range f.AzureAd.ClientCredentials {
+		all = append(all, trial{fmt.Sprintf("clientCredentials[%d]", i), func(ctx context.Context) (string, error) {
+			alone, err := exchanger([]obo.Credential{credential})
+			if err != nil {
+				// The only one is the first, whatever its place in the file.
+				return credential.SourceType, errors.New(strings.TrimPrefix(err.Error(), "clientCredentials[0]."))
+			}
+			return credential.SourceType, tryCredential(ctx, alone, scopes)
+		}})
+	}
+	inUse := sync.OnceValues(func() (*obo.Client, error) { return exchanger(f.AzureAd.ClientCredentials) })
+	for _, name := range names {
+		scope := f.DownstreamAPIs[name].appScope()
+		all = append(all, trial{name + ": app token", func(ctx context.Context) (string, error) {
+			if scope == "" {
+				return "", skip("appScopes is not set and cannot be told from scopes; /app and call need it")
+			}
+			using, err := inUse()
+			if err != nil {
+				return "", skip("no credential can be loaded")
+			}
+			_, err = using.AppToken(ctx, scope)
+			return scope, err
+		}})
+	}
+	return all
+}
+
+// tryCredential gets a token with it. A refusal of the scope says nothing of the
+// credential, so the next is asked for.
+func tryCredential(ctx context.Context, client *obo.Client, scopes []string) error {
+	for _, scope := range scopes {
+		if _, err := client.AppToken(ctx, scope); !aboutResource(err) {
+			return err
+		}
+	}
+	return skip("loaded, but there is no scope to try it with that the provider accepts")
+}
+
+// apiTrials ask each API for anything. Without a token most refuse, which is an
+// answer too.
+func apiTrials(f file, names []string, client *http.Client) []trial {
+	var all []trial
+	for _, name := range names {
+		base := f.DownstreamAPIs[name].BaseURL
+		all = append(all, trial{name + ": reachable", func(ctx context.Context) (string, error) {
+			req, err := http.NewRequestWithContext(ctx, http.MethodHead, base, nil)
+			if err != nil {
+				return base, err
+			}
+			resp, err := client.Do(req)
+			if err != nil {
+				return base, err
+			}
+			_ = resp.Body.Close() // its headers were enough
+			return fmt.Sprintf("%s answers (%d)", base, resp.StatusCode), nil
+		}})
+	}
+	return all
+}

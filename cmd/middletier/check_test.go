@@ -1,0 +1,349 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"middletier/internal/mockidp"
+	"middletier/internal/obo"
+)
+
+func TestCheckReadsTheConfigurationAndNothingElse(t *testing.T) {
+	good := strings.Replace(goodConfig, "clientSecret: s3cret-value", "clientSecretFile: /nonexistent/secret", 1)
+	for _, row := range []struct {
+		name, text string
+		code       int
+		stdout     string
+		stderr     []string
+	}{
+		{"good", good, 0, "config.yaml: no mistakes", nil},
+		{"two mistakes", strings.Replace(good, "tenantId", "tenentId", 1), 1, "", []string{
+			`config.yaml:3: azureAd.tenentId: unknown key; did you mean "tenantId"?`, "azureAd.tenantId: must be set",
+		}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			path := writeConfig(t, row.text)
+			var stdout, stderr, serveStderr bytes.Buffer
+			if code := run(t.Context(), []string{"check", "--config", path}, streams{nil, &stdout, &stderr}); code != row.code {
+				t.Errorf("exit code %d, want %d", code, row.code)
+			}
+			if !strings.Contains(stdout.String(), row.stdout) || row.stdout == "" && stdout.Len() > 0 {
+				t.Errorf("standard output: got %q, want %q in it", stdout.String(), row.stdout)
+			}
+			for _, want := range row.stderr {
+				if !strings.Contains(stderr.String(), want) {
+					t.Errorf("standard error: got %q, want %q in it", stderr.String(), want)
+				}
+			}
+			if row.code == 0 {
+				return
+			}
+			run(t.Context(), []string{"serve", "--config", path}, streams{nil, io.Discard, &serveStderr})
+			if stderr.String() != serveStderr.String() {
+				t.Errorf("got\n%swant the lines of serve\n%s", stderr.String(), serveStderr.String())
+			}
+		})
+	}
+}
+
+// roundTrip is a transport made of a function.
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// mailServer returns the address of a server that greets with what is not HTTP.
+func mailServer(t *testing.T) string {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(conn, "220 eyJ.mail.contoso.example ESMTP\r\n") // the client sees what is missing
+			_ = conn.Close()
+		}
+	}()
+	return listener.Addr().String()
+}
+
+// check makes all trials of w's configuration and returns the table's lines by
+// what they are about, and its error.
+func (w *world) check(provider http.RoundTripper) (lines map[string]string, err error) {
+	w.t.Helper()
+	var out bytes.Buffer
+	err = printFindings(&out, try(w.t.Context(), trials(w.file, provider, http.DefaultTransport)))
+	for _, secret := range []string{testSecret, "wrong-secret", "eyJ"} {
+		if strings.Contains(out.String(), secret) {
+			w.t.Errorf("%q is printed:\n%s", secret, out.String())
+		}
+	}
+	lines = map[string]string{}
+	_, table, _ := strings.Cut(out.String(), "\n")
+	for line := range strings.Lines(table) {
+		what, rest, _ := strings.Cut(strings.TrimSpace(line), "  ")
+		lines[what] = strings.Join(strings.Fields(rest), " ")
+	}
+	return lines, err
+}
+
+// Whatever is broken fails by itself, and says what to do; the rest is found to
+// be good.
+func TestCheckOnlineFindsWhatIsBroken(t *testing.T) {
+	api := func(change func(*downstreamAPI)) func(*file) {
+		return func(f *file) {
+			d := f.DownstreamAPIs["todo"]
+			change(&d)
+			f.DownstreamAPIs["todo"] = d
+		}
+	}
+	credentials := func(all ...obo.Credential) func(*file) {
+		return func(f *file) { f.AzureAd.ClientCredentials = all }
+	}
+	good := obo.Credential{SourceType: "ClientSecret", ClientSecret: testSecret}
+	wrong := obo.Credential{SourceType: "ClientSecret", ClientSecret: "wrong-secret"}
+	fault := func(f mockidp.Fault) func(*world) { return func(w *world) { w.idp.AddFault(f) } }
+	insecure := httptest.NewTLSServer(http.NotFoundHandler())
+	insecure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	defer insecure.Close()
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
+	mail := mailServer(t)
+
+	for _, row := range []struct {
+		name   string
+		change func(*file)
+		damage func(*world)
+		want   map[string]string
+	}{
+		{"nothing", nil, nil, nil},
+		{"provider down", nil, func(w *world) { w.idp.Stop() }, map[string]string{
+			"metadata v2.0": "failed connection refused", "metadata v1.0": "failed connection refused",
+			"signing keys v2.0": "failed connection refused", "signing keys v1.0": "failed connection refused",
+			"clientCredentials[0]": "failed ClientSecret: connection refused", "todo: app token": "failed api://todo/.default: connection refused",
+		}},
+		{"unknown tenant", func(f *file) { f.AzureAd.TenantID = fabrikam[:35] + "8" }, nil, map[string]string{
+			"metadata v2.0": "failed answered 400", "metadata v1.0": "failed answered 400",
+			"signing keys v2.0": "failed metadata: answered 400", "signing keys v1.0": "failed metadata: answered 400",
+			"clientCredentials[0]": "failed ClientSecret: invalid_tenant AADSTS90002: no such tenant", "todo: app token": "failed api://todo/.default: invalid_tenant AADSTS90002",
+		}},
+		{"broken keys", nil, fault(mockidp.Fault{Flow: "keys", Body: `{"keys":[]}`}), map[string]string{
+			"signing keys v2.0": "failed keys: none that can be used", "signing keys v1.0": "failed keys: none that can be used",
+		}},
+		{"metadata in colours and lines", nil, fault(mockidp.Fault{Flow: "metadata", Body: `{"issuer":"https://a/\u001b[31m\n\tb"}`}), map[string]string{
+			"metadata v2.0": "ok issuer https://a/ [31m b", "signing keys v2.0": "failed metadata: jwks_uri is not", "signing keys v1.0": "failed metadata: jwks_uri is not",
+			"clientCredentials[0]": "failed ClientSecret: the provider answered 200 and no", "todo: app token": "failed ",
+		}},
+		{"a page instead of keys", nil, fault(mockidp.Fault{Flow: "keys", Body: `<html>eyJ`}), map[string]string{
+			"signing keys v2.0": "failed the answer is not the JSON", "signing keys v1.0": "failed the answer is not the JSON",
+		}},
+		{"wrong secret", credentials(wrong), nil, map[string]string{
+			"clientCredentials[0]": "failed ClientSecret: invalid_client AADSTS7000215: the client secret is wrong", "todo: app token": "failed api://todo/.default: invalid_client AADSTS7000215",
+		}},
+		{"wrong second secret", credentials(good, wrong), nil, map[string]string{"clientCredentials[1]": "failed ClientSecret: invalid_client AADSTS7000215"}},
+		{"second secret absent", credentials(good, obo.Credential{SourceType: "ClientSecret", ClientSecretFile: "/nonexistent/secret"}), nil, map[string]string{
+			"clientCredentials[1]": "failed ClientSecret: clientSecretFile: open /nonexistent/secret: no such file or directory",
+		}},
+		{"no secret at all", credentials(obo.Credential{SourceType: "ClientSecret", ClientSecretFile: "/nonexistent/secret"}), nil, map[string]string{
+			"clientCredentials[0]": "failed ClientSecret: clientSecretFile: open /nonexistent/secret", "todo: app token": "skipped no credential can be loaded",
+		}},
+		{"unknown scope", api(func(d *downstreamAPI) { d.AppScopes = []string{"api://nobody/.default"} }), nil, map[string]string{
+			"clientCredentials[0]": "skipped loaded, but", "todo: app token": "failed api://nobody/.default: invalid_resource AADSTS500011",
+		}},
+		{"unknown scope of one of two", func(f *file) {
+			other := f.DownstreamAPIs["todo"]
+			other.AppScopes = []string{"api://nobody/.default"}
+			f.DownstreamAPIs["a"] = other // comes before todo
+		}, nil, map[string]string{"a: app token": "failed api://nobody/.default: invalid_resource", "a: reachable": "ok "}},
+		{"short scopes", api(func(d *downstreamAPI) {
+			d.Scopes, d.Access = []string{"User.Read"}, d.Access[:0]
+		}), nil, map[string]string{"clientCredentials[0]": "skipped ", "todo: app token": "skipped appScopes is not set"}},
+		{"throttled", nil, fault(mockidp.Fault{Status: 429, Error: "temporarily_unavailable"}), map[string]string{
+			"clientCredentials[0]": "failed ClientSecret: temporarily_unavailable: the provider answered 429, try again later", "todo: app token": "failed ",
+		}},
+		{"an answer that is none", nil, fault(mockidp.Fault{Body: "<html>eyJ"}), map[string]string{
+			"clientCredentials[0]": "failed ClientSecret: the provider answered 200 and no", "todo: app token": "failed ",
+		}},
+		{"an error in colours", nil, fault(mockidp.Fault{Error: "\x1b[31mred\n\tinjected", ErrorCodes: []int{1}}), map[string]string{
+			"clientCredentials[0]": "failed ClientSecret: [31mred injected AADSTS1", "todo: app token": "failed ",
+		}},
+		{"API down", nil, func(w *world) { w.api.Close() }, map[string]string{"todo: reachable": "failed http://127.0.0.1: … : connection refused"}},
+		{"API of a CA that is not trusted", api(func(d *downstreamAPI) { d.BaseURL = insecure.URL }), nil, map[string]string{"todo: reachable": "failed https://127.0.0.1: … SSL_CERT_FILE"}},
+		{"API refuses", nil, func(w *world) {
+			w.api.handle(func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("Authorization") != "" {
+					t.Error("the reachability of an API is tried with a token")
+				}
+				w.WriteHeader(http.StatusUnauthorized)
+			})
+		}, map[string]string{"todo: reachable": "ok http://127.0.0.1: … answers (401)"}},
+		{"API redirects", nil, func(w *world) {
+			w.api.handle(func(w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, "http://todo.invalid/", http.StatusFound)
+			})
+		}, map[string]string{"todo: reachable": "ok http://127.0.0.1: … answers (302)"}},
+		{"API breaks off", nil, func(w *world) {
+			w.api.handle(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+		}, map[string]string{"todo: reachable": "failed http://127.0.0.1: … the connection was closed"}},
+		{"API without TLS", api(func(d *downstreamAPI) { d.BaseURL = "https" + plain.URL[len("http"):] }), nil, map[string]string{"todo: reachable": "failed https://127.0.0.1: … it does not speak TLS there"}},
+		{"API that is no web server", api(func(d *downstreamAPI) { d.BaseURL = "http://" + mail }), nil, map[string]string{"todo: reachable": "failed http://127.0.0.1: … what came back is not HTTP"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var changes []func(*file)
+			if row.change != nil {
+				changes = append(changes, row.change)
+			}
+			w := newStoppedWorld(t, changes...)
+			if row.damage != nil {
+				row.damage(w)
+			}
+			w.expectCheck(w.transport(), row.want)
+		})
+	}
+}
+
+func TestCheckOnlineWithDocumentsMissing(t *testing.T) {
+	for _, row := range []struct {
+		path string
+		want map[string]string
+	}{
+		{"/.well-known/openid-configuration", map[string]string{
+			"metadata v1.0": "skipped the provider issues v2.0 tokens only", "signing keys v1.0": "skipped the provider issues v2.0 tokens only",
+		}},
+		{"/v2.0/.well-known/openid-configuration", map[string]string{
+			"metadata v2.0": "failed answered 404", "signing keys v2.0": "failed metadata: answered 404",
+			"clientCredentials[0]": "failed ClientSecret: the provider answered 404 and no", "todo: app token": "failed ",
+		}},
+		{"/discovery/keys", map[string]string{"signing keys v1.0": "failed keys: answered 404"}},
+	} {
+		t.Run(row.path, func(t *testing.T) {
+			w := newStoppedWorld(t)
+			w.expectCheck(roundTrip(func(r *http.Request) (*http.Response, error) {
+				if r.URL.Path == "/"+demoTenant+row.path {
+					return &http.Response{StatusCode: 404, Body: http.NoBody}, nil
+				}
+				return w.transport().RoundTrip(r)
+			}), row.want)
+		})
+	}
+}
+
+// expectCheck tries everything of w's configuration. want is what each line
+// says beside those that are ok: how it begins … and a part of it.
+func (w *world) expectCheck(provider http.RoundTripper, want map[string]string) {
+	w.t.Helper()
+	lines, err := w.check(provider)
+	failed := 0
+	for what, line := range lines {
+		begin, part, _ := strings.Cut(cmp.Or(want[what], "ok "), " … ")
+		if !strings.HasPrefix(line, begin) || !strings.Contains(line, part) {
+			w.t.Errorf("%s: got %q, want %q", what, line, cmp.Or(want[what], "ok"))
+		}
+		if strings.HasPrefix(line, "failed") {
+			failed++
+		}
+	}
+	for what := range want {
+		if lines[what] == "" {
+			w.t.Errorf("no line for %q", what)
+		}
+	}
+	if failed == 0 && err != nil || failed > 0 && (err == nil || err.Error() != fmt.Sprintf("%d of %d failed", failed, len(lines))) {
+		w.t.Errorf("%d lines failed, error is %v", failed, err)
+	}
+}
+
+// A trial that hangs ends after its limit, also when it does not heed its
+// context, and holds up no other.
+func TestCheckBoundsEachTrial(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		defer close(release)
+		start := time.Now()
+		findings := try(t.Context(), []trial{
+			{"heeds", func(ctx context.Context) (string, error) { <-ctx.Done(); return "", ctx.Err() }},
+			{"does not heed", func(context.Context) (string, error) { <-release; return "", nil }},
+			{"is quick", func(context.Context) (string, error) { return "", nil }},
+		})
+		if took := time.Since(start); took != 10*time.Second {
+			t.Errorf("took %s, want 10s", took)
+		}
+		for i, want := range []result{resultFailed, resultFailed, resultOK} {
+			if findings[i].result != want {
+				t.Errorf("%s: got %s %s, want %s", findings[i].what, findings[i].result, findings[i].detail, want)
+			}
+		}
+	})
+}
+
+// The command in a process, which trusts the platform's CA by SSL_CERT_FILE.
+func TestCheckOnlineInAProcess(t *testing.T) {
+	w := newStoppedWorld(t)
+	environment, path := w.onDisk()
+	p := startProcess(t, environment, "check", "--online", "--config", path)
+	if code := p.wait(t); code != 0 {
+		t.Errorf("exit code %d, want 0\n%s", code, p.stdout.String())
+	}
+	for _, want := range []string{"WHAT", "configuration", "metadata v2.0", "clientCredentials[0]", "todo: reachable"} {
+		if !strings.Contains(p.stdout.String(), want) {
+			t.Errorf("no %q in\n%s", want, p.stdout.String())
+		}
+	}
+	w.api.Close()
+	p = startProcess(t, environment, "check", "--online", "--config", path)
+	if code := p.wait(t); code != 1 || !strings.Contains(p.stdout.String(), "1 of 8 failed") {
+		t.Errorf("API down: exit code %d, want 1 and a count\n%s", code, p.stdout.String())
+	}
+	p = startProcess(t, nil, "check", "--online", "--config", path)
+	if code := p.wait(t); code != 1 || !strings.Contains(p.stdout.String(), "SSL_CERT_FILE") {
+		t.Errorf("CA not trusted: exit code %d, want 1 and what to do\n%s", code, p.stdout.String())
+	}
+}
+
+// onDisk writes what w's configuration says to a file, and the environment in
+// which a process trusts the platform.
+func (w *world) onDisk() (environment []string, path string) {
+	w.t.Helper()
+	ca := filepath.Join(w.t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, w.idp.CAPEM(), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+	return []string{"SSL_CERT_FILE=" + ca}, writeConfig(w.t, fmt.Sprintf(`
+azureAd:
+  instance: %s/
+  tenantId: %s
+  clientId: %s
+  clientCredentials: [{sourceType: ClientSecret, clientSecret: %s}]
+downstreamApis:
+  todo: {baseUrl: %s/base/, scopes: [api://todo/.default], access: [{scopes: [ToDoList.Read]}]}
+`, w.idp.URL(), demoTenant, demoMiddleTier, testSecret, w.api.URL))
+}
+
+// wait returns the exit code.
+func (p *process) wait(t *testing.T) int {
+	t.Helper()
+	select {
+	case <-p.ended:
+		return p.ProcessState.ExitCode()
+	case <-time.After(30 * time.Second):
+		t.Fatalf("the program goes on:\n%s", p.stdout.String())
+		return -1
+	}
+}

@@ -35,6 +35,7 @@ type commands struct {
 	Serve   serveCommand   `cmd:"" help:"Run the service."`
 	Demo    demoCommand    `cmd:"" help:"Run everything on this machine, with nothing to configure: an identity platform, a ToDo API and the service."`
 	Check   checkCommand   `cmd:"" help:"Say what is wrong with a configuration; with --online, try what it names."`
+	Call    callCommand    `cmd:"" help:"Call an API as the application itself, and print its answer."`
 	Version versionCommand `cmd:"" help:"Print version, commit and Go version."`
 }
 
@@ -80,7 +81,9 @@ func run(ctx context.Context, args []string, std streams) int {
 	}
 	cmd := chosen.Selected().Target.Interface().(command)
 	if err := cmd.run(ctx, std); err != nil {
-		fmt.Fprintln(std.err, err)
+		if !errors.Is(err, errReported) {
+			fmt.Fprintln(std.err, err)
+		}
 		return exitError
 	}
 	return exitOK

@@ -254,6 +254,7 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"serve", "--help"}, 0, "--config"},
 		{[]string{"demo", "--help"}, 0, "--port"},
 		{[]string{"check", "--help"}, 0, "--online"},
+		{[]string{"call", "--help"}, 0, "--method=METHOD"},
 		{[]string{"version"}, 0, "middletier dev"},
 		{[]string{}, 2, "Usage: middletier"},
 		{[]string{"sreve"}, 2, "Usage: middletier"},

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"middletier/internal/config"
+	"middletier/internal/downstream"
+	"middletier/internal/obo"
+)
+
+// callCommand calls an API as the application itself, without the service.
+type callCommand struct {
+	Name   string  `arg:"" help:"The API's name under downstreamApis."`
+	Path   string  `arg:"" help:"The path below its baseUrl, as it is to be sent, with a query if there is one."`
+	Method string  `short:"X" help:"The request's method; default: GET, or POST with a body." placeholder:"METHOD"`
+	Data   *string `short:"d" help:"The request's body, or @FILE, or - for standard input." placeholder:"BODY"`
+	Config string  `help:"The configuration file." default:"config.yaml" placeholder:"FILE"`
+}
+
+func (c callCommand) run(ctx context.Context, std streams) error {
+	f, err := load(c.Config, os.Environ())
+	if err != nil {
+		return err
+	}
+	return c.call(ctx, f, http.DefaultTransport.(*http.Transport).Clone(), downstream.NewTransport(), std)
+}
+
+// call makes the call that the command line asks for. provider and sender reach
+// the identity provider and the API.
+func (c callCommand) call(ctx context.Context, f file, provider, sender http.RoundTripper, std streams) error {
+	d, known := f.DownstreamAPIs[c.Name]
+	if !known {
+		names := config.Closest(c.Name, slices.Collect(maps.Keys(f.DownstreamAPIs)))
+		return fmt.Errorf("downstreamApis has no %q; the nearest are: %s", c.Name, strings.Join(names[:min(len(names), 5)], ", "))
+	}
+	req, err := c.request(ctx, f, d, std.in)
+	if err != nil {
+		return err
+	}
+	token, err := appToken(ctx, f, d, c.Name, newClient(provider))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	return send(req, newClient(sender), d.Timeout, std)
+}
+
+// request makes the request but for its token.
+func (c callCommand) request(ctx context.Context, f file, d downstreamAPI, stdin io.Reader) (*http.Request, error) {
+	client, err := downstream.New(f.downstreamConfig(d))
+	if err != nil {
+		return nil, err
+	}
+	raw, query, _ := strings.Cut(c.Path, "?")
+	if raw != "" && raw[0] != '/' {
+		raw = "/" + raw
+	}
+	path, err := downstream.ParsePath(raw)
+	if err != nil {
+		return nil, fmt.Errorf("PATH: %w", err)
+	}
+	if strings.ContainsFunc(query, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '#' }) {
+		return nil, errors.New("PATH: what is not plain in the query must be percent-encoded")
+	}
+	body, err := c.body(ctx, stdin)
+	if err != nil {
+		return nil, fmt.Errorf("-d: %w", err)
+	}
+	method := http.MethodGet
+	if c.Data != nil {
+		method = http.MethodPost
+	}
+	req, err := http.NewRequestWithContext(ctx, cmp.Or(c.Method, method), d.BaseURL, bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("-X: %w", err) // the base URL has been parsed before
+	}
+	req.URL = client.URL(path, query)
+	if c.Data != nil {
+		req.Header.Set("Content-Type", contentType(body))
+	}
+	for name, value := range d.RequestHeaders.Set { // as the service does
+		req.Header.Set(name, value)
+	}
+	return req, nil
+}
+
+// body reads what -d says.
+func (c callCommand) body(ctx context.Context, stdin io.Reader) ([]byte, error) {
+	if c.Data == nil {
+		return nil, nil
+	}
+	name, isFile := strings.CutPrefix(*c.Data, "@")
+	switch {
+	case name == "-":
+		return readAll(ctx, stdin)
+	case isFile:
+		return os.ReadFile(name)
+	}
+	return []byte(*c.Data), nil
+}
+
+// readAll reads r to its end, or until ctx ends: a terminal may never end.
+func readAll(ctx context.Context, r io.Reader) ([]byte, error) {
+	type all struct {
+		data []byte
+		err  error
+	}
+	read := make(chan all, 1)
+	go func() {
+		data, err := io.ReadAll(r)
+		read <- all{data, err}
+	}()
+	select {
+	case a := <-read:
+		return a.data, a.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// contentType guesses. Broken JSON counts as JSON: the API can say what is wrong
+// with it.
+func contentType(body []byte) string {
+	start := bytes.TrimLeft(body, " \t\r\n")
+	if json.Valid(body) || bytes.HasPrefix(start, []byte("{")) || bytes.HasPrefix(start, []byte("[")) {
+		return "application/json"
+	}
+	return "text/plain; charset=utf-8"
+}
+
+// appToken gets a token for the API d as the application itself.
+func appToken(ctx context.Context, f file, d downstreamAPI, name string, client *http.Client) (string, error) {
+	scope := d.appScope()
+	if scope == "" {
+		return "", fmt.Errorf("downstreamApis.%s.appScopes: must be set: the resource cannot be told from scopes", name)
+	}
+	c := f.oboConfig()
+	c.Client = client
+	exchanger, err := obo.NewClient(c)
+	if err != nil {
+		return "", err
+	}
+	token, err := exchanger.AppToken(ctx, scope)
+	if err != nil {
+		return "", fmt.Errorf("no token for %s: %s", scope, reason(err))
+	}
+	return token, nil
+}
+
+// errReported is a failure that the command has told already.
+var errReported = errors.New("reported already")
+
+var errNoAnswer = errors.New("the answer did not come in time")
+
+// send makes the call and prints its answer as it comes. The answer may take
+// timeout to begin, and then as long as it takes.
+func send(req *http.Request, client *http.Client, timeout time.Duration, std streams) error {
+	ctx, cancel := context.WithCancelCause(req.Context())
+	defer cancel(nil)
+	timer := time.AfterFunc(timeout, func() { cancel(errNoAnswer) })
+	defer timer.Stop()
+	resp, err := client.Do(req.WithContext(ctx))
+	if err != nil {
+		if errors.Is(context.Cause(ctx), errNoAnswer) {
+			err = errNoAnswer
+		}
+		return fmt.Errorf("%s: %s", req.URL.Host, reason(err))
+	}
+	timer.Stop()
+	defer resp.Body.Close()
+	if _, err := fmt.Fprintln(std.err, resp.Proto, clean(resp.Status, 100)); err != nil {
+		return err
+	}
+	if _, err := io.Copy(std.out, resp.Body); err != nil {
+		return fmt.Errorf("the answer broke off, or could not be printed: %s", reason(err))
+	}
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return errReported
+	}
+	return nil
+}

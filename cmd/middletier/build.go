@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net/http"
 
+	"golang.org/x/sync/errgroup"
+
 	"middletier/internal/api"
 	"middletier/internal/downstream"
 	"middletier/internal/obo"
@@ -34,7 +36,9 @@ func build(f file, transport http.RoundTripper, log *slog.Logger) (*program, err
 	if err != nil {
 		return nil, err
 	}
-	cache, err := obo.NewCache(f.cacheConfig(), exchanger)
+	keep := f.cacheConfig()
+	keep.Redis.Log = log
+	cache, err := obo.NewCache(keep, exchanger)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +59,7 @@ func build(f file, transport http.RoundTripper, log *slog.Logger) (*program, err
 		}
 		surface.APIs[name] = api.API{
 			Access: validate.NewAccess(d.Access, func(string, string) {}), // checked before
-			Client: calls, Scopes: d.Scopes, AppScope: d.appScope(),
+			Client: calls, Scopes: d.Scopes, AppScope: d.appScope(), Tenant: d.Tenant,
 		}
 	}
 	return &program{api: api.New(surface), validator: validator, cache: cache}, nil
@@ -72,8 +76,13 @@ func newClient(transport http.RoundTripper) *http.Client {
 
 // run keeps the program's own goroutines going until ctx ends.
 func (p *program) run(ctx context.Context) error {
-	p.validator.Run(ctx)
-	return p.cache.Close()
+	var group errgroup.Group
+	group.Go(func() error {
+		p.validator.Run(ctx)
+		return nil
+	})
+	group.Go(func() error { return p.cache.Run(ctx) })
+	return group.Wait()
 }
 
 // newLog returns the logger that l describes.

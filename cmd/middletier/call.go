@@ -152,7 +152,7 @@ func appToken(ctx context.Context, f file, d downstreamAPI, name string, client 
 	if err != nil {
 		return "", err
 	}
-	token, err := exchanger.AppToken(ctx, scope)
+	token, err := exchanger.AppToken(ctx, d.Tenant, scope)
 	if err != nil {
 		return "", fmt.Errorf("no token for %s: %s", scope, reason(err))
 	}

@@ -200,7 +200,7 @@ func credentialTrials(f file, names []string, client *http.Client) []trial {
 			if err != nil {
 				return "", skip("no credential can be loaded")
 			}
-			_, err = using.AppToken(ctx, scope)
+			_, err = using.AppToken(ctx, f.DownstreamAPIs[name].Tenant, scope)
 			return scope, err
 		}})
 	}
@@ -211,7 +211,7 @@ func credentialTrials(f file, names []string, client *http.Client) []trial {
 // credential, so the next is asked for.
 func tryCredential(ctx context.Context, client *obo.Client, scopes []string) error {
 	for _, scope := range scopes {
-		if _, err := client.AppToken(ctx, scope); !aboutResource(err) {
+		if _, err := client.AppToken(ctx, "", scope); !aboutResource(err) {
 			return err
 		}
 	}

@@ -52,6 +52,7 @@ type azureAd struct {
 type downstreamAPI struct {
 	BaseURL         string          `yaml:"baseUrl" doc:"What request paths are joined under"`
 	Scopes          []string        `yaml:"scopes" doc:"Delegated scopes to ask for on behalf of users, of one resource"`
+	Tenant          string          `yaml:"tenant" doc:"The tenant to ask for tokens as an application in; default: azureAd.tenantId"`
 	AppScopes       []string        `yaml:"appScopes" doc:"The scope to ask for as an application; default: RESOURCE/.default derived from scopes"`
 	Timeout         time.Duration   `yaml:"timeout" doc:"How long the API may take until its response headers arrive"`
 	Access          []validate.Rule `yaml:"access" doc:"What the caller's token must hold; the first rule that matches method and path decides. No rules: every request is refused"`
@@ -72,6 +73,15 @@ type responseHeaders struct {
 type tokenCache struct {
 	MaxSize      config.Size   `yaml:"maxSize" doc:"Memory for tokens; the oldest leave first"`
 	ExpiryBuffer time.Duration `yaml:"expiryBuffer" doc:"A token is not used in its last minutes, or in the second half of its life if that is shorter"`
+	Redis        redisTier     `yaml:"redis" doc:"The tier shared by all replicas; off without url"`
+}
+
+type redisTier struct {
+	URL            string        `yaml:"url" secret:"true" doc:"redis://, rediss:// or unix://; with addr parameters a cluster, with master_name a sentinel"`
+	PasswordFile   string        `yaml:"passwordFile" doc:"A file that holds the password; read for every connection"`
+	KeyPrefix      string        `yaml:"keyPrefix" doc:"Goes before every key"`
+	EncryptionKeys []string      `yaml:"encryptionKeys" secret:"true" doc:"Base64, 32 bytes each; the first encrypts, all decrypt; required with url"`
+	Timeout        time.Duration `yaml:"timeout" doc:"Of one operation; where Redis is slower, the request goes on without it"`
 }
 
 type logging struct {
@@ -92,8 +102,11 @@ func defaults() file {
 			Instance: "https://login.microsoftonline.com/", ClockSkew: time.Minute, ClientCapabilities: []string{"cp1"},
 			Timeout: 5 * time.Second, MaxConcurrentExchanges: 64,
 		},
-		TokenCache: tokenCache{MaxSize: 256 << 20, ExpiryBuffer: 5 * time.Minute},
-		Logging:    logging{Level: "info", Format: "json"},
+		TokenCache: tokenCache{
+			MaxSize: 256 << 20, ExpiryBuffer: 5 * time.Minute,
+			Redis: redisTier{KeyPrefix: "middletier:", Timeout: 100 * time.Millisecond},
+		},
+		Logging: logging{Level: "info", Format: "json"},
 	}
 }
 
@@ -185,6 +198,9 @@ func (d downstreamAPI) check(report report) {
 	if d.appScope() == "" && slices.ContainsFunc(d.Access, func(r validate.Rule) bool { return len(r.AppPermissions) > 0 }) {
 		report("appScopes", "must be set: the resource cannot be told from scopes")
 	}
+	if strings.ContainsAny(d.Tenant, "/?#%\\ \t\r\n") || slices.Contains([]string{"common", "organizations", "consumers"}, strings.ToLower(d.Tenant)) {
+		report("tenant", "must be one tenant's GUID or domain")
+	}
 	validate.NewAccess(d.Access, under("access", report))
 }
 
@@ -212,7 +228,11 @@ func (f file) oboConfig() obo.Config {
 }
 
 func (f file) cacheConfig() obo.CacheConfig {
-	return obo.CacheConfig{MaxSize: int64(f.TokenCache.MaxSize), ExpiryBuffer: f.TokenCache.ExpiryBuffer}
+	r := f.TokenCache.Redis
+	return obo.CacheConfig{
+		MaxSize: int64(f.TokenCache.MaxSize), ExpiryBuffer: f.TokenCache.ExpiryBuffer,
+		Redis: obo.RedisConfig{URL: r.URL, PasswordFile: r.PasswordFile, KeyPrefix: r.KeyPrefix, EncryptionKeys: r.EncryptionKeys, Timeout: r.Timeout},
+	}
 }
 
 func (f file) downstreamConfig(d downstreamAPI) downstream.Config {

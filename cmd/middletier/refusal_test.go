@@ -294,10 +294,28 @@ func TestProviderRefusals(t *testing.T) {
 				row.check(t, r)
 			}
 			w.idp.ClearFaults()
-			if r := w.call("GET", "/api/todo/items", w.alice(), ""); r.StatusCode != 200 {
+			if r := w.call("GET", "/api/todo/items", w.bob(), ""); r.StatusCode != 200 {
 				t.Errorf("afterwards: got %d %s, want 200", r.StatusCode, r.body)
 			}
 		})
+	}
+}
+
+// On the way without a user the provider refuses us, whatever it says: there is no
+// user to act, and our challenge is not the daemon's.
+func TestRefusalsOfTheAppItselfAreOurs(t *testing.T) {
+	for _, fault := range []mockidp.Fault{
+		{Error: "interaction_required", Claims: `{"access_token":{"nbf":{"essential":true,"value":"1"}}}`},
+		{Error: "invalid_grant", Suberror: "consent_required", ErrorCodes: []int{65001}},
+		{Error: "unauthorized_client", ErrorCodes: []int{700016}},
+	} {
+		w := newWorld(t)
+		fault.Flow = "client_credentials"
+		w.idp.AddFault(fault)
+		r := w.call("GET", "/app/todo/items", w.daemon(), "")
+		if r.StatusCode != 500 || r.kind() != "misconfigured" || r.problem.ConsentURI != "" || r.Header.Get("WWW-Authenticate") != "" {
+			t.Errorf("%s: got %d %s, want 500 misconfigured", fault.Error, r.StatusCode, r.body)
+		}
 	}
 }
 

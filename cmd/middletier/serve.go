@@ -61,8 +61,13 @@ const (
 func serve(ctx context.Context, s server, p *program, listeners map[net.Listener]http.Handler, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	// What runs behind requests ends after the last of them.
+	behind, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	ran := make(chan error, 1)
+	go func() { ran <- p.run(behind) }()
+
 	var group errgroup.Group
-	group.Go(func() error { return p.run(ctx) })
 	for listener, handler := range listeners {
 		srv := &http.Server{
 			Handler: handler, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout,
@@ -91,6 +96,8 @@ func serve(ctx context.Context, s server, p *program, listeners map[net.Listener
 		})
 	}
 	err := group.Wait()
+	stop()
+	err = errors.Join(err, <-ran)
 	log.Info("stopped")
 	return err
 }

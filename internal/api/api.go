@@ -42,9 +42,10 @@ type Config struct {
 type API struct {
 	Access *validate.Access
 	Client *downstream.Client
-	// Scopes are asked for on behalf of users, AppScope as an application.
-	Scopes   []string
-	AppScope string
+	// Scopes are asked for on behalf of users, AppScope as an application, in
+	// Tenant or, where that is empty, in our own.
+	Scopes           []string
+	AppScope, Tenant string
 }
 
 // Check reports every mistake in the server section by its key.
@@ -91,6 +92,7 @@ func New(c Config) *Server {
 	// Wrapped here: Echo would wrap anew for each request.
 	every("/api/*", s.authenticate(s.forward(userRoute)))
 	every("/app/*", s.authenticate(s.forward(appRoute)))
+	g.POST("/signout", s.signout, s.authenticate)
 	g.Match(read, metadataPath, s.metadata)
 	g.Match(read, "/problems/:type", s.problem)
 

@@ -217,7 +217,7 @@ func problemFor(err error, caller *validate.Caller) problem {
 	case errors.As(err, &refusal):
 		return refusalProblem(refusal, caller)
 	case errors.As(err, &call):
-		return callProblem(call)
+		return callProblem(call, caller)
 	case errors.As(err, &routing):
 		return routingProblem(routing)
 	}
@@ -249,9 +249,8 @@ func refusalProblem(e *obo.Error, caller *validate.Caller) problem {
 	p := problem{refusal: e, scopes: e.Scopes}
 	switch e.Kind {
 	case obo.InteractionRequired:
-		if e.Claims != "" && caller != nil && caller.HandlesClaims() {
-			p.kind, p.detail = "claims-challenge", "The identity provider asks for more claims: sign in again with those of the challenge."
-			break
+		if answersClaims(e.Claims, caller) {
+			return claimsProblem(e)
 		}
 		p.kind, p.detail = "interaction-required", "The identity provider asks for the user: sign in again and repeat the request."
 		p.challenge = `Bearer error="interaction_required"`
@@ -267,7 +266,24 @@ func refusalProblem(e *obo.Error, caller *validate.Caller) problem {
 	return p
 }
 
-func callProblem(e *downstream.Error) problem {
+// answersClaims reports whether caller declared that it can answer a challenge.
+func answersClaims(claims string, caller *validate.Caller) bool {
+	return claims != "" && caller != nil && caller.HandlesClaims()
+}
+
+func claimsProblem(e *obo.Error) problem {
+	return problem{
+		kind: "claims-challenge", detail: "More claims are needed: sign in again with those of the challenge.",
+		refusal: e, scopes: e.Scopes,
+	}
+}
+
+// callProblem passes on a challenge of an API that no exchange of ours could
+// answer.
+func callProblem(e *downstream.Error, caller *validate.Caller) problem {
+	if e.Kind == downstream.RejectedToken && answersClaims(e.Claims, caller) {
+		return claimsProblem(&obo.Error{Claims: e.Claims})
+	}
 	switch e.Kind {
 	case downstream.Timeout:
 		return problem{kind: "downstream-timeout", detail: "The downstream API did not answer in time."}

@@ -9,6 +9,7 @@ import (
 
 	"middletier/internal/downstream"
 	"middletier/internal/obo"
+	"middletier/internal/validate"
 )
 
 // route is one of the two ways to an API. Which one a token belongs to is its
@@ -83,18 +84,23 @@ func splitTarget(escaped, prefix string) (name, path string, err error) {
 // tokenFor returns where the tokens for a call come from: the caller's token is
 // traded, or we ask as ourselves.
 func (s *Server) tokenFor(event *event, api API, route route) downstream.TokenFunc {
-	return func(ctx context.Context, rejected string) (string, error) {
+	return func(ctx context.Context, refused downstream.Refused) (string, error) {
+		ask := obo.Ask{Rejected: refused.Token, Claims: refused.Claims}
 		var token obo.Token
 		var err error
 		if route.app {
-			token, err = s.config.Tokens.ForApp(ctx, api.AppScope, rejected)
+			token, err = s.config.Tokens.ForApp(ctx, api.Tenant, api.AppScope, ask)
 		} else {
-			token, err = s.config.Tokens.OnBehalfOf(ctx, obo.Assertion{
-				Token: event.caller.Token(), Digest: event.caller.Digest(),
-				TenantID: event.caller.TenantID(), Expires: event.caller.Expires(),
-			}, api.Scopes, rejected)
+			token, err = s.config.Tokens.OnBehalfOf(ctx, assertionOf(event.caller), api.Scopes, ask)
 		}
 		event.source = token.Source
 		return token.Value, err
+	}
+}
+
+func assertionOf(caller *validate.Caller) obo.Assertion {
+	return obo.Assertion{
+		Token: caller.Token(), Digest: caller.Digest(),
+		TenantID: caller.TenantID(), ObjectID: caller.ObjectID(), Expires: caller.Expires(),
 	}
 }

@@ -65,9 +65,15 @@ func (c Config) Check(report func(key, problem string)) {
 	}
 }
 
-// TokenFunc returns the access token for a call. A token that the API rejected
-// is not given again: it is passed as rejected, which is "" at first.
-type TokenFunc func(ctx context.Context, rejected string) (string, error)
+// TokenFunc returns the access token for a call. What an API had against the
+// last one is passed as refused, whose zero value is for the first.
+type TokenFunc func(ctx context.Context, refused Refused) (string, error)
+
+// Refused is a token that an API answered with 401, and is not given again.
+type Refused struct {
+	Token  string
+	Claims string // what the API asks for instead, as JSON; "" for nothing
+}
 
 // Call is one request to forward.
 type Call struct {
@@ -94,8 +100,9 @@ func (k Kind) String() string {
 
 // Error is a call that failed on the way to the API.
 type Error struct {
-	Kind Kind
-	Err  error
+	Kind   Kind
+	Claims string // with RejectedToken: what the API asks for, as JSON
+	Err    error
 }
 
 func (e *Error) Error() string { return fmt.Sprintf("downstream: %s: %v", e.Kind, e.Err) }
@@ -132,6 +139,7 @@ func New(c Config) (*Client, error) {
 // and keeps enough connections open that busy APIs are not dialled anew.
 func NewTransport() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.MaxResponseHeaderBytes = 256 << 10
 	t.DisableCompression = true // the caller says what it accepts, and decodes it
 	t.MaxIdleConns = 0
 	t.MaxIdleConnsPerHost = 256
@@ -223,7 +231,7 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, call Call) erro
 	}
 
 	var err error
-	if x.token, err = call.Token(ctx, ""); err != nil {
+	if x.token, err = call.Token(ctx, Refused{}); err != nil {
 		return classify(ctx, tokenError{err})
 	}
 	r = r.WithContext(x)
@@ -254,13 +262,13 @@ func classify(ctx context.Context, err error) error {
 	case errors.Is(err, ErrBody): // also when it did not come in time; in it may be an *http.MaxBytesError
 		return err
 	case cause != nil:
-		return &Error{Timeout, cause}
+		return &Error{Kind: Timeout, Err: cause}
 	case errors.As(err, &token):
 		return token.error
 	case errors.As(err, &ours):
 		return err
 	}
-	return &Error{Unreachable, err}
+	return &Error{Kind: Unreachable, Err: err}
 }
 
 // tokenError marks an error of a TokenFunc among those of the transport.
@@ -324,11 +332,12 @@ func (t renewing) RoundTrip(r *http.Request) (*http.Response, error) {
 		return resp, err
 	}
 	_ = resp.Body.Close() // its reason is not for the caller, whose token is good
-	if x.token, err = x.Token(r.Context(), x.token); err != nil {
+	claims := claimsOf(resp.Header["Www-Authenticate"])
+	if x.token, err = x.Token(r.Context(), Refused{x.token, claims}); err != nil {
 		return nil, tokenError{err}
 	}
 	if r.Body != nil && r.GetBody == nil {
-		return nil, &Error{RejectedToken, errors.New("answered 401 to a body that cannot be sent again")}
+		return nil, &Error{Kind: RejectedToken, Err: errors.New("answered 401 to a body that cannot be sent again")}
 	}
 	again := r.Clone(r.Context())
 	again.Header.Set("Authorization", "Bearer "+x.token)
@@ -340,7 +349,7 @@ func (t renewing) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err = t.RoundTripper.RoundTrip(again)
 	if err == nil && resp.StatusCode == http.StatusUnauthorized {
 		_ = resp.Body.Close()
-		return nil, &Error{RejectedToken, errors.New("answered 401 twice")}
+		return nil, &Error{Kind: RejectedToken, Claims: claimsOf(resp.Header["Www-Authenticate"]), Err: errors.New("answered 401 twice")}
 	}
 	return resp, err
 }

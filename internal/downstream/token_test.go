@@ -22,11 +22,11 @@ type tokens struct {
 	rejected []string // what it was called with
 }
 
-func (s *tokens) token(_ context.Context, rejected string) (string, error) {
+func (s *tokens) token(_ context.Context, refused downstream.Refused) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.n++
-	s.rejected = append(s.rejected, rejected)
+	s.rejected = append(s.rejected, refused.Token)
 	return fmt.Sprintf("token-%d", s.n), nil
 }
 
@@ -143,8 +143,8 @@ func TestErrorOfTheTokenComesBack(t *testing.T) {
 	for _, failing := range []string{"", "token-1"} {
 		api, source := accepts("token-2"), &tokens{}
 		k := startWith(t, api)
-		k.token = func(ctx context.Context, rejected string) (string, error) {
-			if rejected == failing {
+		k.token = func(ctx context.Context, rejected downstream.Refused) (string, error) {
+			if rejected.Token == failing {
 				return "", refused
 			}
 			return source.token(ctx, rejected)

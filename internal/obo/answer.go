@@ -11,8 +11,13 @@ import (
 	"time"
 )
 
-// maxRetryAfter bounds what a provider may ask for.
-const maxRetryAfter = time.Hour
+const (
+	// maxRetryAfter bounds what a provider may ask for.
+	maxRetryAfter = time.Hour
+
+	// throttledRetryAfter is honoured where a provider throttles without a time.
+	throttledRetryAfter = time.Minute
+)
 
 // tokenAnswer is the body of the token endpoint's answers, good and bad
 // (RFC 6749, sections 5.1 and 5.2, and Entra's own members).
@@ -20,6 +25,7 @@ type tokenAnswer struct {
 	AccessToken   string      `json:"access_token"`
 	TokenType     string      `json:"token_type"`
 	ExpiresIn     json.Number `json:"expires_in"`
+	RefreshIn     json.Number `json:"refresh_in"`
 	Error         string      `json:"error"`
 	Description   string      `json:"error_description"`
 	Suberror      string      `json:"suberror"`
@@ -71,7 +77,11 @@ func (b tokenAnswer) grant(now time.Time) (grant, error) {
 	case !isToken(b.AccessToken):
 		return grant{}, errors.New("access_token is missing or cannot be sent in a header")
 	}
-	return grant{b.AccessToken, now.Add(time.Duration(life) * time.Second)}, nil
+	g := grant{token: b.AccessToken, expires: now.Add(time.Duration(life) * time.Second)}
+	if refresh, err := strconv.Atoi(string(b.RefreshIn)); err == nil && refresh > 0 && refresh < life {
+		g.refreshAt = now.Add(time.Duration(refresh) * time.Second)
+	}
+	return g, nil
 }
 
 // isToken reports whether s has the form of a bearer token (RFC 6750, section
@@ -94,7 +104,7 @@ func (r *received) refusal(now time.Time, body tokenAnswer, parseErr error) *Err
 	}
 	switch {
 	case r.status == http.StatusTooManyRequests || r.status >= 500 || body.Error == "temporarily_unavailable":
-		e.Kind, e.RetryAfter = Unavailable, retryAfter(r.header, now)
+		e.Kind, e.RetryAfter, e.Throttled = Unavailable, retryAfter(r, now), r.isThrottling()
 	case parseErr != nil || body.Error == "":
 		e.Err = errors.Join(errors.New("an error without a code"), parseErr)
 	default:
@@ -131,18 +141,26 @@ func (r *received) discoveryError(now time.Time, err error) *Error {
 	var body tokenAnswer
 	switch {
 	case r.status == http.StatusTooManyRequests || r.status >= 500:
-		e.Kind, e.RetryAfter = Unavailable, retryAfter(r.header, now)
+		e.Kind, e.RetryAfter, e.Throttled = Unavailable, retryAfter(r, now), r.isThrottling()
 	case r.status != http.StatusOK && json.Unmarshal(r.body, &body) == nil && body.Error != "":
 		e.Kind, e.Code, e.Codes = Misconfigured, body.Error, body.Codes // an unknown tenant
 	}
 	return e
 }
 
+// isThrottling reports whether the provider asks to be left alone for a time.
+func (r *received) isThrottling() bool {
+	return r.status == http.StatusTooManyRequests || r.header.Get("Retry-After") != ""
+}
+
 // retryAfter reads a Retry-After header, in seconds or as a date (RFC 9110,
 // section 10.2.3).
-func retryAfter(h http.Header, now time.Time) time.Duration {
-	value := h.Get("Retry-After")
+func retryAfter(r *received, now time.Time) time.Duration {
+	value := r.header.Get("Retry-After")
 	after := defaultRetryAfter
+	if r.status == http.StatusTooManyRequests {
+		after = throttledRetryAfter
+	}
 	if seconds, err := strconv.Atoi(value); err == nil || errors.Is(err, strconv.ErrRange) {
 		after = time.Duration(min(seconds, int(maxRetryAfter.Seconds()))) * time.Second
 	} else if date, err := http.ParseTime(value); err == nil {

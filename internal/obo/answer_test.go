@@ -44,7 +44,7 @@ func TestRefusalsAreClassified(t *testing.T) {
 		{"grant type", refused(400, "unsupported_grant_type", ""), obo.Error{Kind: obo.Misconfigured}},
 		{"new code", refused(400, "something_new", ""), obo.Error{Kind: obo.Misconfigured}},
 		{"temporarily unavailable", refused(400, "temporarily_unavailable", `"error_codes":[90055],`), obo.Error{Kind: obo.Unavailable, Codes: []int{90055}}},
-		{"throttled", refused(429, "invalid_request", ""), obo.Error{Kind: obo.Unavailable}},
+		{"throttled", refused(429, "invalid_request", ""), obo.Error{Kind: obo.Unavailable, Throttled: true, RetryAfter: time.Minute}},
 		{"500", refused(500, "server_error", ""), obo.Error{Kind: obo.Unavailable}},
 		{"503 with a code of ours", refused(503, "invalid_client", ""), obo.Error{Kind: obo.Unavailable}},
 	} {
@@ -55,8 +55,9 @@ func TestRefusalsAreClassified(t *testing.T) {
 			want := c.want
 			want.Code = strings.Split(strings.Split(c.answer.body, `"error":"`)[1], `"`)[0]
 			want.Status, want.CorrelationID, want.TraceID, want.Scopes = c.answer.status, "correlation", "trace", todo
-			if want.Kind == obo.Unavailable {
-				want.RetryAfter = 5 * time.Second
+			exchanges := 1
+			if want.Kind == obo.Unavailable && !want.Throttled {
+				want.RetryAfter, exchanges = 5*time.Second, 2 // it may have been a hiccup
 			}
 			if want.Kind == obo.ConsentRequired {
 				want.ConsentURI = got.ConsentURI // has its own test
@@ -68,7 +69,7 @@ func TestRefusalsAreClassified(t *testing.T) {
 			if text := got.Error(); !strings.Contains(text, "What happened.") || strings.Contains(text, "Trace ID") {
 				t.Errorf("text: got %q, want the description's first line", text)
 			}
-			k.wantExchanges(1)
+			k.wantExchanges(exchanges)
 		})
 	}
 }
@@ -177,10 +178,10 @@ func TestRetryAfter(t *testing.T) {
 	}{
 		{"seconds", is("17"), 17 * time.Second},
 		{"date", in(90 * time.Second), 90 * time.Second},
-		{"missing", nil, 5 * time.Second},
-		{"empty", is(""), 5 * time.Second},
-		{"words", is("soon"), 5 * time.Second},
-		{"fraction", is("1.5"), 5 * time.Second},
+		{"missing", nil, time.Minute},
+		{"empty", is(""), time.Minute},
+		{"words", is("soon"), time.Minute},
+		{"fraction", is("1.5"), time.Minute},
 		{"zero", is("0"), time.Second},
 		{"negative", is("-17"), time.Second},
 		{"date gone by", in(-time.Hour), time.Second},
@@ -201,8 +202,8 @@ func TestRetryAfter(t *testing.T) {
 						a.header.Set("Retry-After", c.value())
 					}
 					answers(k, a)
-					if got := k.fails(user("alice")); got.Kind != obo.Unavailable || got.RetryAfter != c.want || got.Status != 429 {
-						t.Errorf("%s: got %v, retry after %v; want unavailable, %v", name, got, got.RetryAfter, c.want)
+					if got := k.fails(user("alice")); got.Kind != obo.Unavailable || got.RetryAfter != c.want || got.Status != 429 || !got.Throttled {
+						t.Errorf("%s: got %v, retry after %v; want throttled, %v", name, got, got.RetryAfter, c.want)
 					}
 				})
 			}

@@ -1,10 +1,14 @@
 package obo
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/allegro/bigcache/v3"
@@ -20,14 +24,21 @@ type CacheConfig struct {
 	// that it is still good when the downstream API looks at it. It is half the
 	// token's life where that is shorter.
 	ExpiryBuffer time.Duration
+	// Redis is the tier shared by all replicas.
+	Redis RedisConfig
 }
 
 const (
 	mebibyte = 1 << 20
 
-	// minCacheSize gives every shard room for tokens of the largest size that
-	// validate accepts.
-	minCacheSize = 8 * mebibyte
+	shardCount = 16 // of BigCache: few lock each other out, and each is large
+
+	// maxEntry is the largest token that is kept, in bytes: four times what any
+	// server accepts in a header by default.
+	maxEntry = 64 << 10
+
+	// minCacheSize gives every shard room for several of the largest entries.
+	minCacheSize = shardCount * 8 * maxEntry
 )
 
 // Check reports every mistake in c by its key.
@@ -38,23 +49,35 @@ func (c CacheConfig) Check(report func(key, problem string)) {
 	if c.ExpiryBuffer < 0 {
 		report("expiryBuffer", "must not be negative")
 	}
+	c.Redis.Check(func(key, problem string) { report("redis."+key, problem) })
 }
 
 // Cache remembers tokens, so that a returning caller costs no exchange, and lets
-// one exchange serve all who wait for the same token.
+// one exchange serve all who wait for the same token: in this process, and where
+// there is a shared tier in all replicas.
 type Cache struct {
-	identity string // authority, tenant and client: part of every key
-	buffer   time.Duration
-	client   *Client
-	tokens   *bigcache.BigCache
-	flight   singleflight.Group
+	identity  string // authority and client: part of every key
+	buffer    time.Duration
+	client    *Client
+	memory    *bigcache.BigCache
+	shared    *shared // nil without Redis
+	flight    singleflight.Group
+	evictions atomic.Int64
+
+	mu       sync.Mutex // guards ended, and renewals from growing once it is set
+	ended    bool
+	renewals sync.WaitGroup
 }
 
 // NewCache returns a Cache in front of client. Both configurations' Check must
-// have passed.
+// have passed. Run must be running.
 func NewCache(c CacheConfig, client *Client) (*Cache, error) {
-	tokens, err := bigcache.New(context.Background(), bigcache.Config{
-		Shards: 16,
+	cache := &Cache{
+		identity: client.config.authority(client.config.TenantID) + " " + client.config.ClientID,
+		buffer:   c.ExpiryBuffer, client: client,
+	}
+	settings := bigcache.Config{
+		Shards: shardCount,
 		// Every entry carries its own end; BigCache's single one is beyond the
 		// longest life of a token (28 h, under continuous access evaluation).
 		LifeWindow:  48 * time.Hour,
@@ -64,61 +87,130 @@ func NewCache(c CacheConfig, client *Client) (*Cache, error) {
 		MaxEntrySize:       2048,
 		HardMaxCacheSize:   int(c.MaxSize / mebibyte),
 		Hasher:             keyHash{},
-	})
+		OnRemoveWithReason: func(string, []byte, bigcache.RemoveReason) { cache.evictions.Add(1) },
+	}
+	memory, err := bigcache.New(context.Background(), settings.OnRemoveFilterSet(bigcache.NoSpace))
 	if err != nil {
 		return nil, fmt.Errorf("tokenCache: %w", err)
 	}
-	return &Cache{
-		identity: client.config.authority(client.config.TenantID) + " " + client.config.ClientID,
-		buffer:   c.ExpiryBuffer, client: client, tokens: tokens,
-	}, nil
+	cache.memory = memory
+	if c.Redis.URL != "" {
+		if cache.shared, err = newShared(c.Redis); err != nil {
+			return nil, errors.Join(err, memory.Close())
+		}
+	}
+	return cache, nil
 }
 
-// Close ends the cache's own goroutine.
-func (c *Cache) Close() error { return c.tokens.Close() }
+// Run does what the cache does behind requests until ctx ends, and waits for
+// renewals that are under way.
+func (c *Cache) Run(ctx context.Context) error {
+	writing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	ran := make(chan error, 1)
+	go func() {
+		if c.shared == nil {
+			ran <- nil
+			return
+		}
+		ran <- c.shared.run(writing)
+	}()
+	<-ctx.Done()
+	c.mu.Lock()
+	c.ended = true
+	c.mu.Unlock()
+	c.renewals.Wait()
+	stop() // after the last renewal, which writes
+	return errors.Join(<-ran, c.memory.Close())
+}
 
-// OnBehalfOf returns a token for scopes on behalf of a's user. A token that the
-// downstream API rejected is not given again: pass it as rejected, else "". The
-// error is an *Error, or ctx's.
-func (c *Cache) OnBehalfOf(ctx context.Context, a Assertion, scopes []string, rejected string) (Token, error) {
-	key := newKey("on_behalf_of", a.Digest[:], c.identity, a.TenantID, scopes)
-	return c.token(ctx, key, rejected, a.Expires, func(ctx context.Context) (grant, error) {
-		return c.client.OnBehalfOf(ctx, a, scopes)
+// Stats says how the cache is doing.
+type Stats struct {
+	Entries, Bytes int   // held in memory
+	Evictions      int64 // entries that left for want of space, since the start
+	RedisErrors    int64 // operations that failed, since the start
+}
+
+// Stats returns the numbers of now.
+func (c *Cache) Stats() Stats {
+	s := Stats{Entries: c.memory.Len(), Bytes: c.memory.Capacity(), Evictions: c.evictions.Load()}
+	if c.shared != nil {
+		s.RedisErrors = c.shared.failed.Load()
+	}
+	return s
+}
+
+// OnBehalfOf returns a token for scopes on behalf of a's user. The error is an
+// *Error, or ctx's.
+func (c *Cache) OnBehalfOf(ctx context.Context, a Assertion, scopes []string, ask Ask) (Token, error) {
+	return c.token(ctx, c.userOrder(a, scopes, ask))
+}
+
+// ForApp returns a token for scope, RESOURCE/.default, as ourselves in tenant,
+// "" for our own. The error is as OnBehalfOf's.
+func (c *Cache) ForApp(ctx context.Context, tenant, scope string, ask Ask) (Token, error) {
+	scopes := []string{scope}
+	return c.token(ctx, order{
+		wish:     wish{tenant: tenant, scopes: scopes, claims: ask.Claims},
+		key:      newKey("client_credentials", nil, c.identity, tenant, "", scopes),
+		throttle: newKey("throttled tenant", nil, c.identity, tenant, "", nil),
+		flight:   newKey("client_credentials", nil, c.identity, tenant, ask.Claims, scopes),
+		rejected: ask.Rejected,
 	})
 }
 
-// ForApp returns a token for scope, RESOURCE/.default, as ourselves. rejected
-// and the error are as OnBehalfOf's.
-func (c *Cache) ForApp(ctx context.Context, scope string, rejected string) (Token, error) {
-	key := newKey("client_credentials", nil, c.identity, "", []string{scope})
-	return c.token(ctx, key, rejected, time.Time{}, func(ctx context.Context) (grant, error) {
-		return c.client.ForApp(ctx, scope)
-	})
+// Forget drops every token held for a's assertion and the lists of scopes, and
+// what is remembered of refusals. Tokens in other processes' memory stay until
+// they end.
+func (c *Cache) Forget(ctx context.Context, a Assertion, scopes [][]string) {
+	var keys []cacheKey
+	for _, s := range scopes {
+		o := c.userOrder(a, s, Ask{})
+		_ = c.memory.Delete(string(o.key[:])) // it may not be there
+		keys = append(keys, o.key)
+	}
+	if c.shared != nil {
+		c.shared.forget(context.WithoutCancel(ctx), keys) // also of a caller who does not wait for it
+	}
 }
 
-func (c *Cache) token(ctx context.Context, key cacheKey, rejected string, end time.Time, exchange func(context.Context) (grant, error)) (Token, error) {
-	if value, ok := c.get(key); ok && value != rejected {
-		return Token{value, Memory}, nil
+// order is a wish and where its tokens are kept.
+type order struct {
+	wish
+	key      cacheKey // of the token
+	throttle cacheKey // of the provider's plea to wait
+	flight   cacheKey // of the exchange: who wants other claims does not share it
+	rejected string
+	end      time.Time // no token is used past it; zero: none
+}
+
+func (c *Cache) userOrder(a Assertion, scopes []string, ask Ask) order {
+	user := []byte(a.ObjectID)
+	if len(user) == 0 {
+		user = a.Digest[:] // users without an id have nothing in common
+	}
+	return order{
+		wish:     wish{user: &a, scopes: scopes, claims: ask.Claims},
+		key:      newKey("on_behalf_of", a.Digest[:], c.identity, a.TenantID, "", scopes),
+		throttle: newKey("throttled user", user, c.identity, a.TenantID, "", scopes),
+		flight:   newKey("on_behalf_of", a.Digest[:], c.identity, a.TenantID, ask.Claims, scopes),
+		rejected: ask.Rejected,
+		end:      a.Expires,
+	}
+}
+
+func (c *Cache) token(ctx context.Context, o order) (Token, error) {
+	now := time.Now()
+	if e, ok := c.held(o.key, now); ok && e.refusal == nil && e.token != o.rejected {
+		if e.due(now) {
+			c.renew(o)
+		}
+		return Token{e.token, Memory}, nil
 	}
 	// The exchange serves every waiting request, so it must outlive the one that
 	// happened to start it. It is timed by itself.
-	done := c.flight.DoChan(string(key[:]), func() (value any, err error) {
-		// singleflight ends the process for a panic in here.
-		defer func() {
-			if r := recover(); r != nil {
-				err = fmt.Errorf("panic in a token exchange: %v", r)
-			}
-		}()
-		if value, ok := c.get(key); ok && value != rejected { // of a flight that has just ended
-			return Token{value, Memory}, nil
-		}
-		_ = c.tokens.Delete(string(key[:])) // the rejected one, or nothing
-		g, err := exchange(context.WithoutCancel(ctx))
-		if err != nil {
-			return nil, err
-		}
-		c.put(key, g, end, time.Now())
-		return Token{g.token, IdentityProvider}, nil
+	done := c.flight.DoChan(string(o.flight[:]), func() (any, error) {
+		return guard(func() (Token, error) { return c.fetch(context.WithoutCancel(ctx), o) })
 	})
 	select {
 	case <-ctx.Done():
@@ -131,30 +223,236 @@ func (c *Cache) token(ctx context.Context, key cacheKey, rejected string, end ti
 	}
 }
 
-// get returns the token under key that may be used now.
-func (c *Cache) get(key cacheKey) (string, bool) {
-	entry, err := c.tokens.Get(string(key[:]))
-	if err != nil || len(entry) < 8 {
-		return "", false
-	}
-	until := time.UnixMilli(int64(binary.BigEndian.Uint64(entry)))
-	if !time.Now().Before(until) {
-		return "", false
-	}
-	return string(entry[8:]), true
+// guard makes an error of a panic: singleflight would end the process.
+func guard(fetch func() (Token, error)) (t Token, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic in a token exchange: %v", r)
+		}
+	}()
+	return fetch()
 }
 
-// put remembers a token until its buffer, and not past end where there is one.
-// What does not fit is not remembered.
-func (c *Cache) put(key cacheKey, g grant, end, now time.Time) {
-	until := g.expires.Add(-min(c.buffer, g.expires.Sub(now)/2))
-	if !end.IsZero() && end.Before(until) {
-		until = end
+// fetch gets a token that memory does not have: one of another flight that has
+// just ended, one of another replica, or a new one. What the provider has
+// refused a moment ago is not asked for again.
+func (c *Cache) fetch(ctx context.Context, o order) (Token, error) {
+	now := time.Now()
+	if e, ok := c.held(o.key, now); ok {
+		if e.refusal != nil || e.token != o.rejected {
+			return e.give(Memory, now)
+		}
+		_ = c.memory.Delete(string(o.key[:])) // it was there
 	}
-	entry := binary.BigEndian.AppendUint64(make([]byte, 0, 8+len(g.token)), uint64(until.UnixMilli()))
-	if err := c.tokens.Set(string(key[:]), append(entry, g.token...)); err != nil {
-		_ = c.tokens.Delete(string(key[:])) // an older one may be there
+	wait, throttled := c.held(o.throttle, now)
+	lock := ""
+	if c.shared != nil {
+		e, found, up := c.look(ctx, o)
+		if !found && up && !throttled {
+			e, lock, found = c.await(ctx, o)
+		}
+		if found {
+			c.keep(o.key, e)
+			return e.give(Redis, now)
+		}
 	}
+	if throttled {
+		return wait.give(Memory, now)
+	}
+	return c.exchange(ctx, o, lock)
+}
+
+// give is what an entry answers.
+func (e entry) give(source Source, now time.Time) (Token, error) {
+	if e.refusal != nil {
+		return Token{}, e.refusal.after(now, e.until)
+	}
+	return Token{e.token, source}, nil
+}
+
+// exchange makes the exchange and keeps what comes of it.
+func (c *Cache) exchange(ctx context.Context, o order, lock string) (Token, error) {
+	g, err := c.client.exchange(ctx, o.wish)
+	now := time.Now()
+	if err == nil {
+		c.store(o.key, newEntry(g, c.buffer, o.end, now), lock, now)
+		return Token{g.token, IdentityProvider}, nil
+	}
+	var refusal *Error
+	if errors.As(err, &refusal) && (refusal.Kind == InteractionRequired || refusal.Kind == ConsentRequired) {
+		// Asking again would only repeat it: for this assertion and API.
+		c.store(o.key, entry{until: now.Add(refusalMemory), refusal: refusal}, lock, now)
+		return Token{}, err
+	}
+	c.keepThrottling(o, err, now)
+	if c.shared != nil {
+		c.shared.behind(func(ctx context.Context) {
+			if o.rejected != "" { // it is not to come back from there
+				c.shared.forget(ctx, []cacheKey{o.key})
+			}
+			c.shared.unlock(ctx, o.key, lock)
+		})
+	}
+	return Token{}, err
+}
+
+// keepThrottling remembers that the provider asks to be left alone, for the user
+// and API or for the tenant.
+func (c *Cache) keepThrottling(o order, err error, now time.Time) {
+	var refusal *Error
+	if errors.As(err, &refusal) && refusal.Throttled {
+		c.keep(o.throttle, entry{until: now.Add(refusal.RetryAfter), refusal: refusal})
+	}
+}
+
+// look returns what the shared tier has under o's key, if it still counts. up is
+// false where the tier did not answer.
+func (c *Cache) look(ctx context.Context, o order) (e entry, found, up bool) {
+	b, up := c.shared.get(ctx, o.key)
+	e, ok := decode(b)
+	return e, ok && time.Now().Before(e.until) && (e.refusal != nil || e.token != o.rejected), up
+}
+
+// await takes the lock for a fetch of our own or, where another replica has it,
+// waits for what that one brings for as long as the lock may last.
+func (c *Cache) await(ctx context.Context, o order) (e entry, lock string, found bool) {
+	deadline := time.Now().Add(lockLease)
+	for {
+		lock, mine := c.shared.lock(ctx, o.key)
+		// Only now: the one who had the lock writes before it lets go.
+		e, found, up := c.look(ctx, o)
+		switch {
+		case found:
+			c.shared.behind(func(ctx context.Context) { c.shared.unlock(ctx, o.key, lock) })
+			return e, "", true
+		case mine, !up, time.Now().After(deadline):
+			return entry{}, lock, false
+		}
+		time.Sleep(lockPoll + jitter(lockPoll))
+	}
+}
+
+// renew fetches a new token behind the requests that go on with the held one.
+// One renewal of a token runs at a time; one that fails is tried again later.
+func (c *Cache) renew(o order) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return
+	}
+	c.renewals.Add(1)
+	o.claims = "" // those of one call's answer
+	o.flight = newKey("renewal", o.key[:], "", "", "", nil)
+	done := c.flight.DoChan(string(o.flight[:]), func() (any, error) {
+		return guard(func() (Token, error) { return Token{}, c.renewNow(context.Background(), o) })
+	})
+	go func() {
+		defer c.renewals.Done()
+		<-done
+	}()
+}
+
+func (c *Cache) renewNow(ctx context.Context, o order) error {
+	now := time.Now()
+	e, ok := c.held(o.key, now)
+	if !ok || e.refusal != nil || !e.due(now) {
+		return nil // another flight was faster
+	}
+	// Until this one is through, requests need not start others.
+	e = e.postponed(now)
+	c.keep(o.key, e)
+	// What comes takes its place unless it is gone by then: signed out, rejected
+	// or replaced.
+	old := e.encode()
+	if _, throttled := c.held(o.throttle, now); throttled {
+		return nil
+	}
+	lock := ""
+	if c.shared != nil {
+		mine := false
+		lock, mine = c.shared.lock(ctx, o.key)
+		newer, found, _ := c.look(ctx, o)
+		found = found && newer.refusal == nil && newer.token != e.token && !newer.due(now)
+		if found && c.holds(o.key, old) {
+			c.keep(o.key, newer)
+		}
+		if found || !mine { // another replica has renewed it, or is at it
+			c.shared.behind(func(ctx context.Context) { c.shared.unlock(ctx, o.key, lock) })
+			return nil
+		}
+	}
+	g, err := c.client.exchange(ctx, o.wish)
+	now = time.Now()
+	if err == nil && c.holds(o.key, old) {
+		c.store(o.key, newEntry(g, c.buffer, o.end, now), lock, now)
+		return nil
+	}
+	c.keepThrottling(o, err, now)
+	if c.shared != nil {
+		c.shared.behind(func(ctx context.Context) { c.shared.unlock(ctx, o.key, lock) })
+	}
+	return err
+}
+
+// after is a remembered refusal, with what is left of its time.
+func (e *Error) after(now, until time.Time) *Error {
+	left := *e
+	if left.RetryAfter > 0 {
+		left.RetryAfter = until.Sub(now)
+	}
+	return &left
+}
+
+// held returns what memory has under key, if it still counts.
+func (c *Cache) held(key cacheKey, now time.Time) (entry, bool) {
+	b, err := c.memory.Get(string(key[:]))
+	if err != nil {
+		return entry{}, false
+	}
+	e, ok := decode(b)
+	return e, ok && now.Before(e.until)
+}
+
+// holds reports whether memory has this very entry under key.
+func (c *Cache) holds(key cacheKey, encoded []byte) bool {
+	b, err := c.memory.Get(string(key[:]))
+	return err == nil && bytes.Equal(b, encoded)
+}
+
+// keep puts an entry into memory and reports whether it did. One that is too
+// large is served and not kept: BigCache would empty a shard before it refuses
+// it.
+func (c *Cache) keep(key cacheKey, e entry) bool {
+	b := e.encode()
+	if len(b) > maxEntry || c.memory.Set(string(key[:]), b) != nil {
+		_ = c.memory.Delete(string(key[:])) // an older one may be there
+		return false
+	}
+	return true
+}
+
+// store keeps an entry and, behind the request, writes it to the shared tier and
+// lets go of the lock there.
+func (c *Cache) store(key cacheKey, e entry, lock string, now time.Time) {
+	kept := c.keep(key, e)
+	if c.shared == nil {
+		return
+	}
+	life := e.until.Sub(now)
+	if !kept || life < time.Millisecond { // without a life it would stay for ever
+		c.shared.behind(func(ctx context.Context) { c.shared.unlock(ctx, key, lock) })
+		return
+	}
+	b := e.encode()
+	c.shared.behind(func(ctx context.Context) {
+		if c.holds(key, b) {
+			c.shared.put(ctx, key, b, life)
+			if !c.holds(key, b) { // forgotten or replaced while it was written
+				c.shared.forget(ctx, []cacheKey{key})
+			}
+		}
+		c.shared.unlock(ctx, key, lock)
+	})
 }
 
 // cacheKey is the SHA-256 over everything that changes the answer.
@@ -162,7 +460,7 @@ type cacheKey [sha256.Size]byte
 
 // newKey hashes the parts, each behind its length, so that no two lists of parts
 // give the same bytes.
-func newKey(flow string, assertion []byte, identity, tenant string, scopes []string) cacheKey {
+func newKey(flow string, assertion []byte, identity, tenant, claims string, scopes []string) cacheKey {
 	var buf [512]byte
 	b := buf[:0]
 	part := func(s string) {
@@ -173,6 +471,7 @@ func newKey(flow string, assertion []byte, identity, tenant string, scopes []str
 	part(string(assertion))
 	part(identity)
 	part(tenant)
+	part(claims)
 	for _, s := range scopes {
 		part(s)
 	}

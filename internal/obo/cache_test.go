@@ -37,7 +37,7 @@ func (k kit) crowd(n int) []caller {
 	defer leave()
 	var group sync.WaitGroup
 	ask := func(ctx context.Context, i int) {
-		group.Go(func() { callers[i].token, callers[i].err = k.cache.OnBehalfOf(ctx, user("alice"), todo, "") })
+		group.Go(func() { callers[i].token, callers[i].err = k.cache.OnBehalfOf(ctx, user("alice"), todo, obo.Ask{}) })
 	}
 	ask(first, 0)
 	synctest.Wait() // the first has begun the exchange
@@ -76,7 +76,7 @@ func TestFailedExchangeFailsAllWhoWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := start(t, nil)
 		k.token = func(r sent) answer {
-			if r.n == 1 {
+			if r.n <= 2 {
 				return answer{status: 503, delay: time.Second}
 			}
 			return numbered(r)
@@ -87,8 +87,8 @@ func TestFailedExchangeFailsAllWhoWait(t *testing.T) {
 				t.Fatalf("caller %d: got %v, want unavailable", i, c)
 			}
 		}
-		k.wantExchanges(1)
-		k.want(user("alice"), "", "token-2", obo.IdentityProvider) // a failure is not remembered
+		k.wantExchanges(2)                                         // one retry
+		k.want(user("alice"), "", "token-3", obo.IdentityProvider) // a failure is not remembered
 	})
 }
 
@@ -96,20 +96,22 @@ func TestCacheKeepsCallersApart(t *testing.T) {
 	k := start(t, nil)
 	sameDigestOtherTenant := userOf(guestTenant, "alice")
 	for i, ask := range []func() (obo.Token, error){
-		func() (obo.Token, error) { return k.cache.OnBehalfOf(t.Context(), user("alice"), todo, "") },
-		func() (obo.Token, error) { return k.cache.OnBehalfOf(t.Context(), user("bob"), todo, "") },
-		func() (obo.Token, error) { return k.cache.OnBehalfOf(t.Context(), user("alic"), todo, "") },
-		func() (obo.Token, error) { return k.cache.OnBehalfOf(t.Context(), sameDigestOtherTenant, todo, "") },
-		func() (obo.Token, error) { return k.cache.OnBehalfOf(t.Context(), user("alice"), todo[:1], "") },
-		func() (obo.Token, error) { return k.cache.OnBehalfOf(t.Context(), user("alice"), todo[1:], "") },
+		func() (obo.Token, error) { return k.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Ask{}) },
+		func() (obo.Token, error) { return k.cache.OnBehalfOf(t.Context(), user("bob"), todo, obo.Ask{}) },
+		func() (obo.Token, error) { return k.cache.OnBehalfOf(t.Context(), user("alic"), todo, obo.Ask{}) },
 		func() (obo.Token, error) {
-			return k.cache.OnBehalfOf(t.Context(), user("alice"), []string{"api://todo/.default"}, "")
+			return k.cache.OnBehalfOf(t.Context(), sameDigestOtherTenant, todo, obo.Ask{})
+		},
+		func() (obo.Token, error) { return k.cache.OnBehalfOf(t.Context(), user("alice"), todo[:1], obo.Ask{}) },
+		func() (obo.Token, error) { return k.cache.OnBehalfOf(t.Context(), user("alice"), todo[1:], obo.Ask{}) },
+		func() (obo.Token, error) {
+			return k.cache.OnBehalfOf(t.Context(), user("alice"), []string{"api://todo/.default"}, obo.Ask{})
 		},
 		func() (obo.Token, error) {
-			return k.cache.OnBehalfOf(t.Context(), user("alice"), []string{"api://ledger/.default"}, "")
+			return k.cache.OnBehalfOf(t.Context(), user("alice"), []string{"api://ledger/.default"}, obo.Ask{})
 		},
-		func() (obo.Token, error) { return k.cache.ForApp(t.Context(), "api://todo/.default", "") },
-		func() (obo.Token, error) { return k.cache.ForApp(t.Context(), "api://ledger/.default", "") },
+		func() (obo.Token, error) { return k.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Ask{}) },
+		func() (obo.Token, error) { return k.cache.ForApp(t.Context(), "", "api://ledger/.default", obo.Ask{}) },
 	} {
 		want := fmt.Sprintf("token-%d", i+1)
 		for _, source := range []obo.Source{obo.IdentityProvider, obo.Memory} {
@@ -142,9 +144,12 @@ func TestTokenIsUsedUntilItsBuffer(t *testing.T) {
 				alice := user("alice")
 				alice.Expires = time.Now().Add(c.assertion)
 				k.want(alice, "", "token-1", obo.IdentityProvider)
+				k.token = func(sent) answer { return answer{status: 400} } // also for renewals
 				time.Sleep(c.usedFor - time.Millisecond)
 				k.want(alice, "", "token-1", obo.Memory)
+				synctest.Wait()
 				time.Sleep(time.Millisecond)
+				k.token = func(sent) answer { return granted("token-2", c.expiresIn) }
 				k.want(alice, "", "token-2", obo.IdentityProvider)
 			})
 		})
@@ -156,14 +161,17 @@ func TestAppTokenIsUsedUntilItsBuffer(t *testing.T) {
 		k := start(t, nil)
 		want := func(value string, source obo.Source) {
 			t.Helper()
-			if got, err := k.cache.ForApp(t.Context(), "api://todo/.default", ""); err != nil || got != (obo.Token{Value: value, Source: source}) {
+			if got, err := k.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Ask{}); err != nil || got != (obo.Token{Value: value, Source: source}) {
 				t.Fatalf("for app: got %v %v, want %s from %s", got, err, value, source)
 			}
 		}
 		want("token-1", obo.IdentityProvider)
+		k.token = func(sent) answer { return answer{status: 400} } // also for renewals
 		time.Sleep(55*time.Minute - time.Millisecond)
 		want("token-1", obo.Memory)
+		synctest.Wait()
 		time.Sleep(time.Millisecond)
+		k.token = func(sent) answer { return granted("token-2", 3600) }
 		want("token-2", obo.IdentityProvider)
 	})
 }
@@ -180,8 +188,8 @@ func TestRejectedTokenIsReplaced(t *testing.T) {
 	k.want(user("bob"), "token-3", "token-4", obo.IdentityProvider)
 	k.want(alice, "", "token-3", obo.Memory) // bob's words are not alice's
 
-	got, err := k.cache.ForApp(t.Context(), "api://todo/.default", "")
-	again, err2 := k.cache.ForApp(t.Context(), "api://todo/.default", got.Value)
+	got, err := k.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Ask{})
+	again, err2 := k.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Ask{Rejected: got.Value})
 	if got.Value != "token-5" || again.Value != "token-6" || again.Source != obo.IdentityProvider {
 		t.Errorf("for app, rejected: got %v %v then %v %v, want token-5 and token-6", got, err, again, err2)
 	}
@@ -196,7 +204,7 @@ func TestManyRejectATokenAtOnce(t *testing.T) {
 		for i := range 50 {
 			group.Go(func() {
 				time.Sleep(time.Duration(i) * 50 * time.Millisecond) // during the exchange, and after it
-				if got, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, "token-1"); err != nil || got.Value != "token-2" {
+				if got, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Ask{Rejected: "token-1"}); err != nil || got.Value != "token-2" {
 					t.Errorf("after token-1 was rejected: got %v %v, want token-2", got, err)
 				}
 			})
@@ -210,15 +218,15 @@ func TestRejectedTokenIsDroppedThoughNoneComes(t *testing.T) {
 	k := start(t, nil)
 	k.want(user("alice"), "", "token-1", obo.IdentityProvider)
 	k.token = func(r sent) answer {
-		if r.n == 2 {
+		if r.n == 2 || r.n == 3 {
 			return answer{status: 503}
 		}
 		return numbered(r)
 	}
-	if _, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, "token-1"); err == nil {
+	if _, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Ask{Rejected: "token-1"}); err == nil {
 		t.Error("no error from a platform that is down")
 	}
-	k.want(user("alice"), "", "token-3", obo.IdentityProvider)
+	k.want(user("alice"), "", "token-4", obo.IdentityProvider)
 }
 
 func TestTokenTooLargeIsServedNotKept(t *testing.T) {
@@ -242,7 +250,7 @@ func TestOldestLeaveAFullCache(t *testing.T) {
 	const users = 240 // 14 MiB of tokens in 8 MiB
 	ask := func(i int) obo.Source {
 		t.Helper()
-		token, err := k.cache.OnBehalfOf(t.Context(), user(fmt.Sprint(i)), todo, "")
+		token, err := k.cache.OnBehalfOf(t.Context(), user(fmt.Sprint(i)), todo, obo.Ask{})
 		if err != nil || token.Value != large {
 			t.Fatalf("user %d: got %d bytes, %v", i, len(token.Value), err)
 		}

@@ -26,8 +26,17 @@ const (
 
 // grant is a token as the provider gave it.
 type grant struct {
-	token   string
-	expires time.Time
+	token     string
+	expires   time.Time
+	refreshAt time.Time // when the provider would like it renewed; zero: it did not say
+}
+
+// wish is what an exchange is to bring.
+type wish struct {
+	user   *Assertion // nil: a token as ourselves
+	tenant string     // "": our own
+	scopes []string
+	claims string // of a claims challenge, as JSON
 }
 
 // Client makes exchanges, one for every call. It remembers nothing; Cache does.
@@ -58,49 +67,89 @@ func NewClient(c Config) (*Client, error) {
 	return &Client{config: c, msal: msal, turns: make(chan struct{}, c.MaxConcurrent)}, nil
 }
 
-// OnBehalfOf trades a user's token for one for scopes, in the tenant of the
-// user's token. The error is an *Error. (Microsoft's page "On-Behalf-Of flow".)
-func (c *Client) OnBehalfOf(ctx context.Context, a Assertion, scopes []string) (grant, error) {
-	return c.exchange(ctx, a.TenantID, scopes, func(ctx context.Context) error {
-		_, err := c.msal.AcquireTokenOnBehalfOf(ctx, a.Token, scopes, confidential.WithTenantID(a.TenantID))
+// acquire has MSAL make one request: on behalf of the user, in the tenant of the
+// user's token (Microsoft's page "On-Behalf-Of flow"), or as ourselves (RFC 6749,
+// section 4.4).
+func (c *Client) acquire(ctx context.Context, w wish) error {
+	if w.user != nil {
+		options := []confidential.AcquireOnBehalfOfOption{confidential.WithTenantID(w.user.TenantID)}
+		if w.claims != "" {
+			options = append(options, confidential.WithClaims(w.claims))
+		}
+		_, err := c.msal.AcquireTokenOnBehalfOf(ctx, w.user.Token, w.scopes, options...)
 		return err
-	})
+	}
+	var options []confidential.AcquireByCredentialOption
+	if w.tenant != "" {
+		options = append(options, confidential.WithTenantID(w.tenant))
+	}
+	if w.claims != "" {
+		options = append(options, confidential.WithClaims(w.claims))
+	}
+	_, err := c.msal.AcquireTokenByCredential(ctx, w.scopes, options...)
+	return err
 }
 
-// ForApp gets a token as ourselves (RFC 6749, section 4.4). scope is
-// RESOURCE/.default. The error is an *Error.
-func (c *Client) ForApp(ctx context.Context, scope string) (grant, error) {
-	scopes := []string{scope}
-	return c.exchange(ctx, c.config.TenantID, scopes, func(ctx context.Context) error {
-		_, err := c.msal.AcquireTokenByCredential(ctx, scopes)
-		return err
-	})
-}
+// retryPause is how long a provider that failed is given before the one retry.
+const retryPause = 100 * time.Millisecond
 
-// exchange waits its turn, lets MSAL make the request, and reads the answer.
-func (c *Client) exchange(ctx context.Context, tenant string, scopes []string, acquire func(context.Context) error) (grant, error) {
+// exchange waits its turn and makes the exchange, once more where the provider
+// broke down rather than answered, all within Config.Timeout. The error is an
+// *Error.
+func (c *Client) exchange(ctx context.Context, w wish) (grant, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
 	select {
 	case c.turns <- struct{}{}:
 		defer func() { <-c.turns }()
 	case <-ctx.Done():
-		return grant{}, &Error{Kind: Unavailable, RetryAfter: defaultRetryAfter, Scopes: scopes, Err: errors.New("too many exchanges are under way")}
+		return grant{}, &Error{Kind: Unavailable, RetryAfter: defaultRetryAfter, Scopes: w.scopes, Err: errors.New("too many exchanges are under way")}
 	}
+	g, refusal := c.try(ctx, w)
+	if refusal != nil && refusal.Kind == Unavailable && !refusal.Throttled && ctx.Err() == nil {
+		pause := time.NewTimer(retryPause + jitter(retryPause))
+		defer pause.Stop()
+		select {
+		case <-ctx.Done():
+		case <-pause.C:
+			g, refusal = c.try(ctx, w)
+		}
+	}
+	if refusal != nil {
+		return grant{}, refusal
+	}
+	return g, nil
+}
+
+// try makes one exchange and reads the answer.
+func (c *Client) try(ctx context.Context, w wish) (grant, *Error) {
 	var answer answer
-	err := acquire(context.WithValue(ctx, answerKey{}, &answer))
+	asking := context.WithValue(ctx, answerKey{}, &answer)
+	err := c.acquire(asking, w)
+	if err == nil && answer.last.Load() == nil {
+		// MSAL had a token in the moment between two exchanges of one assertion. It
+		// has forgotten it by now.
+		err = c.acquire(asking, w)
+	}
 	// MSAL has its own opinion of the answer: it refuses tokens that live less
 	// than five minutes and takes some that nobody should. Ours counts, made
 	// from the same bytes; its error matters where there was no answer.
 	g, refusal := answer.read(time.Now(), err)
-	if refusal != nil {
-		refusal.Scopes = scopes
-		if refusal.Kind == ConsentRequired {
-			refusal.ConsentURI = c.consentURI(tenant, scopes)
-		}
-		return grant{}, refusal
+	if refusal == nil {
+		return g, nil
 	}
-	return g, nil
+	refusal.Scopes = w.scopes
+	if w.user == nil && (refusal.Kind == InteractionRequired || refusal.Kind == ConsentRequired) {
+		// There is no user who could act, and it is not the caller who is refused.
+		refusal.Kind, refusal.Claims = Misconfigured, ""
+	}
+	if refusal.Kind == InteractionRequired && refusal.Claims == "" {
+		refusal.Claims = w.claims // what the API asked for is still the newest
+	}
+	if refusal.Kind == ConsentRequired {
+		refusal.ConsentURI = c.consentURI(w.user.TenantID, w.scopes)
+	}
+	return grant{}, refusal
 }
 
 // consentURI is where a user, or an admin for everyone, can agree to scopes.

@@ -21,7 +21,7 @@ func TestOnBehalfOfRequest(t *testing.T) {
 	k := start(t, nil)
 	for _, tenant := range []string{ourTenant, guestTenant} {
 		a := userOf(tenant, "alice")
-		if _, err := k.cache.OnBehalfOf(t.Context(), a, todo, ""); err != nil {
+		if _, err := k.cache.OnBehalfOf(t.Context(), a, todo, obo.Ask{}); err != nil {
 			t.Fatalf("on behalf of a user of %s: %v", tenant, err)
 		}
 		got := k.last()
@@ -51,7 +51,7 @@ func wantScopes(t *testing.T, form url.Values, want []string) {
 func TestForAppRequest(t *testing.T) {
 	k := start(t, nil)
 	for _, want := range []obo.Token{{Value: "token-1", Source: obo.IdentityProvider}, {Value: "token-1", Source: obo.Memory}} {
-		got, err := k.cache.ForApp(t.Context(), "api://todo/.default", "")
+		got, err := k.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Ask{})
 		if err != nil || got != want {
 			t.Fatalf("for app: got %v %v, want %v", got, err, want)
 		}
@@ -95,7 +95,7 @@ func TestMetadataIsFetchedOncePerTenant(t *testing.T) {
 	k := start(t, nil)
 	for _, name := range []string{"alice", "bob", "carol"} {
 		for _, tenant := range []string{ourTenant, guestTenant} {
-			if _, err := k.cache.OnBehalfOf(t.Context(), userOf(tenant, name), todo, ""); err != nil {
+			if _, err := k.cache.OnBehalfOf(t.Context(), userOf(tenant, name), todo, obo.Ask{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -136,7 +136,7 @@ func TestWaitingForATurnEnds(t *testing.T) {
 			t.Errorf("took %v, want the timeout, 3s", took)
 		}
 		k.token = numbered
-		if _, err := k.cache.OnBehalfOf(t.Context(), user("gina"), todo, ""); err != nil {
+		if _, err := k.cache.OnBehalfOf(t.Context(), user("gina"), todo, obo.Ask{}); err != nil {
 			t.Errorf("after the turns came back: %v", err)
 		}
 	})
@@ -149,7 +149,7 @@ func (k kit) together(names ...string) map[string]error {
 	var group sync.WaitGroup
 	for _, name := range names {
 		group.Go(func() {
-			_, err := k.cache.OnBehalfOf(k.t.Context(), user(name), todo, "")
+			_, err := k.cache.OnBehalfOf(k.t.Context(), user(name), todo, obo.Ask{})
 			mu.Lock()
 			defer mu.Unlock()
 			errs[name] = err
@@ -209,7 +209,7 @@ func TestNetworkFailures(t *testing.T) {
 				t.Errorf("got %+v, want unavailable with its reason", refusal)
 			}
 			k.token, k.metadata = numbered, goodMetadata
-			if _, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, ""); err != nil {
+			if _, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Ask{}); err != nil {
 				t.Errorf("after the failure: %v", err)
 			}
 		})
@@ -238,14 +238,14 @@ func TestPanicIsAnError(t *testing.T) {
 			k := start(t, func(c *obo.Config, _ *obo.CacheConfig) { c.MaxConcurrent = 1 })
 			change(k)
 			for range 3 {
-				_, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, "")
+				_, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Ask{})
 				if err == nil || !strings.Contains(err.Error(), "in the transport") {
 					t.Errorf("got %v, want the panic's text", err)
 				}
 				wantNoSecrets(t, err)
 			}
 			k.token, k.metadata = numbered, goodMetadata
-			if _, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, ""); err != nil {
+			if _, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Ask{}); err != nil {
 				t.Errorf("after the panics: %v", err)
 			}
 		})
@@ -268,11 +268,10 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 func TestMSALRemembersNothing(t *testing.T) {
 	k := start(t, nil)
 	long := strings.Repeat("x", 12<<10)
-	k.token = func(sent) answer { return granted(long, 3600) }
 	exchange := func(n int) {
 		t.Helper()
 		for i := range n {
-			if _, err := k.client.OnBehalfOf(t.Context(), user(fmt.Sprint(long, n, i)), todo); err != nil {
+			if _, err := k.cache.OnBehalfOf(t.Context(), user(fmt.Sprint(long, n, i)), todo, obo.Ask{}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -19,18 +19,18 @@ func TestKeysOfDifferentPartsDiffer(t *testing.T) {
 	}
 	seen := map[cacheKey]string{}
 	for range 200_000 {
-		flow, assertion, identity, tenant := part(), part(), part(), part()
+		flow, assertion, identity, tenant, claims := part(), part(), part(), part(), part()
 		scopes := make([]string, r.IntN(4))
 		for i := range scopes {
 			scopes[i] = part()
 		}
-		parts := fmt.Sprintf("%q %q %q %q %q", flow, assertion, identity, tenant, scopes)
-		key := newKey(flow, []byte(assertion), identity, tenant, scopes)
+		parts := fmt.Sprintf("%q %q %q %q %q %q", flow, assertion, identity, tenant, claims, scopes)
+		key := newKey(flow, []byte(assertion), identity, tenant, claims, scopes)
 		if other, ok := seen[key]; ok && other != parts {
 			t.Fatalf("%s and %s have the same key", other, parts)
 		}
 		seen[key] = parts
-		if again := newKey(flow, []byte(assertion), identity, tenant, scopes); again != key {
+		if again := newKey(flow, []byte(assertion), identity, tenant, claims, scopes); again != key {
 			t.Fatalf("%s has two keys", parts)
 		}
 	}

@@ -199,18 +199,27 @@ func start(t *testing.T, change func(*obo.Config, *obo.CacheConfig)) kit {
 	if err != nil {
 		t.Fatalf("NewCache: %v", err)
 	}
+	runCache(t, cache)
+	return kit{p, t, client, cache}
+}
+
+// runCache runs a cache until the test ends.
+func runCache(t *testing.T, cache *obo.Cache) {
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- cache.Run(ctx) }()
 	t.Cleanup(func() {
-		if err := cache.Close(); err != nil {
-			t.Errorf("Close: %v", err)
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("Run: %v", err)
 		}
 	})
-	return kit{p, t, client, cache}
 }
 
 // userOf returns a user's assertion in a tenant, good for a day.
 func userOf(tenant, name string) obo.Assertion {
 	token := "eyJhbGciOiJSUzI1NiJ9." + name + ".signature"
-	return obo.Assertion{Token: token, Digest: sha256.Sum256([]byte(token)), TenantID: tenant, Expires: time.Now().Add(24 * time.Hour)}
+	return obo.Assertion{Token: token, Digest: sha256.Sum256([]byte(token)), TenantID: tenant, ObjectID: name, Expires: time.Now().Add(24 * time.Hour)}
 }
 
 func user(name string) obo.Assertion { return userOf(ourTenant, name) }
@@ -218,7 +227,7 @@ func user(name string) obo.Assertion { return userOf(ourTenant, name) }
 // want asks for a user's token and checks which one comes, and from where.
 func (k kit) want(a obo.Assertion, rejected, value string, source obo.Source) {
 	k.t.Helper()
-	got, err := k.cache.OnBehalfOf(k.t.Context(), a, todo, rejected)
+	got, err := k.cache.OnBehalfOf(k.t.Context(), a, todo, obo.Ask{Rejected: rejected})
 	if err != nil || got != (obo.Token{Value: value, Source: source}) {
 		k.t.Fatalf("token, after %q was rejected: got %v %v, want %s from %s", rejected, got, err, value, source)
 	}
@@ -234,7 +243,7 @@ func (k kit) wantExchanges(n int) {
 // fails asks for a user's token, which must be refused with an *obo.Error.
 func (k kit) fails(a obo.Assertion) *obo.Error {
 	k.t.Helper()
-	got, err := k.cache.OnBehalfOf(k.t.Context(), a, todo, "")
+	got, err := k.cache.OnBehalfOf(k.t.Context(), a, todo, obo.Ask{})
 	var refusal *obo.Error
 	if !errors.As(err, &refusal) || got != (obo.Token{}) {
 		k.t.Fatalf("token: got %v, %T %v, want an *obo.Error", got, err, err)

@@ -71,7 +71,7 @@ func startReal(t *testing.T, credential obo.Credential) real {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = cache.Close() })
+	runCache(t, cache)
 	return real{server, t, cache}
 }
 
@@ -106,7 +106,7 @@ func TestExchangeWithAStrictPlatform(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := startReal(t, credential)
 			for user, tenant := range map[string]string{"alice": ourTenant, "gina": guestTenant} {
-				got, err := r.cache.OnBehalfOf(t.Context(), r.assertion(user, tenant), todo, "")
+				got, err := r.cache.OnBehalfOf(t.Context(), r.assertion(user, tenant), todo, obo.Ask{})
 				if err != nil {
 					t.Fatalf("on behalf of %s: %v", user, err)
 				}
@@ -114,7 +114,7 @@ func TestExchangeWithAStrictPlatform(t *testing.T) {
 					t.Errorf("on behalf of %s: got a token with %v", user, claims)
 				}
 			}
-			got, err := r.cache.ForApp(t.Context(), "api://todo/.default", "")
+			got, err := r.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Ask{})
 			if err != nil {
 				t.Fatalf("for app: %v", err)
 			}
@@ -141,7 +141,7 @@ func TestStrictPlatformRefuses(t *testing.T) {
 		{"another tenant's assertion", r, r.assertion("gina", ourTenant), todo, obo.InteractionRequired, "invalid_grant"},
 		{"wrong secret", wrong, wrong.assertion("alice", ourTenant), todo, obo.Misconfigured, "invalid_client"},
 	} {
-		_, err := c.r.cache.OnBehalfOf(t.Context(), c.a, c.scopes, "")
+		_, err := c.r.cache.OnBehalfOf(t.Context(), c.a, c.scopes, obo.Ask{})
 		refusal, ok := err.(*obo.Error)
 		if !ok || refusal.Kind != c.kind || refusal.Code != c.code || refusal.CorrelationID == "" || len(refusal.Codes) == 0 {
 			t.Errorf("%s: got %+v, want %v, %s", c.name, err, c.kind, c.code)
@@ -154,14 +154,14 @@ func TestOutageEnds(t *testing.T) {
 	r := startReal(t, obo.Credential{SourceType: "ClientSecret", ClientSecret: ourSecret})
 	alice := r.assertion("alice", ourTenant)
 	r.Stop()
-	_, err := r.cache.OnBehalfOf(t.Context(), alice, todo, "")
+	_, err := r.cache.OnBehalfOf(t.Context(), alice, todo, obo.Ask{})
 	if refusal, ok := err.(*obo.Error); !ok || refusal.Kind != obo.Unavailable {
 		t.Errorf("while the platform is down: got %v, want unavailable", err)
 	}
 	if err := r.Restart(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.cache.OnBehalfOf(t.Context(), alice, todo, ""); err != nil {
+	if _, err := r.cache.OnBehalfOf(t.Context(), alice, todo, obo.Ask{}); err != nil {
 		t.Errorf("after the platform's return: %v", err)
 	}
 	if got := r.Count("on_behalf_of"); got != 1 {

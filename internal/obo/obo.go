@@ -62,6 +62,7 @@ type Source string
 // The sources of a token.
 const (
 	Memory           Source = "memory"
+	Redis            Source = "redis"
 	IdentityProvider Source = "identity_provider"
 )
 
@@ -76,7 +77,14 @@ type Assertion struct {
 	Token    string
 	Digest   [32]byte  // its SHA-256
 	TenantID string    // its tid: the tenant that the exchange happens in, also for guests
+	ObjectID string    // its oid: the user, who is throttled with all their tokens
 	Expires  time.Time // no token outlives the one it was traded for
+}
+
+// Ask says what an API had against the last token. The zero value asks for any.
+type Ask struct {
+	Rejected string // the token, which is not given again
+	Claims   string // the API's claims challenge, as JSON
 }
 
 // Kind is what a refused or failed exchange means for the caller. It is decided
@@ -114,6 +122,7 @@ type Error struct {
 	CorrelationID string
 	TraceID       string
 	RetryAfter    time.Duration
+	Throttled     bool // the provider asks to be left alone for RetryAfter
 	Scopes        []string
 	ConsentURI    string // with ConsentRequired: where the user or an admin can agree
 	Err           error

@@ -1,0 +1,407 @@
+package obo
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// RedisConfig is the shared tier. The keys in its errors are those of the
+// tokenCache.redis section.
+type RedisConfig struct {
+	// URL is redis://, rediss:// or unix://; "" switches the tier off. Several
+	// addr parameters make it a cluster, master_name a sentinel.
+	URL string
+	// PasswordFile holds the password; "": that of URL.
+	PasswordFile string
+	// KeyPrefix goes before every key.
+	KeyPrefix string
+	// EncryptionKeys seal the values: base64, 32 bytes each. The first encrypts,
+	// all decrypt.
+	EncryptionKeys []string
+	// Timeout bounds every operation.
+	Timeout time.Duration
+	Log     *slog.Logger
+}
+
+// Check reports every mistake in c by its key.
+func (c RedisConfig) Check(report func(key, problem string)) {
+	if c.URL == "" {
+		return
+	}
+	if _, err := c.options(); err != nil {
+		report("url", "must be a Redis URL: redis://, rediss:// or unix://")
+	}
+	if len(c.EncryptionKeys) == 0 {
+		report("encryptionKeys", "must hold at least one key: tokens are not written in the clear")
+	}
+	for i, key := range c.EncryptionKeys {
+		if _, err := newSealer([]string{key}); err != nil {
+			report(fmt.Sprintf("encryptionKeys[%d]", i), "must be 32 bytes in base64, as of openssl rand -base64 32")
+		}
+	}
+	if c.Timeout <= 0 {
+		report("timeout", "must be positive")
+	}
+}
+
+// options reads the URL, for a single server, a cluster or a sentinel.
+func (c RedisConfig) options() (*redis.UniversalOptions, error) {
+	u, err := url.Parse(c.URL)
+	if err != nil {
+		return nil, errors.New("not a URL") // url's error quotes it, with its password
+	}
+	var o redis.UniversalOptions
+	switch query := u.Query(); {
+	case query.Has("master_name"):
+		f, err := redis.ParseFailoverURL(c.URL)
+		if err != nil {
+			return nil, errors.New("not a sentinel URL")
+		}
+		o = redis.UniversalOptions{
+			Addrs: f.SentinelAddrs, MasterName: f.MasterName, Username: f.Username, Password: f.Password,
+			SentinelUsername: f.SentinelUsername, SentinelPassword: f.SentinelPassword, DB: f.DB, TLSConfig: f.TLSConfig,
+		}
+	case query.Has("addr"):
+		f, err := redis.ParseClusterURL(c.URL)
+		if err != nil {
+			return nil, errors.New("not a cluster URL")
+		}
+		o = redis.UniversalOptions{Addrs: f.Addrs, Username: f.Username, Password: f.Password, TLSConfig: f.TLSConfig, IsClusterMode: true}
+	default:
+		f, err := redis.ParseURL(c.URL)
+		if err != nil {
+			return nil, errors.New("not a Redis URL")
+		}
+		o = redis.UniversalOptions{Addrs: []string{f.Addr}, Username: f.Username, Password: f.Password, DB: f.DB, TLSConfig: f.TLSConfig}
+	}
+	return &o, nil
+}
+
+// sealer encrypts values so that each opens under its own key name only.
+type sealer struct {
+	first []byte                 // id of the key that encrypts
+	aeads map[string]cipher.AEAD // :: id of the key → its cipher
+}
+
+const sealKeyID = 4 // bytes of the id in front of a sealed value
+
+func newSealer(keys []string) (*sealer, error) {
+	s := &sealer{aeads: map[string]cipher.AEAD{}}
+	for _, text := range keys {
+		key, err := base64.StdEncoding.DecodeString(text)
+		if err != nil || len(key) != 32 {
+			return nil, errors.New("not 32 bytes in base64")
+		}
+		block, err := aes.NewCipher(key)
+		if err != nil {
+			return nil, err
+		}
+		aead, err := cipher.NewGCMWithRandomNonce(block)
+		if err != nil {
+			return nil, err
+		}
+		sum := sha256.Sum256(append([]byte("key id "), key...))
+		id := sum[:sealKeyID]
+		if s.first == nil {
+			s.first = id
+		}
+		s.aeads[string(id)] = aead
+	}
+	return s, nil
+}
+
+func (s *sealer) seal(name string, value []byte) []byte {
+	return s.aeads[string(s.first)].Seal(append([]byte(nil), s.first...), nil, value, []byte(name))
+}
+
+// open returns the value, or false for anything that was not sealed under one of
+// our keys for this very name.
+func (s *sealer) open(name string, sealed []byte) ([]byte, bool) {
+	if len(sealed) < sealKeyID {
+		return nil, false
+	}
+	aead := s.aeads[string(sealed[:sealKeyID])]
+	if aead == nil {
+		return nil, false
+	}
+	value, err := aead.Open(nil, nil, sealed[sealKeyID:], []byte(name))
+	return value, err == nil
+}
+
+const (
+	// breakerFailures in a row, of reads or of writes, make us leave Redis alone,
+	// so that an outage costs requests no more than these few waits. It is tried
+	// every breakerPause, behind requests.
+	breakerFailures = 3
+	breakerPause    = 5 * time.Second
+
+	// lockLease is how long one replica may keep the others waiting for its
+	// exchange. It covers a usual exchange; where it does not, two are made.
+	lockLease = 3 * time.Second
+
+	// lockPoll is how often a waiting replica looks for the result.
+	lockPoll = 25 * time.Millisecond
+
+	// writeQueue bounds the writes under way behind requests; more are dropped.
+	writeQueue = 4096
+	writers    = 8
+
+	maxSealed = 128 << 10 // bytes; a larger value is not ours
+)
+
+// shared is the tier that all replicas see. It may be slow, down or wrong at any
+// time: then it holds nothing, and requests go on without it.
+type shared struct {
+	client  redis.UniversalClient
+	sealer  *sealer
+	prefix  string
+	timeout time.Duration
+	log     *slog.Logger
+	writes  chan func(context.Context)
+	failed  atomic.Int64 // operations
+
+	mu       sync.Mutex        // guards the rest
+	failures map[operation]int // in a row
+	open     bool              // the breaker: Redis is not asked
+}
+
+// operation is a kind of them. A replica that became read-only still reads well.
+type operation int
+
+const (
+	read operation = iota
+	write
+)
+
+func newShared(c RedisConfig) (*shared, error) {
+	options, err := c.options()
+	if err != nil {
+		return nil, fmt.Errorf("tokenCache.redis.url: %w", err)
+	}
+	sealer, err := newSealer(c.EncryptionKeys)
+	if err != nil {
+		return nil, fmt.Errorf("tokenCache.redis.encryptionKeys: %w", err)
+	}
+	options.MaxRetries = -1 // the request goes on without
+	options.DialTimeout, options.ReadTimeout, options.WriteTimeout, options.PoolTimeout = c.Timeout, c.Timeout, c.Timeout, c.Timeout
+	options.ContextTimeoutEnabled = true // else a context's end is not looked at
+	options.DialerRetries = 1            // likewise
+	options.DisableIdentity = true
+	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	options.MinIdleConns = 2
+	redis.SetLogger(&logging.VoidLogger{}) // what matters is logged once, by leave
+	if c.PasswordFile != "" {
+		if _, err := readPassword(c.PasswordFile); err != nil {
+			return nil, fmt.Errorf("tokenCache.redis.passwordFile: %w", err)
+		}
+		username := options.Username
+		// Read for each connection, so that a new password needs no restart.
+		options.CredentialsProviderContext = func(context.Context) (string, string, error) {
+			password, err := readPassword(c.PasswordFile)
+			return username, password, err
+		}
+	}
+	return &shared{
+		client: redis.NewUniversalClient(options), sealer: sealer, prefix: c.KeyPrefix, timeout: c.Timeout, log: c.Log,
+		writes: make(chan func(context.Context), writeQueue), failures: map[operation]int{},
+	}, nil
+}
+
+// run writes behind requests and tries a Redis that failed until ctx ends, writes
+// what still waits then, and closes the connections.
+func (s *shared) run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	wg.Go(func() { s.revive(ctx) })
+	for range writers {
+		wg.Go(func() { s.work(ctx) })
+	}
+	wg.Wait()
+	return s.client.Close()
+}
+
+func (s *shared) work(ctx context.Context) {
+	for {
+		select {
+		case write := <-s.writes:
+			write(context.WithoutCancel(ctx))
+		case <-ctx.Done():
+			for {
+				select {
+				case write := <-s.writes:
+					write(context.WithoutCancel(ctx))
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+// revive tries whether Redis takes and gives values again.
+func (s *shared) revive(ctx context.Context) {
+	tick := time.NewTicker(breakerPause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if s.isOpen() && s.probe(ctx) == nil {
+			s.close()
+		}
+	}
+}
+
+func (s *shared) probe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	name := s.prefix + "probe"
+	if err := s.client.Set(ctx, name, "", time.Second).Err(); err != nil {
+		return err
+	}
+	return s.client.GetRange(ctx, name, 0, 0).Err()
+}
+
+// name is the key in Redis. A hash of a hash of a token says nothing of it.
+func (s *shared) name(key cacheKey) string { return s.prefix + hex.EncodeToString(key[:]) }
+
+// do runs an operation on Redis, unless the breaker is open, and reports whether
+// it went well. That a key is absent is well.
+func (s *shared) do(ctx context.Context, kind operation, run func(ctx context.Context) error) bool {
+	if s.isOpen() {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	err := run(ctx)
+	if errors.Is(err, redis.Nil) || redis.HasErrorPrefix(err, "WRONGTYPE") { // somebody else's value
+		err = nil
+	}
+	s.leave(kind, err)
+	return err == nil
+}
+
+func (s *shared) isOpen() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.open
+}
+
+// leave counts how an operation went, and opens the breaker.
+func (s *shared) leave(kind operation, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil {
+		s.failures[kind] = 0
+		return
+	}
+	s.failed.Add(1)
+	if s.failures[kind]++; s.failures[kind] >= breakerFailures && !s.open {
+		s.open = true
+		s.log.Warn("Redis fails; going on without it", "error", err)
+	}
+}
+
+// close closes the breaker.
+func (s *shared) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open = false
+	clear(s.failures)
+	s.log.Info("Redis answers again")
+}
+
+// get returns the entry under key, nil for none. Whatever is not ours is none.
+// ok is false where Redis did not answer.
+func (s *shared) get(ctx context.Context, key cacheKey) (entry []byte, ok bool) {
+	name := s.name(key)
+	var sealed []byte
+	ok = s.do(ctx, read, func(ctx context.Context) (err error) {
+		sealed, err = s.client.GetRange(ctx, name, 0, maxSealed).Bytes()
+		return err
+	})
+	if !ok || len(sealed) > maxSealed {
+		return nil, ok
+	}
+	entry, _ = s.sealer.open(name, sealed)
+	return entry, true
+}
+
+// put writes an entry, to expire after life.
+func (s *shared) put(ctx context.Context, key cacheKey, entry []byte, life time.Duration) {
+	name := s.name(key)
+	s.do(ctx, write, func(ctx context.Context) error {
+		return s.client.Set(ctx, name, s.sealer.seal(name, entry), life).Err()
+	})
+}
+
+// behind queues a write. Where too many wait already it is dropped: another
+// replica will make its own exchange.
+func (s *shared) behind(write func(context.Context)) {
+	select {
+	case s.writes <- write:
+	default:
+		s.failed.Add(1)
+	}
+}
+
+// lock tries to be the one replica that makes the exchange for key. It returns
+// the lock's value, "" where another replica has it. Without Redis everyone has
+// it.
+func (s *shared) lock(ctx context.Context, key cacheKey) (value string, mine bool) {
+	value = rand.Text()
+	ok := s.do(ctx, write, func(ctx context.Context) (err error) {
+		mine, err = s.client.SetNX(ctx, s.name(key)+":lock", value, lockLease).Result()
+		return err
+	})
+	if !ok {
+		return "", true
+	}
+	if !mine {
+		return "", false
+	}
+	return value, true
+}
+
+// release removes a lock that is still ours.
+var release = redis.NewScript(`if redis.call("get", KEYS[1]) == ARGV[1] then return redis.call("del", KEYS[1]) end return 0`)
+
+func (s *shared) unlock(ctx context.Context, key cacheKey, value string) {
+	if value == "" {
+		return
+	}
+	s.do(ctx, write, func(ctx context.Context) error {
+		return release.Run(ctx, s.client, []string{s.name(key) + ":lock"}, value).Err()
+	})
+}
+
+// forget removes entries.
+func (s *shared) forget(ctx context.Context, keys []cacheKey) {
+	for _, key := range keys { // one by one: in a cluster they live on different nodes
+		s.do(ctx, write, func(ctx context.Context) error { return s.client.Del(ctx, s.name(key)).Err() })
+	}
+}
+
+func readPassword(file string) (string, error) {
+	data, err := os.ReadFile(file)
+	return strings.TrimRight(string(data), "\r\n"), err
+}

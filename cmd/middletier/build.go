@@ -18,6 +18,7 @@ import (
 type program struct {
 	api       *api.Server
 	validator *validate.Validator
+	exchanger *obo.Client
 	cache     *obo.Cache
 }
 
@@ -31,7 +32,7 @@ func build(f file, transport http.RoundTripper, log *slog.Logger) (*program, err
 	validator := validate.New(validation)
 
 	exchange := f.oboConfig()
-	exchange.Client = client
+	exchange.Client, exchange.Log = client, log
 	exchanger, err := obo.NewClient(exchange)
 	if err != nil {
 		return nil, err
@@ -62,7 +63,7 @@ func build(f file, transport http.RoundTripper, log *slog.Logger) (*program, err
 			Client: calls, Scopes: d.Scopes, AppScope: d.appScope(), Tenant: d.Tenant,
 		}
 	}
-	return &program{api: api.New(surface), validator: validator, cache: cache}, nil
+	return &program{api: api.New(surface), validator: validator, exchanger: exchanger, cache: cache}, nil
 }
 
 // newClient returns a client that follows no redirects: our requests carry
@@ -79,6 +80,10 @@ func (p *program) run(ctx context.Context) error {
 	var group errgroup.Group
 	group.Go(func() error {
 		p.validator.Run(ctx)
+		return nil
+	})
+	group.Go(func() error {
+		p.exchanger.Run(ctx)
 		return nil
 	})
 	group.Go(func() error { return p.cache.Run(ctx) })

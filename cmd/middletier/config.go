@@ -135,6 +135,12 @@ func (a *azureAd) inherit(environ []string, instance bool) {
 			a.TenantID = value
 		case name == "AZURE_CLIENT_ID" && a.ClientID == "":
 			a.ClientID = value
+		case name == "AZURE_FEDERATED_TOKEN_FILE":
+			for i := range a.ClientCredentials {
+				if c := &a.ClientCredentials[i]; c.SourceType == "SignedAssertionFilePath" && c.SignedAssertionFileDiskPath == "" {
+					c.SignedAssertionFileDiskPath = value
+				}
+			}
 		}
 	}
 }

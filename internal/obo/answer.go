@@ -39,8 +39,12 @@ type tokenAnswer struct {
 // it, and all there is where no answer came.
 func (a *answer) read(now time.Time, err error) (grant, *Error) {
 	last := a.last.Load()
-	if errors.Is(err, errAnswerTooLarge) {
+	var unproven *assertionError
+	switch {
+	case errors.Is(err, errAnswerTooLarge):
 		return grant{}, &Error{Kind: Nonsense, Err: err}
+	case errors.As(err, &unproven):
+		return grant{}, &Error{Kind: Unavailable, RetryAfter: defaultRetryAfter, Err: unproven}
 	}
 	if last == nil {
 		if err == nil {

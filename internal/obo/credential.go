@@ -1,116 +1,115 @@
 package obo
 
 import (
-	"bytes"
-	"crypto/x509"
-	"errors"
 	"fmt"
-	"os"
+	"maps"
+	"net/url"
+	"regexp"
+	"slices"
 	"strings"
-
-	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
-	"software.sslmate.com/src/go-pkcs12"
 )
 
 // Credential is one way to prove who we are, under the names of
-// Microsoft.Identity.Web. Exactly one source in an entry.
+// Microsoft.Identity.Web. One kind in an entry.
 type Credential struct {
-	SourceType          string `yaml:"sourceType" enum:"ClientSecret,Path" doc:"Where the credential comes from"`
-	ClientSecret        string `yaml:"clientSecret" secret:"true" doc:"ClientSecret: the secret itself; better from the environment or a file"`
-	ClientSecretFile    string `yaml:"clientSecretFile" doc:"ClientSecret: a file that holds the secret"`
-	CertificateDiskPath string `yaml:"certificateDiskPath" doc:"Path: a PEM file (certificate and key) or a PFX file"`
-	CertificatePassword string `yaml:"certificatePassword" secret:"true" doc:"Path: the password of the PFX file"`
+	SourceType                  string            `yaml:"sourceType" enum:"ClientSecret,Path,Base64Encoded,KeyVault,SignedAssertionFilePath,SignedAssertionFromManagedIdentity" doc:"Where the credential comes from"`
+	ClientSecret                string            `yaml:"clientSecret" secret:"true" doc:"ClientSecret: the secret itself; better from the environment or a file"`
+	ClientSecretFile            string            `yaml:"clientSecretFile" doc:"ClientSecret: a file that holds the secret; read again when it changes"`
+	CertificateDiskPath         string            `yaml:"certificateDiskPath" doc:"Path: a PEM file (certificate, chain and key) or a PFX file; read again when it changes"`
+	Base64EncodedValue          string            `yaml:"base64EncodedValue" secret:"true" doc:"Base64Encoded: a PFX or PEM file in base64; better from the environment"`
+	CertificatePassword         string            `yaml:"certificatePassword" secret:"true" doc:"Path and Base64Encoded: the password of the PFX"`
+	KeyVaultURL                 string            `yaml:"keyVaultUrl" doc:"KeyVault: the vault, as https://NAME.vault.azure.net"`
+	KeyVaultCertificateName     string            `yaml:"keyVaultCertificateName" doc:"KeyVault: the certificate, with an exportable key; read again every hour"`
+	SignedAssertionFileDiskPath string            `yaml:"signedAssertionFileDiskPath" doc:"SignedAssertionFilePath: a file that holds another platform's token for us, such as Kubernetes'; read at every use; default from AZURE_FEDERATED_TOKEN_FILE"`
+	ManagedIdentityClientID     string            `yaml:"managedIdentityClientId" doc:"SignedAssertionFromManagedIdentity: a user-assigned identity; empty: the system-assigned one"`
+	ClientClaims                map[string]string `yaml:"clientClaims" doc:"Certificates: more claims for the assertion that is signed with them"`
 }
 
 // String names the kind of credential only.
 func (c Credential) String() string { return c.SourceType }
 
-func (c Credential) check(report func(key, problem string)) {
-	set := map[string]bool{
+// GoString is String, for %#v.
+func (c Credential) GoString() string { return c.SourceType }
+
+// MarshalText is String, for loggers and encoders, which look past it.
+func (c Credential) MarshalText() ([]byte, error) { return []byte(c.SourceType), nil }
+
+// kinds are the source types and the keys that belong to each.
+var kinds = map[string]struct {
+	oneOf    []string // exactly one of them
+	all      []string // every one of them
+	optional []string
+}{
+	"ClientSecret":                       {oneOf: []string{"clientSecret", "clientSecretFile"}},
+	"Path":                               {all: []string{"certificateDiskPath"}, optional: []string{"certificatePassword", "clientClaims"}},
+	"Base64Encoded":                      {all: []string{"base64EncodedValue"}, optional: []string{"certificatePassword", "clientClaims"}},
+	"KeyVault":                           {all: []string{"keyVaultUrl", "keyVaultCertificateName"}, optional: []string{"clientClaims"}},
+	"SignedAssertionFilePath":            {all: []string{"signedAssertionFileDiskPath"}},
+	"SignedAssertionFromManagedIdentity": {optional: []string{"managedIdentityClientId"}},
+}
+
+// keys tells which keys are set.
+func (c Credential) keys() map[string]bool {
+	return map[string]bool{
 		"clientSecret": c.ClientSecret != "", "clientSecretFile": c.ClientSecretFile != "",
-		"certificateDiskPath": c.CertificateDiskPath != "", "certificatePassword": c.CertificatePassword != "",
+		"certificateDiskPath": c.CertificateDiskPath != "", "base64EncodedValue": c.Base64EncodedValue != "",
+		"certificatePassword": c.CertificatePassword != "",
+		"keyVaultUrl":         c.KeyVaultURL != "", "keyVaultCertificateName": c.KeyVaultCertificateName != "",
+		"signedAssertionFileDiskPath": c.SignedAssertionFileDiskPath != "",
+		"managedIdentityClientId":     c.ManagedIdentityClientID != "",
+		"clientClaims":                len(c.ClientClaims) > 0,
 	}
-	own := map[string][]string{
-		"ClientSecret": {"clientSecret", "clientSecretFile"},
-		"Path":         {"certificateDiskPath"},
-	}[c.SourceType]
-	if own == nil {
-		report("sourceType", "must be ClientSecret or Path")
+}
+
+func (c Credential) check(report func(key, problem string)) {
+	kind, known := kinds[c.SourceType]
+	if !known {
+		report("sourceType", "must be one of "+strings.Join(slices.Sorted(maps.Keys(kinds)), ", "))
 		return
 	}
+	set := c.keys()
 	given := 0
-	for _, key := range own {
+	for _, key := range kind.oneOf {
 		if set[key] {
 			given++
 		}
-		delete(set, key)
 	}
-	if given != 1 {
-		report("", fmt.Sprintf("%s needs exactly one of %s", c.SourceType, strings.Join(own, ", ")))
+	if kind.oneOf != nil && given != 1 {
+		report("", fmt.Sprintf("%s needs exactly one of %s", c.SourceType, strings.Join(kind.oneOf, ", ")))
 	}
-	for key, present := range set {
-		if present && (c.SourceType != "Path" || key != "certificatePassword") {
+	for _, key := range kind.all {
+		if !set[key] {
+			report(key, "must be set: "+c.SourceType+" needs it")
+		}
+	}
+	own := slices.Concat(kind.oneOf, kind.all, kind.optional)
+	for _, key := range slices.Sorted(maps.Keys(set)) {
+		if set[key] && !slices.Contains(own, key) {
 			report(key, "does not belong to "+c.SourceType+": one entry holds one kind of credential")
 		}
 	}
+	c.checkValues(report)
 }
 
-// load reads the credential. Errors name the file, never what is in it.
-func (c Credential) load() (confidential.Credential, error) {
-	switch c.SourceType {
-	case "ClientSecret":
-		secret, key := c.ClientSecret, "clientSecret"
-		if c.ClientSecretFile != "" {
-			data, err := os.ReadFile(c.ClientSecretFile)
-			if err != nil {
-				return confidential.Credential{}, fmt.Errorf("clientSecretFile: %w", err)
-			}
-			secret, key = strings.TrimRight(string(data), "\r\n"), "clientSecretFile"
-		}
-		if strings.TrimSpace(secret) == "" {
-			return confidential.Credential{}, fmt.Errorf("%s: is empty", key)
-		}
-		return confidential.NewCredFromSecret(secret)
-	case "Path":
-		data, err := os.ReadFile(c.CertificateDiskPath)
-		if err != nil {
-			return confidential.Credential{}, fmt.Errorf("certificateDiskPath: %w", err)
-		}
-		credential, err := parseCertificate(data, c.CertificatePassword)
-		if err != nil {
-			return confidential.Credential{}, fmt.Errorf("certificateDiskPath: %s: %w", c.CertificateDiskPath, err)
-		}
-		return credential, nil
-	}
-	return confidential.Credential{}, fmt.Errorf("sourceType: %q is not known", c.SourceType)
-}
+// vaultCertificateName is Key Vault's own rule ("Objects, identifiers, and
+// versioning").
+var vaultCertificateName = regexp.MustCompile(`^[0-9A-Za-z-]{1,127}$`)
 
-// parseCertificate reads a certificate, its chain if there is one, and its key
-// from PEM or PFX (PKCS #12).
-func parseCertificate(data []byte, password string) (confidential.Credential, error) {
-	if bytes.Contains(data, []byte("-----BEGIN ")) {
-		certs, key, err := confidential.CertFromPEM(data, "")
-		if err != nil {
-			return confidential.Credential{}, err
-		}
-		return confidential.NewCredFromCert(certs, key)
-	}
-	key, leaf, chain, err := pkcs12.DecodeChain(data, password)
-	if err != nil {
-		return confidential.Credential{}, err
-	}
-	return confidential.NewCredFromCert(append([]*x509.Certificate{leaf}, chain...), key)
-}
+// ownClaims are those of a client assertion that say who signed it for whom, and
+// for how long.
+var ownClaims = []string{"aud", "exp", "iat", "iss", "jti", "nbf", "sub"}
 
-// loadFirst returns the first credential that loads, or why none does.
-func loadFirst(credentials []Credential) (confidential.Credential, error) {
-	var errs []error
-	for i, c := range credentials {
-		loaded, err := c.load()
-		if err == nil {
-			return loaded, nil
-		}
-		errs = append(errs, fmt.Errorf("clientCredentials[%d].%w", i, err))
+func (c Credential) checkValues(report func(key, problem string)) {
+	if vault, err := url.Parse(c.KeyVaultURL); c.KeyVaultURL != "" &&
+		(err != nil || vault.Scheme != "https" || vault.Hostname() == "" || strings.Trim(vault.Path, "/") != "" || vault.RawQuery != "" || vault.User != nil || vault.Fragment != "") {
+		report("keyVaultUrl", "must be the https URL of a vault, as https://NAME.vault.azure.net")
 	}
-	return confidential.Credential{}, errors.Join(errs...)
+	if c.KeyVaultCertificateName != "" && !vaultCertificateName.MatchString(c.KeyVaultCertificateName) {
+		report("keyVaultCertificateName", "must be a name of letters, digits and dashes")
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.ClientClaims)) {
+		if name == "" || slices.Contains(ownClaims, name) {
+			report("clientClaims", fmt.Sprintf("%q cannot be set: the assertion has its own", name))
+		}
+	}
 }

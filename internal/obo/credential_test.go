@@ -8,8 +8,10 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/pem"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -112,6 +114,12 @@ func TestCredentialsLoad(t *testing.T) {
 	path := func(content, password string) obo.Credential {
 		return obo.Credential{SourceType: "Path", CertificateDiskPath: file(t, content), CertificatePassword: password}
 	}
+	encoded := func(content, password string) obo.Credential {
+		return obo.Credential{SourceType: "Base64Encoded", Base64EncodedValue: base64.StdEncoding.EncodeToString([]byte(content)), CertificatePassword: password}
+	}
+	assertionFile := func(content string) obo.Credential {
+		return obo.Credential{SourceType: "SignedAssertionFilePath", SignedAssertionFileDiskPath: file(t, content)}
+	}
 	for _, c := range []struct {
 		name       string
 		credential obo.Credential
@@ -142,6 +150,17 @@ func TestCredentialsLoad(t *testing.T) {
 		{"PFX with another password", path(rsa.pfx(), pfxPassword+"x"), "password"},
 		{"PFX without password", path(rsa.pfx(), ""), "certificateDiskPath: "},
 		{"PFX with an EC key", path(ec.pfx(), pfxPassword), "RSA key"},
+		{"PEM with an encrypted key", path(rsa.certificatePEM()+strings.ReplaceAll(rsa.keyPEM(), "PRIVATE KEY", "ENCRYPTED PRIVATE KEY"), ""), "the private key is encrypted"},
+		{"base64 of a PFX", encoded(rsa.pfx(), pfxPassword), ""},
+		{"base64 of a PEM", encoded(rsa.certificatePEM()+rsa.keyPEM(), ""), ""},
+		{"base64 in lines", obo.Credential{SourceType: "Base64Encoded", Base64EncodedValue: inLines(base64.StdEncoding.EncodeToString([]byte(rsa.pfx()))), CertificatePassword: pfxPassword}, ""},
+		{"base64 of a PFX with another password", encoded(rsa.pfx(), "x"), "clientCredentials[0].base64EncodedValue: "},
+		{"base64 of noise", encoded("noise", ""), "clientCredentials[0].base64EncodedValue: "},
+		{"not base64", obo.Credential{SourceType: "Base64Encoded", Base64EncodedValue: "noise%noise"}, "clientCredentials[0].base64EncodedValue: is not base64"},
+		{"assertion", assertionFile("\n" + foreignToken(t, nil) + "\n"), ""},
+		{"assertion file missing", obo.Credential{SourceType: "SignedAssertionFilePath", SignedAssertionFileDiskPath: "/nowhere/token"}, "clientCredentials[0].signedAssertionFileDiskPath: open /nowhere/token"},
+		{"assertion file empty", assertionFile(""), "does not hold a signed token"},
+		{"assertion cut off", assertionFile(foreignToken(t, nil)[:60]), "does not hold a signed token"},
 		{"unknown type", obo.Credential{SourceType: "Vault", ClientSecret: ourSecret}, "sourceType"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -169,6 +188,15 @@ func TestCredentialsLoad(t *testing.T) {
 }
 
 type rsaKey = rsa.PrivateKey
+
+// inLines breaks text as openssl base64 does.
+func inLines(text string) string {
+	var b strings.Builder
+	for line := range slices.Chunk([]byte(text), 64) {
+		b.Write(append(line[:len(line):len(line)], '\n'))
+	}
+	return b.String()
+}
 
 func TestFirstCredentialThatLoadsIsUsed(t *testing.T) {
 	missing := obo.Credential{SourceType: "Path", CertificateDiskPath: "/nowhere/pem"}
@@ -210,10 +238,36 @@ func TestCheck(t *testing.T) {
 		{"unknown type", with(secret, obo.Credential{SourceType: "clientsecret", ClientSecret: ourSecret}), []string{"clientCredentials[1].sourceType"}},
 		{"secret without source", with(obo.Credential{SourceType: "ClientSecret"}), []string{"clientCredentials[0]"}},
 		{"secret twice", with(obo.Credential{SourceType: "ClientSecret", ClientSecret: ourSecret, ClientSecretFile: "x"}), []string{"clientCredentials[0]"}},
-		{"path without source", with(obo.Credential{SourceType: "Path", CertificatePassword: pfxPassword}), []string{"clientCredentials[0]"}},
+		{"path without source", with(obo.Credential{SourceType: "Path", CertificatePassword: pfxPassword}), []string{"clientCredentials[0].certificateDiskPath"}},
 		{"secret and certificate", with(obo.Credential{SourceType: "ClientSecret", ClientSecret: ourSecret, CertificateDiskPath: "x"}), []string{"clientCredentials[0].certificateDiskPath"}},
 		{"certificate and secret", with(obo.Credential{SourceType: "Path", CertificateDiskPath: "x", ClientSecret: ourSecret, ClientSecretFile: "y"}), []string{"clientCredentials[0].clientSecret", "clientCredentials[0].clientSecretFile"}},
 		{"secret with a password", with(obo.Credential{SourceType: "ClientSecret", ClientSecret: ourSecret, CertificatePassword: pfxPassword}), []string{"clientCredentials[0].certificatePassword"}},
+		{"one of each kind", with(
+			obo.Credential{SourceType: "Base64Encoded", Base64EncodedValue: ourSecret, CertificatePassword: pfxPassword, ClientClaims: map[string]string{"a": "b"}},
+			obo.Credential{SourceType: "KeyVault", KeyVaultURL: "https://contoso.vault.azure.net/", KeyVaultCertificateName: "middle-tier"},
+			obo.Credential{SourceType: "SignedAssertionFilePath", SignedAssertionFileDiskPath: "x"},
+			obo.Credential{SourceType: "SignedAssertionFromManagedIdentity"},
+			obo.Credential{SourceType: "SignedAssertionFromManagedIdentity", ManagedIdentityClientID: "x"},
+		), nil},
+		{"each kind without its own", with(
+			obo.Credential{SourceType: "Base64Encoded"}, obo.Credential{SourceType: "KeyVault"}, obo.Credential{SourceType: "SignedAssertionFilePath"},
+		), []string{
+			"clientCredentials[0].base64EncodedValue", "clientCredentials[1].keyVaultCertificateName", "clientCredentials[1].keyVaultUrl",
+			"clientCredentials[2].signedAssertionFileDiskPath",
+		}},
+		{"a managed identity with all that is another kind's", with(obo.Credential{
+			SourceType: "SignedAssertionFromManagedIdentity", ClientSecret: ourSecret, ClientSecretFile: "x", CertificateDiskPath: "x", Base64EncodedValue: ourSecret,
+			CertificatePassword: pfxPassword, KeyVaultURL: "https://x.example", KeyVaultCertificateName: "x", SignedAssertionFileDiskPath: "x", ClientClaims: map[string]string{"a": "b"},
+		}), []string{
+			"clientCredentials[0].base64EncodedValue", "clientCredentials[0].certificateDiskPath", "clientCredentials[0].certificatePassword", "clientCredentials[0].clientClaims",
+			"clientCredentials[0].clientSecret", "clientCredentials[0].clientSecretFile", "clientCredentials[0].keyVaultCertificateName", "clientCredentials[0].keyVaultUrl",
+			"clientCredentials[0].signedAssertionFileDiskPath",
+		}},
+		{"an identity in a vault's entry", with(obo.Credential{SourceType: "KeyVault", KeyVaultURL: "https://x.example", KeyVaultCertificateName: "x", ManagedIdentityClientID: "x"}), []string{"clientCredentials[0].managedIdentityClientId"}},
+		{"vault without TLS", with(obo.Credential{SourceType: "KeyVault", KeyVaultURL: "http://x.example", KeyVaultCertificateName: "x"}), []string{"clientCredentials[0].keyVaultUrl"}},
+		{"vault with a path", with(obo.Credential{SourceType: "KeyVault", KeyVaultURL: "https://x.example/secrets/x", KeyVaultCertificateName: "x"}), []string{"clientCredentials[0].keyVaultUrl"}},
+		{"certificate of no name", with(obo.Credential{SourceType: "KeyVault", KeyVaultURL: "https://x.example", KeyVaultCertificateName: "../x"}), []string{"clientCredentials[0].keyVaultCertificateName"}},
+		{"a claim that is the assertion's own", with(obo.Credential{SourceType: "Path", CertificateDiskPath: "x", ClientClaims: map[string]string{"aud": "x", "": "y", "z": "z"}}), []string{"clientCredentials[0].clientClaims", "clientCredentials[0].clientClaims"}},
 		{"no timeout", noTimeout, []string{"timeout"}},
 		{"no turns", noTurns, []string{"maxConcurrentExchanges"}},
 	} {
@@ -253,10 +307,23 @@ func TestCacheCheck(t *testing.T) {
 }
 
 func TestCredentialPrintsItsKindOnly(t *testing.T) {
-	c := obo.Credential{SourceType: "ClientSecret", ClientSecret: ourSecret, CertificatePassword: pfxPassword}
-	for _, text := range []string{fmt.Sprint(c), fmt.Sprintf("%+v", c), fmt.Sprintf("%v", []obo.Credential{c})} {
-		if strings.Contains(text, ourSecret) || strings.Contains(text, pfxPassword) {
-			t.Errorf("printed: %s", text)
+	c := obo.Credential{SourceType: "ClientSecret", ClientSecret: ourSecret, CertificatePassword: pfxPassword, Base64EncodedValue: ourSecret}
+	config := (&platform{}).config()
+	config.Credentials = []obo.Credential{c}
+	client, err := obo.NewClient(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	asJSON, asText := slog.New(slog.NewJSONHandler(&log, nil)), slog.New(slog.NewTextHandler(&log, nil))
+	for _, v := range []any{c, &c, config.Credentials, config, &config, client} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
+			fmt.Fprintf(&log, verb+"\n", v)
 		}
+		asJSON.Info("", "value", v)
+		asText.Info("", "value", v)
+	}
+	if text := log.String(); strings.Contains(text, ourSecret) || strings.Contains(text, pfxPassword) || !strings.Contains(text, "ClientSecret") {
+		t.Errorf("printed: %s", text)
 	}
 }

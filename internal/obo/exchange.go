@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -42,17 +43,43 @@ type wish struct {
 // Client makes exchanges, one for every call. It remembers nothing; Cache does.
 type Client struct {
 	config Config
-	msal   confidential.Client
 	turns  chan struct{} // one place for each exchange that may run
+
+	current   atomic.Pointer[identity]
+	sources   []*source     // in the order of preference
+	reloading chan struct{} // holds one while the sources are read; guards them and refused
+	refused   time.Time     // when a refusal last brought about a reload
 }
 
 // NewClient returns a Client for c, whose Check must have passed. It fails when
-// no credential can be loaded. Nothing is sent until the first exchange.
+// no credential can be loaded, for which it may ask a vault or the Azure host.
+// The provider is asked nothing until the first exchange. Run keeps the
+// credential up to date.
 func NewClient(c Config) (*Client, error) {
-	credential, err := loadFirst(c.Credentials)
-	if err != nil {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	client := &Client{config: c, turns: make(chan struct{}, c.MaxConcurrent), reloading: make(chan struct{}, 1)}
+	for i, credential := range c.Credentials {
+		client.sources = append(client.sources, &source{
+			Credential: credential, key: fmt.Sprintf("clientCredentials[%d]", i), config: &client.config,
+			file: assertionFile{path: credential.SignedAssertionFileDiskPath},
+		})
+	}
+	if err := client.reload(context.Background(), func(*source) bool { return true }); err != nil {
 		return nil, err
 	}
+	return client, nil
+}
+
+// String keeps the secrets in it from being printed.
+func (c *Client) String() string { return "exchanges as " + c.config.ClientID }
+
+// GoString is String, for %#v.
+func (c *Client) GoString() string { return c.String() }
+
+// newMSAL returns what makes the requests with a credential.
+func (c Config) newMSAL(credential confidential.Credential) (confidential.Client, error) {
 	msal, err := confidential.New(c.authority(c.TenantID), c.ClientID, credential,
 		confidential.WithHTTPClient(recorder{c.Client}),
 		confidential.WithClientCapabilities(c.Capabilities),
@@ -62,21 +89,21 @@ func NewClient(c Config) (*Client, error) {
 		confidential.WithInstanceDiscovery(false),
 	)
 	if err != nil {
-		return nil, fmt.Errorf("azureAd: %w", err)
+		return msal, fmt.Errorf("azureAd: %w", err)
 	}
-	return &Client{config: c, msal: msal, turns: make(chan struct{}, c.MaxConcurrent)}, nil
+	return msal, nil
 }
 
 // acquire has MSAL make one request: on behalf of the user, in the tenant of the
 // user's token (Microsoft's page "On-Behalf-Of flow"), or as ourselves (RFC 6749,
 // section 4.4).
-func (c *Client) acquire(ctx context.Context, w wish) error {
+func acquire(ctx context.Context, msal confidential.Client, w wish) error {
 	if w.user != nil {
 		options := []confidential.AcquireOnBehalfOfOption{confidential.WithTenantID(w.user.TenantID)}
 		if w.claims != "" {
 			options = append(options, confidential.WithClaims(w.claims))
 		}
-		_, err := c.msal.AcquireTokenOnBehalfOf(ctx, w.user.Token, w.scopes, options...)
+		_, err := msal.AcquireTokenOnBehalfOf(ctx, w.user.Token, w.scopes, options...)
 		return err
 	}
 	var options []confidential.AcquireByCredentialOption
@@ -86,16 +113,16 @@ func (c *Client) acquire(ctx context.Context, w wish) error {
 	if w.claims != "" {
 		options = append(options, confidential.WithClaims(w.claims))
 	}
-	_, err := c.msal.AcquireTokenByCredential(ctx, w.scopes, options...)
+	_, err := msal.AcquireTokenByCredential(ctx, w.scopes, options...)
 	return err
 }
 
 // retryPause is how long a provider that failed is given before the one retry.
 const retryPause = 100 * time.Millisecond
 
-// exchange waits its turn and makes the exchange, once more where the provider
-// broke down rather than answered, all within Config.Timeout. The error is an
-// *Error.
+// exchange waits its turn and makes the exchange; once more where the provider
+// refuses our credential and another one is there to be loaded, or where it broke
+// down rather than answered; all within Config.Timeout. The error is an *Error.
 func (c *Client) exchange(ctx context.Context, w wish) (grant, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
@@ -105,14 +132,21 @@ func (c *Client) exchange(ctx context.Context, w wish) (grant, error) {
 	case <-ctx.Done():
 		return grant{}, &Error{Kind: Unavailable, RetryAfter: defaultRetryAfter, Scopes: w.scopes, Err: errors.New("too many exchanges are under way")}
 	}
-	g, refusal := c.try(ctx, w)
+	who := c.current.Load()
+	g, refusal := c.try(ctx, who, w)
+	if refusal != nil && refusal.Code == "invalid_client" {
+		if next := c.replacement(ctx, who); next != nil {
+			who = next
+			g, refusal = c.try(ctx, who, w)
+		}
+	}
 	if refusal != nil && refusal.Kind == Unavailable && !refusal.Throttled && ctx.Err() == nil {
 		pause := time.NewTimer(retryPause + jitter(retryPause))
 		defer pause.Stop()
 		select {
 		case <-ctx.Done():
 		case <-pause.C:
-			g, refusal = c.try(ctx, w)
+			g, refusal = c.try(ctx, who, w)
 		}
 	}
 	if refusal != nil {
@@ -121,15 +155,15 @@ func (c *Client) exchange(ctx context.Context, w wish) (grant, error) {
 	return g, nil
 }
 
-// try makes one exchange and reads the answer.
-func (c *Client) try(ctx context.Context, w wish) (grant, *Error) {
+// try makes one exchange as who we are, and reads the answer.
+func (c *Client) try(ctx context.Context, who *identity, w wish) (grant, *Error) {
 	var answer answer
 	asking := context.WithValue(ctx, answerKey{}, &answer)
-	err := c.acquire(asking, w)
+	err := acquire(asking, who.msal, w)
 	if err == nil && answer.last.Load() == nil {
 		// MSAL had a token in the moment between two exchanges of one assertion. It
 		// has forgotten it by now.
-		err = c.acquire(asking, w)
+		err = acquire(asking, who.msal, w)
 	}
 	// MSAL has its own opinion of the answer: it refuses tokens that live less
 	// than five minutes and takes some that nobody should. Ours counts, made

@@ -26,6 +26,9 @@ func directory() mockidp.Directory {
 				Name: "middle", TenantID: ourTenant, MultiTenant: true, ClientID: ourClient, ObjectID: id("1"),
 				IDURIs: []string{"api://middle"}, Scopes: []string{"access_as_user"},
 				Secrets: []string{ourSecret}, Certificates: []*x509.Certificate{rsaPair().certificate},
+				Federated: []mockidp.FederatedCredential{{
+					Issuer: cluster, Subject: account, Audience: "api://AzureADTokenExchange", Key: &otherPair().key.(*rsaKey).PublicKey,
+				}},
 			},
 			{
 				Name: "todo", TenantID: ourTenant, MultiTenant: true, ClientID: todoClient, ObjectID: id("2"),
@@ -102,6 +105,11 @@ func TestExchangeWithAStrictPlatform(t *testing.T) {
 		"secret": {SourceType: "ClientSecret", ClientSecret: ourSecret},
 		"PEM":    {SourceType: "Path", CertificateDiskPath: file(t, rsaPair().keyPEM()+rsaPair().certificatePEM())},
 		"PFX":    {SourceType: "Path", CertificateDiskPath: file(t, rsaPair().pfx()), CertificatePassword: pfxPassword},
+		"PFX with client claims": {
+			SourceType: "Path", CertificateDiskPath: file(t, rsaPair().pfx()), CertificatePassword: pfxPassword, ClientClaims: map[string]string{"client_ip": "192.0.2.1"},
+		},
+		"base64":          {SourceType: "Base64Encoded", Base64EncodedValue: base64.StdEncoding.EncodeToString([]byte(rsaPair().pfx())), CertificatePassword: pfxPassword},
+		"federated token": {SourceType: "SignedAssertionFilePath", SignedAssertionFileDiskPath: file(t, foreignToken(t, nil))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := startReal(t, credential)

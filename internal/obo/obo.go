@@ -4,9 +4,12 @@ package obo
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 )
 
 // Config says who we are to the identity platform. The keys in its errors are
@@ -30,6 +33,11 @@ type Config struct {
 	// Client sends the requests. It must not follow redirects, which would hand
 	// on our credential.
 	Client *http.Client
+	// VaultCredential opens Azure Key Vault; nil: Azure's default chain of
+	// credentials, which finds workload identity, managed identity and the like.
+	VaultCredential azcore.TokenCredential
+	// Log is told of changes of the credential; nil: nobody is.
+	Log *slog.Logger
 }
 
 // Check reports every mistake in c by its key. Instance, TenantID and ClientID

@@ -7,9 +7,13 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"middletier/internal/obo"
 )
 
 func TestKnownUsersGoOnWhileTheProviderIsDown(t *testing.T) {
@@ -32,6 +36,34 @@ func TestKnownUsersGoOnWhileTheProviderIsDown(t *testing.T) {
 	}
 	if r := w.call("GET", "/api/todo/items", bob, ""); r.StatusCode != 200 {
 		t.Errorf("new user after its return: got %d %s, want 200", r.StatusCode, r.body)
+	}
+}
+
+func TestSecretFileIsFollowed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	write := func(secret string) {
+		if err := os.WriteFile(path, []byte(secret), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("a-wrong-secret")
+	w := newWorld(t, func(f *file) {
+		f.AzureAd.ClientCredentials = []obo.Credential{{SourceType: "ClientSecret", ClientSecretFile: path}}
+	})
+	if r := w.call("GET", "/api/todo/items", w.alice(), ""); r.StatusCode != 500 || r.kind() != "misconfigured" {
+		t.Fatalf("with a wrong secret: got %d %s, want 500 misconfigured", r.StatusCode, r.body)
+	}
+	write(testSecret)
+	// The refusal has brought about a reload: for 10 s only the watch does.
+	deadline := time.Now().Add(8 * time.Second)
+	for w.call("GET", "/api/todo/items", w.alice(), "").StatusCode != 200 {
+		if time.Now().After(deadline) {
+			t.Fatal("the new secret is not used")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if log := w.log.String(); strings.Contains(log, testSecret) || strings.Contains(log, "a-wrong-secret") {
+		t.Errorf("a secret is logged: %s", log)
 	}
 }
 

@@ -139,6 +139,26 @@ func TestEnvironmentWinsOverTheFile(t *testing.T) {
 	}
 }
 
+// Kubernetes' workload identity webhook sets the variable.
+func TestFederatedTokenFileFromTheEnvironment(t *testing.T) {
+	const entry = "clientCredentials: [{sourceType: ClientSecret, clientSecret: s3cret-value}]"
+	federated := strings.Replace(goodConfig, entry, "clientCredentials: [{sourceType: signedassertionfilepath}, {sourceType: SignedAssertionFilePath, signedAssertionFileDiskPath: /own}]", 1)
+	environ := []string{"AZURE_FEDERATED_TOKEN_FILE=/var/run/token"}
+	f, err := load(writeConfig(t, federated), environ)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := f.AzureAd.ClientCredentials; got[0].SignedAssertionFileDiskPath != "/var/run/token" || got[1].SignedAssertionFileDiskPath != "/own" {
+		t.Errorf("got %q and %q", got[0].SignedAssertionFileDiskPath, got[1].SignedAssertionFileDiskPath)
+	}
+	if _, err := load(writeConfig(t, goodConfig), environ); err != nil {
+		t.Errorf("beside another kind of credential: %v", err)
+	}
+	if _, err := load(writeConfig(t, federated), nil); err == nil || !strings.Contains(err.Error(), "config.yaml:5: azureAd.clientCredentials[0].signedAssertionFileDiskPath: must be set") {
+		t.Errorf("without the variable: got %v", err)
+	}
+}
+
 // What a team has in appsettings.json carries over.
 func TestAppsettingsJSONWorks(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "appsettings.json")
@@ -147,7 +167,11 @@ func TestAppsettingsJSONWorks(t *testing.T) {
     "Instance": "https://login.microsoftonline.com/",
     "TenantId": "11111111-1111-4111-8111-111111111111",
     "ClientId": "22222222-2222-4222-8222-222222222222",
-    "ClientCredentials": [{"SourceType": "Path", "CertificateDiskPath": "/run/secrets/client.pfx", "CertificatePassword": "p"}]
+    "ClientCredentials": [
+      {"SourceType": "SignedAssertionFromManagedIdentity", "ManagedIdentityClientId": "33333333-3333-4333-8333-333333333333"},
+      {"SourceType": "KeyVault", "KeyVaultUrl": "https://contoso.vault.azure.net", "KeyVaultCertificateName": "middletier"},
+      {"SourceType": "Path", "CertificateDiskPath": "/run/secrets/client.pfx", "CertificatePassword": "p"}
+    ]
   },
   "DownstreamApis": {"Graph": {"BaseUrl": "https://graph.microsoft.com/v1.0/", "Scopes": ["User.Read"]}}
 }`), 0o600); err != nil {

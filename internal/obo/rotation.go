@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
@@ -13,8 +14,8 @@ import (
 
 const (
 	// pollInterval is how often files are read where no event tells of a change,
-	// as on network file systems. A new credential is in use within 30 s.
-	pollInterval = 10 * time.Second
+	// as on network file systems. They are small, and seldom on a disk.
+	pollInterval = 5 * time.Second
 
 	// settleTime lets whoever replaces a file finish, before it is read.
 	settleTime = 200 * time.Millisecond
@@ -49,20 +50,45 @@ func (c *Client) CredentialExpiry() (time.Time, bool) {
 
 // Run keeps the credential up to date until ctx ends.
 func (c *Client) Run(ctx context.Context) {
-	var events chan fsnotify.Event
-	var lost chan error // events that did not come
-	watcher := c.newWatcher()
-	if watcher != nil {
-		defer watcher.Close()
-		events, lost = watcher.Events, watcher.Errors
-	}
-	poll, remote, daily := time.NewTicker(pollInterval), time.NewTicker(remoteInterval), time.NewTicker(expiryInterval)
-	defer poll.Stop()
+	var group sync.WaitGroup
+	defer group.Wait()
+	group.Go(func() { c.followFiles(ctx) })
+	remote, daily := time.NewTicker(remoteInterval), time.NewTicker(expiryInterval)
 	defer remote.Stop()
 	defer daily.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-remote.C:
+			c.refresh(ctx, func(s *source) bool { return s.remote() })
+		case <-daily.C:
+			c.announceExpiry()
+		}
+	}
+}
+
+// followFiles reads the files again when they may have changed, until ctx ends.
+func (c *Client) followFiles(ctx context.Context) {
+	isFile := func(s *source) bool { return s.path() != "" }
+	if !slices.ContainsFunc(c.sources, isFile) {
+		return
+	}
+	var events chan fsnotify.Event
+	var lost chan error // events that did not come
+	watcher, err := fsnotify.NewWatcher()
+	if err != nil {
+		c.config.Log.Warn("the files of clientCredentials cannot be watched, and are only read now and then", "interval", pollInterval, "error", err)
+	} else {
+		defer watcher.Close()
+		events, lost = watcher.Events, watcher.Errors
+		c.watch(watcher)
+	}
+	poll := time.NewTicker(pollInterval)
+	defer poll.Stop()
 	settled := time.NewTimer(0) // what changed before the watch began counts too
 	defer settled.Stop()
-	waiting := true
+	waiting := true // for settled
 	settle := func() {
 		if !waiting {
 			waiting = true
@@ -79,38 +105,21 @@ func (c *Client) Run(ctx context.Context) {
 			settle()
 		case <-settled.C:
 			waiting = false
-			c.refresh(ctx, func(s *source) bool { return !s.remote() })
+			c.refresh(ctx, isFile)
 		case <-poll.C:
-			c.watch(watcher) // a folder may be new, or another one of the same name
-			c.refresh(ctx, func(s *source) bool { return !s.remote() })
-		case <-remote.C:
-			c.refresh(ctx, func(*source) bool { return true })
-		case <-daily.C:
-			c.announceExpiry()
+			if watcher != nil {
+				c.watch(watcher) // a folder may be new, or another one of the same name
+			}
+			c.refresh(ctx, isFile)
 		}
 	}
-}
-
-// newWatcher watches the folders of the files, or returns nil where there are
-// none or it is not possible.
-func (c *Client) newWatcher() *fsnotify.Watcher {
-	if !slices.ContainsFunc(c.sources, func(s *source) bool { return s.path() != "" }) {
-		return nil
-	}
-	watcher, err := fsnotify.NewWatcher()
-	if err != nil {
-		c.config.Log.Warn("the files of clientCredentials cannot be watched, and are only read now and then", "interval", pollInterval, "error", err)
-		return nil
-	}
-	c.watch(watcher)
-	return watcher
 }
 
 // watch watches the folders of the files, not the files: Kubernetes replaces a
 // mounted secret by a symbolic link beside it.
 func (c *Client) watch(watcher *fsnotify.Watcher) {
 	for _, s := range c.sources {
-		if path := s.path(); path != "" && watcher != nil {
+		if path := s.path(); path != "" {
 			_ = watcher.Add(filepath.Dir(path)) // until it is there, the file is read every pollInterval
 		}
 	}

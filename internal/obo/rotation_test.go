@@ -170,8 +170,7 @@ func TestCredentialIsReplacedUnderLoad(t *testing.T) {
 	certificate := func(path string) obo.Credential {
 		return obo.Credential{SourceType: "Path", CertificateDiskPath: path}
 	}
-	pfx := certificate
-	pfx = func(path string) obo.Credential {
+	pfx := func(path string) obo.Credential {
 		c := certificate(path)
 		c.CertificatePassword = pfxPassword
 		return c
@@ -287,13 +286,13 @@ func TestHalfWrittenFilesChangeNothing(t *testing.T) {
 			k.running()
 			const bad, again = "does not load; the last good one stays in use", "loads again"
 			for i, content := range row.bad {
-				overwrite(t, path, content)
+				renameOver(t, path, content)
 				eventually(t, fmt.Sprintf("told of %q", content), func() bool { return log.count(bad) == i+1 })
 				k.want(user(fmt.Sprint(i)), "", fmt.Sprint("token-", i+1), obo.IdentityProvider)
 				if got := k.last().form.Get("client_secret"); got == "not-this-one" {
 					t.Error("the next credential is used")
 				}
-				overwrite(t, path, row.good)
+				renameOver(t, path, row.good)
 				eventually(t, "told that it is well again", func() bool { return log.count(again) == i+1 })
 			}
 			if got := log.count(bad); got != len(row.bad) {
@@ -311,6 +310,7 @@ func TestHalfWrittenFilesChangeNothing(t *testing.T) {
 // The first entry is used from the moment its file is there, in a folder that
 // was not there either.
 func TestCredentialThatAppearsIsUsed(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "later", "secret")
 	p := &platform{token: numbered, metadata: goodMetadata}
 	config := p.config()

@@ -110,8 +110,9 @@ func defaults() file {
 	}
 }
 
-// load reads the configuration and checks it. The error names every mistake.
-func load(path string, environ []string) (file, error) {
+// load reads the configuration and checks it, with more checks if any are given.
+// The error names every mistake.
+func load(path string, environ []string, more ...func(file, report)) (file, error) {
 	f := defaults()
 	doc, err := config.Load(path, environ, &f)
 	if err != nil {
@@ -119,8 +120,15 @@ func load(path string, environ []string) (file, error) {
 	}
 	f.AzureAd.inherit(environ, doc.Has("azureAd.instance"))
 	f.check(doc.Report)
+	for _, check := range more {
+		check(f, doc.Report)
+	}
 	return f, doc.Err()
 }
+
+// checkLoading reports credentials that cannot be read, for who is about to use
+// them.
+func checkLoading(f file, report report) { f.oboConfig().CheckLoading(under("azureAd", report)) }
 
 // inherit takes what is not said from the variables that Azure's own tools and
 // workload identity set.

@@ -19,7 +19,7 @@ type serveCommand struct {
 }
 
 func (c serveCommand) run(ctx context.Context, std streams) error {
-	f, err := load(c.Config, os.Environ())
+	f, err := load(c.Config, os.Environ(), checkLoading)
 	if err != nil {
 		return err
 	}

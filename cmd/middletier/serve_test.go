@@ -60,6 +60,7 @@ func TestServeReportsEveryMistake(t *testing.T) {
 		{"two kinds of secret", change("clientSecret: s3cret-value", "clientSecret: s3cret-value, certificateDiskPath: x.pem"), []string{"config.yaml:5: azureAd.clientCredentials[0].certificateDiskPath: does not belong to ClientSecret"}},
 		{"secret by value and by file", change("clientSecret: s3cret-value", "clientSecret: s3cret-value, clientSecretFile: x"), []string{"config.yaml:5: azureAd.clientCredentials[0]: ClientSecret needs exactly one of"}},
 		{"broken YAML", "azureAd: [\n  tenantId: }\n", []string{"config.yaml:"}},
+		{"no secret file and a bad size", change("clientSecret: s3cret-value", "clientSecretFile: /nonexistent/secret") + "server: {maxBodySize: 0}\n", []string{"config.yaml:5: azureAd.clientCredentials[0].clientSecretFile: open /nonexistent/secret", "server.maxBodySize: must be positive"}},
 		{"bad duration", goodConfig + "server:\n  requestTimeout: soon\n", []string{"config.yaml:12: server.requestTimeout: "}},
 		{"no unit", goodConfig + "server:\n  requestTimeout: 30\n", []string{"config.yaml:12: server.requestTimeout: "}},
 		{"bad size", goodConfig + "server:\n  maxBodySize: huge\n", []string{"config.yaml:12: server.maxBodySize: "}},
@@ -100,7 +101,7 @@ func TestServeReportsEveryMistake(t *testing.T) {
 func TestServeWithoutWhatItNeeds(t *testing.T) {
 	for _, row := range []struct{ name, path, want string }{
 		{"no file", filepath.Join(t.TempDir(), "absent.yaml"), "absent.yaml: cannot be read"},
-		{"no secret file", writeConfig(t, strings.Replace(goodConfig, "clientSecret: s3cret-value", "clientSecretFile: /nonexistent/secret", 1)), "clientCredentials[0].clientSecretFile"},
+		{"no secret file", writeConfig(t, strings.Replace(goodConfig, "clientSecret: s3cret-value", "clientSecretFile: /nonexistent/secret", 1)), "config.yaml:5: azureAd.clientCredentials[0].clientSecretFile: open /nonexistent/secret"},
 		{"address in use", writeConfig(t, goodConfig+"server: {address: 256.0.0.1:1, adminAddress: ''}\n"), "server.address"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

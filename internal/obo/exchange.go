@@ -60,12 +60,7 @@ func NewClient(c Config) (*Client, error) {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	client := &Client{config: c, turns: make(chan struct{}, c.MaxConcurrent), reloading: make(chan struct{}, 1)}
-	for i, credential := range c.Credentials {
-		client.sources = append(client.sources, &source{
-			Credential: credential, key: fmt.Sprintf("clientCredentials[%d]", i), config: &client.config,
-			file: assertionFile{path: credential.SignedAssertionFileDiskPath},
-		})
-	}
+	client.sources = client.config.newSources()
 	if err := client.reload(context.Background(), func(*source) bool { return true }); err != nil {
 		return nil, err
 	}

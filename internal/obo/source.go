@@ -29,6 +29,38 @@ type source struct {
 	problem error  // why it did not load the last time
 }
 
+// newSources returns what the credentials are read from, in order.
+func (c *Config) newSources() []*source {
+	var sources []*source
+	for i, credential := range c.Credentials {
+		sources = append(sources, &source{
+			Credential: credential, key: fmt.Sprintf("clientCredentials[%d]", i), config: c,
+			file: assertionFile{path: credential.SignedAssertionFileDiskPath},
+		})
+	}
+	return sources
+}
+
+// CheckLoading reports by key why no credential can be read, as far as that can
+// be told without asking another machine. Credentials whose form Check refuses
+// are not looked at.
+func (c Config) CheckLoading(report func(key, problem string)) {
+	sources := c.newSources()
+	for _, s := range sources {
+		wellFormed := true
+		s.check(func(string, string) { wellFormed = false })
+		if !wellFormed || s.remote() {
+			return
+		}
+		if s.load(context.Background()); s.problem == nil {
+			return
+		}
+	}
+	for _, s := range sources {
+		report(s.key+"."+s.origin(), strings.TrimPrefix(s.problem.Error(), s.key+"."+s.origin()+": "))
+	}
+}
+
 // proof is a credential that was loaded. It never changes.
 type proof struct {
 	credential confidential.Credential

@@ -186,7 +186,12 @@ func (p *platform) config() obo.Config {
 // be nil.
 func start(t *testing.T, change func(*obo.Config, *obo.CacheConfig)) kit {
 	t.Helper()
-	p := &platform{token: numbered, metadata: goodMetadata}
+	return (&platform{token: numbered, metadata: goodMetadata}).start(t, change)
+}
+
+// start returns another kit of the same platform.
+func (p *platform) start(t *testing.T, change func(*obo.Config, *obo.CacheConfig)) kit {
+	t.Helper()
 	config, cacheConfig := p.config(), obo.CacheConfig{MaxSize: 8 << 20, ExpiryBuffer: 5 * time.Minute}
 	if change != nil {
 		change(&config, &cacheConfig)

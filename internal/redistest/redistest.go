@@ -1,0 +1,247 @@
+// Package redistest runs a real redis-server for tests.
+package redistest
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// readyTimeout is how long a server may take to start.
+const readyTimeout = 15 * time.Second
+
+// Server is a redis-server of one test. Its methods end the test when they fail.
+type Server struct {
+	t      testing.TB
+	binary string
+	dir    string
+	args   []string
+	port   int
+	tls    bool
+	admin  *redis.Client // over the socket, as default user
+	cmd    *exec.Cmd
+	ended  chan struct{}
+}
+
+// Start starts a server with arguments as --requirepass, x beyond its own, until
+// the test ends. Without redis-server the test is skipped, in CI it fails.
+func Start(t testing.TB, args ...string) *Server {
+	t.Helper()
+	s := prepare(t, args)
+	s.run()
+	return s
+}
+
+// StartTLS starts a server that speaks TLS, with a certificate that is its own
+// CA, and returns the path of that.
+func StartTLS(t testing.TB, args ...string) (s *Server, ca string) {
+	t.Helper()
+	s = prepare(t, args)
+	s.tls = true
+	certificate, key := filepath.Join(s.dir, "redis.crt"), filepath.Join(s.dir, "redis.key")
+	s.writeCertificate(certificate, key)
+	s.args = append(s.args, "--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate, "--tls-auth-clients", "no")
+	s.run()
+	return s, certificate
+}
+
+func prepare(t testing.TB, args []string) *Server {
+	t.Helper()
+	binary, err := exec.LookPath("redis-server")
+	if err != nil {
+		const missing = "redis-server is needed: apt-get install redis-server"
+		if os.Getenv("CI") == "true" {
+			t.Fatal(missing)
+		}
+		t.Skip(missing)
+	}
+	dir, err := os.MkdirTemp("", "redis") // not t.TempDir: a socket's path must be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{t: t, binary: binary, dir: dir, args: args}
+	options := &redis.Options{Addr: s.Socket(), DialerRetries: 1, MaxRetries: -1}
+	if i := slices.Index(args, "--requirepass"); i >= 0 {
+		options.Password = args[i+1]
+	}
+	s.admin = redis.NewClient(options)
+	t.Cleanup(func() {
+		if s.cmd != nil {
+			s.Kill()
+		}
+		_ = s.admin.Close()
+		_ = os.RemoveAll(dir) // what is left is in the temporary directory
+	})
+	return s
+}
+
+// run starts the process. Another program may be faster to take a free port.
+func (s *Server) run() {
+	s.t.Helper()
+	for range 5 {
+		if s.port == 0 {
+			s.port = freePort(s.t)
+		}
+		if s.try() {
+			return
+		}
+		s.port = 0
+	}
+	s.t.Fatal("redis-server does not start")
+}
+
+func (s *Server) try() bool {
+	s.t.Helper()
+	port := []string{"--port", strconv.Itoa(s.port)}
+	if s.tls {
+		port = []string{"--port", "0", "--tls-port", strconv.Itoa(s.port)}
+	}
+	args := slices.Concat(port, []string{"--bind", "127.0.0.1", "--unixsocket", s.Socket(), "--dir", s.dir, "--save", "", "--loglevel", "warning"}, s.args)
+	cmd, ended := exec.Command(s.binary, args...), make(chan struct{})
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	go func() {
+		_ = cmd.Wait() // it is killed
+		close(ended)
+	}()
+	s.cmd, s.ended = cmd, ended
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	late := time.After(readyTimeout)
+	for s.admin.Ping(context.Background()).Err() != nil {
+		select {
+		case <-ended:
+			s.cmd = nil
+			return false
+		case <-late:
+			s.Kill()
+			return false
+		case <-tick.C:
+		}
+	}
+	return true
+}
+
+func freePort(t testing.TB) int {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().(*net.TCPAddr).Port
+}
+
+// Socket is the path of the server's socket.
+func (s *Server) Socket() string { return filepath.Join(s.dir, "redis.sock") }
+
+// Addr is the server's address on loopback.
+func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+
+// URL is the server's URL without a user.
+func (s *Server) URL() string {
+	if s.tls {
+		return "rediss://" + s.Addr()
+	}
+	return "redis://" + s.Addr()
+}
+
+// Kill ends the server at once. What it held is gone.
+func (s *Server) Kill() {
+	_ = s.cmd.Process.Kill() // it may have ended
+	<-s.ended
+	s.cmd = nil
+}
+
+// Restart starts a killed server again, at the same address.
+func (s *Server) Restart() {
+	s.t.Helper()
+	if !s.try() {
+		s.t.Fatal("redis-server does not start again")
+	}
+}
+
+// Freeze stops the server from running: connections stay, and nothing answers.
+func (s *Server) Freeze() { s.signal(syscall.SIGSTOP) }
+
+// Thaw lets it run again.
+func (s *Server) Thaw() { s.signal(syscall.SIGCONT) }
+
+func (s *Server) signal(signal syscall.Signal) {
+	s.t.Helper()
+	if err := s.cmd.Process.Signal(signal); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Do runs a command as the default user.
+func (s *Server) Do(command string, args ...any) any {
+	s.t.Helper()
+	words := []any{}
+	for word := range strings.FieldsSeq(command) {
+		words = append(words, word)
+	}
+	result, err := s.admin.Do(context.Background(), append(words, args...)...).Result()
+	if err != nil && err != redis.Nil {
+		s.t.Fatalf("%s: %v", command, err)
+	}
+	return result
+}
+
+// Keys returns the names of all keys.
+func (s *Server) Keys() (keys []string) {
+	s.t.Helper()
+	for _, key := range s.Do("KEYS *").([]any) {
+		keys = append(keys, fmt.Sprint(key))
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// Get returns the value of a key that is a string.
+func (s *Server) Get(key string) string {
+	s.t.Helper()
+	value, _ := s.Do("GET", key).(string)
+	return value
+}
+
+func (s *Server) writeCertificate(certificate, keyFile string) {
+	s.t.Helper()
+	check := func(err error) {
+		s.t.Helper()
+		if err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	check(err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "redis"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	check(err)
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	check(err)
+	check(os.WriteFile(certificate, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
+	check(os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600))
+}

@@ -205,9 +205,6 @@ func (c *Client) replacement(ctx context.Context, refused *identity) *identity {
 	case <-ctx.Done():
 		return nil
 	}
-	if current := c.current.Load(); current != refused { // another exchange was refused before
-		return current
-	}
 	if now := time.Now(); c.refused.IsZero() || now.Sub(c.refused) >= refusalFloor {
 		c.refused = now
 		// A source that has never answered would use up the exchange's time.

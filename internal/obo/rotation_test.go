@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/big"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -74,16 +75,6 @@ func (k kit) running() {
 		stop()
 		<-done
 	})
-}
-
-// eventually waits until condition holds, as long as the contract allows.
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !condition(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("after 30 s: not %s", what)
-		}
-	}
 }
 
 // logs is a log that tests read.
@@ -242,15 +233,15 @@ func TestCredentialIsReplacedUnderLoad(t *testing.T) {
 			}
 			stopLoad := sync.OnceFunc(func() { stop(); load.Wait() })
 			defer stopLoad()
-			eventually(t, "served by the old credential", func() bool { return served.Load() > 5 })
+			eventually(t, func() bool { return served.Load() > 5 }, func() string { return "not yet served by the old credential" })
 			if fresh.Load() > 0 {
 				t.Error("the new credential is used before it is there")
 			}
 			replace(t, row.fresh)
-			eventually(t, "served by the new credential", func() bool { return fresh.Load() > 5 })
+			eventually(t, func() bool { return fresh.Load() > 5 }, func() string { return "not yet served by the new credential" })
 			oldRefused.Store(true)
 			after := served.Load()
-			eventually(t, "served after the old one's end", func() bool { return served.Load() > after+10 })
+			eventually(t, func() bool { return served.Load() > after+10 }, func() string { return "not yet served after the old one's end" })
 		})
 	}
 }
@@ -276,24 +267,29 @@ func TestHalfWrittenFilesChangeNothing(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			path := file(t, row.good)
+			m := newMount(t, row.good)
 			var log logs
 			p := &platform{token: numbered, metadata: goodMetadata}
 			config := p.config()
-			config.Credentials = []obo.Credential{row.credential(path), {SourceType: "ClientSecret", ClientSecret: "not-this-one"}}
+			config.Credentials = []obo.Credential{row.credential(m.path()), {SourceType: "ClientSecret", ClientSecret: "not-this-one"}}
 			config.Log = log.logger()
 			k := startWith(t, p, config)
 			k.running()
 			const bad, again = "does not load; the last good one stays in use", "loads again"
+			begin := time.Now()
 			for i, content := range row.bad {
-				renameOver(t, path, content)
-				eventually(t, fmt.Sprintf("told of %q", content), func() bool { return log.count(bad) == i+1 })
+				m.replace(content)
+				eventually(t, func() bool { return log.count(bad) == i+1 }, func() string { return fmt.Sprintf("not yet told of %q", content) })
 				k.want(user(fmt.Sprint(i)), "", fmt.Sprint("token-", i+1), obo.IdentityProvider)
 				if got := k.last().form.Get("client_secret"); got == "not-this-one" {
 					t.Error("the next credential is used")
 				}
-				renameOver(t, path, row.good)
-				eventually(t, "told that it is well again", func() bool { return log.count(again) == i+1 })
+				m.replace(row.good)
+				eventually(t, func() bool { return log.count(again) == i+1 }, func() string { return "not yet told that it is well again" })
+			}
+			// Without the watch, each change would be seen 5 s after the last.
+			if took := time.Since(begin); took > time.Duration(2*len(row.bad))*2500*time.Millisecond {
+				t.Errorf("%d changes were seen in %v: nobody watches", 2*len(row.bad), took)
 			}
 			if got := log.count(bad); got != len(row.bad) {
 				t.Errorf("told %d times, want once each of %d", got, len(row.bad))
@@ -326,11 +322,11 @@ func TestCredentialThatAppearsIsUsed(t *testing.T) {
 	}
 	overwrite(t, path, "first")
 	n := 1
-	eventually(t, "using the first", func() bool {
+	eventually(t, func() bool {
 		n++
 		k.want(user(fmt.Sprint(n)), "", fmt.Sprint("token-", n), obo.IdentityProvider)
 		return k.last().form.Get("client_secret") == "first"
-	})
+	}, func() string { return "not yet using the first" })
 }
 
 // When the provider refuses the credential, the file is read at once, without
@@ -398,6 +394,26 @@ func TestRefusedCredentialIsReadSeldom(t *testing.T) {
 	defer v.mu.Unlock()
 	if v.reads != 2 {
 		t.Errorf("the vault was read %d times, want at the start and once in 10 s", v.reads)
+	}
+}
+
+// An Azure host that has never answered would use up the exchange's time.
+func TestRefusalDoesNotWaitForWhatNeverWorked(t *testing.T) {
+	host := startAzureHost(t, func(w http.ResponseWriter) { w.WriteHeader(http.StatusBadRequest) })
+	path := file(t, "old")
+	p := &platform{metadata: goodMetadata, token: func(r sent) answer {
+		if r.form.Get("client_secret") != "fresh" {
+			return invalidClient
+		}
+		return numbered(r)
+	}}
+	config := p.config()
+	config.Credentials = []obo.Credential{managed("never"), {SourceType: "ClientSecret", ClientSecretFile: path}}
+	k := startWith(t, p, config)
+	overwrite(t, path, "fresh")
+	k.want(user("alice"), "", "token-2", obo.IdentityProvider)
+	if got := len(host.requests()); got != 1 {
+		t.Errorf("the host was asked %d times, want once, at the start", got)
 	}
 }
 
@@ -477,7 +493,7 @@ func TestExpiryIsAnnouncedAtTheStartAndOnReload(t *testing.T) {
 		t.Error("not announced at the start")
 	}
 	overwrite(t, path, otherPair().certificatePEM()+otherPair().keyPEM())
-	eventually(t, "announced on reload", func() bool { return log.count("expires soon") == 2 })
+	eventually(t, func() bool { return log.count("expires soon") == 2 }, func() string { return "not yet announced on reload" })
 }
 
 func TestSecretHasNoExpiry(t *testing.T) {

@@ -7,12 +7,14 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -187,4 +189,51 @@ func TestCertificateRenewedInAVault(t *testing.T) {
 	v.put("application/x-pem-file", otherPair().keyPEM()+otherPair().certificatePEM())
 	k.want(user("alice"), "", "token-2", obo.IdentityProvider)
 	k.want(user("bob"), "", "token-3", obo.IdentityProvider)
+}
+
+// inMemory answers without a network, so that time can be virtual.
+type inMemory struct{ http.Handler }
+
+func (m inMemory) RoundTrip(r *http.Request) (*http.Response, error) {
+	w := httptest.NewRecorder()
+	m.ServeHTTP(w, r)
+	resp := w.Result()
+	resp.Request = r
+	return resp, nil
+}
+
+func TestVaultIsReadEveryHour(t *testing.T) {
+	first, second := vaultPFX(t, rsaPair()), vaultPFX(t, otherPair())
+	synctest.Test(t, func(t *testing.T) {
+		v := &keyVault{t: t, kind: "application/x-pkcs12", value: first}
+		p := &platform{token: numbered, metadata: goodMetadata}
+		config := p.config()
+		config.Client.Transport = byHost{"contoso.vault.azure.net": inMemory{v}, "login.example": p}
+		config.Credentials = []obo.Credential{{SourceType: "KeyVault", KeyVaultURL: vaultURL, KeyVaultCertificateName: "middle-tier"}}
+		config.VaultCredential = vaultKey{vaultToken, nil}
+		k := startWith(t, p, config)
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		go k.client.Run(ctx)
+		for i, row := range []struct {
+			wait   time.Duration
+			value  string
+			signer string
+		}{
+			{30 * time.Minute, second, thumbprint(rsaPair())},
+			{31 * time.Minute, "bm9pc2U=", thumbprint(otherPair())},
+			{time.Hour, first, thumbprint(otherPair())}, // noise changes nothing
+			{time.Hour, first, thumbprint(rsaPair())},
+		} {
+			time.Sleep(row.wait)
+			synctest.Wait()
+			if _, err := k.cache.OnBehalfOf(t.Context(), user(fmt.Sprint(i)), todo, obo.Ask{}); err != nil {
+				t.Fatal(err)
+			}
+			if got := signer(k.last()); got != row.signer {
+				t.Errorf("after %v more: signed with %s, want %s", row.wait, got, row.signer)
+			}
+			v.put(v.kind, row.value)
+		}
+	})
 }

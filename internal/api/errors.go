@@ -300,7 +300,7 @@ func routingProblem(e *echo.HTTPError) problem {
 	case http.StatusNotFound:
 		return problem{kind: "not-found", detail: "There is nothing at this path."}
 	case http.StatusMethodNotAllowed:
-		return problem{kind: "method-not-allowed", detail: "The path does not answer to this method.", allow: []string{http.MethodGet, http.MethodHead}}
+		return problem{kind: "method-not-allowed", detail: "The path does not answer to this method."} // Echo has set Allow
 	}
 	return internalProblem
 }

@@ -335,28 +335,36 @@ func TestValuesThatAreNotOursAreAMiss(t *testing.T) {
 // Redis breaks in many ways while requests go on. None fails or waits for long,
 // and when Redis is well again it is used again.
 func TestRedisBreaksAndRecovers(t *testing.T) {
+	const timeout = 400 * time.Millisecond
+	const atOnce, once = timeout / 2, 2 * timeout // the longest that a request may take: no timeout, or not two
 	for name, c := range map[string]struct {
+		most          time.Duration
 		breaks, mends func(s tier)
 	}{
-		"killed": {func(s tier) { s.Kill() }, func(s tier) { s.Restart() }},
-		"silent": {func(s tier) { s.Freeze() }, func(s tier) { s.Thaw() }},
+		"killed": {atOnce, func(s tier) { s.Kill() }, func(s tier) { s.Restart() }},
+		"silent": {once, func(s tier) { s.Freeze() }, func(s tier) { s.Thaw() }},
 		"read-only replica": {
+			atOnce,
 			func(s tier) { s.Do("REPLICAOF 127.0.0.1 1") },
 			func(s tier) { s.Do("REPLICAOF NO ONE") },
 		},
 		"too few replicas": {
+			atOnce,
 			func(s tier) { s.Do("CONFIG SET min-replicas-to-write 1") },
 			func(s tier) { s.Do("CONFIG SET min-replicas-to-write 0") },
 		},
 		"out of memory": {
+			atOnce,
 			func(s tier) { s.Do("CONFIG SET maxmemory 1") },
 			func(s tier) { s.Do("CONFIG SET maxmemory 0") },
 		},
 		"writes hang": {
+			once,
 			func(s tier) { s.Do("CLIENT PAUSE 600000 WRITE") },
 			func(s tier) { s.Do("CLIENT UNPAUSE") },
 		},
 		"wrong password": {
+			atOnce,
 			func(s tier) {
 				s.Do("CONFIG SET requirepass another")
 				s.Do("CLIENT KILL TYPE normal SKIPME yes")
@@ -366,7 +374,6 @@ func TestRedisBreaksAndRecovers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			const timeout = 400 * time.Millisecond
 			redis, p := startTier(t), newPlatform()
 			redis.config.Timeout = timeout
 			k := redis.replica(t, p, nil)
@@ -384,8 +391,8 @@ func TestRedisBreaksAndRecovers(t *testing.T) {
 				return time.Since(begin)
 			}
 			for !strings.Contains(redis.log.String(), "Redis fails") {
-				if took := next(); took > 2*timeout {
-					t.Errorf("a request took %v, want the timeout of %v at most", took, timeout)
+				if took := next(); took > c.most {
+					t.Errorf("a request took %v, want %v at most", took, c.most)
 				}
 				if users > 20 {
 					t.Fatal("the breaker does not open")
@@ -399,7 +406,7 @@ func TestRedisBreaksAndRecovers(t *testing.T) {
 				t.Errorf("errors of Redis: got %d, want 3 at least", failed)
 			}
 			for range 50 {
-				if took := next(); took > timeout/2 {
+				if took := next(); took > atOnce {
 					t.Errorf("a request took %v with the breaker open", took)
 				}
 			}

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 )
 
 // readyTimeout is how long a server may take to start.
@@ -82,6 +83,7 @@ func prepare(t testing.TB, args []string) *Server {
 	if i := slices.Index(args, "--requirepass"); i >= 0 {
 		options.Password = args[i+1]
 	}
+	redis.SetLogger(&logging.VoidLogger{}) // it would tell of every try until the server is there
 	s.admin = redis.NewClient(options)
 	t.Cleanup(func() {
 		if s.cmd != nil {

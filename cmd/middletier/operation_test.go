@@ -371,7 +371,7 @@ func TestHeadIsAnsweredWhereGetIs(t *testing.T) {
 		if r := w.call("HEAD", path, "", ""); r.StatusCode != 200 || r.body != "" {
 			t.Errorf("HEAD %s: got %d %q", path, r.StatusCode, r.body)
 		}
-		if r := w.call("POST", path, "", ""); r.StatusCode != 405 || r.Header.Get("Allow") != "GET, HEAD" {
+		if r := w.call("POST", path, "", ""); r.StatusCode != 405 || !strings.Contains(r.Header.Get("Allow"), "GET, HEAD") {
 			t.Errorf("POST %s: got %d, Allow %q", path, r.StatusCode, r.Header.Get("Allow"))
 		}
 	}

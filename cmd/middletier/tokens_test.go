@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"middletier/internal/mockidp"
 	"middletier/internal/redistest"
@@ -295,7 +296,7 @@ func entries(server *redistest.Server) (n int) {
 func TestTwoProgramsShareOneRedis(t *testing.T) {
 	redis := redistest.Start(t)
 	// The machine may be busy: what is slower than the timeout is done without.
-	w := newWorld(t, withRedis(redis), func(f *file) { f.TokenCache.Redis.Timeout = 5e9 })
+	w := newWorld(t, withRedis(redis), func(f *file) { f.TokenCache.Redis.Timeout = 5 * time.Second })
 	one := w.url
 	if err := awaitKeys(t.Context(), w.start().validator); err != nil {
 		t.Fatal(err)

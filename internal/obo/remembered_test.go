@@ -230,7 +230,7 @@ func TestThrottledTenantIsLeftAlone(t *testing.T) {
 		}
 		for _, scope := range []string{"api://todo/.default", "api://todo/.default", "api://ledger/.default"} {
 			if app("", scope) == nil {
-				t.Errorf("a throttled tenant was asked again, for %s", scope)
+				t.Errorf("%s: no error from a throttled tenant", scope)
 			}
 		}
 		k.wantExchanges(1)

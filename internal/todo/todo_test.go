@@ -56,6 +56,16 @@ func newAPI(t *testing.T) (http.Handler, *mockidp.Server) {
 		cancel()
 		<-done
 	})
+	late := time.After(15 * time.Second)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for validator.Ready() != nil {
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatal("no signing keys")
+		}
+	}
 	return todo.New(validator), idp
 }
 

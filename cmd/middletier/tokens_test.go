@@ -404,11 +404,15 @@ tokenCache: {redis: {url: %s, passwordFile: %s, timeout: 5s}}
 		"TokenCache__Redis__EncryptionKeys__0=" + base64.StdEncoding.EncodeToString(make([]byte, 32)),
 	}, "serve", "--config", path)
 	p.await(t, "listening")
-	var fields struct{ Address string }
-	if err := json.Unmarshal([]byte(strings.SplitN(p.stdout.String(), "\n", 2)[0]), &fields); err != nil {
-		t.Fatal(err)
+	for line := range strings.Lines(p.stdout.String()) {
+		var fields struct{ Msg, Address string }
+		if err := json.Unmarshal([]byte(line), &fields); err != nil {
+			t.Fatalf("log line %q: %v", line, err)
+		}
+		if fields.Msg == "listening" {
+			w.url = "http://" + fields.Address
+		}
 	}
-	w.url = "http://" + fields.Address
 	eventually(t, func() bool { return w.call("GET", "/readyz", "", "").StatusCode == 200 }, func() string { return "not ready" })
 	if r := w.call("GET", "/api/todo/items", w.alice(), ""); r.StatusCode != 200 {
 		t.Fatalf("got %d %s, want 200", r.StatusCode, r.body)

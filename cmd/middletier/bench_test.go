@@ -55,8 +55,8 @@ func BenchmarkHotPath(b *testing.B) {
 
 	fixed := platform.UserToken(benchUser(0), "middletier", "todo") // as large as those that the others send
 	servers := []*benchServer{
-		startBenchServer(b, platform, "proxy", api.URL, fixed), // the first: the others are compared with it
-		startBenchServer(b, platform, "bare", api.URL, fixed),
+		startBenchServer(b, platform, "proxy", api.URL, fixed),
+		startBenchServer(b, platform, "pooled", api.URL, fixed),
 		startBenchServer(b, platform, "middletier", "serve", "--config", benchConfig(b, platform.URL(), secret, api.URL)),
 		startBenchServer(b, platform, "obvious", authority, demoMiddleTier, secret, api.URL+"/api/todo"),
 	}
@@ -69,15 +69,14 @@ func BenchmarkHotPath(b *testing.B) {
 		b.Fatalf("%d exchanges for %d users of two servers, want %d", exchanges, benchUsers, want)
 	}
 	for round := range benchRounds {
-		floor := 0.0
+		cpu := map[string]float64{}
 		for _, s := range servers {
 			ok := b.Run(fmt.Sprintf("server=%s/round=%d", s.name, round), func(b *testing.B) {
-				cpu := s.measure(b)
-				if s == servers[0] {
-					floor = cpu
-				}
-				if floor > 0 { // unless -bench leaves the proxy out
-					b.ReportMetric(cpu/floor, "x-proxy")
+				cpu[s.name] = s.measure(b)
+				for _, floor := range []string{"proxy", "pooled"} {
+					if cpu[floor] > 0 { // it came before, and -bench did not leave it out
+						b.ReportMetric(cpu[s.name]/cpu[floor], "x-"+floor)
+					}
 				}
 			})
 			if !ok {

@@ -13,8 +13,8 @@ import (
 var roles = map[string]func() int{
 	"middletier":       middletier,
 	"bench-middletier": counted(middletier),
-	"bench-proxy":      counted(peer(func() error { return proxy(newCopyBuffers()) })),
-	"bench-bare":       counted(peer(func() error { return proxy(nil) })),
+	"bench-proxy":      counted(peer(func() error { return proxy(nil) })),
+	"bench-pooled":     counted(peer(func() error { return proxy(newCopyBuffers()) })),
 	"bench-obvious":    counted(peer(obvious)),
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -129,8 +130,23 @@ func trials(f file, provider, sender http.RoundTripper) []trial {
 	return slices.Concat(
 		providerTrials(f, newClient(provider)),
 		credentialTrials(f, names, newClient(provider)),
+		redisTrials(f),
 		apiTrials(f, names, newClient(sender)),
 	)
+}
+
+// redisTrials write and read a key as the service would, in the time that it
+// would give.
+func redisTrials(f file) []trial {
+	c := f.cacheConfig().Redis
+	if c.URL == "" {
+		return nil
+	}
+	where := "a unix socket"
+	if u, err := url.Parse(c.URL); err == nil && u.Host != "" {
+		where = u.Host // without user and password
+	}
+	return []trial{{"Redis", func(ctx context.Context) (string, error) { return where, c.Probe(ctx) }}}
 }
 
 func providerTrials(f file, client *http.Client) []trial {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"log"
@@ -19,6 +20,7 @@ import (
 
 	"middletier/internal/mockidp"
 	"middletier/internal/obo"
+	"middletier/internal/redistest"
 )
 
 func TestCheckReadsTheConfigurationAndNothingElse(t *testing.T) {
@@ -346,5 +348,37 @@ func (p *process) wait(t *testing.T) int {
 	case <-time.After(30 * time.Second):
 		t.Fatalf("the program goes on:\n%s", p.stdout.String())
 		return -1
+	}
+}
+
+func TestCheckOnlineTriesRedis(t *testing.T) {
+	redis := redistest.Start(t, "--requirepass", "redis-password")
+	with := func(user string) func(*file) {
+		return func(f *file) {
+			f.TokenCache.Redis.URL = strings.Replace(redis.URL(), "redis://", "redis://"+user, 1)
+			f.TokenCache.Redis.EncryptionKeys = []string{base64.StdEncoding.EncodeToString(make([]byte, 32))}
+			f.TokenCache.Redis.Timeout = 5 * time.Second
+		}
+	}
+	for _, row := range []struct {
+		name, user string
+		down       bool
+		want       string
+	}{
+		{"good", ":redis-password@", false, "ok " + redis.Addr()},
+		{"wrong password", ":guessed@", false, "failed " + redis.Addr() + " … WRONGPASS"},
+		{"down", ":redis-password@", true, "failed " + redis.Addr() + " … connection refused"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if row.down {
+				redis.Kill()
+			}
+			w := newStoppedWorld(t, with(row.user))
+			lines, _ := w.check(w.transport())
+			begin, part, _ := strings.Cut(row.want, " … ")
+			if got := lines["Redis"]; !strings.HasPrefix(got, begin) || !strings.Contains(got, part) || strings.Contains(got, "password@") || strings.Contains(got, "guessed") {
+				t.Errorf("got %q, want %q", got, row.want)
+			}
+		})
 	}
 }

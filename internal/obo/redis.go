@@ -281,6 +281,19 @@ func (s *shared) probe(ctx context.Context) error {
 	return s.client.GetRange(ctx, name, 0, 0).Err()
 }
 
+// Probe writes and reads a key in Redis once, in c's own time, for programs that
+// end. It returns nil where there is no Redis.
+func (c RedisConfig) Probe(ctx context.Context) error {
+	if c.URL == "" {
+		return nil
+	}
+	s, err := newShared(c)
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.probe(ctx), s.client.Close())
+}
+
 // name is the key in Redis. A hash of a hash of a token says nothing of it.
 func (s *shared) name(key cacheKey) string { return s.prefix + hex.EncodeToString(key[:]) }
 

@@ -46,6 +46,7 @@ func build(f file, transport http.RoundTripper, log *slog.Logger) (*program, err
 
 	surface := f.apiConfig()
 	surface.Validator, surface.Tokens, surface.Log = validator, cache, log
+	surface.Metrics = metrics{cache, exchanger}.handler()
 	surface.APIs = map[string]api.API{}
 	sender := downstream.NewTransport()
 	for name, d := range f.DownstreamAPIs {

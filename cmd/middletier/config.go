@@ -27,7 +27,7 @@ type file struct {
 
 type server struct {
 	Address        string        `yaml:"address" doc:"Where the service listens, as :8080"`
-	AdminAddress   string        `yaml:"adminAddress" doc:"Where health is answered for operators; empty: off"`
+	AdminAddress   string        `yaml:"adminAddress" doc:"Where health and metrics are answered for operators; empty: off"`
 	PublicURL      string        `yaml:"publicUrl" doc:"How clients reach the service when it is behind a gateway; used in challenges and metadata"`
 	BasePath       string        `yaml:"basePath" doc:"A prefix that the gateway keeps on the path"`
 	RequestTimeout time.Duration `yaml:"requestTimeout" doc:"Bounds a whole request, streams excepted"`

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -171,6 +173,11 @@ func TestCertificateCredential(t *testing.T) {
 	}
 	if r := w.call("GET", "/app/todo/items", w.daemon(), ""); r.StatusCode != 200 {
 		t.Errorf("app's call: got %d %s, want 200", r.StatusCode, r.body)
+	}
+	scraped := httptest.NewRecorder()
+	p.api.Admin().ServeHTTP(scraped, httptest.NewRequest("GET", "/metrics", nil))
+	if want := "middletier_credential_expiry_timestamp_seconds " + strconv.FormatFloat(float64(certificate[0].NotAfter.Unix()), 'e', -1, 64); !strings.Contains(scraped.Body.String(), want) {
+		t.Errorf("metrics: got\n%swant %q in it", scraped.Body, want)
 	}
 }
 

@@ -35,6 +35,7 @@ type Config struct {
 	Validator *validate.Validator
 	Tokens    *obo.Cache
 	APIs      map[string]API // by name
+	Metrics   http.Handler   // of the admin listener
 	Log       *slog.Logger
 }
 
@@ -111,6 +112,7 @@ func (s *Server) Admin() http.Handler {
 	read := []string{http.MethodGet, http.MethodHead}
 	e.Match(read, "/healthz", s.healthz)
 	e.Match(read, "/readyz", s.readyz)
+	e.GET("/metrics", echo.WrapHandler(s.config.Metrics))
 	return e
 }
 

@@ -131,14 +131,14 @@ func (s *Server) logRequest(c echo.Context, ev *event) {
 }
 
 // logLevel is error for what is this service's, the provider's or an API's fault,
-// and debug for probes that go well.
+// and debug for probes and scrapes that go well.
 func logLevel(path string, status int, ev *event) slog.Level {
 	switch {
 	case ev.broken != nil:
 		return slog.LevelWarn
 	case status >= 500 && status != http.StatusNotImplemented:
 		return slog.LevelError
-	case status == http.StatusOK && (path == "/healthz" || path == "/readyz"):
+	case status == http.StatusOK && (path == "/healthz" || path == "/readyz" || path == "/metrics"):
 		return slog.LevelDebug
 	}
 	return slog.LevelInfo

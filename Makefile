@@ -29,7 +29,8 @@ check: ## Formatting, vet, staticcheck, go.mod.
 
 bench: ## Measure the hot path beside its peers; see docs/performance.md.
 	go test -run '^$$' -bench . -benchmem ./internal/...
-	go test -run '^$$' -bench . ./cmd/middletier
+	go test -run '^$$' -bench HotPath -benchtime 10000x ./cmd/middletier > hotpath.out
+	go tool benchstat -col /server -ignore /round hotpath.out
 
 fuzz: ## Run every fuzz target for FUZZTIME.
 	@set -e; for package in $$(go list ./...); do \

@@ -80,14 +80,7 @@ type Server struct {
 // New returns a Server for c, whose Check must have passed.
 func New(c Config) *Server {
 	s := &Server{config: c}
-	e := echo.New()
-	e.HTTPErrorHandler = s.handleError
-	e.Use(s.observe, s.limit)
-
-	read := []string{http.MethodGet, http.MethodHead}
-	e.Match(read, "/healthz", s.healthz)
-	e.Match(read, "/readyz", s.readyz)
-
+	e := s.newEcho()
 	g := e.Group(c.BasePath)
 	every := g.RouteNotFound // of all methods: Any knows eleven only
 	// Wrapped here: Echo would wrap anew for each request.
@@ -101,17 +94,25 @@ func New(c Config) *Server {
 	return s
 }
 
+// read are the methods of what is only looked at.
+var read = []string{http.MethodGet, http.MethodHead}
+
+// newEcho returns what both listeners have: order of middleware, errors, health.
+func (s *Server) newEcho() *echo.Echo {
+	e := echo.New()
+	e.HTTPErrorHandler = s.handleError
+	e.Use(s.observe, s.limit)
+	e.Match(read, "/healthz", s.healthz)
+	e.Match(read, "/readyz", s.readyz)
+	return e
+}
+
 // ServeHTTP answers a request of the public listener.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
 // Admin returns the handler of the admin listener.
 func (s *Server) Admin() http.Handler {
-	e := echo.New()
-	e.HTTPErrorHandler = s.handleError
-	e.Use(s.observe, s.limit)
-	read := []string{http.MethodGet, http.MethodHead}
-	e.Match(read, "/healthz", s.healthz)
-	e.Match(read, "/readyz", s.readyz)
+	e := s.newEcho()
 	e.GET("/metrics", echo.WrapHandler(s.config.Metrics))
 	return e
 }

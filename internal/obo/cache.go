@@ -145,21 +145,21 @@ func (c *Cache) Stats() Stats {
 // OnBehalfOf returns a token for scopes on behalf of a's user. The error is an
 // *Error, or ctx's.
 func (c *Cache) OnBehalfOf(ctx context.Context, a Assertion, scopes []string, ask Ask) (Token, error) {
-	key := newKey("on_behalf_of", a.Digest[:], c.identity, a.TenantID, "", scopes)
-	return c.token(ctx, key, ask.Rejected, func() order { return c.userOrder(a, scopes, ask) })
+	key := c.userKey(a, scopes, "")
+	return c.token(ctx, key, ask.Rejected, func() order { return c.userOrder(key, a, scopes, ask) })
 }
 
 // ForApp returns a token for scope, RESOURCE/.default, as ourselves in tenant,
 // "" for our own. The error is as OnBehalfOf's.
 func (c *Cache) ForApp(ctx context.Context, tenant, scope string, ask Ask) (Token, error) {
 	scopes := []string{scope}
-	key := newKey("client_credentials", nil, c.identity, tenant, "", scopes)
+	key := c.appKey(tenant, scopes, "")
 	return c.token(ctx, key, ask.Rejected, func() order {
 		return order{
 			wish:     wish{tenant: tenant, scopes: scopes, claims: ask.Claims},
 			key:      key,
 			throttle: newKey("throttled tenant", nil, c.identity, tenant, "", nil),
-			flight:   newKey("client_credentials", nil, c.identity, tenant, ask.Claims, scopes),
+			flight:   c.appKey(tenant, scopes, ask.Claims),
 			rejected: ask.Rejected,
 		}
 	})
@@ -171,9 +171,9 @@ func (c *Cache) ForApp(ctx context.Context, tenant, scope string, ask Ask) (Toke
 func (c *Cache) Forget(ctx context.Context, a Assertion, scopes [][]string) {
 	var keys []cacheKey
 	for _, s := range scopes {
-		o := c.userOrder(a, s, Ask{})
-		_ = c.memory.Delete(string(o.key[:])) // it may not be there
-		keys = append(keys, o.key)
+		key := c.userKey(a, s, "")
+		_ = c.memory.Delete(string(key[:])) // it may not be there
+		keys = append(keys, key)
 	}
 	if c.shared != nil {
 		c.shared.forget(context.WithoutCancel(ctx), keys) // also of a caller who does not wait for it
@@ -190,16 +190,26 @@ type order struct {
 	end      time.Time // no token is used past it; zero: none
 }
 
-func (c *Cache) userOrder(a Assertion, scopes []string, ask Ask) order {
+// userKey is the key of what is fetched on behalf of a's user; appKey, of what is
+// fetched as ourselves. Tokens are kept under the keys without claims.
+func (c *Cache) userKey(a Assertion, scopes []string, claims string) cacheKey {
+	return newKey("on_behalf_of", a.Digest[:], c.identity, a.TenantID, claims, scopes)
+}
+
+func (c *Cache) appKey(tenant string, scopes []string, claims string) cacheKey {
+	return newKey("client_credentials", nil, c.identity, tenant, claims, scopes)
+}
+
+func (c *Cache) userOrder(key cacheKey, a Assertion, scopes []string, ask Ask) order {
 	user := []byte(a.ObjectID)
 	if len(user) == 0 {
 		user = a.Digest[:] // users without an id have nothing in common
 	}
 	return order{
 		wish:     wish{user: &a, scopes: scopes, claims: ask.Claims},
-		key:      newKey("on_behalf_of", a.Digest[:], c.identity, a.TenantID, "", scopes),
+		key:      key,
 		throttle: newKey("throttled user", user, c.identity, a.TenantID, "", scopes),
-		flight:   newKey("on_behalf_of", a.Digest[:], c.identity, a.TenantID, ask.Claims, scopes),
+		flight:   c.userKey(a, scopes, ask.Claims),
 		rejected: ask.Rejected,
 		end:      a.Expires,
 	}
@@ -332,7 +342,7 @@ func (c *Cache) await(ctx context.Context, o order) (e entry, lock string, found
 		e, found, up := c.look(ctx, o)
 		switch {
 		case found:
-			c.shared.behind(func(ctx context.Context) { c.shared.unlock(ctx, o.key, lock) })
+			c.shared.unlockBehind(o.key, lock)
 			return e, "", true
 		case mine, !up, time.Now().After(deadline):
 			return entry{}, lock, false
@@ -386,7 +396,7 @@ func (c *Cache) renewNow(ctx context.Context, o order) error {
 			c.keep(o.key, newer)
 		}
 		if found || !mine { // another replica has renewed it, or is at it
-			c.shared.behind(func(ctx context.Context) { c.shared.unlock(ctx, o.key, lock) })
+			c.shared.unlockBehind(o.key, lock)
 			return nil
 		}
 	}
@@ -398,7 +408,7 @@ func (c *Cache) renewNow(ctx context.Context, o order) error {
 	}
 	c.keepThrottling(o, err, now)
 	if c.shared != nil {
-		c.shared.behind(func(ctx context.Context) { c.shared.unlock(ctx, o.key, lock) })
+		c.shared.unlockBehind(o.key, lock)
 	}
 	return err
 }
@@ -449,7 +459,7 @@ func (c *Cache) store(key cacheKey, e entry, lock string, now time.Time) {
 	}
 	life := e.until.Sub(now)
 	if !kept || life < time.Millisecond { // without a life it would stay for ever
-		c.shared.behind(func(ctx context.Context) { c.shared.unlock(ctx, key, lock) })
+		c.shared.unlockBehind(key, lock)
 		return
 	}
 	b := e.encode()

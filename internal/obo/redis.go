@@ -407,6 +407,11 @@ func (s *shared) unlock(ctx context.Context, key cacheKey, value string) {
 	})
 }
 
+// unlockBehind is unlock for who does not wait for it.
+func (s *shared) unlockBehind(key cacheKey, value string) {
+	s.behind(func(ctx context.Context) { s.unlock(ctx, key, value) })
+}
+
 // forget removes entries.
 func (s *shared) forget(ctx context.Context, keys []cacheKey) {
 	for _, key := range keys { // one by one: in a cluster they live on different nodes

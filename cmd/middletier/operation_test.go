@@ -196,6 +196,37 @@ func TestAnswerThatBreaksOffIsNotAShortOne(t *testing.T) {
 	}
 }
 
+// A caller that leaves in the middle of an answer is not the API's fault.
+func TestClientThatLeavesTheAnswerIsLoggedAsSuch(t *testing.T) {
+	w := newWorld(t)
+	w.api.handle(func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Content-Type", "text/event-stream")
+		_, _ = rw.Write([]byte("data: 1\n\n"))
+		rw.(http.Flusher).Flush()
+		<-r.Context().Done()
+	})
+	ctx, leave := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, "GET", w.url+"/api/todo/stream", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+w.alice())
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.ReadFull(resp.Body, make([]byte, 9)); err != nil {
+		t.Fatal(err)
+	}
+	leave()
+	eventually(t, func() bool { return len(w.log.lines(t)) == 1 }, func() string { return "no log line" })
+	line := w.log.lines(t)[0]
+	if got := line["error"]; got != "the caller left before the end of the answer" || line["level"] != "INFO" {
+		t.Errorf("got %v %v, want the caller's leaving at INFO", line["level"], got)
+	}
+}
+
 func TestClientThatLeavesEndsTheCall(t *testing.T) {
 	w := newWorld(t)
 	arrived, ended := make(chan struct{}), make(chan struct{})

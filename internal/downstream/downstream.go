@@ -304,16 +304,19 @@ func (b *markedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// notedBody is an API's answer that tells when it breaks off.
+// notedBody is an API's answer that tells when it breaks off. One that ends
+// because the caller left did not break.
 type notedBody struct {
 	io.ReadCloser
-	note func(error)
+	call *exchange
 }
 
 func (b *notedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err != nil && err != io.EOF {
-		b.note(err)
+		if cause := context.Cause(b.call); cause == nil || errors.Is(cause, errTimeout) {
+			b.call.Broken(err)
+		}
 	}
 	return n, err
 }

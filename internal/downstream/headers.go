@@ -96,7 +96,7 @@ func (c *Client) modifyResponse(resp *http.Response) error {
 	}
 	resp.Header.Del("X-Request-Id") // ours is set
 	if x.Broken != nil {
-		resp.Body = &notedBody{resp.Body, x.Broken}
+		resp.Body = &notedBody{resp.Body, x}
 	}
 	if isStream(resp) {
 		x.unlimit()

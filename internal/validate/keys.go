@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -322,9 +321,4 @@ func parseKey(document json.RawMessage) (jwkset.JWK, string, error) {
 		return jwkset.JWK{}, "", errors.New("no RSA key")
 	}
 	return jwk, raw.Issuer, nil
-}
-
-// forTenant puts a tenant's id where Entra's templates hold a placeholder.
-func forTenant(template, tenantID string) string {
-	return strings.ReplaceAll(template, "{tenantid}", tenantID)
 }

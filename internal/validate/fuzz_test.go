@@ -168,7 +168,7 @@ func FuzzKeySet(f *testing.F) {
 		if json.Unmarshal(data, &document) != nil {
 			return
 		}
-		set, err := newKeySet("https://login.example/{tenantid}/v2.0", document.Keys)
+		set, err := newKeySet("https://login.example/{tenantid}/v2.0", "login.example", document.Keys)
 		if err != nil {
 			return
 		}

@@ -1,10 +1,70 @@
 package validate
 
 import (
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
 )
+
+// The names that stand for many tenants in an authority's URL, and the tenant of
+// personal accounts (Microsoft's page "OpenID Connect on the Microsoft identity
+// platform").
+const (
+	organizations  = "organizations"
+	common         = "common"
+	personalTenant = "9188040d-6c67-4c5b-b112-36a304b66dad"
+)
+
+// IsMultiTenant reports whether tenantID is organizations or common.
+func IsMultiTenant(tenantID string) bool {
+	return strings.EqualFold(tenantID, organizations) || strings.EqualFold(tenantID, common)
+}
+
+// checkTenants reports the mistakes in TenantID and AllowedTenants.
+func (c Config) checkTenants(report func(key, problem string)) {
+	multi := IsMultiTenant(c.TenantID)
+	switch {
+	case c.TenantID == "":
+		report("tenantId", "must be set: the tenant's GUID or domain, or organizations or common")
+	case strings.EqualFold(c.TenantID, "consumers"):
+		report("tenantId", "personal accounts alone are not supported: set common, and list in allowedTenants "+personalTenant)
+	case strings.ContainsAny(c.TenantID, "/?#%\\ \t\r\n"):
+		report("tenantId", "must be a GUID or a domain, or organizations or common")
+	case multi && len(c.AllowedTenants) == 0:
+		report("allowedTenants", `must be set where tenantId is organizations or common: the GUIDs of tenants, or "*" for any`)
+	case isGUID(c.TenantID) && c.tenants() != nil && !c.tenants()[strings.ToLower(c.TenantID)]:
+		report("allowedTenants", "must hold tenantId, whose tokens are the only ones that are accepted")
+	}
+	for i, tenant := range c.AllowedTenants {
+		key := fmt.Sprintf("allowedTenants[%d]", i)
+		switch {
+		case tenant == "*" && len(c.AllowedTenants) > 1:
+			report(key, `"*" stands alone: it allows all the others`)
+		case tenant != "*" && !isGUID(tenant):
+			report(key, "must be a tenant's GUID, which is what tokens hold")
+		case strings.EqualFold(tenant, personalTenant) && strings.EqualFold(c.TenantID, organizations):
+			report(key, "is the tenant of personal accounts, for which tenantId must be common")
+		}
+	}
+}
+
+// tenants returns the tenants that are allowed, nil for any.
+func (c Config) tenants() map[string]bool {
+	if len(c.AllowedTenants) == 0 || slices.Contains(c.AllowedTenants, "*") {
+		return nil
+	}
+	set := map[string]bool{}
+	for _, tenant := range c.AllowedTenants {
+		set[strings.ToLower(tenant)] = true
+	}
+	return set
+}
+
+// allows reports whether tokens of the tenant are accepted.
+func (v *Validator) allows(tenant string) bool {
+	return (v.tenants == nil || v.tenants[tenant]) && (v.personal || tenant != personalTenant)
+}
 
 // sourceFor returns the keys of the issuer that id names: that of v2.0 or of
 // v1.0 tokens. The version must agree with the issuer where the token has one.
@@ -24,9 +84,11 @@ func (v *Validator) sourceFor(id *identity) (*keySource, error) {
 }
 
 // checkIssuer binds tenant, issuer and key to each other: the token's tenant is
-// ours and the one in its issuer, and the key signs for that issuer. Entra's
-// keys name the v2.0 issuer also where v1.0 tokens are signed with them.
-func (v *Validator) checkIssuer(set *keySet, key *signingKey, id *identity) error {
+// ours and the one in its issuer, and the key signs for that issuer: one that
+// names a single tenant signs for no other (Microsoft's page "Access tokens in
+// the Microsoft identity platform", validate the issuer). Entra's keys name the
+// v2.0 issuer also where v1.0 tokens are signed with them.
+func (v *Validator) checkIssuer(key *signingKey, id *identity) error {
 	if v.tenantID != "" && id.tenant != v.tenantID {
 		return invalid(WrongIssuer, "tid is %.100q", id.tenant)
 	}

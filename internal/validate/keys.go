@@ -76,21 +76,39 @@ type keySource struct {
 	metadataURL string
 	client      *http.Client
 	log         *slog.Logger
+	floor       *floor      // of both documents of a provider
 	optional    func() bool // whether to believe that there is no such document; nil: never
 
 	current atomic.Pointer[keySet]
 	absent  atomic.Bool // the provider has no such document (404)
 	wake    chan struct{}
 
-	mu    sync.Mutex    // guards the rest
-	busy  bool          // a fetch is under way or about to be
-	asked time.Time     // when an unknown key id last brought about a fetch
-	done  chan struct{} // closed when the fetch that is under way, or the next one, has ended
+	mu   sync.Mutex    // guards the rest
+	busy bool          // a fetch is under way or about to be
+	done chan struct{} // closed when the fetch that is under way, or the next one, has ended
 }
 
-func newKeySource(metadataURL string, client *http.Client, log *slog.Logger) *keySource {
+// floor keeps fetches for unknown key ids apart.
+type floor struct {
+	mu   sync.Mutex // guards last
+	last time.Time
+}
+
+// pass reports whether a fetch may be made now, and then counts it.
+func (f *floor) pass() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := time.Now()
+	if now.Sub(f.last) < refreshFloor {
+		return false
+	}
+	f.last = now
+	return true
+}
+
+func newKeySource(metadataURL string, client *http.Client, floor *floor, log *slog.Logger) *keySource {
 	return &keySource{
-		metadataURL: metadataURL, client: client, log: log,
+		metadataURL: metadataURL, client: client, floor: floor, log: log,
 		wake: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 }
@@ -196,8 +214,8 @@ func (s *keySource) ask() <-chan struct{} {
 	if s.busy {
 		return s.done
 	}
-	if now := time.Now(); now.Sub(s.asked) >= refreshFloor {
-		s.asked, s.busy = now, true
+	if s.floor.pass() {
+		s.busy = true
 		select {
 		case s.wake <- struct{}{}:
 		default: // run has yet to see the last one
@@ -214,6 +232,7 @@ func (s *keySource) fetch(ctx context.Context) (*keySet, error) {
 	var metadata struct {
 		Issuer  string `json:"issuer"`
 		JWKSURI string `json:"jwks_uri"`
+		Cloud   string `json:"cloud_instance_name"`
 	}
 	err := s.get(ctx, s.metadataURL, &metadata)
 	s.absent.Store(errors.Is(err, errNoSuchDocument) && s.optional != nil && s.optional())
@@ -232,7 +251,7 @@ func (s *keySource) fetch(ctx context.Context) (*keySet, error) {
 	if err := s.get(ctx, metadata.JWKSURI, &document); err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
 	}
-	return newKeySet(metadata.Issuer, document.Keys)
+	return newKeySet(metadata.Issuer, metadata.Cloud, document.Keys)
 }
 
 func (s *keySource) get(ctx context.Context, url string, into any) error {
@@ -262,20 +281,21 @@ func (s *keySource) get(ctx context.Context, url string, into any) error {
 }
 
 // newKeySet makes a set of the keys that can be used, leaving out the others
-// one by one. A set without any is an error.
-func newKeySet(issuer string, documents []json.RawMessage) (*keySet, error) {
+// one by one. A set without any is an error. A key of another cloud than the
+// metadata's, where both say, is none of ours.
+func newKeySet(issuer, cloud string, documents []json.RawMessage) (*keySet, error) {
 	if len(documents) > maxKeys {
 		return nil, fmt.Errorf("keys: %d of them", len(documents))
 	}
 	set := &keySet{issuer: issuer, keys: map[string]*signingKey{}}
 	storage := jwkset.NewMemoryStorage()
 	for _, document := range documents {
-		jwk, owner, err := parseKey(document)
+		jwk, entra, err := parseKey(document)
 		id := jwk.Marshal().KID
-		if err != nil || set.keys[id] != nil || storage.KeyWrite(context.Background(), jwk) != nil {
+		if err != nil || cloud != "" && entra.Cloud != "" && entra.Cloud != cloud || set.keys[id] != nil || storage.KeyWrite(context.Background(), jwk) != nil {
 			continue
 		}
-		set.keys[id] = &signingKey{id: id, public: jwk.Key().(*rsa.PublicKey), issuer: owner}
+		set.keys[id] = &signingKey{id: id, public: jwk.Key().(*rsa.PublicKey), issuer: entra.Issuer}
 	}
 	if len(set.keys) == 0 {
 		return nil, errors.New("keys: none that can be used")
@@ -288,16 +308,22 @@ func newKeySet(issuer string, documents []json.RawMessage) (*keySet, error) {
 	return set, nil
 }
 
-// parseKey reads one JWK and returns it with Entra's issuer member, which
-// jwkset drops. Only what a signature check needs is handed on: no certificate
-// is looked at and no URL followed (RFC 7517, section 4).
-func parseKey(document json.RawMessage) (jwkset.JWK, string, error) {
+// entraMembers are Entra's own members of a key, which jwkset drops.
+type entraMembers struct {
+	Issuer string `json:"issuer"`
+	Cloud  string `json:"cloud_instance_name"`
+}
+
+// parseKey reads one JWK and Entra's members of it. Only what a signature check
+// needs is handed on: no certificate is looked at and no URL followed (RFC 7517,
+// section 4).
+func parseKey(document json.RawMessage) (jwkset.JWK, entraMembers, error) {
 	var raw struct {
 		jwkset.JWKMarshal
-		Issuer string `json:"issuer"`
+		entraMembers
 	}
 	if err := json.Unmarshal(document, &raw); err != nil {
-		return jwkset.JWK{}, "", err
+		return jwkset.JWK{}, entraMembers{}, err
 	}
 	switch {
 	case raw.KTY != jwkset.KtyRSA,
@@ -305,20 +331,20 @@ func parseKey(document json.RawMessage) (jwkset.JWK, string, error) {
 		raw.USE != "" && raw.USE != jwkset.UseSig,
 		raw.ALG != "" && raw.ALG != jwkset.AlgRS256,
 		len(raw.KEYOPS) > 0 && !slices.Contains(raw.KEYOPS, jwkset.KeyOpsVerify):
-		return jwkset.JWK{}, "", errors.New("not a key that verifies RS256 signatures")
+		return jwkset.JWK{}, entraMembers{}, errors.New("not a key that verifies RS256 signatures")
 	}
 	jwk, err := jwkset.NewJWKFromMarshal(jwkset.JWKMarshal{
 		KTY: raw.KTY, KID: raw.KID, ALG: raw.ALG, USE: raw.USE, KEYOPS: raw.KEYOPS, N: raw.N, E: raw.E,
 	}, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
 	if err != nil {
-		return jwkset.JWK{}, "", err
+		return jwkset.JWK{}, entraMembers{}, err
 	}
 	public, ok := jwk.Key().(*rsa.PublicKey)
 	if !ok || public.N.BitLen() < minKeyBits || public.N.BitLen() > maxKeyBits {
-		return jwkset.JWK{}, "", errors.New("not of 2048 to 16384 bits")
+		return jwkset.JWK{}, entraMembers{}, errors.New("not of 2048 to 16384 bits")
 	}
 	if public.N.Bit(0) == 0 || public.E < 3 || public.E%2 == 0 || public.E > math.MaxInt32 {
-		return jwkset.JWK{}, "", errors.New("no RSA key")
+		return jwkset.JWK{}, entraMembers{}, errors.New("no RSA key")
 	}
-	return jwk, raw.Issuer, nil
+	return jwk, raw.entraMembers, nil
 }

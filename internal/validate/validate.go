@@ -23,13 +23,17 @@ import (
 type Config struct {
 	// Instance is the base URL of the cloud, as https://login.microsoftonline.com/.
 	Instance string
-	// TenantID is the tenant's GUID or one of its domains.
+	// TenantID is the tenant's GUID or one of its domains; organizations for any
+	// organization's tenant, common for personal accounts too.
 	TenantID string
 	// ClientID is this service's application (client) ID.
 	ClientID string
 	// Audiences are the values of aud that are accepted; none: ClientID and
 	// api://ClientID.
 	Audiences []string
+	// AllowedTenants are the tenants whose tokens are accepted, by GUID, or "*" for
+	// any. Where TenantID is organizations or common there must be one.
+	AllowedTenants []string
 	// AllowedClients are the applications whose tokens are accepted (azp or
 	// appid); none: any.
 	AllowedClients []string
@@ -37,25 +41,19 @@ type Config struct {
 	ClockSkew time.Duration
 	// Client fetches metadata and keys. It must not follow redirects.
 	Client *http.Client
-	// Log gets a line when keys cannot be fetched.
+	// Log gets a line when keys cannot be fetched; nil: nobody is told.
 	Log *slog.Logger
 }
 
 // Check reports every mistake in c by its key.
 func (c Config) Check(report func(key, problem string)) {
-	if u, err := url.Parse(c.Instance); err != nil || u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+	switch u, err := url.Parse(c.Instance); {
+	case err != nil || u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
 		report("instance", "must be an https URL, as https://login.microsoftonline.com/")
+	case strings.EqualFold(strings.Trim(u.Path, "/"), "adfs"):
+		report("instance", "AD FS is not supported: it has no tenants, and its tokens are of another form")
 	}
-	switch strings.ToLower(c.TenantID) {
-	case "":
-		report("tenantId", "must be set: the tenant's GUID or domain")
-	case "common", "organizations", "consumers":
-		report("tenantId", "multi-tenant APIs are not supported yet: set one tenant's GUID or domain")
-	default:
-		if strings.ContainsAny(c.TenantID, "/?#%\\ \t\r\n") {
-			report("tenantId", "must be a GUID or a domain")
-		}
-	}
+	c.checkTenants(report)
 	if c.ClientID == "" {
 		report("clientId", "must be set: this service's application (client) ID")
 	}
@@ -72,7 +70,9 @@ func (c Config) Check(report func(key, problem string)) {
 
 // Validator checks tokens. Run must be running for it to have keys.
 type Validator struct {
-	tenantID  string // the GUID, or "" where a domain is configured
+	tenantID  string          // the GUID, or "" where anything else is configured
+	tenants   map[string]bool // those that are allowed; nil: any
+	personal  bool            // personal accounts are
 	audiences []string
 	clients   []string
 	skew      time.Duration
@@ -83,6 +83,9 @@ type Validator struct {
 // New returns a Validator for c, whose Check must have passed. Nothing is
 // fetched until Run.
 func New(c Config) *Validator {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
 	v := &Validator{skew: c.ClockSkew, known: newMemory()}
 	for _, audience := range c.Audiences {
 		v.audiences = append(v.audiences, lowerGUID(audience))
@@ -97,11 +100,13 @@ func New(c Config) *Validator {
 	if isGUID(c.TenantID) {
 		v.tenantID = strings.ToLower(c.TenantID)
 	}
+	v.tenants, v.personal = c.tenants(), !strings.EqualFold(c.TenantID, organizations)
 	// Each version of token is checked against its own metadata; which one an
 	// API gets is decided by its manifest, not by the endpoint that issued it.
 	authority := strings.TrimSuffix(c.Instance, "/") + "/" + c.TenantID
-	v.v1 = newKeySource(authority+"/.well-known/openid-configuration", c.Client, c.Log)
-	v.v2 = newKeySource(authority+"/v2.0/.well-known/openid-configuration", c.Client, c.Log)
+	floor := &floor{}
+	v.v1 = newKeySource(authority+"/.well-known/openid-configuration", c.Client, floor, c.Log)
+	v.v2 = newKeySource(authority+"/v2.0/.well-known/openid-configuration", c.Client, floor, c.Log)
 	// Some providers have v2.0 only. A 404 says so once they have shown that,
 	// and not in an outage, in which anything may answer for them.
 	v.v1.optional = func() bool { return v.v2.current.Load() != nil }
@@ -131,6 +136,10 @@ var ErrKeysUnavailable = errors.New("signing keys have not been loaded")
 // ErrClientNotAllowed says that a token is good but was issued to an
 // application that is not among Config.AllowedClients.
 var ErrClientNotAllowed = errors.New("the calling application is not allowed")
+
+// ErrTenantNotAllowed says that a token is good but of a tenant that is not
+// among Config.AllowedTenants.
+var ErrTenantNotAllowed = errors.New("the caller's tenant is not allowed")
 
 // Reason is why a token was not accepted.
 type Reason string
@@ -162,8 +171,8 @@ func invalid(reason Reason, format string, args ...any) error {
 }
 
 // Validate decides whether token was issued for this service. The error is an
-// *InvalidTokenError, ErrClientNotAllowed, ErrKeysUnavailable, or that of ctx
-// where it ended while a key was awaited.
+// *InvalidTokenError, ErrTenantNotAllowed, ErrClientNotAllowed,
+// ErrKeysUnavailable, or that of ctx where it ended while a key was awaited.
 func (v *Validator) Validate(ctx context.Context, token string) (*Caller, error) {
 	if len(token) > MaxTokenSize {
 		return nil, invalid(Malformed, "token is longer than %d bytes", MaxTokenSize)
@@ -242,7 +251,7 @@ func (v *Validator) check(ctx context.Context, t *compact, now time.Time) (*iden
 	if key == nil {
 		return nil, invalid(BadSig, "no signing key with kid %q", kid)
 	}
-	if err := v.checkIssuer(set, key, id); err != nil {
+	if err := v.checkIssuer(key, id); err != nil {
 		return nil, err
 	}
 
@@ -256,7 +265,11 @@ func (v *Validator) check(ctx context.Context, t *compact, now time.Time) (*iden
 	}
 	id.key = key
 
-	// What only counts of a token that is genuine.
+	// What only counts of a token that is genuine, so that nobody learns whom we
+	// would let in.
+	if !v.allows(id.tenant) {
+		return nil, fmt.Errorf("%w: %s", ErrTenantNotAllowed, id.tenant)
+	}
 	if len(v.clients) > 0 && !slices.Contains(v.clients, strings.ToLower(id.client)) {
 		return nil, fmt.Errorf("%w: %q", ErrClientNotAllowed, id.client)
 	}

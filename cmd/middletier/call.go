@@ -142,9 +142,9 @@ func contentType(body []byte) string {
 
 // appToken gets a token for the API d as the application itself.
 func appToken(ctx context.Context, f file, d downstreamAPI, name string, client *http.Client) (string, error) {
-	scope := d.appScope()
-	if scope == "" {
-		return "", fmt.Errorf("downstreamApis.%s.appScopes: must be set: the resource cannot be told from scopes", name)
+	ask, err := f.appAsk(d)
+	if err != nil {
+		return "", fmt.Errorf("downstreamApis.%s.%w", name, err)
 	}
 	c := f.oboConfig()
 	c.Client = client
@@ -152,9 +152,9 @@ func appToken(ctx context.Context, f file, d downstreamAPI, name string, client 
 	if err != nil {
 		return "", err
 	}
-	token, err := exchanger.AppToken(ctx, d.Tenant, scope)
+	token, err := exchanger.AppToken(ctx, ask.tenant, ask.scope)
 	if err != nil {
-		return "", fmt.Errorf("no token for %s: %s", scope, reason(err))
+		return "", fmt.Errorf("no token for %s: %s", ask.scope, reason(err))
 	}
 	return token, nil
 }

@@ -183,10 +183,10 @@ func providerTrials(f file, client *http.Client) []trial {
 // credentialTrials try each credential by itself, and with those in use a token
 // for each API.
 func credentialTrials(f file, names []string, client *http.Client) []trial {
-	var scopes []string
+	var asks []appAsk
 	for _, name := range names {
-		if scope := f.DownstreamAPIs[name].appScope(); scope != "" {
-			scopes = append(scopes, scope)
+		if ask, err := f.appAsk(f.DownstreamAPIs[name]); err == nil {
+			asks = append(asks, ask)
 		}
 	}
 	exchanger := func(credentials []obo.Credential) (*obo.Client, error) {
@@ -202,32 +202,49 @@ func credentialTrials(f file, names []string, client *http.Client) []trial {
 				// The only one is the first, whatever its place in the file.
 				return credential.SourceType, errors.New(strings.TrimPrefix(err.Error(), "clientCredentials[0]."))
 			}
-			return credential.SourceType, tryCredential(ctx, alone, scopes)
+			return credential.SourceType, tryCredential(ctx, alone, asks)
 		}})
 	}
 	inUse := sync.OnceValues(func() (*obo.Client, error) { return exchanger(f.AzureAd.ClientCredentials) })
 	for _, name := range names {
-		scope := f.DownstreamAPIs[name].appScope()
+		ask, err := f.appAsk(f.DownstreamAPIs[name])
 		all = append(all, trial{name + ": app token", func(ctx context.Context) (string, error) {
-			if scope == "" {
-				return "", skip("appScopes is not set and cannot be told from scopes; /app and call need it")
+			if err != nil {
+				return "", skip(err.Error() + "; /app and call need it")
 			}
 			using, err := inUse()
 			if err != nil {
 				return "", skip("no credential can be loaded")
 			}
-			_, err = using.AppToken(ctx, f.DownstreamAPIs[name].Tenant, scope)
-			return scope, err
+			_, err = using.AppToken(ctx, ask.tenant, ask.scope)
+			return ask.scope, err
 		}})
 	}
 	return all
 }
 
+// appAsk is what an application asks for.
+type appAsk struct{ tenant, scope string }
+
+// appAsk returns what to ask for to call d as an application. The error names the
+// key that is missing.
+func (f file) appAsk(d downstreamAPI) (appAsk, error) {
+	scope := d.appScope()
+	if scope == "" {
+		return appAsk{}, errors.New("appScopes: must be set: the resource cannot be told from scopes")
+	}
+	tenant, known := f.appTenant(d)
+	if !known {
+		return appAsk{}, errors.New("tenant: " + needsTenant)
+	}
+	return appAsk{tenant, scope}, nil
+}
+
 // tryCredential gets a token with it. A refusal of the scope says nothing of the
 // credential, so the next is asked for.
-func tryCredential(ctx context.Context, client *obo.Client, scopes []string) error {
-	for _, scope := range scopes {
-		if _, err := client.AppToken(ctx, "", scope); !aboutResource(err) {
+func tryCredential(ctx context.Context, client *obo.Client, asks []appAsk) error {
+	for _, ask := range asks {
+		if _, err := client.AppToken(ctx, ask.tenant, ask.scope); !aboutResource(err) {
 			return err
 		}
 	}

@@ -177,7 +177,7 @@ func TestCheckOnlineFindsWhatIsBroken(t *testing.T) {
 		}, nil, map[string]string{"a: app token": "failed api://nobody/.default: invalid_resource", "a: reachable": "ok "}},
 		{"short scopes", api(func(d *downstreamAPI) {
 			d.Scopes, d.Access = []string{"User.Read"}, d.Access[:0]
-		}), nil, map[string]string{"clientCredentials[0]": "skipped ", "todo: app token": "skipped appScopes is not set"}},
+		}), nil, map[string]string{"clientCredentials[0]": "skipped ", "todo: app token": "skipped appScopes: must be set"}},
 		{"throttled", nil, fault(mockidp.Fault{Status: 429, Error: "temporarily_unavailable"}), map[string]string{
 			"clientCredentials[0]": "failed ClientSecret: temporarily_unavailable: the provider answered 429, try again later", "todo: app token": "failed ",
 		}},

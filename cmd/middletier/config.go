@@ -2,6 +2,7 @@ package main
 
 import (
 	"net"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -38,9 +39,10 @@ type server struct {
 
 type azureAd struct {
 	Instance               string           `yaml:"instance" doc:"Base URL of the cloud; default from AZURE_AUTHORITY_HOST"`
-	TenantID               string           `yaml:"tenantId" doc:"The tenant's GUID or domain; default from AZURE_TENANT_ID"`
+	TenantID               string           `yaml:"tenantId" doc:"The tenant's GUID or domain; organizations or common for a multi-tenant API; default from AZURE_TENANT_ID"`
 	ClientID               string           `yaml:"clientId" doc:"This service's application (client) ID; default from AZURE_CLIENT_ID"`
 	Audiences              []string         `yaml:"audiences" doc:"Accepted values of aud; default: clientId and api://clientId"`
+	AllowedTenants         []string         `yaml:"allowedTenants" doc:"Tenants whose tokens are accepted, by GUID; required when tenantId is organizations or common; *: any"`
 	AllowedClients         []string         `yaml:"allowedClients" doc:"Applications whose tokens are accepted (azp or appid); empty: any"`
 	ClockSkew              time.Duration    `yaml:"clockSkew" doc:"How far the identity provider's clock may be from ours"`
 	ClientCapabilities     []string         `yaml:"clientCapabilities" doc:"Declared to the identity provider; cp1: claims challenges are handled"`
@@ -52,7 +54,7 @@ type azureAd struct {
 type downstreamAPI struct {
 	BaseURL         string          `yaml:"baseUrl" doc:"What request paths are joined under"`
 	Scopes          []string        `yaml:"scopes" doc:"Delegated scopes to ask for on behalf of users, of one resource"`
-	Tenant          string          `yaml:"tenant" doc:"The tenant to ask for tokens as an application in; default: azureAd.tenantId"`
+	Tenant          string          `yaml:"tenant" doc:"The tenant to ask for tokens as an application in; default: azureAd.tenantId; required for the app path when that is organizations or common"`
 	AppScopes       []string        `yaml:"appScopes" doc:"The scope to ask for as an application; default: RESOURCE/.default derived from scopes"`
 	Timeout         time.Duration   `yaml:"timeout" doc:"How long the API may take until its response headers arrive"`
 	Access          []validate.Rule `yaml:"access" doc:"What the caller's token must hold; the first rule that matches method and path decides. No rules: every request is refused"`
@@ -151,6 +153,12 @@ func (a *azureAd) inherit(environ []string, instance bool) {
 			}
 		}
 	}
+	// Each External ID host is one tenant's, which has a domain of the same name.
+	if host, err := url.Parse(a.Instance); err == nil && a.TenantID == "" {
+		if name, external := strings.CutSuffix(strings.ToLower(host.Host), ".ciamlogin.com"); external {
+			a.TenantID = name + ".onmicrosoft.com"
+		}
+	}
 }
 
 // report takes a mistake in the value of a key.
@@ -185,6 +193,9 @@ func (f file) check(report report) {
 			section("", "a name is made of letters, digits, dots, dashes and underscores")
 		}
 		d.check(section)
+		if _, known := f.appTenant(d); !known && d.letsAppsIn() {
+			section("tenant", needsTenant)
+		}
 		f.downstreamConfig(d).Check(section)
 	}
 }
@@ -209,13 +220,26 @@ func (d downstreamAPI) check(report report) {
 	if len(d.AppScopes) > 1 || len(d.AppScopes) == 1 && !strings.HasSuffix(d.AppScopes[0], "/.default") {
 		report("appScopes", "must be one scope of the form RESOURCE/.default")
 	}
-	if d.appScope() == "" && slices.ContainsFunc(d.Access, func(r validate.Rule) bool { return len(r.AppPermissions) > 0 }) {
+	if d.appScope() == "" && d.letsAppsIn() {
 		report("appScopes", "must be set: the resource cannot be told from scopes")
 	}
-	if strings.ContainsAny(d.Tenant, "/?#%\\ \t\r\n") || slices.Contains([]string{"common", "organizations", "consumers"}, strings.ToLower(d.Tenant)) {
+	if strings.ContainsAny(d.Tenant, "/?#%\\ \t\r\n") || validate.IsMultiTenant(d.Tenant) || strings.EqualFold(d.Tenant, "consumers") {
 		report("tenant", "must be one tenant's GUID or domain")
 	}
 	validate.NewAccess(d.Access, under("access", report))
+}
+
+// letsAppsIn reports whether any rule does.
+func (d downstreamAPI) letsAppsIn() bool {
+	return slices.ContainsFunc(d.Access, func(r validate.Rule) bool { return len(r.AppPermissions) > 0 })
+}
+
+const needsTenant = "must be set where azureAd.tenantId is organizations or common: an application asks for tokens in one tenant"
+
+// appTenant is the tenant to ask for tokens for d as an application in, "" for
+// our own, and whether one is known.
+func (f file) appTenant(d downstreamAPI) (tenant string, known bool) {
+	return d.Tenant, d.Tenant != "" || !validate.IsMultiTenant(f.AzureAd.TenantID)
 }
 
 // appScope is the scope to ask for as an application, or "" where none is known.
@@ -229,7 +253,8 @@ func (d downstreamAPI) appScope() string {
 func (f file) validateConfig() validate.Config {
 	return validate.Config{
 		Instance: f.AzureAd.Instance, TenantID: f.AzureAd.TenantID, ClientID: f.AzureAd.ClientID,
-		Audiences: f.AzureAd.Audiences, AllowedClients: f.AzureAd.AllowedClients, ClockSkew: f.AzureAd.ClockSkew,
+		Audiences: f.AzureAd.Audiences, ClockSkew: f.AzureAd.ClockSkew,
+		AllowedTenants: f.AzureAd.AllowedTenants, AllowedClients: f.AzureAd.AllowedClients,
 	}
 }
 

@@ -53,6 +53,9 @@ func newWorld(t *testing.T, change ...func(*file)) *world {
 func newStoppedWorld(t *testing.T, change ...func(*file)) *world {
 	t.Helper()
 	directory := demoDirectory(testSecret)
+	for i := range directory.Apps { // so that nobody but us keeps other tenants out
+		directory.Apps[i].MultiTenant = true
+	}
 	directory.Tenants = append(directory.Tenants, mockidp.Tenant{ID: fabrikam})
 	directory.Users = append(directory.Users, mockidp.User{Name: "mallory", ObjectID: "cccccccc-0000-4000-8000-000000000003", TenantID: fabrikam, Username: "mallory@fabrikam.example"})
 	directory.Apps = append(directory.Apps, mockidp.App{Name: "other", TenantID: demoTenant, ClientID: otherApp, ObjectID: "66666666-0000-4000-8000-000000000000", IDURIs: []string{"api://other"}, Scopes: []string{"Other.Read"}})

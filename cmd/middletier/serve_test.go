@@ -69,7 +69,10 @@ func TestServeReportsEveryMistake(t *testing.T) {
 		{"a rule for nobody", change(", scopes: [ToDoList.Read]", ""), []string{"config.yaml:10: downstreamApis.todo.access[0]: a rule needs scopes or appPermissions"}},
 		{"a bad pattern", change("methods: [GET]", "paths: [items]"), []string{"config.yaml:10: downstreamApis.todo.access[0].paths[0]: a path begins with a slash"}},
 		{"no API", strings.Split(goodConfig, "downstreamApis")[0], []string{"downstreamApis: must hold at least one API"}},
-		{"multi-tenant", change("11111111-1111-4111-8111-111111111111", "organizations"), []string{"config.yaml:3: azureAd.tenantId: multi-tenant"}},
+		{"tenants not said", change("11111111-1111-4111-8111-111111111111", "organizations"), []string{"azureAd.allowedTenants: must be set"}},
+		{"apps in no tenant", strings.Replace(change("11111111-1111-4111-8111-111111111111", "common\n  allowedTenants: ['*']"), ", scopes: [ToDoList.Read]", ", appPermissions: [A]", 1), []string{"downstreamApis.todo.tenant: must be set where"}},
+		{"a tenant by domain", change("11111111-1111-4111-8111-111111111111", "common\n  allowedTenants: [contoso.example]"), []string{"config.yaml:4: azureAd.allowedTenants[0]: must be a tenant's GUID"}},
+		{"AD FS", goodConfig[:9] + "\n  instance: https://fs.contoso.example/adfs" + goodConfig[9:], []string{"config.yaml:3: azureAd.instance: AD FS is not supported"}},
 		{"instance without TLS", goodConfig[:9] + "\n  instance: http://login.example" + goodConfig[9:], []string{"config.yaml:3: azureAd.instance: must be an https URL"}},
 		{"wrong kind", change("[api://todo/.default]", "{a: b}"), []string{"config.yaml:9: downstreamApis.todo.scopes: "}},
 		{"three at once", goodConfig + "server: {adress: x, maxBodySize: 0, basePath: middle/}\n", []string{

@@ -62,6 +62,11 @@ var problemTypes = map[string]problemType{
 		"The token is good, but the application it was issued to is not among those that may call this service.",
 		"The operators add the application to azureAd.allowedClients, if it should be there.",
 	},
+	"tenant-not-allowed": {
+		http.StatusForbidden, "Tenant not allowed",
+		"The token is good, but its tenant is not among those whose users and applications may call this service.",
+		"The operators add the tenant to azureAd.allowedTenants, if it should be there.",
+	},
 	"claims-challenge": {
 		http.StatusUnauthorized, "More claims are needed",
 		"The identity provider has a condition that the user must meet first, as multi-factor sign-in.",
@@ -196,6 +201,8 @@ func problemFor(err error, caller *validate.Caller) problem {
 		return problem{kind: "identity-provider-unavailable", detail: "The identity provider's signing keys could not be loaded yet.", refusal: &obo.Error{RetryAfter: keysRetryAfter}}
 	case errors.Is(err, validate.ErrClientNotAllowed):
 		return problem{kind: "caller-not-allowed", detail: "The calling application is not allowed to use this service."}
+	case errors.Is(err, validate.ErrTenantNotAllowed):
+		return problem{kind: "tenant-not-allowed", detail: "The caller's tenant is not allowed to use this service."}
 	case errors.Is(err, errAppOnUser):
 		return problem{kind: "wrong-token-type", detail: "The token is an application's. Calls without a user go to /app/{name}/."}
 	case errors.Is(err, errUserOnApp):

@@ -45,6 +45,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		{invalid(validate.NotAccess), "invalid-token", 401},
 		{validate.ErrKeysUnavailable, "identity-provider-unavailable", 503},
 		{validate.ErrClientNotAllowed, "caller-not-allowed", 403},
+		{validate.ErrTenantNotAllowed, "tenant-not-allowed", 403},
 		{errAppOnUser, "wrong-token-type", 403},
 		{errUserOnApp, "wrong-token-type", 403},
 		{&validate.AccessError{Allow: []string{"GET"}}, "method-not-allowed", 405},

@@ -52,6 +52,8 @@ func (c Config) Check(report func(key, problem string)) {
 		report("instance", "must be an https URL, as https://login.microsoftonline.com/")
 	case strings.EqualFold(strings.Trim(u.Path, "/"), "adfs"):
 		report("instance", "AD FS is not supported: it has no tenants, and its tokens are of another form")
+	case u.Path != "" && u.Path != "/":
+		report("instance", "must have no path: the tenant is tenantId's to say")
 	}
 	c.checkTenants(report)
 	if c.ClientID == "" {

@@ -137,6 +137,10 @@ func TestEnvironmentWinsOverTheFile(t *testing.T) {
 	if err != nil || f.AzureAd.TenantID != "contoso.example" || f.AzureAd.ClientID != "by-workload-identity" || f.AzureAd.Instance != "https://login.microsoftonline.us/" {
 		t.Errorf("AZURE_ variables where the file says nothing: got %+v, %v", f.AzureAd, err)
 	}
+	f, err = load(bare, []string{"AZURE_CLIENT_ID=x", "AzureAd__Instance=https://Contoso.ciamlogin.com/"})
+	if err != nil || f.AzureAd.TenantID != "contoso.onmicrosoft.com" {
+		t.Errorf("an External ID instance and no tenant: got %q, %v", f.AzureAd.TenantID, err)
+	}
 	_, err = load(path, []string{"AzureAd__TenentId=x"})
 	if err == nil || !strings.Contains(err.Error(), `environment variable AzureAd__TenentId: azureAd.TenentId: unknown key; did you mean "tenantId"?`) {
 		t.Errorf("misspelt variable: got %v", err)

@@ -3,6 +3,7 @@ package obo
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -221,9 +222,33 @@ func (r recorder) Do(req *http.Request) (*http.Response, error) {
 	if len(body) > maxAnswer {
 		return nil, errAnswerTooLarge
 	}
+	if req.Method == http.MethodGet {
+		body = withIssuerAt(req.URL, body)
+	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	a.last.Store(&received{token: req.Method == http.MethodPost, status: resp.StatusCode, header: resp.Header, body: body})
 	return resp, nil
+}
+
+// withIssuerAt returns the metadata of an External ID tenant with an issuer at the
+// host that it came from. There the tenant's GUID stands for its name, which MSAL
+// takes for a forgery (v1.10.1). It uses nothing but the endpoints; the issuers of
+// tokens are package validate's to check.
+func withIssuerAt(from *url.URL, metadata []byte) []byte {
+	var members map[string]json.RawMessage
+	var issuer string
+	if json.Unmarshal(metadata, &members) != nil || json.Unmarshal(members["issuer"], &issuer) != nil {
+		return metadata
+	}
+	if u, err := url.Parse(issuer); err != nil || !strings.HasSuffix(u.Host, ".ciamlogin.com") {
+		return metadata
+	}
+	members["issuer"], _ = json.Marshal(from.Scheme + "://" + from.Host) // a string always can
+	edited, err := json.Marshal(members)
+	if err != nil {
+		return metadata
+	}
+	return edited
 }
 
 var errAnswerTooLarge = fmt.Errorf("the provider's answer is larger than %d bytes", maxAnswer)

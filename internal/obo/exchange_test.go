@@ -105,6 +105,18 @@ func TestMetadataIsFetchedOncePerTenant(t *testing.T) {
 	}
 }
 
+// External ID's issuers have the tenant's GUID for a host, and their authority its
+// name.
+func TestExternalIDsIssuerIsAtAnotherHostThanItsAuthority(t *testing.T) {
+	k := start(t, nil)
+	k.metadata = func(tenant string) answer {
+		a := goodMetadata(tenant)
+		a.body = strings.Replace(a.body, `"issuer":"https://login.example/`, `"issuer":"https://`+tenant+`.ciamlogin.com/`, 1)
+		return a
+	}
+	k.want(user("alice"), "", "token-1", obo.IdentityProvider)
+}
+
 func TestExchangesWaitTheirTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := start(t, func(c *obo.Config, _ *obo.CacheConfig) { c.MaxConcurrent = 2 })

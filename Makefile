@@ -31,6 +31,7 @@ bench: ## Measure the hot path beside its peers; see docs/performance.md.
 	go test -run '^$$' -bench . -benchmem ./internal/...
 	go test -run '^$$' -bench HotPath -benchtime 10000x ./cmd/middletier > hotpath.out
 	go tool benchstat -col /server -ignore /round hotpath.out
+	go test -run '^$$' -bench Flood -benchtime 1x ./cmd/middletier
 
 fuzz: ## Run every fuzz target for FUZZTIME.
 	@set -e; for package in $$(go list ./...); do \

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	floodSpan  = 15 * time.Second
+	validRate  = 200   // requests a second with good tokens
+	floodRate  = 5_000 // with garbage for tokens
+	floodConns = 64
+)
+
+// BenchmarkFlood sends requests of known users, first alone and then beside many
+// more with garbage for tokens, and reports the known users' latency in both. It
+// fails when one of them is not served. See docs/performance.md.
+func BenchmarkFlood(b *testing.B) {
+	platform, secret := startBenchPlatform(b)
+	api := httptest.NewServer(http.HandlerFunc(answerBench))
+	b.Cleanup(api.Close)
+	tokens := make([]string, benchUsers)
+	for i := range tokens {
+		tokens[i] = benchToken(platform, i)
+	}
+	s := startBenchServer(b, platform, "middletier", "serve", "--config", benchConfig(b, platform.URL(), secret, api.URL))
+	s.connect(b, tokens)
+	s.warmUp(b)
+	fetches, exchanges := platform.Count("keys"), platform.Count("on_behalf_of")
+	garbage := garbageTokens(tokens[0])
+	for b.Loop() {
+		start := s.used(b).CPU
+		quiet := s.steady(b)
+		between := s.used(b).CPU
+		ctx, stop := context.WithCancel(b.Context())
+		var flood errgroup.Group
+		sent := new(atomic.Int64)
+		for i := range floodConns {
+			flood.Go(func() error { return s.flood(ctx, i, garbage[i*len(garbage)/floodConns:], sent) })
+		}
+		busy := s.steady(b)
+		stop()
+		if err := flood.Wait(); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(s.used(b).CPU-between-(between-start))/float64(sent.Load()), "cpu-ns/garbage")
+		b.ReportMetric(float64(quiet[len(quiet)*99/100]), "p99-alone-ns")
+		b.ReportMetric(float64(busy[len(busy)*99/100]), "p99-flood-ns")
+		b.ReportMetric(float64(quiet[len(quiet)/2]), "p50-alone-ns")
+		b.ReportMetric(float64(busy[len(busy)/2]), "p50-flood-ns")
+		b.ReportMetric(float64(busy[len(busy)*99/100])/float64(quiet[len(quiet)*99/100]), "x-p99")
+		b.ReportMetric(float64(sent.Load())/floodSpan.Seconds(), "garbage/s")
+	}
+	// A fetch is of the metadata and the keys of one version.
+	b.ReportMetric(float64(platform.Count("keys")-fetches), "key-fetches")
+	if n := platform.Count("on_behalf_of") - exchanges; n != 0 {
+		b.Fatalf("%d exchanges while measuring, want none", n)
+	}
+}
+
+// steady sends requests of known users at validRate for floodSpan. It returns how
+// long each took from when it was due, shortest first, so that one that had to
+// wait for another counts as slow.
+func (s *benchServer) steady(b *testing.B) []time.Duration {
+	b.Helper()
+	n := int(floodSpan.Seconds() * validRate)
+	latencies := make([]time.Duration, n)
+	start := time.Now()
+	var taken atomic.Int64
+	group, ctx := errgroup.WithContext(context.Background())
+	for _, conn := range s.conns {
+		group.Go(func() error {
+			for ctx.Err() == nil {
+				i := int(taken.Add(1)) - 1
+				if i >= n {
+					return nil
+				}
+				due := start.Add(time.Duration(i) * time.Second / validRate)
+				time.Sleep(time.Until(due))
+				if _, err := conn.get(s.requests[s.next.Add(1)%uint64(len(s.requests))]); err != nil {
+					return err
+				}
+				latencies[i] = time.Since(due)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		b.Fatalf("a known user: %v", err)
+	}
+	slices.Sort(latencies)
+	return latencies
+}
+
+// flood sends what falls to one of floodConns connections of floodRate, evenly
+// spread, until ctx ends. Every answer must be a 401.
+func (s *benchServer) flood(ctx context.Context, share int, tokens []string, sent *atomic.Int64) error {
+	conn, err := net.Dial("tcp", s.address)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	in, start := bufio.NewReader(conn), time.Now()
+	for i := 0; ctx.Err() == nil; i++ {
+		time.Sleep(time.Until(start.Add(time.Duration(i*floodConns+share) * time.Second / floodRate)))
+		if _, err := fmt.Fprintf(conn, "GET /api/todo/items HTTP/1.1\r\nHost: api.contoso.example\r\nAuthorization: Bearer %s\r\n\r\n", tokens[i%len(tokens)]); err != nil {
+			return err
+		}
+		resp, err := http.ReadResponse(in, nil)
+		if err != nil {
+			return err
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			return err
+		}
+		if resp.StatusCode != http.StatusUnauthorized {
+			return fmt.Errorf("garbage was answered %s", resp.Status)
+		}
+		sent.Add(1)
+	}
+	return nil
+}
+
+// garbageTokens makes tokens that are refused at every depth: noise, claims that
+// cannot be read, a key that nobody has, a signature that is not its own.
+func garbageTokens(good string) []string {
+	parts := strings.Split(good, ".")
+	encode := base64.RawURLEncoding.EncodeToString
+	noise := func(n int) string {
+		data := make([]byte, n)
+		_, _ = rand.Read(data) // it never fails
+		return encode(data)
+	}
+	var tokens []string
+	for range 400 {
+		unknown := encode(fmt.Appendf(nil, `{"typ":"JWT","alg":"RS256","kid":%q}`, rand.Text()))
+		tokens = append(tokens,
+			noise(900),
+			parts[0]+"."+noise(600)+"."+parts[2],
+			unknown+"."+parts[1]+"."+noise(256),
+			parts[0]+"."+parts[1]+"."+noise(256),
+			noise(22<<10),
+		)
+	}
+	return tokens
+}

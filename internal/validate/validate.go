@@ -202,9 +202,11 @@ func (v *Validator) Validate(ctx context.Context, token string) (*Caller, error)
 // Microsoft identity platform" and "Secure applications and APIs by validating
 // claims".
 func (v *Validator) check(ctx context.Context, t *compact, now time.Time) (*identity, error) {
-	// The header: one algorithm, and nothing in it that we would have to
-	// understand (RFC 7515, section 4.1.11; RFC 7797; RFC 7516). Keys that it
-	// brings along (jwk, jku, x5c, x5u) are not looked at.
+	// The header: one algorithm (RFC 8725, section 3.1), and nothing in it that we
+	// would have to understand (crit: RFC 7515, section 4.1.11; b64: RFC 7797; zip:
+	// RFC 7516, section 4.1.3; cty, a token in the token: RFC 7519, section 5.2).
+	// Keys that it brings along (jwk, jku, x5c, x5u) are not looked at (RFC 8725,
+	// section 3.10).
 	if t.header["alg"] != "RS256" {
 		return nil, invalid(Malformed, "alg is not RS256")
 	}
@@ -213,21 +215,27 @@ func (v *Validator) check(ctx context.Context, t *compact, now time.Time) (*iden
 			return nil, invalid(Malformed, "header has %s", name)
 		}
 	}
+	// One kind of token is not taken for another (RFC 8725, section 3.11; RFC 9068,
+	// section 4). Entra's have JWT.
 	if typ, err := t.header.text("typ"); err != nil || !slices.Contains([]string{"", "JWT", "AT+JWT"}, strings.ToUpper(typ)) {
 		return nil, invalid(Malformed, "typ is not JWT")
 	}
+	// It is looked up, so it must be what a provider would choose (RFC 7515, section
+	// 4.1.4; RFC 8725, section 3.10).
 	kid, err := t.header.text("kid")
 	if err != nil || !isKeyID(kid) {
 		return nil, invalid(Malformed, "kid is missing or not a key id")
 	}
 
-	// The claims, each of its type.
+	// The claims, each of its type (RFC 7519, section 4.1; Microsoft's page "Access
+	// token claims reference").
 	id, err := readIdentity(t.claims)
 	if err != nil {
 		return nil, &InvalidTokenError{Malformed, err}
 	}
 
-	// Whose token, for whom, and when.
+	// Whose token (RFC 8725, section 3.8), for whom (section 3.9), and when (RFC
+	// 7519, sections 4.1.4 to 4.1.6).
 	source, err := v.sourceFor(id)
 	if err != nil {
 		return nil, err
@@ -241,6 +249,8 @@ func (v *Validator) check(ctx context.Context, t *compact, now time.Time) (*iden
 	if id.notBefore.After(now.Add(v.skew)) || id.issuedAt.After(now.Add(v.skew)) {
 		return nil, invalid(NotYetValid, "nbf or iat is ahead of our clock")
 	}
+	// An access token, not an ID token (RFC 8725, section 3.12; Microsoft's page
+	// "Verify scopes and app roles protected web API").
 	if err := id.decideKind(t.claims); err != nil {
 		return nil, &InvalidTokenError{NotAccess, err}
 	}
@@ -257,7 +267,7 @@ func (v *Validator) check(ctx context.Context, t *compact, now time.Time) (*iden
 		return nil, err
 	}
 
-	// The signature.
+	// The signature (RFC 7515, section 5.2; RFC 7518, section 3.3).
 	public, err := set.pick(&jwt.Token{Header: map[string]any{"alg": "RS256", "kid": kid}})
 	if err != nil {
 		return nil, &InvalidTokenError{BadSig, err}

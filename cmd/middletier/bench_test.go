@@ -44,29 +44,36 @@ const (
 // and its peers are processes of their own; platform, API and load are in this
 // one. See docs/performance.md.
 func BenchmarkHotPath(b *testing.B) {
+	b.Run("users=1000", func(b *testing.B) { benchmarkHotPath(b, benchUsers, "proxy", "pooled", "middletier", "obvious") })
+	// Without what keeps 12 KB for every user for ever.
+	b.Run("users=100000", func(b *testing.B) { benchmarkHotPath(b, 100*benchUsers, "proxy", "pooled", "middletier") })
+}
+
+func benchmarkHotPath(b *testing.B, users int, names ...string) {
 	platform, secret := startBenchPlatform(b)
 	api := httptest.NewServer(http.HandlerFunc(answerBench))
 	b.Cleanup(api.Close)
-	tokens := make([]string, benchUsers)
-	for i := range tokens {
-		tokens[i] = benchToken(platform, i)
-	}
-	authority := platform.URL() + "/" + demoTenant
-
+	requests := benchRequests(platform, users)
 	fixed := platform.UserToken(benchUser(0), "middletier", "todo") // as large as those that the others send
-	servers := []*benchServer{
-		startBenchServer(b, platform, "proxy", api.URL, fixed),
-		startBenchServer(b, platform, "pooled", api.URL, fixed),
-		startBenchServer(b, platform, "middletier", "serve", "--config", benchConfig(b, platform.URL(), secret, api.URL)),
-		startBenchServer(b, platform, "obvious", authority, demoMiddleTier, secret, api.URL+"/api/todo"),
+	args := map[string][]string{
+		"proxy":      {api.URL, fixed},
+		"pooled":     {api.URL, fixed},
+		"middletier": {"serve", "--config", benchConfig(b, platform.URL(), secret, api.URL)},
+		"obvious":    {platform.URL() + "/" + demoTenant, demoMiddleTier, secret, api.URL + "/api/todo"},
 	}
-	for _, s := range servers {
-		s.connect(b, tokens)
+	if users > benchUsers { // else most of the time goes into making tokens
+		platform.AddFault(mockidp.Fault{Flow: "on_behalf_of", Body: fmt.Sprintf(`{"token_type":"Bearer","expires_in":4500,"access_token":%q}`, fixed)})
+	}
+	var servers []*benchServer
+	for _, name := range names {
+		s := startBenchServer(b, platform, name, args[name]...)
+		s.connect(b, requests)
 		s.warmUp(b)
+		servers = append(servers, s)
 	}
 	exchanges := platform.Count("on_behalf_of")
-	if want := 2 * benchUsers; exchanges != want {
-		b.Fatalf("%d exchanges for %d users of two servers, want %d", exchanges, benchUsers, want)
+	if want := (len(servers) - 2) * users; exchanges != want { // all but the proxies make one for each
+		b.Fatalf("%d exchanges of %d users, want %d", exchanges, users, want)
 	}
 	for round := range benchRounds {
 		cpu := map[string]float64{}
@@ -112,15 +119,33 @@ func startBenchPlatform(b *testing.B) (platform *mockidp.Server, secret string) 
 
 func benchUser(i int) string { return fmt.Sprintf("user%04d", i) }
 
-// benchToken returns a token of the usual size, which a few groups give it.
+// benchToken returns a token of the usual size, which a few groups give it. The
+// users that the platform knows come round under other object ids.
 func benchToken(platform *mockidp.Server, user int) string {
-	claims := platform.UserClaims(benchUser(user), "app", "middletier", "ToDoList.Read")
+	claims := platform.UserClaims(benchUser(user%benchUsers), "app", "middletier", "ToDoList.Read")
+	claims["oid"] = fmt.Sprintf("bbbbbbbb-0000-4000-9000-%012d", user)
 	groups := make([]string, 5)
 	for i := range groups {
 		groups[i] = fmt.Sprintf("99999999-0000-4000-%04d-%012d", 8000+i, user)
 	}
 	claims["groups"] = groups
 	return platform.Sign(claims)
+}
+
+// benchRequests returns the request of every user, as it is sent.
+func benchRequests(platform *mockidp.Server, users int) [][]byte {
+	requests := make([][]byte, users)
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i := range requests {
+		group.Go(func() error {
+			requests[i] = fmt.Appendf(nil, "GET /api/todo/items HTTP/1.1\r\nHost: api.contoso.example\r\n"+
+				"User-Agent: benchmark\r\nAccept: application/json\r\nAccept-Encoding: gzip\r\nAuthorization: Bearer %s\r\n\r\n", benchToken(platform, i))
+			return nil
+		})
+	}
+	_ = group.Wait() // none of them fails
+	return requests
 }
 
 // benchConfig writes a config.yaml that says what it must; the rest are the
@@ -249,11 +274,8 @@ func followLog(log io.Reader, address chan<- string) {
 }
 
 // connect opens the connections that all requests go over.
-func (s *benchServer) connect(b *testing.B, tokens []string) {
-	for _, token := range tokens {
-		s.requests = append(s.requests, fmt.Appendf(nil, "GET /api/todo/items HTTP/1.1\r\nHost: api.contoso.example\r\n"+
-			"User-Agent: benchmark\r\nAccept: application/json\r\nAccept-Encoding: gzip\r\nAuthorization: Bearer %s\r\n\r\n", token))
-	}
+func (s *benchServer) connect(b *testing.B, requests [][]byte) {
+	s.requests = requests
 	for range benchConnections {
 		conn, err := net.Dial("tcp", s.address)
 		if err != nil {
@@ -273,7 +295,7 @@ func (s *benchServer) warmUp(b *testing.B) {
 			b.Fatalf("%s does not get ready", s.name)
 		}
 	}
-	s.load(b, 10*benchUsers)
+	s.load(b, max(10*benchUsers, len(s.requests)))
 }
 
 // load sends n requests, one at a time on each connection, the users in turn.
@@ -290,7 +312,7 @@ func (s *benchServer) load(b *testing.B, n int) []time.Duration {
 				if i >= n {
 					return nil
 				}
-				latency, err := conn.get(s.requests[s.next.Add(1)%benchUsers])
+				latency, err := conn.get(s.requests[s.next.Add(1)%uint64(len(s.requests))])
 				if err != nil {
 					return err
 				}

@@ -33,15 +33,11 @@ func BenchmarkFlood(b *testing.B) {
 	platform, secret := startBenchPlatform(b)
 	api := httptest.NewServer(http.HandlerFunc(answerBench))
 	b.Cleanup(api.Close)
-	tokens := make([]string, benchUsers)
-	for i := range tokens {
-		tokens[i] = benchToken(platform, i)
-	}
 	s := startBenchServer(b, platform, "middletier", "serve", "--config", benchConfig(b, platform.URL(), secret, api.URL))
-	s.connect(b, tokens)
+	s.connect(b, benchRequests(platform, benchUsers))
 	s.warmUp(b)
 	fetches, exchanges := platform.Count("keys"), platform.Count("on_behalf_of")
-	garbage := garbageTokens(tokens[0])
+	garbage := garbageTokens(benchToken(platform, 0))
 	for b.Loop() {
 		start := s.used(b).CPU
 		quiet := s.steady(b)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"encoding/base64"
 	"fmt"
 	"net"
 	"net/http"
@@ -230,111 +229,6 @@ func TestLimits(t *testing.T) {
 	req.Header.Set("Upgrade", "websocket")
 	if r := w.do(req); r.StatusCode != 501 {
 		t.Errorf("upgrade: got %d, want 501", r.StatusCode)
-	}
-}
-
-// What the provider says to an exchange, and what the caller is told.
-func TestProviderRefusals(t *testing.T) {
-	claims := `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
-	for _, row := range []struct {
-		name      string
-		fault     mockidp.Fault
-		status    int
-		kind      string
-		challenge string
-		check     func(t *testing.T, r *reply)
-	}{
-		{"interaction required", mockidp.Fault{Error: "interaction_required", Suberror: "basic_action", ErrorCodes: []int{50076}}, 401, "interaction-required", `Bearer error="interaction_required"`, func(t *testing.T, r *reply) {
-			if p := r.problem; p.Error != "interaction_required" || p.Suberror != "basic_action" || len(p.ErrorCodes) != 1 || p.ErrorCodes[0] != 50076 || p.CorrelationID == "" {
-				t.Errorf("problem: got %s", r.body)
-			}
-		}},
-		{"revoked", mockidp.Fault{Error: "invalid_grant", ErrorCodes: []int{50173}}, 401, "interaction-required", `Bearer error="interaction_required"`, nil},
-		{"claims challenge", mockidp.Fault{Error: "interaction_required", Claims: claims}, 401, "claims-challenge", "", func(t *testing.T, r *reply) {
-			want := fmt.Sprintf(`Bearer realm="", authorization_uri="%%s/%s/oauth2/v2.0/authorize", client_id="%s", error="insufficient_claims", claims="%s"`,
-				demoTenant, demoMiddleTier, base64.StdEncoding.EncodeToString([]byte(claims)))
-			prefix, _, _ := strings.Cut(want, "%s")
-			_, suffix, _ := strings.Cut(want, "%s")
-			if got := r.Header.Get("WWW-Authenticate"); !strings.HasPrefix(got, prefix) || !strings.HasSuffix(got, suffix) {
-				t.Errorf("WWW-Authenticate: got  %s\nwant %s", got, want)
-			}
-		}},
-		{"consent", mockidp.Fault{Error: "invalid_grant", Suberror: "consent_required", ErrorCodes: []int{65001}}, 403, "consent-required", "", func(t *testing.T, r *reply) {
-			if uri := r.problem.ConsentURI; !strings.Contains(uri, "client_id="+demoMiddleTier) || !strings.Contains(uri, "prompt=consent") {
-				t.Errorf("consentUri: got %q", uri)
-			}
-		}},
-		{"our secret is wrong", mockidp.Fault{Error: "invalid_client", Status: 401, ErrorCodes: []int{7000215}}, 500, "misconfigured", "", nil},
-		{"our scope is wrong", mockidp.Fault{Error: "invalid_scope", ErrorCodes: []int{70011}}, 500, "misconfigured", "", nil},
-		{"throttled", mockidp.Fault{Status: 429, Header: map[string]string{"Retry-After": "17"}, Body: `{"error":"temporarily_unavailable"}`}, 503, "identity-provider-unavailable", "", func(t *testing.T, r *reply) {
-			if got := r.Header.Get("Retry-After"); got != "17" {
-				t.Errorf("Retry-After: got %q, want the provider's 17", got)
-			}
-		}},
-		{"ill", mockidp.Fault{Status: 502, Body: "<html>Bad Gateway</html>"}, 503, "identity-provider-unavailable", "", wantRetryAfter},
-		{"cut off", mockidp.Fault{Drop: true}, 503, "identity-provider-unavailable", "", wantRetryAfter},
-		{"nonsense", mockidp.Fault{Status: 200, Body: "<html>Welcome to the hotel</html>"}, 502, "identity-provider-error", "", nil},
-		{"a refusal without a code", mockidp.Fault{Status: 400, Body: "no"}, 502, "identity-provider-error", "", nil},
-		{"a token that cannot be sent", mockidp.Fault{Status: 200, Body: `{"token_type":"Bearer","expires_in":3600,"access_token":"a\r\nX-Evil: 1"}`}, 502, "identity-provider-error", "", nil},
-		{"a token of another type", mockidp.Fault{Status: 200, Body: `{"token_type":"mac","expires_in":3600,"access_token":"abc"}`}, 502, "identity-provider-error", "", nil},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			w := newWorld(t)
-			row.fault.Flow = "on_behalf_of"
-			w.idp.AddFault(row.fault)
-			r := w.call("GET", "/api/todo/items", w.alice(), "")
-			if r.StatusCode != row.status || r.kind() != row.kind {
-				t.Errorf("got %d %s, want %d %s", r.StatusCode, r.body, row.status, row.kind)
-			}
-			if got := r.Header.Get("WWW-Authenticate"); row.kind != "claims-challenge" && got != row.challenge {
-				t.Errorf("WWW-Authenticate: got %q, want %q", got, row.challenge)
-			}
-			checkProblem(t, w, r, "/api/todo/items")
-			if row.check != nil {
-				row.check(t, r)
-			}
-			w.idp.ClearFaults()
-			if r := w.call("GET", "/api/todo/items", w.bob(), ""); r.StatusCode != 200 {
-				t.Errorf("afterwards: got %d %s, want 200", r.StatusCode, r.body)
-			}
-		})
-	}
-}
-
-// On the way without a user the provider refuses us, whatever it says: there is no
-// user to act, and our challenge is not the daemon's.
-func TestRefusalsOfTheAppItselfAreOurs(t *testing.T) {
-	for _, fault := range []mockidp.Fault{
-		{Error: "interaction_required", Claims: `{"access_token":{"nbf":{"essential":true,"value":"1"}}}`},
-		{Error: "invalid_grant", Suberror: "consent_required", ErrorCodes: []int{65001}},
-		{Error: "unauthorized_client", ErrorCodes: []int{700016}},
-	} {
-		w := newWorld(t)
-		fault.Flow = "client_credentials"
-		w.idp.AddFault(fault)
-		r := w.call("GET", "/app/todo/items", w.daemon(), "")
-		if r.StatusCode != 500 || r.kind() != "misconfigured" || r.problem.ConsentURI != "" || r.Header.Get("WWW-Authenticate") != "" {
-			t.Errorf("%s: got %d %s, want 500 misconfigured", fault.Error, r.StatusCode, r.body)
-		}
-	}
-}
-
-func wantRetryAfter(t *testing.T, r *reply) {
-	t.Helper()
-	if r.Header.Get("Retry-After") == "" {
-		t.Error("no Retry-After")
-	}
-}
-
-// A claims challenge is only for clients that declared they can answer one.
-func TestClaimsChallengeNeedsAClientThatHandlesIt(t *testing.T) {
-	w := newWorld(t)
-	w.idp.AddFault(mockidp.Fault{Flow: "on_behalf_of", Error: "interaction_required", Claims: `{"access_token":{}}`})
-	claims := w.idp.UserClaims("alice", "app", "middletier", "ToDoList.Read")
-	delete(claims, "xms_cc")
-	r := w.call("GET", "/api/todo/items", w.idp.Sign(claims), "")
-	if got := r.Header.Get("WWW-Authenticate"); r.kind() != "interaction-required" || got != `Bearer error="interaction_required"` {
-		t.Errorf("got %s, %q", r.kind(), got)
 	}
 }
 

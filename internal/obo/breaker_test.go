@@ -3,6 +3,7 @@ package obo_test
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -114,5 +115,32 @@ func TestRedisIsDownAtTheStart(t *testing.T) {
 	}
 	if log := redis.log.String(); strings.Count(log, "\n") != 1 {
 		t.Errorf("log: got\n%s\nwant one line", log)
+	}
+}
+
+// A Redis that falls silent holds nobody up for the whole timeout where several
+// requests wait for it.
+func TestSilentRedisIsLeftByAllWhoWait(t *testing.T) {
+	redis, p := startTier(t), newPlatform()
+	redis.config.Timeout = 4 * time.Second
+	k := redis.replica(t, p, nil)
+	k.want(user("alice"), "", "token-1", obo.IdentityProvider)
+	redis.settles(t, 1)
+	redis.Freeze()
+	var group sync.WaitGroup
+	for i := range 3 {
+		group.Go(func() {
+			begin := time.Now()
+			if refusal := k.ask(user(fmt.Sprint(i)), todo...); refusal != nil {
+				t.Errorf("user %d: %v", i, refusal)
+			}
+			if took := time.Since(begin); took >= redis.config.Timeout {
+				t.Errorf("user %d waited %v, want less than the timeout", i, took)
+			}
+		})
+	}
+	group.Wait()
+	if log := redis.log.String(); strings.Count(log, "operations hang") != 1 {
+		t.Errorf("log: got %s, want that operations hang", log)
 	}
 }

@@ -338,6 +338,9 @@ func (c *Cache) await(ctx context.Context, o order) (e entry, lock string, found
 	deadline := time.Now().Add(lockLease)
 	for {
 		lock, mine := c.shared.lock(ctx, o.key)
+		if mine && lock == "" { // Redis does not answer: not to be waited for twice
+			return entry{}, "", false
+		}
 		// Only now: the one who had the lock writes before it lets go.
 		e, found, up := c.look(ctx, o)
 		switch {

@@ -153,6 +153,13 @@ const (
 	breakerFailures = 3
 	breakerPause    = 5 * time.Second
 
+	// So does one that hangs for hangPercent of the timeout while as many are under
+	// way: with 100 ms, a Redis that falls silent delays no request of a busy
+	// service by more than 50. Where we look later than latePercent, it may have
+	// been our own process that did not run.
+	hangPercent = 35
+	latePercent = 60
+
 	// lockLease is how long one replica may keep the others waiting for its
 	// exchange. It covers a usual exchange; where it does not, two are made.
 	lockLease = 3 * time.Second
@@ -178,9 +185,18 @@ type shared struct {
 	writes  chan func(context.Context)
 	failed  atomic.Int64 // operations
 
-	mu       sync.Mutex        // guards the rest
-	failures map[operation]int // in a row
-	open     bool              // the breaker: Redis is not asked
+	mu       sync.Mutex              // guards the rest
+	failures map[operation]int       // in a row
+	well     map[operation]time.Time // when one last went well
+	running  map[*attempt]bool
+	open     bool // the breaker: Redis is not asked
+}
+
+// attempt is an operation under way.
+type attempt struct {
+	kind    operation
+	began   time.Time
+	abandon func()
 }
 
 // operation is a kind of them. A replica that became read-only still reads well.
@@ -221,7 +237,7 @@ func newShared(c RedisConfig) (*shared, error) {
 	}
 	return &shared{
 		client: redis.NewUniversalClient(options), sealer: sealer, prefix: c.KeyPrefix, timeout: c.Timeout, log: c.Log,
-		writes: make(chan func(context.Context), writeQueue), failures: map[operation]int{},
+		writes: make(chan func(context.Context), writeQueue), failures: map[operation]int{}, well: map[operation]time.Time{}, running: map[*attempt]bool{},
 	}, nil
 }
 
@@ -299,18 +315,35 @@ func (s *shared) name(key cacheKey) string { return s.prefix + hex.EncodeToStrin
 
 // do runs an operation on Redis, unless the breaker is open, and reports whether
 // it went well. That a key is absent is well.
-func (s *shared) do(ctx context.Context, kind operation, run func(ctx context.Context) error) bool {
-	if s.isOpen() {
-		return false
-	}
+func do[T any](ctx context.Context, s *shared, kind operation, run func(ctx context.Context) (T, error)) (value T, ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	err := run(ctx)
-	if errors.Is(err, redis.Nil) || redis.HasErrorPrefix(err, "WRONGTYPE") { // somebody else's value
-		err = nil
+	a := s.begin(kind, cancel)
+	if a == nil {
+		return value, false
 	}
-	s.leave(kind, err)
-	return err == nil
+	hang := time.AfterFunc(s.timeout*hangPercent/100, func() { s.suspect(a) })
+	defer hang.Stop()
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() { // it heeds ctx's deadline, but not that it is abandoned
+		value, err := run(ctx)
+		done <- result{value, err}
+	}()
+	var r result
+	select {
+	case r = <-done:
+	case <-ctx.Done():
+		r.err = ctx.Err()
+	}
+	if errors.Is(r.err, redis.Nil) || redis.HasErrorPrefix(r.err, "WRONGTYPE") { // somebody else's value
+		r.err = nil
+	}
+	s.end(a, r.err)
+	return r.value, r.err == nil
 }
 
 func (s *shared) isOpen() bool {
@@ -319,18 +352,61 @@ func (s *shared) isOpen() bool {
 	return s.open
 }
 
-// leave counts how an operation went, and opens the breaker.
-func (s *shared) leave(kind operation, err error) {
+// begin notes an operation that is to run, or returns nil where the breaker is
+// open.
+func (s *shared) begin(kind operation, abandon func()) *attempt {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err == nil {
-		s.failures[kind] = 0
+	if s.open {
+		return nil
+	}
+	a := &attempt{kind, time.Now(), abandon}
+	s.running[a] = true
+	return a
+}
+
+// end counts how an operation went.
+func (s *shared) end(a *attempt, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.running, a)
+	if err != nil {
+		s.failed.Add(1)
+		if s.failures[a.kind]++; s.failures[a.kind] >= breakerFailures {
+			s.trip(err)
+		}
 		return
 	}
-	s.failed.Add(1)
-	if s.failures[kind]++; s.failures[kind] >= breakerFailures && !s.open {
-		s.open = true
-		s.log.Warn("Redis fails; going on without it", "error", err)
+	s.failures[a.kind], s.well[a.kind] = 0, time.Now()
+}
+
+var errHangs = errors.New("operations hang")
+
+// suspect opens the breaker where a is not the only operation that hangs.
+func (s *shared) suspect(a *attempt) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	hanging := 0
+	for other := range s.running {
+		if other.kind == a.kind {
+			hanging++
+		}
+	}
+	late := time.Since(a.began) > s.timeout*latePercent/100
+	if s.running[a] && !late && hanging >= breakerFailures && s.well[a.kind].Before(a.began) {
+		s.trip(errHangs)
+	}
+}
+
+// trip opens the breaker, and lets go of all who wait. s.mu is held.
+func (s *shared) trip(err error) {
+	if s.open {
+		return
+	}
+	s.open = true
+	s.log.Warn("Redis fails; going on without it", "error", err)
+	for a := range s.running {
+		a.abandon()
 	}
 }
 
@@ -347,10 +423,8 @@ func (s *shared) close() {
 // ok is false where Redis did not answer.
 func (s *shared) get(ctx context.Context, key cacheKey) (entry []byte, ok bool) {
 	name := s.name(key)
-	var sealed []byte
-	ok = s.do(ctx, read, func(ctx context.Context) (err error) {
-		sealed, err = s.client.GetRange(ctx, name, 0, maxSealed).Bytes()
-		return err
+	sealed, ok := do(ctx, s, read, func(ctx context.Context) ([]byte, error) {
+		return s.client.GetRange(ctx, name, 0, maxSealed).Bytes()
 	})
 	if !ok || len(sealed) > maxSealed {
 		return nil, ok
@@ -362,8 +436,8 @@ func (s *shared) get(ctx context.Context, key cacheKey) (entry []byte, ok bool) 
 // put writes an entry, to expire after life.
 func (s *shared) put(ctx context.Context, key cacheKey, entry []byte, life time.Duration) {
 	name := s.name(key)
-	s.do(ctx, write, func(ctx context.Context) error {
-		return s.client.Set(ctx, name, s.sealer.seal(name, entry), life).Err()
+	do(ctx, s, write, func(ctx context.Context) (string, error) {
+		return s.client.Set(ctx, name, s.sealer.seal(name, entry), life).Result()
 	})
 }
 
@@ -381,10 +455,9 @@ func (s *shared) behind(write func(context.Context)) {
 // the lock's value, "" where another replica has it. Without Redis everyone has
 // it.
 func (s *shared) lock(ctx context.Context, key cacheKey) (value string, mine bool) {
-	value = rand.Text()
-	ok := s.do(ctx, write, func(ctx context.Context) (err error) {
-		mine, err = s.client.SetNX(ctx, s.name(key)+":lock", value, lockLease).Result()
-		return err
+	own := rand.Text()
+	mine, ok := do(ctx, s, write, func(ctx context.Context) (bool, error) {
+		return s.client.SetNX(ctx, s.name(key)+":lock", own, lockLease).Result()
 	})
 	if !ok {
 		return "", true
@@ -392,7 +465,7 @@ func (s *shared) lock(ctx context.Context, key cacheKey) (value string, mine boo
 	if !mine {
 		return "", false
 	}
-	return value, true
+	return own, true
 }
 
 // release removes a lock that is still ours.
@@ -402,8 +475,8 @@ func (s *shared) unlock(ctx context.Context, key cacheKey, value string) {
 	if value == "" {
 		return
 	}
-	s.do(ctx, write, func(ctx context.Context) error {
-		return release.Run(ctx, s.client, []string{s.name(key) + ":lock"}, value).Err()
+	do(ctx, s, write, func(ctx context.Context) (any, error) {
+		return release.Run(ctx, s.client, []string{s.name(key) + ":lock"}, value).Result()
 	})
 }
 
@@ -415,7 +488,7 @@ func (s *shared) unlockBehind(key cacheKey, value string) {
 // forget removes entries.
 func (s *shared) forget(ctx context.Context, keys []cacheKey) {
 	for _, key := range keys { // one by one: in a cluster they live on different nodes
-		s.do(ctx, write, func(ctx context.Context) error { return s.client.Del(ctx, s.name(key)).Err() })
+		do(ctx, s, write, func(ctx context.Context) (int64, error) { return s.client.Del(ctx, s.name(key)).Result() })
 	}
 }
 

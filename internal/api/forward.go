@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -38,8 +39,7 @@ func (s *Server) forward(route route) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
 		event := eventOf(r)
-		// The target as it came: Echo would decode it.
-		name, path, err := splitTarget(r.URL.EscapedPath(), prefix)
+		name, path, err := splitTarget(rawPath(r), prefix)
 		if err != nil {
 			return err
 		}
@@ -66,6 +66,15 @@ func (s *Server) forward(route route) echo.HandlerFunc {
 			Broken: func(err error) { event.broken = err },
 		})
 	}
+}
+
+// rawPath returns the path of r's target as it came, which EscapedPath would
+// mend: a fragment would become a part of the path.
+func rawPath(r *http.Request) string {
+	if r.URL.RawPath != "" {
+		return r.URL.RawPath
+	}
+	return r.URL.EscapedPath() // net/url keeps no other than this
 }
 
 // splitTarget splits an escaped path into the API's name and the rest, which

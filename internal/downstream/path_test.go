@@ -134,3 +134,46 @@ func FuzzParsePath(f *testing.F) {
 		}
 	})
 }
+
+// FuzzTargetStaysBelowTheBaseURL checks what is sent for any path and query: the
+// API's own host, its base path, and the rest byte for byte.
+func FuzzTargetStaysBelowTheBaseURL(f *testing.F) {
+	for _, path := range []string{"", "/", "/a/b", "//evil.example", "/@evil.example", "/..;/", "/%2e%2e/%2f", `/\"<>^{|}`, "/%c3%a4;x", "/a:80", "/a?b#c"} {
+		f.Add(path, "")
+		f.Add(path, "x=/../%2e%2e#@evil.example:1?")
+	}
+	clients := map[string]*downstream.Client{}
+	for _, base := range []string{"", "/", "/base", "/base/", "/v%201.0/x;y"} {
+		client, err := downstream.New(downstream.Config{BaseURL: "https://api.example" + base})
+		if err != nil {
+			f.Fatal(err)
+		}
+		clients[base] = client
+	}
+	f.Fuzz(func(t *testing.T, raw, query string) {
+		p, err := downstream.ParsePath(raw)
+		if err != nil || strings.ContainsFunc(query, func(r rune) bool { return r <= ' ' || r == 0x7f }) { // net/http lets neither in
+			return
+		}
+		for base, client := range clients {
+			u := client.URL(p, query)
+			if u.Scheme != "https" || u.Host != "api.example" || u.User != nil || u.Fragment != "" {
+				t.Errorf("%q below %q: %#v", raw, base, u)
+			}
+			var wire strings.Builder
+			if err := (&http.Request{Method: "GET", URL: u, Header: http.Header{}}).Write(&wire); err != nil {
+				t.Fatalf("%q below %q: %v", raw, base, err)
+			}
+			want := strings.TrimSuffix(base, "/") + raw
+			if want == "" {
+				want = "/"
+			}
+			if query != "" {
+				want += "?" + query
+			}
+			if head := "GET " + want + " HTTP/1.1\r\nHost: api.example\r\n"; !strings.HasPrefix(wire.String(), head) {
+				t.Errorf("%q below %q: got %q, want %q", raw, base, wire.String(), head)
+			}
+		}
+	})
+}

@@ -2,7 +2,6 @@
 package downstream
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
@@ -148,14 +146,7 @@ func NewTransport() *http.Transport {
 
 var errTimeout = errors.New("the answer did not come in time")
 
-// ErrBody says that the caller's body was malformed or broke off.
-var ErrBody = errors.New("the request body could not be read")
-
 const (
-	// replayLimit is the size up to which a body is read first and kept, so that
-	// the call can be made once more when the API rejects the token.
-	replayLimit = 64 << 10
-
 	// streamFrom is the length from which an answer is a stream: how long it
 	// takes is up to its reader. So is one of unknown length.
 	streamFrom = 1 << 20
@@ -273,94 +264,3 @@ func classify(ctx context.Context, err error) error {
 
 // tokenError marks an error of a TokenFunc among those of the transport.
 type tokenError struct{ error }
-
-// keepBody reads a small body of known length, so that it can be sent twice. It
-// marks errors of other bodies, which the transport meets while it sends.
-func keepBody(r *http.Request) error {
-	if r.ContentLength == 0 {
-		return nil
-	}
-	marked := &markedBody{r.Body}
-	if r.Body = marked; r.ContentLength < 0 || r.ContentLength > replayLimit {
-		return nil
-	}
-	body := make([]byte, r.ContentLength)
-	if _, err := io.ReadFull(marked, body); err != nil {
-		return err
-	}
-	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-	r.Body, _ = r.GetBody()
-	return nil
-}
-
-// markedBody is a caller's body whose errors are told from the transport's.
-type markedBody struct{ io.ReadCloser }
-
-func (b *markedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err != nil && err != io.EOF {
-		err = fmt.Errorf("%w: %w", ErrBody, err)
-	}
-	return n, err
-}
-
-// notedBody is an API's answer that tells when it breaks off. One that ends
-// because the caller left did not break.
-type notedBody struct {
-	io.ReadCloser
-	call *exchange
-}
-
-func (b *notedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err != nil && err != io.EOF {
-		if cause := context.Cause(b.call); cause == nil || errors.Is(cause, errTimeout) {
-			b.call.Broken(err)
-		}
-	}
-	return n, err
-}
-
-// renewing sends requests, and once more with a new token when the API rejects
-// the one that was sent.
-type renewing struct{ http.RoundTripper }
-
-func (t renewing) RoundTrip(r *http.Request) (*http.Response, error) {
-	// In its own context ReverseProxy would pass informational answers on, with
-	// headers that modifyResponse never sees, and forget headers set before.
-	x := exchangeOf(r)
-	r = r.WithContext(x)
-	resp, err := t.RoundTripper.RoundTrip(r)
-	if err != nil || resp.StatusCode != http.StatusUnauthorized {
-		return resp, err
-	}
-	_ = resp.Body.Close() // its reason is not for the caller, whose token is good
-	claims := claimsOf(resp.Header["Www-Authenticate"])
-	if x.token, err = x.Token(r.Context(), Refused{x.token, claims}); err != nil {
-		return nil, tokenError{err}
-	}
-	if r.Body != nil && r.GetBody == nil {
-		return nil, &Error{Kind: RejectedToken, Err: errors.New("answered 401 to a body that cannot be sent again")}
-	}
-	again := r.Clone(r.Context())
-	again.Header.Set("Authorization", "Bearer "+x.token)
-	if r.GetBody != nil {
-		if again.Body, err = r.GetBody(); err != nil {
-			return nil, err
-		}
-	}
-	resp, err = t.RoundTripper.RoundTrip(again)
-	if err == nil && resp.StatusCode == http.StatusUnauthorized {
-		_ = resp.Body.Close()
-		return nil, &Error{Kind: RejectedToken, Claims: claimsOf(resp.Header["Www-Authenticate"]), Err: errors.New("answered 401 twice")}
-	}
-	return resp, err
-}
-
-// buffers are shared by all copies of bodies.
-type buffers struct{}
-
-var bufferPool = sync.Pool{New: func() any { return new([32 << 10]byte) }}
-
-func (buffers) Get() []byte  { return bufferPool.Get().(*[32 << 10]byte)[:] }
-func (buffers) Put(b []byte) { bufferPool.Put((*[32 << 10]byte)(b)) }

@@ -1,0 +1,73 @@
+package downstream
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+)
+
+// ErrBody says that the caller's body was malformed or broke off.
+var ErrBody = errors.New("the request body could not be read")
+
+// replayLimit is the size up to which a body is read first and kept, so that
+// the call can be made once more when the API rejects the token.
+const replayLimit = 64 << 10
+
+// keepBody reads a small body of known length, so that it can be sent twice. It
+// marks errors of other bodies, which the transport meets while it sends.
+func keepBody(r *http.Request) error {
+	if r.ContentLength == 0 {
+		return nil
+	}
+	marked := &markedBody{r.Body}
+	if r.Body = marked; r.ContentLength < 0 || r.ContentLength > replayLimit {
+		return nil
+	}
+	body := make([]byte, r.ContentLength)
+	if _, err := io.ReadFull(marked, body); err != nil {
+		return err
+	}
+	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	r.Body, _ = r.GetBody()
+	return nil
+}
+
+// markedBody is a caller's body whose errors are told from the transport's.
+type markedBody struct{ io.ReadCloser }
+
+func (b *markedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		err = fmt.Errorf("%w: %w", ErrBody, err)
+	}
+	return n, err
+}
+
+// notedBody is an API's answer that tells when it breaks off. One that ends
+// because the caller left did not break.
+type notedBody struct {
+	io.ReadCloser
+	call *exchange
+}
+
+func (b *notedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		if cause := context.Cause(b.call); cause == nil || errors.Is(cause, errTimeout) {
+			b.call.Broken(err)
+		}
+	}
+	return n, err
+}
+
+// buffers are shared by all copies of bodies.
+type buffers struct{}
+
+var bufferPool = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+
+func (buffers) Get() []byte  { return bufferPool.Get().(*[32 << 10]byte)[:] }
+func (buffers) Put(b []byte) { bufferPool.Put((*[32 << 10]byte)(b)) }

@@ -57,9 +57,14 @@ type downstreamAPI struct {
 	Tenant          string          `yaml:"tenant" doc:"The tenant to ask for tokens as an application in; default: azureAd.tenantId; required for the app path when that is organizations or common"`
 	AppScopes       []string        `yaml:"appScopes" doc:"The scope to ask for as an application; default: RESOURCE/.default derived from scopes"`
 	Timeout         time.Duration   `yaml:"timeout" doc:"How long the API may take until its response headers arrive"`
+	Retry           retry           `yaml:"retry" doc:"When a call is sent again: idempotent methods whose body is small, where the API cannot be reached or answers 502, 503 or 504. Its Retry-After is honoured within timeout"`
 	Access          []validate.Rule `yaml:"access" doc:"What the caller's token must hold; the first rule that matches method and path decides. No rules: every request is refused"`
 	RequestHeaders  requestHeaders  `yaml:"requestHeaders" doc:"Changes to request headers, beyond the fixed rules"`
 	ResponseHeaders responseHeaders `yaml:"responseHeaders" doc:"Changes to response headers, beyond the fixed rules"`
+}
+
+type retry struct {
+	Attempts int `yaml:"attempts" doc:"How often a call is sent at most; 1: never again"`
 }
 
 type requestHeaders struct {
@@ -92,7 +97,7 @@ type logging struct {
 }
 
 // SetDefaults is called for every API before its keys are read.
-func (d *downstreamAPI) SetDefaults() { d.Timeout = 20 * time.Second }
+func (d *downstreamAPI) SetDefaults() { d.Timeout, d.Retry.Attempts = 20*time.Second, 2 }
 
 func defaults() file {
 	return file{
@@ -276,7 +281,7 @@ func (f file) cacheConfig() obo.CacheConfig {
 
 func (f file) downstreamConfig(d downstreamAPI) downstream.Config {
 	return downstream.Config{
-		BaseURL: d.BaseURL, Timeout: d.Timeout, RequestTimeout: f.Server.RequestTimeout, KeepCookies: d.ResponseHeaders.KeepCookies,
+		BaseURL: d.BaseURL, Timeout: d.Timeout, Attempts: d.Retry.Attempts, RequestTimeout: f.Server.RequestTimeout, KeepCookies: d.ResponseHeaders.KeepCookies,
 		DropRequest: d.RequestHeaders.Drop, SetRequest: d.RequestHeaders.Set, DropResponse: d.ResponseHeaders.Drop,
 	}
 }

@@ -66,13 +66,15 @@ func demoConfig(instance, todoURL, secret string) file {
 	f := defaults()
 	f.AzureAd.Instance, f.AzureAd.TenantID, f.AzureAd.ClientID = instance+"/", demoTenant, demoMiddleTier
 	f.AzureAd.ClientCredentials = []obo.Credential{{SourceType: "ClientSecret", ClientSecret: secret}}
-	f.DownstreamAPIs = map[string]downstreamAPI{"todo": {
-		BaseURL: todoURL, Scopes: []string{"api://todo/.default"}, Timeout: 20 * time.Second,
+	api := downstreamAPI{
+		BaseURL: todoURL, Scopes: []string{"api://todo/.default"},
 		Access: []validate.Rule{
 			{Methods: []string{"GET", "HEAD"}, Scopes: todo.Scopes, AppPermissions: todo.AppPermissions},
 			{Methods: []string{"POST", "DELETE"}, Scopes: todo.Scopes[1:], AppPermissions: todo.AppPermissions[1:]},
 		},
-	}}
+	}
+	api.SetDefaults()
+	f.DownstreamAPIs = map[string]downstreamAPI{"todo": api}
 	return f
 }
 

@@ -297,3 +297,39 @@ func TestRejectedTokenIsReplacedOnce(t *testing.T) {
 		t.Errorf("the API got %d requests, want 3", got)
 	}
 }
+
+// An API that is ill for a moment is asked again where that does no harm.
+func TestIllAPIIsAskedAgain(t *testing.T) {
+	for _, row := range []struct {
+		method                  string
+		attempts, status, asked int
+	}{
+		{"GET", 2, 200, 2}, // the default
+		{"DELETE", 2, 200, 2},
+		{"POST", 2, 503, 1},
+		{"GET", 1, 503, 1},
+	} {
+		w := newWorld(t, func(f *file) {
+			api := f.DownstreamAPIs["todo"]
+			if api.Retry.Attempts != 2 {
+				t.Errorf("retry.attempts is %d by default, want 2", api.Retry.Attempts)
+			}
+			api.Retry.Attempts = row.attempts
+			f.DownstreamAPIs["todo"] = api
+		})
+		ill := true
+		w.api.handle(func(rw http.ResponseWriter, _ *http.Request) {
+			if ill {
+				rw.WriteHeader(503)
+			}
+			ill = false
+		})
+		r := w.call(row.method, "/api/todo/items", w.alice(), "")
+		if got := len(w.api.seen()); r.StatusCode != row.status || got != row.asked {
+			t.Errorf("%s with %d attempts: got %d after %d requests, want %d after %d", row.method, row.attempts, r.StatusCode, got, row.status, row.asked)
+		}
+		if got := w.exchanges(); got != 1 {
+			t.Errorf("%s: %d exchanges, want 1", row.method, got)
+		}
+	}
+}

@@ -23,6 +23,9 @@ type Config struct {
 	BaseURL string
 	// Timeout is how long the API may take until its response headers are here.
 	Timeout time.Duration
+	// Attempts is how often a call is sent at most, 1 for no retries. Once more
+	// with a new token is another matter.
+	Attempts int
 	// RequestTimeout bounds the whole request, unless its answer is a stream.
 	RequestTimeout time.Duration
 	// KeepCookies lets Set-Cookie of the API through to callers.
@@ -52,6 +55,9 @@ func (c Config) Check(report func(key, problem string)) {
 	}
 	if c.Timeout <= 0 {
 		report("timeout", "must be positive")
+	}
+	if c.Attempts < 1 || c.Attempts > maxAttempts {
+		report("retry.attempts", fmt.Sprintf("must be between 1, for no retries, and %d", maxAttempts))
 	}
 	for name, value := range c.SetRequest {
 		switch {
@@ -124,7 +130,7 @@ func New(c Config) (*Client, error) {
 	client := &Client{config: c, base: base, prefix: strings.TrimSuffix(base.EscapedPath(), "/")}
 	client.proxy = &httputil.ReverseProxy{
 		Rewrite:        client.rewrite,
-		Transport:      renewing{c.Transport},
+		Transport:      sending{c.Transport},
 		ModifyResponse: client.modifyResponse,
 		ErrorHandler:   func(_ http.ResponseWriter, r *http.Request, err error) { exchangeOf(r).err = err },
 		BufferPool:     buffers{},
@@ -147,6 +153,9 @@ func NewTransport() *http.Transport {
 var errTimeout = errors.New("the answer did not come in time")
 
 const (
+	// maxAttempts keeps a mistyped number from multiplying an API's troubles.
+	maxAttempts = 10
+
 	// streamFrom is the length from which an answer is a stream: how long it
 	// takes is up to its reader. So is one of unknown length.
 	streamFrom = 1 << 20
@@ -161,10 +170,12 @@ const (
 type exchange struct {
 	context.Context // of the request
 	Call
-	token string
-	timer *time.Timer // ends the request's context with errTimeout
-	end   time.Time   // of the whole request
-	err   error
+	token    string
+	retries  int         // that are left
+	timer    *time.Timer // ends the request's context with errTimeout
+	end      time.Time   // of the whole request
+	answerBy time.Time   // when the response headers must be here
+	err      error
 
 	values [6]string // of the headers that rewrite sets
 	count  int       // of values
@@ -211,7 +222,7 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, call Call) erro
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
 	x := &exchange{
-		Context: ctx, Call: call,
+		Context: ctx, Call: call, retries: c.config.Attempts - 1,
 		timer: time.AfterFunc(c.config.RequestTimeout, func() { cancel(errTimeout) }),
 		end:   time.Now().Add(c.config.RequestTimeout),
 	}
@@ -235,7 +246,8 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, call Call) erro
 		// begin. Where the writer cannot, HTTP/2 can anyway.
 		_ = x.caller.EnableFullDuplex()
 	}
-	x.limit(time.Now().Add(min(c.config.Timeout, time.Until(x.end))))
+	x.answerBy = time.Now().Add(min(c.config.Timeout, time.Until(x.end)))
+	x.limit(x.answerBy)
 	c.proxy.ServeHTTP(w, r)
 	return classify(ctx, x.err)
 }

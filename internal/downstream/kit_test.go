@@ -71,7 +71,7 @@ func start(t *testing.T, baseURL string, change func(*downstream.Config)) *kit {
 	transport := downstream.NewTransport()
 	transport.Proxy = nil
 	t.Cleanup(transport.CloseIdleConnections)
-	config := downstream.Config{BaseURL: baseURL, Timeout: patience, RequestTimeout: patience, Transport: transport}
+	config := downstream.Config{BaseURL: baseURL, Timeout: patience, Attempts: 1, RequestTimeout: patience, Transport: transport}
 	if change != nil {
 		change(&config)
 	}

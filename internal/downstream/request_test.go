@@ -323,7 +323,7 @@ func TestExpectContinueWorks(t *testing.T) {
 }
 
 func TestCheck(t *testing.T) {
-	good := downstream.Config{BaseURL: "https://api.example/v1/", Timeout: 1}
+	good := downstream.Config{BaseURL: "https://api.example/v1/", Timeout: 1, Attempts: 1}
 	for _, c := range []struct {
 		change func(*downstream.Config)
 		want   string
@@ -346,6 +346,9 @@ func TestCheck(t *testing.T) {
 		{func(c *downstream.Config) { c.BaseURL = "https://api.example/a%2Fb" }, "baseUrl"},
 		{func(c *downstream.Config) { c.BaseURL = "https://api.example//a" }, "baseUrl"},
 		{func(c *downstream.Config) { c.Timeout = 0 }, "timeout"},
+		{func(c *downstream.Config) { c.Attempts = 10 }, ""},
+		{func(c *downstream.Config) { c.Attempts = 0 }, "retry.attempts"},
+		{func(c *downstream.Config) { c.Attempts = 11 }, "retry.attempts"},
 		{func(c *downstream.Config) { c.SetRequest = map[string]string{"X-Ok": "1"} }, ""},
 		{func(c *downstream.Config) { c.SetRequest = map[string]string{"authorization": "x"} }, "requestHeaders.set"},
 		{func(c *downstream.Config) { c.SetRequest = map[string]string{"x_ms_token_x": "x"} }, "requestHeaders.set"},

@@ -2,19 +2,23 @@ package downstream
 
 import (
 	"errors"
+	"math/rand/v2"
+	"net"
 	"net/http"
+	"strconv"
+	"time"
 )
 
-// renewing sends requests, and once more with a new token when the API rejects
-// the one that was sent.
-type renewing struct{ http.RoundTripper }
+// sending sends requests, and once more with a new token when the API rejects
+// the one that was sent. Both are tried again where that may help.
+type sending struct{ http.RoundTripper }
 
-func (t renewing) RoundTrip(r *http.Request) (*http.Response, error) {
+func (t sending) RoundTrip(r *http.Request) (*http.Response, error) {
 	// In its own context ReverseProxy would pass informational answers on, with
 	// headers that modifyResponse never sees, and forget headers set before.
 	x := exchangeOf(r)
 	r = r.WithContext(x)
-	resp, err := t.RoundTripper.RoundTrip(r)
+	resp, err := t.try(x, r)
 	if err != nil || resp.StatusCode != http.StatusUnauthorized {
 		return resp, err
 	}
@@ -33,10 +37,87 @@ func (t renewing) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 	}
-	resp, err = t.RoundTripper.RoundTrip(again)
+	resp, err = t.try(x, again)
 	if err == nil && resp.StatusCode == http.StatusUnauthorized {
 		_ = resp.Body.Close()
 		return nil, &Error{Kind: RejectedToken, Claims: claimsOf(resp.Header["Www-Authenticate"]), Err: errors.New("answered 401 twice")}
 	}
 	return resp, err
+}
+
+// retryPause is waited before a request is sent again, and up to as much more, so
+// that not all callers come back at once.
+const retryPause = 50 * time.Millisecond
+
+// try sends r, and again after a pause while x allows it. Beneath, net/http does
+// one more thing by itself: where the API closes a kept connection at the moment
+// a request is sent on it, a request that has not left, or that is safe (GET,
+// HEAD, OPTIONS, or one with an Idempotency-Key) and was not answered, goes on
+// another connection.
+func (t sending) try(x *exchange, r *http.Request) (*http.Response, error) {
+	for {
+		resp, err := t.RoundTripper.RoundTrip(r)
+		pause, ok := x.pauseAfter(r, resp, err)
+		if !ok {
+			return resp, err
+		}
+		if err == nil {
+			_ = resp.Body.Close() // another answer takes its place
+		}
+		select {
+		case <-time.After(pause):
+		case <-x.Done():
+			return nil, x.Err()
+		}
+		x.retries--
+		r = r.WithContext(x)
+		if r.GetBody != nil {
+			if r.Body, err = r.GetBody(); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// pauseAfter returns how long to wait before r is sent again. ok is false where
+// it is not: the answer is not one of a server that may soon be well, the API may
+// have acted on r and would do so twice, the body is gone, or there is no time.
+func (x *exchange) pauseAfter(r *http.Request, resp *http.Response, err error) (pause time.Duration, ok bool) {
+	if x.retries == 0 || !isIdempotent(r.Method) || r.Body != nil && r.GetBody == nil {
+		return 0, false
+	}
+	pause = retryPause + rand.N(retryPause)
+	if err != nil {
+		var connect *net.OpError
+		ok = errors.As(err, &connect) && connect.Op == "dial"
+	} else {
+		switch resp.StatusCode {
+		case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+			ok = true
+			pause += retryAfter(resp.Header.Get("Retry-After"))
+		}
+	}
+	return pause, ok && time.Until(x.answerBy) > pause
+}
+
+// isIdempotent reports whether a request of the method may be sent twice
+// (RFC 9110, section 9.2.2).
+func isIdempotent(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete:
+		return true
+	}
+	return false
+}
+
+// retryAfter reads the header of that name, in seconds or as a date (RFC 9110,
+// section 10.2.3). What is not understood is no wish.
+func retryAfter(value string) time.Duration {
+	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if date, err := http.ParseTime(value); err == nil {
+		return max(0, time.Until(date))
+	}
+	return 0
 }

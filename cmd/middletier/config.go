@@ -31,6 +31,7 @@ type server struct {
 	AdminAddress   string        `yaml:"adminAddress" doc:"Where health and metrics are answered for operators; empty: off"`
 	PublicURL      string        `yaml:"publicUrl" doc:"How clients reach the service when it is behind a gateway; used in challenges and metadata"`
 	BasePath       string        `yaml:"basePath" doc:"A prefix that the gateway keeps on the path"`
+	TrustedProxies []string      `yaml:"trustedProxies" doc:"CIDRs of proxies whose X-Forwarded-For, -Host and -Proto or Forwarded are believed and continued; from others they are replaced"`
 	RequestTimeout time.Duration `yaml:"requestTimeout" doc:"Bounds a whole request, streams excepted"`
 	MaxBodySize    config.Size   `yaml:"maxBodySize" doc:"Largest request body; 413 beyond"`
 	MaxHeaderSize  config.Size   `yaml:"maxHeaderSize" doc:"Largest request headers; 431 beyond"`
@@ -288,7 +289,7 @@ func (f file) downstreamConfig(d downstreamAPI) downstream.Config {
 
 func (f file) apiConfig() api.Config {
 	return api.Config{
-		PublicURL: f.Server.PublicURL, BasePath: f.Server.BasePath,
+		PublicURL: f.Server.PublicURL, BasePath: f.Server.BasePath, TrustedProxies: f.Server.TrustedProxies,
 		MaxBodySize: int64(f.Server.MaxBodySize), MaxHeaderSize: int64(f.Server.MaxHeaderSize),
 		Authority: strings.TrimSuffix(f.AzureAd.Instance, "/") + "/" + f.AzureAd.TenantID, ClientID: f.AzureAd.ClientID,
 	}

@@ -75,6 +75,10 @@ func TestServeReportsEveryMistake(t *testing.T) {
 		{"AD FS", goodConfig[:9] + "\n  instance: https://fs.contoso.example/adfs" + goodConfig[9:], []string{"config.yaml:3: azureAd.instance: AD FS is not supported"}},
 		{"instance without TLS", goodConfig[:9] + "\n  instance: http://login.example" + goodConfig[9:], []string{"config.yaml:3: azureAd.instance: must be an https URL"}},
 		{"wrong kind", change("[api://todo/.default]", "{a: b}"), []string{"config.yaml:9: downstreamApis.todo.scopes: "}},
+		{"trusted proxies that are none", goodConfig + "server: {trustedProxies: [10.0.0.0/8, 192.0.2.1, 'fd00::/129', '::ffff:10.0.0.0/104']}\n", []string{
+			"config.yaml:11: server.trustedProxies[1]: must be a CIDR", "config.yaml:11: server.trustedProxies[2]: must be a CIDR", "config.yaml:11: server.trustedProxies[3]: must be a CIDR",
+		}},
+		{"too many attempts", change("scopes: [api://todo/.default]", "scopes: [api://todo/.default]\n    retry: {attempts: 11}"), []string{"config.yaml:10: downstreamApis.todo.retry.attempts: must be between 1, for no retries, and 10"}},
 		{"three at once", goodConfig + "server: {adress: x, maxBodySize: 0, basePath: middle/}\n", []string{
 			`config.yaml:11: server.adress: unknown key; did you mean "address"?`, "config.yaml:11: server.maxBodySize: must be positive", "config.yaml:11: server.basePath: must be a plain path",
 		}},

@@ -25,6 +25,9 @@ type Config struct {
 	PublicURL string
 	// BasePath is a prefix that the gateway in front keeps on the path.
 	BasePath string
+	// TrustedProxies are CIDRs of proxies that are believed where a request came
+	// from.
+	TrustedProxies []string
 	// MaxBodySize and MaxHeaderSize bound each request, in bytes.
 	MaxBodySize, MaxHeaderSize int64
 
@@ -62,6 +65,7 @@ func (c Config) Check(report func(key, problem string)) {
 			report("basePath", "must be a plain path that begins with a slash and does not end with one")
 		}
 	}
+	parseProxies(c.TrustedProxies, report)
 	if c.MaxBodySize <= 0 {
 		report("maxBodySize", "must be positive")
 	}
@@ -73,13 +77,14 @@ func (c Config) Check(report func(key, problem string)) {
 // Server answers requests. Its zero value is not usable.
 type Server struct {
 	config   Config
+	proxies  proxies
 	handler  http.Handler
 	draining atomic.Bool
 }
 
 // New returns a Server for c, whose Check must have passed.
 func New(c Config) *Server {
-	s := &Server{config: c}
+	s := &Server{config: c, proxies: parseProxies(c.TrustedProxies, func(string, string) {})} // checked before
 	e := s.newEcho()
 	g := e.Group(c.BasePath)
 	every := g.RouteNotFound // of all methods: Any knows eleven only
@@ -126,11 +131,8 @@ func (s *Server) baseURL(r *http.Request) string {
 	if s.config.PublicURL != "" {
 		return strings.TrimSuffix(s.config.PublicURL, "/")
 	}
-	scheme := "http"
-	if r.TLS != nil {
-		scheme = "https"
-	}
-	return (&url.URL{Scheme: scheme, Host: r.Host, Path: s.config.BasePath}).String()
+	origin := s.proxies.origin(r).Of(r)
+	return (&url.URL{Scheme: origin.Proto, Host: origin.Host, Path: s.config.BasePath}).String()
 }
 
 var (

@@ -62,7 +62,7 @@ func (s *Server) forward(route route) echo.HandlerFunc {
 			return err
 		}
 		return api.Client.Forward(c.Response(), r, downstream.Call{
-			Path: target, Token: s.tokenFor(event, api, route), RequestID: event.id,
+			Path: target, Token: s.tokenFor(event, api, route), RequestID: event.id, Origin: s.proxies.origin(r),
 			Broken: func(err error) { event.broken = err },
 		})
 	}

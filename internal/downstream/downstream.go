@@ -84,6 +84,7 @@ type Call struct {
 	Path      Path
 	Token     TokenFunc
 	RequestID string
+	Origin    Origin
 	// Broken is told what ended an answer before its end.
 	Broken func(error)
 }

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"net/netip"
 	"strings"
 )
 
@@ -57,24 +58,61 @@ func (x *exchange) set(h http.Header, name, value string) {
 	x.count++
 }
 
-// setForwarded says who called, afresh: what came in is not believed.
+// Origin is where a call came from on its way to us, as far as trusted proxies
+// say. What is empty nobody said: it is as the request shows.
+type Origin struct {
+	For         []netip.Addr // the client first, without the request's own peer
+	Host, Proto string
+}
+
+// Of returns o, completed by what r itself shows.
+func (o Origin) Of(r *http.Request) Origin {
+	if o.Host == "" {
+		o.Host = r.Host
+	}
+	switch {
+	case o.Proto != "":
+	case r.TLS != nil:
+		o.Proto = "https"
+	default:
+		o.Proto = "http"
+	}
+	return o
+}
+
+// setForwarded says who called: afresh, behind what trusted proxies said.
 // (RFC 7239, and the de facto X-Forwarded headers.)
 func (x *exchange) setForwarded(h http.Header, in *http.Request) {
-	proto := "http"
-	if in.TLS != nil {
-		proto = "https"
+	o := x.Origin.Of(in)
+	x.set(h, "X-Forwarded-Host", o.Host)
+	x.set(h, "X-Forwarded-Proto", o.Proto)
+	// Quoted as RFC 9110, section 5.6.4, says. It is the client's: on the first.
+	how := `;host="` + quoting.Replace(o.Host) + `";proto=` + o.Proto
+	peer, _, err := net.SplitHostPort(in.RemoteAddr)
+	if err != nil { // as of a Unix socket
+		x.set(h, "Forwarded", "for=unknown"+how)
+		return
 	}
-	x.set(h, "X-Forwarded-Host", in.Host)
-	x.set(h, "X-Forwarded-Proto", proto)
-	node := "unknown"
-	if ip, _, err := net.SplitHostPort(in.RemoteAddr); err == nil {
-		x.set(h, "X-Forwarded-For", ip)
-		if node = ip; strings.Contains(ip, ":") {
-			node = `"[` + ip + `]"`
+	list, elements := peer, "for="+forwardedNode(peer)+how
+	if len(o.For) > 0 {
+		var addrs, nodes []string
+		for _, addr := range o.For {
+			addrs, nodes = append(addrs, addr.String()), append(nodes, "for="+forwardedNode(addr.String()))
 		}
+		nodes[0] += how
+		list = strings.Join(append(addrs, peer), ", ")
+		elements = strings.Join(append(nodes, "for="+forwardedNode(peer)), ", ")
 	}
-	// Quoted as RFC 9110, section 5.6.4, says.
-	x.set(h, "Forwarded", "for="+node+`;host="`+quoting.Replace(in.Host)+`";proto=`+proto)
+	x.set(h, "X-Forwarded-For", list)
+	x.set(h, "Forwarded", elements)
+}
+
+// forwardedNode writes an address as RFC 7239, section 6, says.
+func forwardedNode(addr string) string {
+	if strings.Contains(addr, ":") {
+		return `"[` + addr + `]"`
+	}
+	return addr
 }
 
 var quoting = strings.NewReplacer(`\`, `\\`, `"`, `\"`)

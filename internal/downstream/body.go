@@ -19,11 +19,11 @@ const replayLimit = 64 << 10
 
 // keepBody reads a small body of known length, so that it can be sent twice. It
 // marks errors of other bodies, which the transport meets while it sends.
-func keepBody(r *http.Request) error {
+func keepBody(x *exchange, r *http.Request) error {
 	if r.ContentLength == 0 {
 		return nil
 	}
-	marked := &markedBody{r.Body}
+	marked := &markedBody{r.Body, x, r.Trailer}
 	if r.Body = marked; r.ContentLength < 0 || r.ContentLength > replayLimit {
 		return nil
 	}
@@ -36,27 +36,42 @@ func keepBody(r *http.Request) error {
 	return nil
 }
 
-// markedBody is a caller's body whose errors are told from the transport's.
-type markedBody struct{ io.ReadCloser }
+// markedBody is a caller's body whose errors are told from the transport's. At its
+// end the trailers that were announced have come, and are passed on.
+type markedBody struct {
+	io.ReadCloser
+	call    *exchange
+	trailer http.Header // of the caller's request
+}
 
 func (b *markedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err != nil && err != io.EOF {
+	switch {
+	case err == io.EOF:
+		for name := range b.call.trailer {
+			b.call.trailer[name] = b.trailer[name]
+		}
+	case err != nil:
 		err = fmt.Errorf("%w: %w", ErrBody, err)
 	}
 	return n, err
 }
 
 // notedBody is an API's answer that tells when it breaks off. One that ends
-// because the caller left did not break.
+// because the caller left did not break. At its end all trailers have come.
 type notedBody struct {
 	io.ReadCloser
-	call *exchange
+	call   *exchange
+	client *Client
+	answer *http.Response
 }
 
 func (b *notedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err != nil && err != io.EOF {
+	switch {
+	case err == io.EOF:
+		b.client.stripTrailer(b.answer.Trailer)
+	case err != nil && b.call.Broken != nil:
 		if cause := context.Cause(b.call); cause == nil || errors.Is(cause, errTimeout) {
 			b.call.Broken(err)
 		}

@@ -181,6 +181,8 @@ type exchange struct {
 	values [6]string // of the headers that rewrite sets
 	count  int       // of values
 
+	trailer http.Header // of the request to the API; its values come with the body's end
+
 	caller *http.ResponseController // nil for a request without a body
 }
 
@@ -239,7 +241,7 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, call Call) erro
 	}
 	r = r.WithContext(x)
 	w.Header()["Content-Type"] = nil // else net/http would guess one where the API sends none
-	if err := keepBody(r); err != nil {
+	if err := keepBody(x, r); err != nil {
 		return classify(ctx, err)
 	}
 	if x.caller != nil && r.GetBody == nil {

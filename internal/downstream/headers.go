@@ -6,6 +6,8 @@ import (
 	"net/http/httputil"
 	"net/netip"
 	"strings"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // isOurs reports whether a request header, named in canonical form, is the
@@ -30,16 +32,18 @@ func isOurs(name string) bool {
 // the hop-by-hop headers out already, and those that Connection names.
 func (c *Client) rewrite(p *httputil.ProxyRequest) {
 	x, h := exchangeOf(p.In), p.Out.Header
-	for name := range h {
-		if isOurs(name) {
-			delete(h, name)
-		}
-	}
-	for _, name := range c.config.DropRequest {
-		h.Del(name)
-	}
+	c.stripRequest(h)
 	for name, value := range c.config.SetRequest {
 		h.Set(name, value)
+	}
+	if x.trailer = p.Out.Trailer; len(x.trailer) > 0 {
+		c.stripRequest(x.trailer)
+		for name := range x.trailer {
+			_, set := h[name]
+			if set || !httpguts.ValidTrailerHeader(name) || httpguts.HeaderValuesContainsToken(p.In.Header["Connection"], name) {
+				delete(x.trailer, name)
+			}
+		}
 	}
 	x.set(h, "Authorization", "Bearer "+x.token)
 	x.set(h, "X-Request-Id", x.RequestID)
@@ -48,6 +52,19 @@ func (c *Client) rewrite(p *httputil.ProxyRequest) {
 	p.Out.URL = c.URL(x.Path, p.In.URL.RawQuery)
 	p.Out.URL.ForceQuery = p.In.URL.ForceQuery
 	p.Out.Host = ""
+}
+
+// stripRequest takes out of a request's headers or trailers what is not for the
+// API.
+func (c *Client) stripRequest(h http.Header) {
+	for name := range h {
+		if isOurs(name) {
+			delete(h, name)
+		}
+	}
+	for _, name := range c.config.DropRequest {
+		h.Del(name)
+	}
 }
 
 // set sets a header to one value, which is kept in x: six lists of one would be
@@ -121,27 +138,43 @@ var quoting = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 // lets streams run on.
 func (c *Client) modifyResponse(resp *http.Response) error {
 	x := exchangeOf(resp.Request)
-	for name := range resp.Header {
-		if strings.HasPrefix(name, "Access-Control-") {
-			delete(resp.Header, name)
-		}
-	}
-	if !c.config.KeepCookies {
-		resp.Header.Del("Set-Cookie")
-	}
-	for _, name := range c.config.DropResponse {
-		resp.Header.Del(name)
-	}
-	resp.Header.Del("X-Request-Id") // ours is set
-	if x.Broken != nil {
-		resp.Body = &notedBody{resp.Body, x}
-	}
+	c.stripResponse(resp.Header)
+	c.stripTrailer(resp.Trailer) // what is announced
+	resp.Body = &notedBody{resp.Body, x, c, resp}
 	if isStream(resp) {
 		x.unlimit()
 	} else {
 		x.limit(x.end)
 	}
 	return nil
+}
+
+// stripResponse takes out of an answer's headers or trailers what is not for the
+// caller.
+func (c *Client) stripResponse(h http.Header) {
+	for name := range h {
+		if strings.HasPrefix(name, "Access-Control-") {
+			delete(h, name)
+		}
+	}
+	if !c.config.KeepCookies {
+		h.Del("Set-Cookie")
+	}
+	for _, name := range c.config.DropResponse {
+		h.Del(name)
+	}
+	h.Del("X-Request-Id") // ours is set
+}
+
+// stripTrailer does the same for trailers, where less is allowed (RFC 9110,
+// section 6.5.1).
+func (c *Client) stripTrailer(h http.Header) {
+	c.stripResponse(h)
+	for name := range h {
+		if !httpguts.ValidTrailerHeader(name) {
+			delete(h, name)
+		}
+	}
 }
 
 // isStream reports whether an answer may take as long as it takes.

@@ -191,19 +191,6 @@ func TestStreamsAreNotHeldBack(t *testing.T) {
 	}
 }
 
-func TestTrailersPassThrough(t *testing.T) {
-	k := startWith(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Trailer", "X-Announced")
-		_, _ = io.WriteString(w, "body")
-		w.Header().Set("X-Announced", "1")
-		w.Header().Set(http.TrailerPrefix+"X-Late", "2")
-	}))
-	got := k.do("GET", "/x", "")
-	if got.body != "body" || got.trailer.Get("X-Announced") != "1" || got.trailer.Get("X-Late") != "2" {
-		t.Errorf("got %q with trailers %v", got.body, got.trailer)
-	}
-}
-
 func TestCompressionIsTheCallersBusiness(t *testing.T) {
 	var compressed bytes.Buffer
 	writer := gzip.NewWriter(&compressed)

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -96,103 +94,6 @@ func TestStartedWithTheProviderDown(t *testing.T) {
 	}
 	if r := w.call("GET", "/api/todo/items", alice, ""); r.StatusCode != 200 {
 		t.Errorf("call: got %d %s, want 200", r.StatusCode, r.body)
-	}
-}
-
-// Path and query arrive byte for byte, as net/http's own client would not always
-// send them.
-func TestPathAndQueryArriveAsTheyCame(t *testing.T) {
-	w := newWorld(t, func(f *file) {
-		api := f.DownstreamAPIs["todo"]
-		api.BaseURL += "/v1/"
-		f.DownstreamAPIs["todo"] = api
-	})
-	alice := w.alice()
-	for _, target := range []string{
-		"", "/", "/items", "/items/", "/items/1?a=1&b=2", "/it%20ems?x=%zz&y=a;b&z", "/a+b%2Bc?q=%41%e2%82%ac&empty=",
-		"/caf%C3%A9/%E2%82%AC", "/a:b@c!$&'()*+,=~", "/items?", "/items??", "/%41?a=b?c/d", "/x;v=1;w=2",
-	} {
-		r := rawRequest(t, w, "GET /api/todo"+target+" HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+alice+"\r\nConnection: close\r\n\r\n")
-		if r.StatusCode != 200 {
-			t.Errorf("%s: got %d, want 200", target, r.StatusCode)
-			continue
-		}
-		if got, want := w.api.last(t).RequestURI, "/v1"+target; got != want {
-			t.Errorf("the API got %q, want %q", got, want)
-		}
-	}
-}
-
-func TestBodiesStreamBothWays(t *testing.T) {
-	w := newWorld(t)
-	first := make(chan struct{})
-	w.api.handle(func(rw http.ResponseWriter, r *http.Request) {
-		if err := http.NewResponseController(rw).EnableFullDuplex(); err != nil {
-			t.Error(err)
-		}
-		rw.Header().Set("Content-Type", "text/event-stream")
-		buf := make([]byte, 5)
-		for {
-			n, err := io.ReadFull(r.Body, buf)
-			if errors.Is(err, io.EOF) {
-				return
-			}
-			_, _ = rw.Write(bytes.ToUpper(buf[:n]))
-			rw.(http.Flusher).Flush()
-		}
-	})
-	reader, writer := io.Pipe()
-	go func() {
-		_, _ = writer.Write([]byte("first"))
-		<-first // the answer to the first half is here before the second is sent
-		_, _ = writer.Write([]byte("later"))
-		_ = writer.Close()
-	}()
-	req, err := http.NewRequest("POST", w.url+"/api/todo/stream", reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+w.alice())
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	half := make([]byte, 5)
-	if _, err := io.ReadFull(resp.Body, half); err != nil || string(half) != "FIRST" {
-		t.Fatalf("first half: %q, %v", half, err)
-	}
-	close(first)
-	rest, err := io.ReadAll(resp.Body)
-	if err != nil || string(rest) != "LATER" {
-		t.Errorf("second half: %q, %v", rest, err)
-	}
-}
-
-// A body that breaks off behind us breaks off in front of us too, and the log
-// says so.
-func TestAnswerThatBreaksOffIsNotAShortOne(t *testing.T) {
-	w := newWorld(t)
-	w.api.handle(func(rw http.ResponseWriter, _ *http.Request) {
-		rw.Header().Set("Content-Length", "100")
-		_, _ = rw.Write([]byte("half"))
-		rw.(http.Flusher).Flush()
-		panic(http.ErrAbortHandler)
-	})
-	req, err := http.NewRequest("GET", w.url+"/api/todo/items", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+w.alice())
-	if resp, err := http.DefaultClient.Do(req); err == nil {
-		defer resp.Body.Close()
-		if body, err := io.ReadAll(resp.Body); err == nil {
-			t.Errorf("got a clean end after %q", body)
-		}
-	}
-	lines := w.log.lines(t)
-	if len(lines) != 1 || !strings.Contains(lines[0]["error"].(string), "broke off: unexpected EOF") || lines[0]["level"] != "WARN" {
-		t.Errorf("log: %v, want one line that says it", lines)
 	}
 }
 
@@ -343,27 +244,6 @@ func TestProtectedResourceMetadata(t *testing.T) {
 	}
 	if r := w.call("GET", "/api/todo/items", "", ""); !strings.Contains(r.Header.Get("WWW-Authenticate"), `resource_metadata="https://api.contoso.example/middle/.well-known/oauth-protected-resource"`) {
 		t.Errorf("WWW-Authenticate: got %s", r.Header.Get("WWW-Authenticate"))
-	}
-}
-
-// A prefix that the gateway keeps is part of every route but the probes'.
-func TestBasePath(t *testing.T) {
-	w := newWorld(t, func(f *file) { f.Server.BasePath = "/middle" })
-	alice := w.alice()
-	if r := w.call("GET", "/middle/api/todo/items", alice, ""); r.StatusCode != 200 {
-		t.Errorf("with the prefix: got %d %s, want 200", r.StatusCode, r.body)
-	}
-	if got := w.api.last(t).URL.Path; got != "/items" {
-		t.Errorf("the API got %q, want /items", got)
-	}
-	if r := w.call("GET", "/api/todo/items", alice, ""); r.StatusCode != 404 {
-		t.Errorf("without it: got %d, want 404", r.StatusCode)
-	}
-	if r := w.call("GET", "/middle/api/todo/items", "", ""); !strings.HasPrefix(r.problem.Type, w.url+"/middle/problems/") {
-		t.Errorf("type: got %q", r.problem.Type)
-	}
-	if r := w.call("GET", "/readyz", "", ""); r.StatusCode != 200 {
-		t.Errorf("readyz: got %d, want 200", r.StatusCode)
 	}
 }
 

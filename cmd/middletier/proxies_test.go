@@ -205,6 +205,9 @@ func TestPrefixOfTheGateway(t *testing.T) {
 			if r := w.say(row.basePath+"/problems/missing-token", ""); r.StatusCode != 200 {
 				t.Errorf("the page of a problem: got %d", r.StatusCode)
 			}
+			if r := w.say("/readyz", ""); r.StatusCode != 200 {
+				t.Errorf("/readyz, which no gateway asks for: got %d", r.StatusCode)
+			}
 			if row.basePath != "" {
 				if r := w.say("/api/todo/items", w.alice()); r.StatusCode != 404 {
 					t.Errorf("without the prefix: got %d, want 404", r.StatusCode)

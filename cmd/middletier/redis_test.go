@@ -7,11 +7,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"middletier/internal/mockidp"
 	"middletier/internal/redistest"
 )
 
@@ -33,51 +35,115 @@ func entries(server *redistest.Server) (n int) {
 	return n
 }
 
+// Two processes with one Redis, be it a server, a cluster or behind a sentinel.
 func TestTwoProgramsShareOneRedis(t *testing.T) {
-	redis := redistest.Start(t)
-	// The machine may be busy: what is slower than the timeout is done without.
-	w := newWorld(t, withRedis(redis), func(f *file) { f.TokenCache.Redis.Timeout = 5 * time.Second })
-	one := w.url
-	if err := awaitKeys(t.Context(), w.start().validator); err != nil {
-		t.Fatal(err)
+	for name, start := range map[string]func(testing.TB) *redistest.Server{
+		"server":   func(t testing.TB) *redistest.Server { return redistest.Start(t) },
+		"cluster":  redistest.StartCluster,
+		"sentinel": redistest.StartSentinel,
+	} {
+		t.Run(name, func(t *testing.T) {
+			redis := start(t)
+			w := newStoppedWorld(t)
+			var programs [2]*process
+			var urls [2]string
+			for i := range programs {
+				// The machine may be busy: what is slower than the timeout is done without.
+				programs[i] = w.startProcess(nil, "url: '"+redis.URL()+"', timeout: 5s")
+				urls[i] = w.url
+			}
+			w.idp.AddFault(mockidp.Fault{Flow: "on_behalf_of", Times: 1, Delay: 300 * time.Millisecond}) // so that all meet
+			alice := w.alice()
+			for _, r := range w.crowd(300, alice, urls[:]...) {
+				if r.StatusCode != 200 {
+					t.Fatalf("got %d %s, want 200", r.StatusCode, r.body)
+				}
+			}
+			if got := w.exchanges(); got != 1 {
+				t.Errorf("got %d exchanges for 300 calls of two programs, want 1", got)
+			}
+			sources := map[any]int{}
+			for _, p := range programs {
+				for _, line := range p.stdout.lines(t) {
+					sources[line["tokenSource"]]++
+				}
+			}
+			if sources["redis"] == 0 || sources["identity_provider"] == 0 {
+				t.Errorf("sources of tokens: got %v, want one program's from Redis", sources)
+			}
+
+			// Signing out at one of them reaches Redis, with all tokens: in a cluster no
+			// two need be in one place.
+			if r := w.call("GET", "/api/notes/items", alice, ""); r.StatusCode != 200 {
+				t.Errorf("the other API: got %d %s, want 200", r.StatusCode, r.body)
+			}
+			eventually(t, func() bool { return entries(redis) == 2 }, func() string { return "the tokens are not in Redis" })
+			if r := w.call("POST", "/signout", alice, ""); r.StatusCode != 204 {
+				t.Errorf("sign-out: got %d", r.StatusCode)
+			}
+			if got := redis.Keys(); entries(redis) != 0 {
+				t.Errorf("after the sign-out Redis holds %q", got)
+			}
+			for _, p := range programs {
+				if log := p.stdout.String(); strings.Contains(log, "Redis") {
+					t.Errorf("log: got %s, want no trouble with Redis", log)
+				}
+			}
+		})
 	}
-	urls, alice := []string{one, w.url}, w.alice()
+}
+
+// crowd makes n calls at once with one token, by turns of each service, and
+// returns the answers.
+func (w *world) crowd(n int, token string, urls ...string) []*reply {
+	w.t.Helper()
+	replies := make([]*reply, n)
 	var wg sync.WaitGroup
-	statuses := make(chan int, 300)
-	for i := range cap(statuses) {
-		req, err := http.NewRequest("GET", urls[i%2]+"/api/todo/items", nil)
+	for i := range replies {
+		req, err := http.NewRequest("GET", urls[i%len(urls)]+"/api/todo/items", nil)
 		if err != nil {
-			t.Fatal(err)
+			w.t.Fatal(err)
 		}
-		req.Header.Set("Authorization", "Bearer "+alice)
-		wg.Go(func() { statuses <- w.do(req).StatusCode })
+		req.Header.Set("Authorization", "Bearer "+token)
+		wg.Go(func() { replies[i] = w.do(req) })
 	}
 	wg.Wait()
-	close(statuses)
-	for status := range statuses {
-		if status != 200 {
-			t.Fatalf("got %d, want 200", status)
+	return replies
+}
+
+// startProcess serves in a process of its own, which trusts the platform and ca
+// and has the tokenCache.redis of redis, in YAML. It sets w.url and waits until
+// it is ready.
+func (w *world) startProcess(ca []byte, redis string) *process {
+	w.t.Helper()
+	cas := filepath.Join(w.t.TempDir(), "ca.pem")
+	if err := os.WriteFile(cas, slices.Concat(w.idp.CAPEM(), ca), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+	path := writeConfig(w.t, fmt.Sprintf(`
+server: {address: 127.0.0.1:0, adminAddress: ""}
+azureAd: {instance: %s/, tenantId: %s, clientId: %s, clientCredentials: [{sourceType: ClientSecret}]}
+downstreamApis:
+  todo: &todo {baseUrl: %s, scopes: [api://todo/.default], access: [{scopes: [ToDoList.Read, ToDoList.ReadWrite]}]}
+  notes: {<<: *todo, scopes: [api://todo/ToDoList.Read]}
+tokenCache: {redis: {%s}}
+`, w.idp.URL(), demoTenant, demoMiddleTier, w.api.URL, redis))
+	p := startProcess(w.t, []string{
+		"SSL_CERT_FILE=" + cas, "AzureAd__ClientCredentials__0__ClientSecret=" + testSecret,
+		"TokenCache__Redis__EncryptionKeys__0=" + base64.StdEncoding.EncodeToString(make([]byte, 32)),
+	}, "serve", "--config", path)
+	p.await(w.t, "listening")
+	for line := range strings.Lines(p.stdout.String()) {
+		var fields struct{ Msg, Address string }
+		if err := json.Unmarshal([]byte(line), &fields); err != nil {
+			w.t.Fatalf("log line %q: %v", line, err)
+		}
+		if fields.Msg == "listening" {
+			w.url = "http://" + fields.Address
 		}
 	}
-	if got := w.exchanges(); got != 1 {
-		t.Errorf("got %d exchanges for 300 calls of two programs, want 1", got)
-	}
-	sources := map[any]int{}
-	for _, line := range w.log.lines(t) {
-		sources[line["tokenSource"]]++
-	}
-	if sources["redis"] == 0 || sources["identity_provider"] == 0 {
-		t.Errorf("sources of tokens: got %v, want one program's from Redis", sources)
-	}
-
-	// Signing out at one of them reaches Redis.
-	eventually(t, func() bool { return entries(redis) == 1 }, func() string { return "the token is not in Redis" })
-	if r := w.call("POST", "/signout", alice, ""); r.StatusCode != 204 {
-		t.Errorf("sign-out: got %d", r.StatusCode)
-	}
-	if got := redis.Keys(); entries(redis) != 0 {
-		t.Errorf("after the sign-out Redis holds %q", got)
-	}
+	eventually(w.t, func() bool { return w.call("GET", "/readyz", "", "").StatusCode == 200 }, func() string { return "not ready" })
+	return p
 }
 
 // No request fails when Redis is lost, or waits for it long. The times are
@@ -149,7 +215,7 @@ func (w *world) awaitLine(text string, after time.Time) (at time.Time) {
 	return at
 }
 
-// The whole program in a process, which trusts the CA of SSL_CERT_FILE.
+// Redis' certificate is checked against the CAs of the process.
 func TestRedisOverTLS(t *testing.T) {
 	redis, redisCA := redistest.StartTLS(t, "--requirepass", "pass")
 	w := newStoppedWorld(t)
@@ -157,35 +223,11 @@ func TestRedisOverTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	cas, password := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "password")
-	for path, data := range map[string]string{cas: string(w.idp.CAPEM()) + string(ca), password: "pass\n"} {
-		if err := os.WriteFile(path, []byte(data), 0o600); err != nil {
-			t.Fatal(err)
-		}
+	password := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(password, []byte("pass\n"), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	path := writeConfig(t, fmt.Sprintf(`
-server: {address: 127.0.0.1:0, adminAddress: ""}
-azureAd: {instance: %s/, tenantId: %s, clientId: %s, clientCredentials: [{sourceType: ClientSecret}]}
-downstreamApis:
-  todo: {baseUrl: %s, scopes: [api://todo/.default], access: [{scopes: [ToDoList.Read, ToDoList.ReadWrite]}]}
-tokenCache: {redis: {url: %s, passwordFile: %s, timeout: 5s}}
-`, w.idp.URL(), demoTenant, demoMiddleTier, w.api.URL, redis.URL(), password))
-	p := startProcess(t, []string{
-		"SSL_CERT_FILE=" + cas, "AzureAd__ClientCredentials__0__ClientSecret=" + testSecret,
-		"TokenCache__Redis__EncryptionKeys__0=" + base64.StdEncoding.EncodeToString(make([]byte, 32)),
-	}, "serve", "--config", path)
-	p.await(t, "listening")
-	for line := range strings.Lines(p.stdout.String()) {
-		var fields struct{ Msg, Address string }
-		if err := json.Unmarshal([]byte(line), &fields); err != nil {
-			t.Fatalf("log line %q: %v", line, err)
-		}
-		if fields.Msg == "listening" {
-			w.url = "http://" + fields.Address
-		}
-	}
-	eventually(t, func() bool { return w.call("GET", "/readyz", "", "").StatusCode == 200 }, func() string { return "not ready" })
+	p := w.startProcess(ca, fmt.Sprintf("url: %s, passwordFile: %s, timeout: 5s", redis.URL(), password))
 	if r := w.call("GET", "/api/todo/items", w.alice(), ""); r.StatusCode != 200 {
 		t.Fatalf("got %d %s, want 200", r.StatusCode, r.body)
 	}

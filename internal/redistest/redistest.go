@@ -34,9 +34,11 @@ type Server struct {
 	t      testing.TB
 	binary string
 	dir    string
+	first  []string // arguments that go before all others
 	args   []string
 	port   int
 	tls    bool
+	url    string        // where it is more than the address
 	admin  *redis.Client // over the socket, as default user
 	cmd    *exec.Cmd
 	ended  chan struct{}
@@ -62,6 +64,39 @@ func StartTLS(t testing.TB, args ...string) (s *Server, ca string) {
 	s.args = append(s.args, "--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate, "--tls-auth-clients", "no")
 	s.run()
 	return s, certificate
+}
+
+// StartCluster starts a cluster of one server, which holds all slots.
+func StartCluster(t testing.TB) *Server {
+	t.Helper()
+	s := Start(t, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(freePort(t)), "--cluster-announce-ip", "127.0.0.1")
+	s.url = s.URL() + "?addr=" + s.Addr()
+	s.Do("CLUSTER ADDSLOTSRANGE 0 16383")
+	late := time.After(readyTimeout)
+	for !strings.Contains(s.Do("CLUSTER INFO").(string), "cluster_state:ok") {
+		select {
+		case <-late:
+			t.Fatal("the cluster does not get ready")
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	return s
+}
+
+// StartSentinel starts a server, and a sentinel that knows it as main. URL leads
+// to the sentinel.
+func StartSentinel(t testing.TB) *Server {
+	t.Helper()
+	s := Start(t)
+	sentinel := prepare(t, nil)
+	config := filepath.Join(sentinel.dir, "sentinel.conf")
+	if err := os.WriteFile(config, []byte("sentinel monitor main 127.0.0.1 "+strconv.Itoa(s.port)+" 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sentinel.first = []string{config, "--sentinel"}
+	sentinel.run()
+	s.url = sentinel.URL() + "?master_name=main"
+	return s
 }
 
 func prepare(t testing.TB, args []string) *Server {
@@ -116,7 +151,7 @@ func (s *Server) try() bool {
 	if s.tls {
 		port = []string{"--port", "0", "--tls-port", strconv.Itoa(s.port)}
 	}
-	args := slices.Concat(port, []string{"--bind", "127.0.0.1", "--unixsocket", s.Socket(), "--dir", s.dir, "--save", "", "--loglevel", "warning"}, s.args)
+	args := slices.Concat(s.first, port, []string{"--bind", "127.0.0.1", "--unixsocket", s.Socket(), "--dir", s.dir, "--save", "", "--loglevel", "warning"}, s.args)
 	cmd, ended := exec.Command(s.binary, args...), make(chan struct{})
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
@@ -161,7 +196,10 @@ func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.It
 
 // URL is the server's URL without a user.
 func (s *Server) URL() string {
-	if s.tls {
+	switch {
+	case s.url != "":
+		return s.url
+	case s.tls:
 		return "rediss://" + s.Addr()
 	}
 	return "redis://" + s.Addr()

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,7 +37,12 @@ type world struct {
 	url  string // of the service
 	log  *syncBuffer
 	file file
+
+	detour atomic.Pointer[detour] // nil: none
 }
+
+// detour is taken by the service's requests to the token endpoint.
+type detour func(r *http.Request, platform http.RoundTripper) (*http.Response, error)
 
 // newWorld starts a world. change may alter the configuration before it starts.
 func newWorld(t *testing.T, change ...func(*file)) *world {
@@ -83,7 +89,7 @@ func newStoppedWorld(t *testing.T, change ...func(*file)) *world {
 func (w *world) start() *program {
 	w.t.Helper()
 	log := slog.New(slog.NewJSONHandler(w.log, nil))
-	p, err := build(w.file, w.transport(), log)
+	p, err := build(w.file, w.toPlatform(), log)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -109,6 +115,17 @@ func (w *world) start() *program {
 // transport trusts the platform's CA.
 func (w *world) transport() *http.Transport {
 	return &http.Transport{TLSClientConfig: &tls.Config{RootCAs: w.idp.CertPool()}}
+}
+
+// toPlatform is the service's own way to the platform.
+func (w *world) toPlatform() http.RoundTripper {
+	direct := w.transport()
+	return roundTrip(func(r *http.Request) (*http.Response, error) {
+		if d := w.detour.Load(); d != nil && r.Method == http.MethodPost {
+			return (*d)(r, direct)
+		}
+		return direct.RoundTrip(r)
+	})
 }
 
 // withTodo puts the real ToDo API behind the service.

@@ -4,12 +4,10 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -91,24 +89,6 @@ func TestTwoProgramsShareOneRedis(t *testing.T) {
 			}
 		})
 	}
-}
-
-// crowd makes n calls at once with one token, by turns of each service, and
-// returns the answers.
-func (w *world) crowd(n int, token string, urls ...string) []*reply {
-	w.t.Helper()
-	replies := make([]*reply, n)
-	var wg sync.WaitGroup
-	for i := range replies {
-		req, err := http.NewRequest("GET", urls[i%len(urls)]+"/api/todo/items", nil)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		req.Header.Set("Authorization", "Bearer "+token)
-		wg.Go(func() { replies[i] = w.do(req) })
-	}
-	wg.Wait()
-	return replies
 }
 
 // startProcess serves in a process of its own, which trusts the platform and ca

@@ -21,6 +21,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"middletier/internal/mounttest"
 	"middletier/internal/obo"
 )
 
@@ -97,42 +98,6 @@ func (l *logs) count(part string) int {
 
 func (l *logs) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
-// A mounted folder is a folder of links, ..data among them, that Kubernetes
-// points at a new folder.
-type mount struct {
-	t      *testing.T
-	folder string
-	n      int
-}
-
-func newMount(t *testing.T, content string) *mount {
-	t.Helper()
-	m := &mount{t: t, folder: t.TempDir()}
-	m.replace(content)
-	if err := os.Symlink(filepath.Join("..data", "credential"), m.path()); err != nil {
-		t.Fatal(err)
-	}
-	return m
-}
-
-func (m *mount) path() string { return filepath.Join(m.folder, "credential") }
-
-func (m *mount) replace(content string) {
-	m.t.Helper()
-	m.n++
-	name := fmt.Sprintf("..version-%d", m.n)
-	for _, err := range []error{
-		os.Mkdir(filepath.Join(m.folder, name), 0o700),
-		os.WriteFile(filepath.Join(m.folder, name, "credential"), []byte(content), 0o600),
-		os.Symlink(name, filepath.Join(m.folder, "..new")),
-		os.Rename(filepath.Join(m.folder, "..new"), filepath.Join(m.folder, "..data")),
-	} {
-		if err != nil {
-			m.t.Fatal(err)
-		}
-	}
-}
-
 // A plain file is written over, in one go or by a rename.
 func overwrite(t *testing.T, path, content string) {
 	t.Helper()
@@ -172,8 +137,8 @@ func TestCredentialIsReplacedUnderLoad(t *testing.T) {
 		return c
 	}
 	mounted := func(t *testing.T, content string) (string, func(*testing.T, string)) {
-		m := newMount(t, content)
-		return m.path(), func(_ *testing.T, content string) { m.replace(content) }
+		m := mounttest.New(t, content)
+		return m.Path(), func(_ *testing.T, content string) { m.Replace(content) }
 	}
 	plain := func(replace func(*testing.T, string, string)) func(*testing.T, string) (string, func(*testing.T, string)) {
 		return func(t *testing.T, content string) (string, func(*testing.T, string)) {
@@ -267,24 +232,24 @@ func TestHalfWrittenFilesChangeNothing(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			m := newMount(t, row.good)
+			m := mounttest.New(t, row.good)
 			var log logs
 			p := &platform{token: numbered, metadata: goodMetadata}
 			config := p.config()
-			config.Credentials = []obo.Credential{row.credential(m.path()), {SourceType: "ClientSecret", ClientSecret: "not-this-one"}}
+			config.Credentials = []obo.Credential{row.credential(m.Path()), {SourceType: "ClientSecret", ClientSecret: "not-this-one"}}
 			config.Log = log.logger()
 			k := startWith(t, p, config)
 			k.running()
 			const bad, again = "does not load; the last good one stays in use", "loads again"
 			begin := time.Now()
 			for i, content := range row.bad {
-				m.replace(content)
+				m.Replace(content)
 				eventually(t, func() bool { return log.count(bad) == i+1 }, func() string { return fmt.Sprintf("not yet told of %q", content) })
 				k.want(user(fmt.Sprint(i)), "", fmt.Sprint("token-", i+1), obo.IdentityProvider)
 				if got := k.last().form.Get("client_secret"); got == "not-this-one" {
 					t.Error("the next credential is used")
 				}
-				m.replace(row.good)
+				m.Replace(row.good)
 				eventually(t, func() bool { return log.count(again) == i+1 }, func() string { return "not yet told that it is well again" })
 			}
 			// Without the watch, each change would be seen 5 s after the last.

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"testing"
 
-	"middletier/internal/mockidp"
+	"middletier/internal/obo"
 	"middletier/internal/todo"
 )
 
@@ -148,26 +148,13 @@ func TestTokenRequestIsOnBehalfOfTheCaller(t *testing.T) {
 
 // A certificate proves who we are as well as a secret does.
 func TestCertificateCredential(t *testing.T) {
-	w := newStoppedWorld(t)
 	certificate, path := newCertificate(t)
-	directory := demoDirectory(testSecret)
+	directory := testDirectory()
 	directory.Apps[0].Secrets, directory.Apps[0].Certificates = nil, certificate
-	idp, err := mockidp.New(directory)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := idp.Start("127.0.0.1:0"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(idp.Close)
-	w.idp = idp
-	w.file.AzureAd.Instance = idp.URL()
-	w.file.AzureAd.ClientCredentials = secretCredential("")
-	w.file.AzureAd.ClientCredentials[0].SourceType, w.file.AzureAd.ClientCredentials[0].CertificateDiskPath = "Path", path
-	p := w.start()
-	if err := awaitKeys(t.Context(), p.validator); err != nil {
-		t.Fatal(err)
-	}
+	w := newStoppedWorldOf(t, directory, func(f *file) {
+		f.AzureAd.ClientCredentials = []obo.Credential{{SourceType: "Path", CertificateDiskPath: path}}
+	})
+	p := w.startReady()
 	if r := w.call("GET", "/api/todo/items", w.alice(), ""); r.StatusCode != 200 {
 		t.Errorf("user's call: got %d %s, want 200", r.StatusCode, r.body)
 	}

@@ -48,16 +48,19 @@ type detour func(r *http.Request, platform http.RoundTripper) (*http.Response, e
 func newWorld(t *testing.T, change ...func(*file)) *world {
 	t.Helper()
 	w := newStoppedWorld(t, change...)
-	p := w.start()
-	if err := awaitKeys(t.Context(), p.validator); err != nil {
-		t.Fatal(err)
-	}
+	w.startReady()
 	return w
 }
 
 // newStoppedWorld starts platform and API, but not the service.
 func newStoppedWorld(t *testing.T, change ...func(*file)) *world {
 	t.Helper()
+	return newStoppedWorldOf(t, testDirectory(), change...)
+}
+
+// testDirectory is the demo's, with a user of another tenant and an application
+// that nobody gave anything.
+func testDirectory() mockidp.Directory {
 	directory := demoDirectory(testSecret)
 	for i := range directory.Apps { // so that nobody but us keeps other tenants out
 		directory.Apps[i].MultiTenant = true
@@ -65,6 +68,12 @@ func newStoppedWorld(t *testing.T, change ...func(*file)) *world {
 	directory.Tenants = append(directory.Tenants, mockidp.Tenant{ID: fabrikam})
 	directory.Users = append(directory.Users, mockidp.User{Name: "mallory", ObjectID: "cccccccc-0000-4000-8000-000000000003", TenantID: fabrikam, Username: "mallory@fabrikam.example"})
 	directory.Apps = append(directory.Apps, mockidp.App{Name: "other", TenantID: demoTenant, ClientID: otherApp, ObjectID: "66666666-0000-4000-8000-000000000000", IDURIs: []string{"api://other"}, Scopes: []string{"Other.Read"}})
+	return directory
+}
+
+// newStoppedWorldOf is newStoppedWorld with a directory of the test's own.
+func newStoppedWorldOf(t *testing.T, directory mockidp.Directory, change ...func(*file)) *world {
+	t.Helper()
 	idp, err := mockidp.New(directory)
 	if err != nil {
 		t.Fatal(err)
@@ -109,6 +118,16 @@ func (w *world) start() *program {
 			w.t.Errorf("serve: %v", err)
 		}
 	})
+	return p
+}
+
+// startReady starts the service and waits until it has signing keys.
+func (w *world) startReady() *program {
+	w.t.Helper()
+	p := w.start()
+	if err := awaitKeys(w.t.Context(), p.validator); err != nil {
+		w.t.Fatal(err)
+	}
 	return p
 }
 

@@ -9,10 +9,7 @@ import (
 // The numbers are on the admin listener, and nowhere else.
 func TestMetricsOfTheTokenCache(t *testing.T) {
 	w := newStoppedWorld(t)
-	p := w.start()
-	if err := awaitKeys(t.Context(), p.validator); err != nil {
-		t.Fatal(err)
-	}
+	p := w.startReady()
 	scrape := func() string {
 		recorder := httptest.NewRecorder()
 		p.api.Admin().ServeHTTP(recorder, httptest.NewRequest("GET", "/metrics", nil))

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -177,6 +179,84 @@ func TestRedisLostUnderLoad(t *testing.T) {
 			t.Logf("the breaker opened after %v; Redis was in use again after %v", opened.Sub(lost), closed.Sub(back))
 		})
 	}
+}
+
+// A Redis that still reads its data at the start is used when it has done so.
+func TestRedisIsLoading(t *testing.T) {
+	redis := redistest.Start(t)
+	redis.RestartLoading()
+	w := newWorld(t, withRedis(redis))
+	for range 5 {
+		if r := w.call("GET", "/api/todo/items", w.alice(), ""); r.StatusCode != 200 {
+			t.Errorf("got %d %s, want 200", r.StatusCode, r.body)
+		}
+	}
+	if log := w.log.String(); !strings.Contains(log, "Redis fails") || !strings.Contains(log, "LOADING") {
+		t.Errorf("log: got %s, want why Redis is not used", log)
+	}
+	redis.FinishLoading()
+	w.awaitLine("Redis answers again", time.Time{})
+	redis.Do("FLUSHALL")
+	if r := w.call("GET", "/api/todo/items", w.alice(), ""); r.StatusCode != 200 {
+		t.Errorf("got %d %s, want 200", r.StatusCode, r.body)
+	}
+	eventually(t, func() bool { return entries(redis) == 1 }, func() string { return "nothing is written to Redis" })
+}
+
+// Whoever reads all of Redis learns nothing of tokens or users.
+func TestNothingReadableInRedis(t *testing.T) {
+	redis := redistest.Start(t)
+	w := newWorld(t, withRedis(redis), func(f *file) { f.TokenCache.Redis.Timeout = 5 * time.Second })
+	alice, bob, daemon := w.alice(), w.bob(), w.daemon()
+	for path, tokens := range map[string][]string{"/api/todo/items": {alice, bob}, "/app/todo/items": {daemon}} {
+		for _, token := range tokens {
+			if r := w.call("GET", path, token, ""); r.StatusCode != 200 {
+				t.Fatalf("got %d %s, want 200", r.StatusCode, r.body)
+			}
+		}
+	}
+	w.idp.AddFault(mockidp.Fault{Flow: "on_behalf_of", Error: "interaction_required", Claims: providerClaims, Description: "AADSTS50076: of a user."})
+	refused := w.alice()
+	if r := w.call("GET", "/api/todo/items", refused, ""); r.StatusCode != 401 {
+		t.Fatalf("got %d %s, want 401", r.StatusCode, r.body)
+	}
+	secrets := []string{
+		testSecret, demoTenant, demoMiddleTier, demoToDo, "aaaaaaaa-0000-4000-8000-000000000001", "bbbbbbbb-0000-4000-8000-000000000002",
+		"alice", "bob@contoso.example", "api://todo", "interaction_required", "AADSTS", "acrs",
+	}
+	tokens := []string{alice, bob, daemon, refused}
+	for _, r := range w.api.seen() {
+		tokens = append(tokens, strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
+	}
+	for _, token := range tokens {
+		digest := sha256.Sum256([]byte(token))
+		secrets = append(append(secrets, strings.Split(token, ".")...), string(digest[:]), hex.EncodeToString(digest[:]))
+	}
+	eventually(t, func() bool { return entries(redis) == 4 }, func() string { return "the entries are not in Redis" })
+	for _, key := range redis.Keys() {
+		text := key + "\n" + redis.Get(key)
+		for _, secret := range secrets {
+			for _, spelling := range spellings(secret) {
+				if strings.Contains(text, spelling) {
+					t.Errorf("%q is readable as %q in %q", secret, spelling, text)
+				}
+			}
+		}
+	}
+}
+
+// spellings are a text itself and in both alphabets of base64, wherever in what
+// is encoded it begins.
+func spellings(text string) []string {
+	all := []string{text}
+	for skip := range 3 {
+		bytes := append(make([]byte, skip), text...)
+		first, end := (8*skip+5)/6, 8*len(bytes)/6 // the characters that depend on text alone
+		for _, alphabet := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
+			all = append(all, alphabet.EncodeToString(bytes)[first:end])
+		}
+	}
+	return all
 }
 
 // awaitLine waits for a line of the log with a text, written after a moment, and

@@ -19,8 +19,9 @@ func TestRedisBreaksAndRecovers(t *testing.T) {
 		most          time.Duration
 		breaks, mends func(s tier)
 	}{
-		"killed": {atOnce, func(s tier) { s.Kill() }, func(s tier) { s.Restart() }},
-		"silent": {once, func(s tier) { s.Freeze() }, func(s tier) { s.Thaw() }},
+		"killed":  {atOnce, func(s tier) { s.Kill() }, func(s tier) { s.Restart() }},
+		"silent":  {once, func(s tier) { s.Freeze() }, func(s tier) { s.Thaw() }},
+		"loading": {atOnce, func(s tier) { s.RestartLoading() }, func(s tier) { s.FinishLoading() }},
 		"read-only replica": {
 			atOnce,
 			func(s tier) { s.Do("REPLICAOF 127.0.0.1 1") },
@@ -75,6 +76,9 @@ func TestRedisBreaksAndRecovers(t *testing.T) {
 				if users > 20 {
 					t.Fatal("the breaker does not open")
 				}
+			}
+			if log := redis.log.String(); name == "loading" && !strings.Contains(log, "LOADING") {
+				t.Errorf("log: got %s, want that Redis is loading", log)
 			}
 			if users > 5 {
 				t.Errorf("%d requests until the breaker opened, want three or so", users)

@@ -164,7 +164,11 @@ func (s *Server) try() bool {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	late := time.After(readyTimeout)
-	for s.admin.Ping(context.Background()).Err() != nil {
+	for {
+		err := s.admin.Ping(context.Background()).Err()
+		if err == nil || redis.HasErrorPrefix(err, "LOADING") {
+			return true
+		}
 		select {
 		case <-ended:
 			s.cmd = nil
@@ -175,7 +179,6 @@ func (s *Server) try() bool {
 		case <-tick.C:
 		}
 	}
-	return true
 }
 
 func freePort(t testing.TB) int {
@@ -218,6 +221,26 @@ func (s *Server) Restart() {
 	if !s.try() {
 		s.t.Fatal("redis-server does not start again")
 	}
+}
+
+// RestartLoading restarts the server with so much data that it answers LOADING
+// for half a minute, or until FinishLoading.
+func (s *Server) RestartLoading() {
+	s.t.Helper()
+	s.Do("CONFIG SET rdbcompression no")
+	s.Do("EVAL", "for i = 1, 3000 do redis.call('set', 'filler' .. i, string.rep('x', 1024), 'EX', 3600) end", 0)
+	s.Do("SAVE")
+	s.Kill()
+	args := s.args
+	s.args = append(slices.Clip(args), "--key-load-delay", "10000", "--loading-process-events-interval-bytes", "1024")
+	s.Restart()
+	s.args = args
+}
+
+// FinishLoading lets a server that is loading be done with it.
+func (s *Server) FinishLoading() {
+	s.t.Helper()
+	s.Do("CONFIG SET key-load-delay 0")
 }
 
 // Freeze stops the server from running: connections stay, and nothing answers.

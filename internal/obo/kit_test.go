@@ -165,7 +165,7 @@ func (p *platform) last() sent {
 // kit is a cache in front of a client of the platform.
 type kit struct {
 	*platform
-	t      *testing.T
+	t      testing.TB
 	client *obo.Client
 	cache  *obo.Cache
 }
@@ -184,13 +184,13 @@ func (p *platform) config() obo.Config {
 
 // start returns a kit whose platform gives numbered tokens at once. change may
 // be nil.
-func start(t *testing.T, change func(*obo.Config, *obo.CacheConfig)) kit {
+func start(t testing.TB, change func(*obo.Config, *obo.CacheConfig)) kit {
 	t.Helper()
 	return (&platform{token: numbered, metadata: goodMetadata}).start(t, change)
 }
 
 // start returns another kit of the same platform.
-func (p *platform) start(t *testing.T, change func(*obo.Config, *obo.CacheConfig)) kit {
+func (p *platform) start(t testing.TB, change func(*obo.Config, *obo.CacheConfig)) kit {
 	t.Helper()
 	config, cacheConfig := p.config(), obo.CacheConfig{MaxSize: 8 << 20, ExpiryBuffer: 5 * time.Minute}
 	if change != nil {
@@ -209,7 +209,7 @@ func (p *platform) start(t *testing.T, change func(*obo.Config, *obo.CacheConfig
 }
 
 // runCache runs a cache until the test ends.
-func runCache(t *testing.T, cache *obo.Cache) {
+func runCache(t testing.TB, cache *obo.Cache) {
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error)
 	go func() { ended <- cache.Run(ctx) }()
@@ -262,7 +262,7 @@ func (k kit) fails(a obo.Assertion) *obo.Error {
 
 // wantNoSecrets looks for the client secret, assertions and access tokens in an
 // error and all it wraps. Tests' access tokens begin with "token-".
-func wantNoSecrets(t *testing.T, err error) {
+func wantNoSecrets(t testing.TB, err error) {
 	t.Helper()
 	for _, text := range append(texts(err), fmt.Sprintf("%+v", err), fmt.Sprintf("%s", err)) {
 		for _, secret := range []string{ourSecret, "eyJ", "signature", "token-"} {

@@ -29,7 +29,7 @@ type tier struct {
 	log    *lockedBuffer
 }
 
-func startTier(t *testing.T, args ...string) tier {
+func startTier(t testing.TB, args ...string) tier {
 	t.Helper()
 	return tierOf(redistest.Start(t, args...))
 }
@@ -62,7 +62,7 @@ func (b *lockedBuffer) String() string {
 }
 
 // replica is another program on the same platform and tier. change may be nil.
-func (s tier) replica(t *testing.T, p *platform, change func(*obo.RedisConfig)) kit {
+func (s tier) replica(t testing.TB, p *platform, change func(*obo.RedisConfig)) kit {
 	t.Helper()
 	return p.start(t, func(_ *obo.Config, c *obo.CacheConfig) {
 		c.Redis = s.config
@@ -75,7 +75,7 @@ func (s tier) replica(t *testing.T, p *platform, change func(*obo.RedisConfig)) 
 func newPlatform() *platform { return &platform{token: numbered, metadata: goodMetadata} }
 
 // settles waits until n entries are written and every lock is let go of.
-func (s tier) settles(t *testing.T, n int) (keys []string) {
+func (s tier) settles(t testing.TB, n int) (keys []string) {
 	t.Helper()
 	eventually(t, func() bool {
 		keys = slices.DeleteFunc(s.Keys(), func(key string) bool { return key == "middletier:probe" })
@@ -85,7 +85,7 @@ func (s tier) settles(t *testing.T, n int) (keys []string) {
 }
 
 // eventually waits until something holds, for 30 s at the most.
-func eventually(t *testing.T, holds func() bool, otherwise func() string) {
+func eventually(t testing.TB, holds func() bool, otherwise func() string) {
 	t.Helper()
 	deadline := time.After(30 * time.Second)
 	tick := time.NewTicker(5 * time.Millisecond)

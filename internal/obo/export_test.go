@@ -1,0 +1,23 @@
+package obo
+
+import (
+	"context"
+	"time"
+)
+
+// Fill keeps a token of an hour for a, in memory and in Redis, as an exchange
+// would.
+func (c *Cache) Fill(ctx context.Context, a Assertion, scopes []string, token string) {
+	now := time.Now()
+	key, e := c.userKey(a, scopes, ""), newEntry(grant{token: token, expires: now.Add(time.Hour)}, c.buffer, a.Expires, now)
+	c.keep(key, e)
+	if c.shared != nil {
+		c.shared.put(ctx, key, e.encode(), time.Hour)
+	}
+}
+
+// Drop forgets a's token in memory, not in Redis.
+func (c *Cache) Drop(a Assertion, scopes []string) {
+	key := c.userKey(a, scopes, "")
+	_ = c.memory.Delete(string(key[:])) // it may not be there
+}

@@ -5,7 +5,11 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
+	"io"
+	"log/slog"
 	"math"
+	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -186,3 +190,47 @@ func FuzzKeySet(f *testing.F) {
 		}
 	})
 }
+
+// FuzzMetadata reads a metadata document and checks what is believed of it, and
+// what is asked for because of it.
+func FuzzMetadata(f *testing.F) {
+	keys := `{"keys":[{"kty":"RSA","kid":"a","e":"AQAB","n":"` + strings.Repeat("_", 342) + `"}]}`
+	for _, document := range []string{
+		`{"issuer":"https://login.example/{tenantid}/v2.0","jwks_uri":"https://login.example/keys","cloud_instance_name":"example"}`,
+		`{"issuer":"https://login.example/","jwks_uri":"http://login.example/keys"}`,
+		`{"issuer":"https://login.example/","jwks_uri":"file:///etc/passwd"}`,
+		`{"issuer":"https://login.example/","jwks_uri":"https:///keys"}`,
+		`{"issuer":"https://login.example/","jwks_uri":"https://login.example:x/keys"}`,
+		`{"issuer":"https://login.example/","jwks_uri":"https://login.example/ keys\n"}`,
+		`{"issuer":"https://login.example/","jwks_uri":["https://login.example/keys"]}`,
+		`{"issuer":"","jwks_uri":"https://login.example/keys"}`,
+		`{"ISSUER":"https://login.example/","JWKS_URI":"https://login.example/keys"}`,
+		`{"issuer":1}`, `{}`, `null`, `[]`, `<html></html>`, ``,
+	} {
+		f.Add([]byte(document))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var asked []*url.URL
+		client := &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
+			asked = append(asked, r.URL)
+			body := data
+			if len(asked) > 1 {
+				body = []byte(keys)
+			}
+			return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(bytes.NewReader(body)), Request: r}, nil
+		})}
+		set, err := newKeySource("https://login.example/.well-known/openid-configuration", client, &floor{}, slog.New(slog.DiscardHandler)).fetch(t.Context())
+		for _, u := range asked {
+			if u.Scheme != "https" || u.Host == "" {
+				t.Errorf("asked for %q", u)
+			}
+		}
+		if err == nil && (set.issuer == "" || len(set.keys) != 1 || len(asked) != 2) {
+			t.Errorf("believed %+v after %d documents", set, len(asked))
+		}
+	})
+}
+
+type transport func(*http.Request) (*http.Response, error)
+
+func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

@@ -16,8 +16,8 @@ func callers(t *testing.T) (user, app *validate.Caller) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		v := start(t)
-		user = accept(t, v, userDraft().token(claim("scp", "Read Tasks.Read"), claim("roles", []string{"Write.All", "Write"})))
-		app = accept(t, v, appDraft().token())
+		user = accept(t, v, userDraft().Token(claim("scp", "Read Tasks.Read"), claim("roles", []string{"Write.All", "Write"})))
+		app = accept(t, v, appDraft().Token())
 	})
 	return user, app
 }

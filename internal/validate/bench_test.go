@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"middletier/internal/tokentest"
 	"middletier/internal/validate"
 )
 
@@ -14,7 +15,7 @@ func BenchmarkValidateNewToken(b *testing.B) {
 	v := start(b)
 	tokens := make([]string, 4096)
 	for i := range tokens {
-		tokens[i] = userDraft().token(claim("uti", serial()))
+		tokens[i] = userDraft().Token(claim("uti", serial()))
 	}
 	b.ReportAllocs()
 	i := 0
@@ -35,8 +36,8 @@ func BenchmarkValidateNewToken(b *testing.B) {
 func BenchmarkValidateKnownToken(b *testing.B) {
 	v := start(b)
 	for name, token := range map[string]string{
-		"1KB":  userDraft().token(),
-		"18KB": userDraft().token(tokenLength(18_003)),
+		"1KB":  userDraft().Token(),
+		"18KB": userDraft().Token(tokentest.Length(18_003)),
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
@@ -57,10 +58,10 @@ func BenchmarkValidateKnownToken(b *testing.B) {
 func BenchmarkValidateRefusedToken(b *testing.B) {
 	v := start(b, func(c *validate.Config) { c.Log = slog.New(slog.NewTextHandler(io.Discard, nil)) })
 	for name, token := range map[string]string{
-		"forged":    userDraft().token(flip(0)),
-		"expired":   userDraft().token(claim("exp", 1)),
+		"forged":    userDraft().Token(flip(0)),
+		"expired":   userDraft().Token(claim("exp", 1)),
 		"malformed": strings.Repeat("A", validate.MaxTokenSize),
-		"nested":    userDraft().token(editClaims(behind(`"x":` + nested(9000)))),
+		"nested":    userDraft().Token(tokentest.EditClaims(tokentest.Behind(`"x":` + tokentest.Nested(9000)))),
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()

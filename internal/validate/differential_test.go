@@ -54,9 +54,9 @@ func TestNothingIsAcceptedThatGoJoseRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := start(t)
 		keys := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{KeyID: platform().KeyID(), Key: platform().Key().Public()}}}
-		rows := slices.Concat(headerRefusals, claimRefusals, typeRefusals(), signatureRefusals)
+		rows := refusals()
 		r := rand.New(rand.NewPCG(7515, 7519))
-		last := userDraft().token()
+		last := userDraft().Token()
 		both, neither, ours := 0, 0, map[string]int{}
 		judge := func(token string) {
 			_, err := v.Validate(context.Background(), token)
@@ -82,9 +82,9 @@ func TestNothingIsAcceptedThatGoJoseRefuses(t *testing.T) {
 		}
 		for range 2 {
 			for i := range rows {
-				good := userDraft().token(claim("uti", serial()))
+				good := userDraft().Token(claim("uti", serial()))
 				judge(good)
-				bad := userDraft().token(rows[i].change)
+				bad := userDraft().Token(rows[i].Change)
 				judge(bad)
 				for _, token := range []string{good, bad} {
 					for range 8 {

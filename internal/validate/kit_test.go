@@ -3,16 +3,10 @@ package validate_test
 import (
 	"bytes"
 	"context"
-	"crypto"
-	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -22,6 +16,7 @@ import (
 	"time"
 
 	"middletier/internal/mockidp"
+	"middletier/internal/tokentest"
 	"middletier/internal/validate"
 )
 
@@ -118,144 +113,44 @@ func run(t testing.TB, v *validate.Validator) {
 	t.Cleanup(func() { cancel(); <-done })
 }
 
-// draft is a token before it is signed. Each test starts with a good one and
-// changes one thing.
-type draft struct {
-	header, claims map[string]any
-	editHeader     func(string) string // the JSON, before it is signed
-	editClaims     func(string) string
-	edit           func(string) string // the token, after it is signed
-	sign           func(input string) []byte
-}
-
-type change func(*draft)
-
-func header(name string, value any) change { return func(d *draft) { d.header[name] = value } }
-func claim(name string, value any) change  { return func(d *draft) { d.claims[name] = value } }
-func noHeader(name string) change          { return func(d *draft) { delete(d.header, name) } }
-func noClaim(names ...string) change {
-	return func(d *draft) {
-		for _, name := range names {
-			delete(d.claims, name)
-		}
+// source makes tokens of the API.
+var source = sync.OnceValue(func() *tokentest.Source {
+	return &tokentest.Source{
+		IDP:       platform(),
+		User:      func() map[string]any { return platform().UserClaims("alice", "spa", "api", "Read") },
+		App:       func() map[string]any { return platform().AppClaims("daemon", "api", "Read.All") },
+		Elsewhere: "https://evil.example",
 	}
-}
+})
 
-func all(changes ...change) change {
-	return func(d *draft) {
-		for _, c := range changes {
-			c(d)
-		}
-	}
-}
-
-// ahead sets a date so far from now.
-func ahead(name string, by time.Duration) change {
-	return func(d *draft) { d.claims[name] = time.Now().Add(by).Unix() }
-}
-
-// behind puts more members behind those of a JSON object.
-func behind(members string) func(string) string {
-	return func(s string) string { return strings.TrimSuffix(s, "}") + "," + members + "}" }
-}
-
-func becomes(s string) func(string) string { return func(string) string { return s } }
-
-func editHeader(f func(string) string) change { return func(d *draft) { d.editHeader = f } }
-func editClaims(f func(string) string) change { return func(d *draft) { d.editClaims = f } }
-func edit(f func(string) string) change       { return func(d *draft) { d.edit = f } }
-
-func signedBy(sign func(input string) []byte) change { return func(d *draft) { d.sign = sign } }
-
-// signedWith is an RS256 signature by key, under whatever name the header says.
-func signedWith(key *rsa.PrivateKey) func(input string) []byte {
-	return func(input string) []byte {
-		digest := sha256.Sum256([]byte(input))
-		signature, err := rsa.SignPKCS1v15(nil, key, crypto.SHA256, digest[:])
-		if err != nil {
-			panic(err)
-		}
-		return signature
-	}
-}
-
-func newDraft(claims map[string]any) *draft {
-	return &draft{
-		header: map[string]any{"typ": "JWT", "alg": "RS256", "kid": platform().KeyID()},
-		claims: claims,
-		sign:   signedWith(platform().Key()),
-	}
-}
-
-func userDraft() *draft { return newDraft(platform().UserClaims("alice", "spa", "api", "Read")) }
-func appDraft() *draft  { return newDraft(platform().AppClaims("daemon", "api", "Read.All")) }
+func userDraft() *draft { return source().UserDraft() }
+func appDraft() *draft  { return source().AppDraft() }
 func userDraftV1() *draft {
-	return newDraft(platform().UserClaims("alice", "spa", "legacy", "Read"))
-}
-func appDraftV1() *draft { return newDraft(platform().AppClaims("daemon", "legacy", "Read.All")) }
-
-func (d *draft) token(changes ...change) string {
-	for _, c := range changes {
-		c(d)
-	}
-	head, body := encode(d.header), encode(d.claims)
-	if d.editHeader != nil {
-		head = d.editHeader(head)
-	}
-	if d.editClaims != nil {
-		body = d.editClaims(body)
-	}
-	input := b64(head) + "." + b64(body)
-	token := input + "." + b64(string(d.sign(input)))
-	if d.edit != nil {
-		token = d.edit(token)
-	}
-	return token
+	return source().Draft(platform().UserClaims("alice", "spa", "legacy", "Read"))
 }
 
-func b64(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
-
-func encode(v any) string {
-	data, err := json.Marshal(v)
-	if err != nil {
-		panic(err)
-	}
-	return string(data)
+func appDraftV1() *draft {
+	return source().Draft(platform().AppClaims("daemon", "legacy", "Read.All"))
 }
 
-// newKey makes an RSA key once for all tests.
-func newKey(bits int) func() *rsa.PrivateKey {
-	return sync.OnceValue(func() *rsa.PrivateKey {
-		key, err := rsa.GenerateKey(rand.Reader, bits)
-		if err != nil {
-			panic(err)
-		}
-		return key
-	})
-}
+// Short names for what these tests say often.
+type (
+	draft  = tokentest.Draft
+	change = tokentest.Change
+)
+
+var (
+	all, ahead             = tokentest.All, tokentest.Ahead
+	claim, noClaim         = tokentest.Claim, tokentest.NoClaim
+	signedBy, signedWith   = tokentest.SignedBy, tokentest.SignedWith
+	b64, encode, jwk, flip = tokentest.Base64, tokentest.Encode, tokentest.JWK, tokentest.Flip
+)
 
 var (
 	keyA  = sync.OnceValue(func() *rsa.PrivateKey { return platform().Key() })
-	keyB  = newKey(2048)
-	short = newKey(1024)
+	keyB  = tokentest.ForeignKey
+	short = tokentest.NewKey(1024)
 )
-
-// jwk is a key of the provider as Entra publishes it.
-func jwk(id string, key *rsa.PrivateKey, members ...any) map[string]any {
-	document := map[string]any{
-		"kty": "RSA", "use": "sig", "kid": id, "issuer": "https://login.example/{tenantid}/v2.0",
-		"n": b64(string(key.N.Bytes())), "e": b64(string(big.NewInt(int64(key.E)).Bytes())),
-		"x5c": []string{"AA=="}, "x5t": id, "x5u": "https://evil.example/x5u",
-	}
-	for i := 0; i < len(members); i += 2 {
-		if members[i+1] == nil {
-			delete(document, members[i].(string))
-		} else {
-			document[members[i].(string)] = members[i+1]
-		}
-	}
-	return document
-}
 
 // provider is an identity provider whose answers a test writes itself.
 type provider struct {
@@ -340,15 +235,15 @@ var serial = func() func() string {
 func signed(id string, key *rsa.PrivateKey, changes ...change) string {
 	now := time.Now()
 	d := &draft{
-		header: map[string]any{"typ": "JWT", "alg": "RS256", "kid": id},
-		claims: map[string]any{
+		Header: map[string]any{"typ": "JWT", "alg": "RS256", "kid": id},
+		Claims: map[string]any{
 			"iss": "https://login.example/" + contoso + "/v2.0", "ver": "2.0", "aud": apiID, "tid": contoso,
 			"oid": aliceID, "sub": "pairwise", "azp": spaID, "scp": "Read", "uti": serial(),
 			"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(time.Hour).Unix(),
 		},
-		sign: signedWith(key),
+		Sign: signedWith(key),
 	}
-	return d.token(changes...)
+	return d.Token(changes...)
 }
 
 // v1Form makes a token of v1.0.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"middletier/internal/tokentest"
 	"middletier/internal/validate"
 )
 
@@ -14,7 +15,7 @@ import (
 func FuzzMutatedToken(f *testing.F) {
 	v := start(f)
 	forever := claim("exp", 253402300799) // longer than any fuzzing
-	good := []string{userDraft().token(forever), appDraft().token(forever), userDraft().token(forever, noHeader("typ"), claim("scp", "Write"))}
+	good := []string{userDraft().Token(forever), appDraft().Token(forever), userDraft().Token(forever, tokentest.NoHeader("typ"), claim("scp", "Write"))}
 	for operation := range uint16(10) {
 		for at := range uint16(3) {
 			f.Add(uint8(at), []byte{1, 0, byte(at) * 85, 1, 1, 0, byte(at), 0, byte(operation), 0})

@@ -1,0 +1,36 @@
+package tokentest
+
+import (
+	"strings"
+
+	"middletier/internal/validate"
+)
+
+// audienceRefusals are for another API. Ours goes by its client id, and by api://
+// and its client id.
+var audienceRefusals = []Refusal{
+	{"aud missing", NoClaim("aud"), validate.Malformed, "aud is missing"},
+	{"aud empty", Claim("aud", ""), validate.Malformed, "aud is missing"},
+	{"aud an array of ours", func(d *Draft) { d.Claims["aud"] = []any{d.Claims["aud"]} }, validate.Malformed, `"aud"`},
+	{"aud of another API", Claim("aud", "aaaaaaaa-0000-4000-8000-000000000009"), validate.WrongAud, ""},
+	{"aud of Graph", Claim("aud", "https://graph.microsoft.com"), validate.WrongAud, ""},
+	{"aud of Graph, by its GUID", Claim("aud", "00000003-0000-0000-c000-000000000000"), validate.WrongAud, ""},
+	{"aud of the client", func(d *Draft) { d.Claims["aud"] = d.Claims["azp"] }, validate.WrongAud, ""},
+	{"aud of the issuer", func(d *Draft) { d.Claims["aud"] = d.Claims["iss"] }, validate.WrongAud, ""},
+	{"aud with a slash", rewritten("aud", func(s string) string { return "api://" + s + "/" }), validate.WrongAud, ""},
+	{"aud with a scope behind it", rewritten("aud", func(s string) string { return "api://" + s + "/Read" }), validate.WrongAud, ""},
+	{"aud with another scheme", rewritten("aud", before("https://")), validate.WrongAud, ""},
+	{"aud with its scheme in upper case", rewritten("aud", before("API://")), validate.WrongAud, ""},
+	{"aud with spn", rewritten("aud", before("spn:")), validate.WrongAud, ""},
+	{"aud on our host", rewritten("aud", before("api://contoso.example/")), validate.WrongAud, ""},
+	{"aud a prefix", rewritten("aud", func(s string) string { return s[:35] }), validate.WrongAud, ""},
+	{"aud with more behind it", rewritten("aud", after("0")), validate.WrongAud, ""},
+	{"aud in braces", rewritten("aud", func(s string) string { return "{" + s + "}" }), validate.WrongAud, ""},
+	{"aud without hyphens", rewritten("aud", func(s string) string { return strings.ReplaceAll(s, "-", "") }), validate.WrongAud, ""},
+	{"aud percent-encoded", rewritten("aud", func(s string) string { return strings.Replace(s, "-", "%2D", 1) }), validate.WrongAud, ""},
+	{"aud with other hyphens", rewritten("aud", func(s string) string { return strings.ReplaceAll(s, "-", "‐") }), validate.WrongAud, ""},
+	{"aud with a space", rewritten("aud", after(" ")), validate.WrongAud, ""},
+	{"aud with a NUL", rewritten("aud", after("\x00")), validate.WrongAud, ""},
+	{"aud two in one", rewritten("aud", after(" api://other")), validate.WrongAud, ""},
+	{"aud a pattern", Claim("aud", "*"), validate.WrongAud, ""},
+}

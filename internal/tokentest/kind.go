@@ -1,0 +1,43 @@
+package tokentest
+
+import "middletier/internal/validate"
+
+// kindRefusals are not what a user or an application calls an API with, or do
+// not agree on which of them it is.
+var kindRefusals = []Refusal{
+	{"an ID token", All(idToken, Claim("nonce", "n")), validate.NotAccess, "without scp"},
+	{"an ID token with app roles", All(idToken, Claim("roles", []string{"Admin"})), validate.NotAccess, "without scp"},
+	{"an ID token with app roles and nothing of the user's", All(idToken, NoClaim("oid", "name", "preferred_username"), Claim("roles", []string{"Admin"})), validate.NotAccess, "without azp"},
+	{"a client assertion", func(d *Draft) {
+		client := d.Claims["azp"]
+		d.Claims = map[string]any{"iss": client, "sub": client, "aud": d.Claims["iss"], "jti": "1", "exp": d.Claims["exp"]}
+	}, validate.Malformed, "tid is missing"},
+	{"a logout token", All(idToken, NoClaim("exp"), Claim("events", map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}})), validate.Malformed, "exp is missing"},
+	{"a user's token without scp", NoClaim("scp"), validate.NotAccess, "without scp"},
+	{"a user's token without scp and idtyp", NoClaim("scp", "idtyp"), validate.NotAccess, "without scp"},
+	{"a user's token with roles, without scp", All(NoClaim("scp"), Claim("roles", []string{"Admin"})), validate.NotAccess, "without scp"},
+	{"a user's token with roles, without scp and idtyp", All(NoClaim("scp", "idtyp"), Claim("roles", []string{"Admin"})), validate.NotAccess, "without scp"},
+	{"a user's v1.0 token without scp", All(V1, NoClaim("scp")), validate.NotAccess, "without scp"},
+	{"scope in place of scp", renamed("scp", "scope"), validate.NotAccess, "without scp"},
+	{"scp empty", Claim("scp", ""), validate.NotAccess, "without scp"},
+	{"scp of spaces", Claim("scp", "  "), validate.NotAccess, "without scp"},
+	{"scp of other white space", Claim("scp", "\t\n\u00a0\u2003"), validate.NotAccess, "without scp"},
+	{"idtyp device", Claim("idtyp", "device"), validate.NotAccess, "device"},
+	{"idtyp empty", Claim("idtyp", ""), validate.NotAccess, "idtyp"},
+	{"idtyp in upper case", Claim("idtyp", "USER"), validate.NotAccess, "idtyp"},
+	{"idtyp with a space", Claim("idtyp", "user "), validate.NotAccess, "idtyp"},
+	{"idtyp app with scp", Claim("idtyp", "app"), validate.NotAccess, "with scp"},
+	{"idtyp app with scp and roles", All(Claim("idtyp", "app"), Claim("roles", []string{"Admin"})), validate.NotAccess, "with scp"},
+	{"an app's token without roles", All(appForm, NoClaim("roles")), validate.NotAccess, "without roles"},
+	{"an app's token without roles and idtyp", All(appForm, NoClaim("roles", "idtyp")), validate.NotAccess, "without scp"},
+	{"an app's token with empty roles", All(appForm, Claim("roles", []string{})), validate.NotAccess, "without roles"},
+	{"an app's token with role in place of roles", All(appForm, renamed("roles", "role")), validate.NotAccess, "without roles"},
+	{"an app's token without azp", All(appForm, NoClaim("azp")), validate.NotAccess, "without azp"},
+	{"an app's v1.0 token without appid", All(appForm, V1, NoClaim("appid")), validate.NotAccess, "without azp"},
+	{"an app's token that says user", All(appForm, Claim("idtyp", "user")), validate.NotAccess, "without scp"},
+	{"an app's token with scp", All(appForm, Claim("scp", "Admin")), validate.NotAccess, "with scp"},
+	{"an app's token without idtyp that has a user's name and another sub", All(appForm, NoClaim("idtyp"), Claim("sub", "pairwise"), Claim("name", "Alice")), validate.NotAccess, "without scp"},
+}
+
+// idToken takes away what an ID token does not have.
+var idToken = NoClaim("scp", "azp", "azpacr", "xms_cc", "idtyp")

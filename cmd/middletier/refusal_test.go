@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -141,13 +142,32 @@ func TestPresentationOfTheToken(t *testing.T) {
 		{"several spaces", "Authorization: Bearer   " + alice, 200, ""},
 		{"two headers", "Authorization: Bearer " + alice + "\r\nAuthorization: Bearer " + alice, 400, "invalid-request"},
 		{"two tokens", "Authorization: Bearer " + alice + ", Bearer " + alice, 400, "invalid-request"},
+		{"a space behind", "Authorization: Bearer " + alice + " ", 200, ""},
 		{"a word behind", "Authorization: Bearer " + alice + " x", 400, "invalid-request"},
+		{"a space in it", "Authorization: Bearer " + alice[:9] + " " + alice[9:], 400, "invalid-request"},
+		{"a tab in it", "Authorization: Bearer " + alice[:9] + "\t" + alice[9:], 400, "invalid-request"},
+		{"a comma behind", "Authorization: Bearer " + alice + ",", 400, "invalid-request"},
+		{"a comma before", "Authorization: Bearer ," + alice, 400, "invalid-request"},
+		{"a parameter behind", "Authorization: Bearer " + alice + `, realm="x"`, 400, "invalid-request"},
+		{"the JSON form of a JWS", `Authorization: Bearer {"protected":"e30","payload":"e30","signature":""}`, 400, "invalid-request"},
+		{"the scheme twice", "Authorization: Bearer Bearer " + alice, 400, "invalid-request"},
+		{"two headers, one of another scheme", "Authorization: Basic YTpi\r\nAuthorization: Bearer " + alice, 400, "invalid-request"},
+		{"two headers, one empty", "Authorization: \r\nAuthorization: Bearer " + alice, 400, "invalid-request"},
+		{"a NUL in it", "Authorization: Bearer " + alice + "\x00", 400, ""},
+		{"a bare carriage return in it", "Authorization: Bearer " + alice[:9] + "\r" + alice[9:], 400, ""},
+		{"a tab for the space", "Authorization: Bearer\t" + alice, 401, "missing-token"},
+		{"a colon for the space", "Authorization: Bearer:" + alice, 401, "missing-token"},
+		{"the scheme of a bound token", "Authorization: DPoP " + alice, 401, "missing-token"},
+		{"a scheme that begins so", "Authorization: Bearerx " + alice, 401, "missing-token"},
+		{"as a parameter", "Authorization: Bearer=" + alice, 401, "missing-token"},
 		{"no token", "Authorization: Bearer", 400, "invalid-request"},
 		{"empty header", "Authorization: ", 401, "missing-token"},
 		{"another scheme", "Authorization: Basic YTpi", 401, "missing-token"},
 		{"only the token", "Authorization: " + alice, 401, "missing-token"},
 		{"a cookie", "Cookie: access_token=" + alice, 401, "missing-token"},
 		{"another header", "X-Authorization: Bearer " + alice, 401, "missing-token"},
+		{"the proxy's header", "Proxy-Authorization: Bearer " + alice, 401, "missing-token"},
+		{"the platform's header", "X-MS-TOKEN-AAD-ACCESS-TOKEN: " + alice, 401, "missing-token"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			r := rawRequest(t, w, "GET /api/todo/items HTTP/1.1\r\nHost: x\r\n"+row.headers+"\r\nConnection: close\r\n\r\n")
@@ -158,6 +178,16 @@ func TestPresentationOfTheToken(t *testing.T) {
 				t.Errorf("WWW-Authenticate: got %q", r.Header.Get("WWW-Authenticate"))
 			}
 		})
+	}
+	form := url.Values{"access_token": {alice}}.Encode()
+	for name, r := range map[string]*reply{
+		"in the query": w.call("GET", "/api/todo/items?"+form, "", ""),
+		"in a form":    w.call("POST", "/api/todo/items", "", form),
+		"in the path":  w.call("GET", "/api/todo/items;"+form, "", ""),
+	} {
+		if r.StatusCode != 401 || r.kind() != "missing-token" {
+			t.Errorf("%s: got %d %s, want 401 missing-token", name, r.StatusCode, r.body)
+		}
 	}
 }
 

@@ -8,8 +8,8 @@ import (
 	"middletier/internal/validate"
 )
 
-// Acceptance is a good token of a user that is good still when it is changed: it
-// has the scope or app permission that it had, and perhaps more.
+// Acceptance is a good token of a user that is good still when it is changed, also
+// to be traded: it has the scope or app permission that it had, and perhaps more.
 type Acceptance struct {
 	Name   string
 	Change Change
@@ -36,7 +36,6 @@ var kindAcceptances = []Acceptance{
 	{"an app without idtyp, another sub, no claim of a user", All(appForm, noneIdtyp, Claim("sub", "other")), true},
 	{"v1.0 app without idtyp", All(appForm, V1, noneIdtyp), true},
 	{"a user without ver", NoClaim("ver"), false},
-	{"v1.0 user without ver", All(V1, NoClaim("ver")), false},
 	{"v1.0 user, aud the URI", All(V1, rewritten("aud", before("api://"))), false},
 	{"v2.0 user, aud the URI", rewritten("aud", before("api://")), false},
 	{"a guest", All(Claim("idp", "https://sts.windows.net/"+otherTenant+"/"), Claim("email", "frida@fabrikam.example")), false},
@@ -75,8 +74,6 @@ var claimAcceptances = []Acceptance{
 }
 
 var timeAcceptances = []Acceptance{
-	{"some seconds before exp and skew", Ahead("exp", -45*time.Second), false},
-	{"nbf ahead by the skew", Ahead("nbf", time.Minute), false},
 	{"iat ahead by the skew", Ahead("iat", time.Minute), false},
 	{"no nbf and iat", NoClaim("nbf", "iat"), false},
 	{"exp with a fraction", func(d *Draft) { d.Claims["exp"] = float64(time.Now().Unix()) + 3600.5 }, false},

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"middletier/internal/tokentest"
+	"middletier/internal/validate"
+)
+
+// sentences are what callers are told for each reason.
+var sentences = map[validate.Reason]string{
+	validate.Malformed:   "The token is malformed.",
+	validate.BadSig:      "The token's signature is not by a current key of the identity provider.",
+	validate.WrongIssuer: "The token was issued by another issuer or tenant.",
+	validate.WrongAud:    "The token was issued for another audience.",
+	validate.Expired:     "The token has expired.",
+	validate.NotYetValid: "The token is not valid yet.",
+	validate.NotAccess:   "The token is not an access token with scopes or app permissions.",
+}
+
+// tokens makes tokens of Alice's and the daemon's. elsewhere may be "".
+func (w *world) tokens(elsewhere string) *tokentest.Source {
+	return &tokentest.Source{
+		IDP:       w.idp,
+		User:      func() map[string]any { return w.idp.UserClaims("alice", "app", "middletier", "ToDoList.Read") },
+		App:       func() map[string]any { return w.idp.AppClaims("daemon", "middletier", "ToDoList.Read.All") },
+		Elsewhere: elsewhere,
+	}
+}
+
+// countingServer returns the URL of a server, and how often anyone connected.
+func countingServer(t *testing.T) (url string, connections *atomic.Int32) {
+	connections = &atomic.Int32{}
+	s := httptest.NewUnstartedServer(http.NotFoundHandler())
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s.URL, connections
+}
+
+// awaitKeyFetches waits for the keys of both versions, and returns the number of
+// fetches so far.
+func (w *world) awaitKeyFetches() int {
+	w.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); w.idp.Count("keys") < 2; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			w.t.Fatal("the keys of v1.0 and v2.0 were not fetched")
+		}
+	}
+	return w.idp.Count("keys")
+}
+
+// lastError is the error in the newest line of the log.
+func (w *world) lastError() string {
+	text := strings.TrimSuffix(w.log.String(), "\n")
+	var line struct{ Error string }
+	if err := json.Unmarshal([]byte(text[strings.LastIndexByte(text, '\n')+1:]), &line); err != nil {
+		w.t.Fatal(err)
+	}
+	return line.Error
+}
+
+// Every hostile token is refused for its fault, and costs nobody anything: not
+// the token endpoint, not the API, not a server that it names, and the provider
+// at most one fetch of keys in 30 seconds.
+func TestHostileTokensAreRefused(t *testing.T) {
+	w := newWorld(t)
+	elsewhere, connections := countingServer(t)
+	source := w.tokens(elsewhere)
+	fetched, began := w.awaitKeyFetches(), time.Now()
+	for _, row := range tokentest.Refusals() {
+		t.Run(row.Name, func(t *testing.T) {
+			token := source.UserDraft().Token(row.Change)
+			want := fmt.Sprintf(`Bearer error="invalid_token", error_description=%q`, sentences[row.Reason])
+			for _, path := range []string{"/api/todo/items", "/app/todo/items"} {
+				r := w.call("GET", path, token, "")
+				if r.StatusCode != 401 || r.kind() != "invalid-token" || r.Header.Get("WWW-Authenticate") != want {
+					t.Errorf("%s: got  %d %s %s\nwant 401 invalid-token %s", path, r.StatusCode, r.kind(), r.Header.Get("WWW-Authenticate"), want)
+				}
+				if got := w.lastError(); !strings.Contains(got, row.Says) {
+					t.Errorf("%s: the log says %q, want it to say %q", path, got, row.Says)
+				}
+			}
+			if n := w.exchanges() + len(w.api.seen()) + int(connections.Load()); n != 0 {
+				t.Fatalf("%d exchanges, %d requests to the API, %d connections to %s; want none", w.exchanges(), len(w.api.seen()), connections.Load(), elsewhere)
+			}
+		})
+	}
+	if n, most := w.idp.Count("keys")-fetched, 1+int(time.Since(began)/(30*time.Second)); n < 1 || n > most {
+		t.Errorf("%d fetches of keys in %s, want one in 30 s at most", n, time.Since(began))
+	}
+	if r := w.call("GET", "/api/todo/items", source.UserDraft().Token(), ""); r.StatusCode != 200 {
+		t.Errorf("a good token: got %d %s", r.StatusCode, r.body)
+	}
+}
+
+// Every kind of good token is traded, and served.
+func TestGoodTokensOfEveryKindAreServed(t *testing.T) {
+	w := newWorld(t)
+	source := w.tokens("https://elsewhere.example")
+	for _, row := range tokentest.Acceptances() {
+		t.Run(row.Name, func(t *testing.T) {
+			mine, other := "/api/todo/items", "/app/todo/items"
+			if row.App {
+				mine, other = other, mine
+			}
+			token := source.UserDraft().Token(row.Change)
+			if r := w.call("GET", mine, token, ""); r.StatusCode != 200 {
+				t.Errorf("%s: got %d %s; the log says %q", mine, r.StatusCode, r.body, w.lastError())
+			}
+			if r := w.call("GET", other, token, ""); r.StatusCode != 403 || r.kind() != "wrong-token-type" {
+				t.Errorf("%s: got %d %s, want 403 wrong-token-type", other, r.StatusCode, r.body)
+			}
+			if r := w.call("POST", mine, token, "{}"); r.StatusCode != 403 || r.kind() != "insufficient-scope" {
+				t.Errorf("a write: got %d %s, want 403 insufficient-scope", r.StatusCode, r.body)
+			}
+		})
+	}
+}

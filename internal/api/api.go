@@ -146,6 +146,11 @@ var (
 func (s *Server) limit(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
+		if r.ProtoMajor == 2 {
+			answer := stream{c.Response().Writer}
+			c.Response().Writer = answer
+			defer answer.end()
+		}
 		if headerSize(r) > s.config.MaxHeaderSize {
 			return errHeadersTooLarge
 		}

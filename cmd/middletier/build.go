@@ -20,11 +20,20 @@ type program struct {
 	validator *validate.Validator
 	exchanger *obo.Client
 	cache     *obo.Cache
+
+	certificate *certificate // of the public listener; nil for cleartext
 }
 
 // build wires the service that f describes. transport reaches the identity
 // provider.
 func build(f file, transport http.RoundTripper, log *slog.Logger) (*program, error) {
+	var shown *certificate
+	if f.Server.TLS.CertFile != "" {
+		var err error
+		if shown, err = loadCertificate(f.Server.TLS, log); err != nil {
+			return nil, err
+		}
+	}
 	client := newClient(transport)
 
 	validation := f.validateConfig()
@@ -64,7 +73,7 @@ func build(f file, transport http.RoundTripper, log *slog.Logger) (*program, err
 			Client: calls, Scopes: d.Scopes, AppScope: d.appScope(), Tenant: d.Tenant,
 		}
 	}
-	return &program{api: api.New(surface), validator: validator, exchanger: exchanger, cache: cache}, nil
+	return &program{api: api.New(surface), validator: validator, exchanger: exchanger, cache: cache, certificate: shown}, nil
 }
 
 // newClient returns a client that follows no redirects: our requests carry
@@ -87,6 +96,12 @@ func (p *program) run(ctx context.Context) error {
 		p.exchanger.Run(ctx)
 		return nil
 	})
+	if p.certificate != nil {
+		group.Go(func() error {
+			p.certificate.run(ctx)
+			return nil
+		})
+	}
 	group.Go(func() error { return p.cache.Run(ctx) })
 	return group.Wait()
 }

@@ -32,6 +32,9 @@ type server struct {
 	PublicURL      string        `yaml:"publicUrl" doc:"How clients reach the service when it is behind a gateway; used in challenges and metadata"`
 	BasePath       string        `yaml:"basePath" doc:"A prefix that the gateway keeps on the path"`
 	TrustedProxies []string      `yaml:"trustedProxies" doc:"CIDRs of proxies whose X-Forwarded-For, -Host and -Proto or Forwarded are believed and continued; from others they are replaced"`
+	TLS            tlsFiles      `yaml:"tls" doc:"The public listener's certificate; off without certFile"`
+	H2C            bool          `yaml:"h2c" doc:"Accepts HTTP/2 without TLS too, from a proxy that knows it (prior knowledge)"`
+	MaxConnections int           `yaml:"maxConnections" doc:"More connections to the public listener wait until others end; 0: any number"`
 	RequestTimeout time.Duration `yaml:"requestTimeout" doc:"Bounds a whole request, streams excepted"`
 	MaxBodySize    config.Size   `yaml:"maxBodySize" doc:"Largest request body; 413 beyond"`
 	MaxHeaderSize  config.Size   `yaml:"maxHeaderSize" doc:"Largest request headers; 431 beyond"`
@@ -138,6 +141,12 @@ func load(path string, environ []string, more ...func(file, report)) (file, erro
 // them.
 func checkLoading(f file, report report) { f.oboConfig().CheckLoading(under("azureAd", report)) }
 
+// checkServing reports whatever cannot be read that serving needs.
+func checkServing(f file, report report) {
+	checkLoading(f, report)
+	f.Server.TLS.checkLoading(under("server.tls", report))
+}
+
 // inherit takes what is not said from the variables that Azure's own tools and
 // workload identity set.
 func (a *azureAd) inherit(environ []string, instance bool) {
@@ -217,6 +226,16 @@ func (s server) check(report report) {
 	if s.RequestTimeout <= 0 {
 		report("requestTimeout", "must be positive")
 	}
+	if s.ShutdownGrace < 0 {
+		report("shutdownGrace", "must not be negative")
+	}
+	if s.MaxConnections < 0 {
+		report("maxConnections", "must be a number of connections, or 0 for any")
+	}
+	if s.H2C && s.TLS.CertFile != "" {
+		report("h2c", "is HTTP/2 without TLS, and tls is set; over TLS HTTP/2 is always on")
+	}
+	s.TLS.check(under("tls", report))
 }
 
 func (d downstreamAPI) check(report report) {

@@ -101,11 +101,12 @@ func (c demoCommand) run(ctx context.Context, std streams) error {
 	defer closeTodo()
 
 	f := demoConfig(platform.URL(), todoURL, secret)
+	f.Server.Address = net.JoinHostPort("127.0.0.1", strconv.Itoa(c.Port))
 	p, err := build(f, trusting, log)
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(c.Port)))
+	listener, err := p.listen(f.Server, log)
 	if err != nil {
 		return fmt.Errorf("--port: %w", err)
 	}

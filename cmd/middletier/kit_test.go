@@ -84,6 +84,7 @@ func newStoppedWorldOf(t *testing.T, directory mockidp.Directory, change ...func
 	t.Cleanup(idp.Close)
 	w := &world{t: t, idp: idp, api: newUpstream(t), log: &syncBuffer{}}
 	w.file = demoConfig(idp.URL(), w.api.URL, testSecret)
+	w.file.Server.Address = "127.0.0.1:0"
 	for _, c := range change {
 		c(&w.file)
 	}
@@ -102,11 +103,14 @@ func (w *world) start() *program {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := p.listen(w.file.Server, log)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.url = "http://" + listener.Addr().String()
+	if p.certificate != nil {
+		w.url = "https" + strings.TrimPrefix(w.url, "http")
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() {

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -19,7 +18,7 @@ type serveCommand struct {
 }
 
 func (c serveCommand) run(ctx context.Context, std streams) error {
-	f, err := load(c.Config, os.Environ(), checkLoading)
+	f, err := load(c.Config, os.Environ(), checkServing)
 	if err != nil {
 		return err
 	}
@@ -28,7 +27,7 @@ func (c serveCommand) run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	public, err := net.Listen("tcp", f.Server.Address)
+	public, err := p.listen(f.Server, log)
 	if err != nil {
 		return fmt.Errorf("server.address: %w", err)
 	}
@@ -45,15 +44,6 @@ func (c serveCommand) run(ctx context.Context, std streams) error {
 	return serve(ctx, f.Server, p, listeners, log)
 }
 
-const (
-	// readHeaderTimeout ends connections that never finish their first lines.
-	readHeaderTimeout = 10 * time.Second
-
-	// idleTimeout is longer than that of usual load balancers, so that they
-	// close first and no request meets a closing connection.
-	idleTimeout = 90 * time.Second
-)
-
 // serve answers on the listeners until ctx ends, then lets running requests
 // finish for the grace that s gives. Bodies have no deadline here: streams may
 // take as long as they take, and other requests are timed where they are
@@ -69,13 +59,7 @@ func serve(ctx context.Context, s server, p *program, listeners map[net.Listener
 
 	var group errgroup.Group
 	for listener, handler := range listeners {
-		srv := &http.Server{
-			Handler: handler, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout,
-			// net/http answers 431 by itself beyond this, in plain text: package
-			// api answers first, as the contract says.
-			MaxHeaderBytes: 2 * int(s.MaxHeaderSize),
-			ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		}
+		srv := newServer(s, handler, log)
 		group.Go(func() error {
 			defer cancel() // one listener's end is the program's
 			if err := srv.Serve(listener); !errors.Is(err, http.ErrServerClosed) {

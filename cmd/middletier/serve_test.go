@@ -74,6 +74,9 @@ func TestServeReportsEveryMistake(t *testing.T) {
 		{"a tenant by domain", change("11111111-1111-4111-8111-111111111111", "common\n  allowedTenants: [contoso.example]"), []string{"config.yaml:4: azureAd.allowedTenants[0]: must be a tenant's GUID"}},
 		{"AD FS", goodConfig[:9] + "\n  instance: https://fs.contoso.example/adfs" + goodConfig[9:], []string{"config.yaml:3: azureAd.instance: AD FS is not supported"}},
 		{"instance without TLS", goodConfig[:9] + "\n  instance: http://login.example" + goodConfig[9:], []string{"config.yaml:3: azureAd.instance: must be an https URL"}},
+		{"no certificate file", goodConfig + "server:\n  tls: {certFile: /nonexistent/tls.crt, keyFile: /nonexistent/tls.key}\n", []string{"config.yaml:12: server.tls.certFile: open /nonexistent/tls.crt"}},
+		{"a certificate without its key", goodConfig + "server: {tls: {certFile: x}, maxConnections: -1}\n", []string{"config.yaml:11: server.tls.keyFile: must be set with certFile", "server.maxConnections: must be a number", "server.tls.certFile: open x"}},
+		{"h2c and TLS", goodConfig + "server: {h2c: true, tls: {certFile: config.go, keyFile: tls.go}}\n", []string{"server.h2c: is HTTP/2 without TLS", "server.tls.certFile: tls: failed to find any PEM data"}},
 		{"wrong kind", change("[api://todo/.default]", "{a: b}"), []string{"config.yaml:9: downstreamApis.todo.scopes: "}},
 		{"trusted proxies that are none", goodConfig + "server: {trustedProxies: [10.0.0.0/8, 192.0.2.1, 'fd00::/129', '::ffff:10.0.0.0/104']}\n", []string{
 			"config.yaml:11: server.trustedProxies[1]: must be a CIDR", "config.yaml:11: server.trustedProxies[2]: must be a CIDR", "config.yaml:11: server.trustedProxies[3]: must be a CIDR",

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/net/netutil"
+
+	"middletier/internal/api"
+)
+
+// listen opens the public listener.
+func (p *program) listen(s server, log *slog.Logger) (net.Listener, error) {
+	listener, err := net.Listen("tcp", s.Address)
+	if err != nil {
+		return nil, err
+	}
+	if s.MaxConnections > 0 {
+		listener = netutil.LimitListener(listener, s.MaxConnections)
+	}
+	listener = patient{listener, log}
+	if p.certificate != nil {
+		listener = tls.NewListener(listener, p.certificate.config())
+	}
+	return listener, nil
+}
+
+// patient is a listener that tells the log why it does not accept connections
+// (net/http goes on trying), and whose connections wait so long for a reader and
+// no longer.
+type patient struct {
+	net.Listener
+	log *slog.Logger
+}
+
+func (l patient) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		if !errors.Is(err, net.ErrClosed) {
+			l.log.Error("a connection cannot be accepted", "error", err)
+		}
+		return nil, err
+	}
+	return patientConn{conn}, nil
+}
+
+type patientConn struct{ net.Conn }
+
+func (c patientConn) Write(p []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(api.StallTimeout)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}
+
+// CloseWrite lets net/http say that an answer is complete before it breaks off a
+// body that it does not read.
+func (c patientConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+const (
+	// readHeaderTimeout ends connections that never finish their first lines, and
+	// TLS handshakes.
+	readHeaderTimeout = 10 * time.Second
+
+	// idleTimeout is longer than that of usual load balancers, so that they
+	// close first and no request meets a closing connection.
+	idleTimeout = 90 * time.Second
+
+	// maxStreams is how many requests may run on one HTTP/2 connection: the least
+	// that RFC 9113, section 6.5.2, recommends. It also bounds how many handlers
+	// run for streams that were reset already.
+	maxStreams = 100
+
+	// pingAfter is how long an HTTP/2 connection is silent until it is asked
+	// whether it still lives: a stream to a caller that is gone would stay.
+	pingAfter = 30 * time.Second
+
+	// maxReadFrame is the largest frame that callers may send: the least that
+	// RFC 9113, section 4.2, allows. Each connection may have to hold one.
+	maxReadFrame = 16 << 10
+)
+
+// newServer returns what answers on a listener.
+func newServer(s server, handler http.Handler, log *slog.Logger) *http.Server {
+	protocols := &http.Protocols{}
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(s.H2C)
+	return &http.Server{
+		Handler: handler, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout,
+		// Beyond this net/http answers 431 by itself, in plain text. Package api
+		// answers first, as the contract says.
+		MaxHeaderBytes: max(2*int(s.MaxHeaderSize), http.DefaultMaxHeaderBytes),
+		Protocols:      protocols,
+		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: maxStreams, SendPingTimeout: pingAfter, MaxReadFrameSize: maxReadFrame},
+		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}

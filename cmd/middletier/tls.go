@@ -1,0 +1,124 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+// tlsInterval is how often the files are read. They are small and seldom on a
+// disk, and a certificate is replaced long before it expires.
+const tlsInterval = 5 * time.Second
+
+// tlsFiles are the certificate that the public listener shows, and its key.
+type tlsFiles struct {
+	CertFile string `yaml:"certFile" doc:"PEM: the certificate and its chain. With keyFile, the service answers over TLS; read again when it changes"`
+	KeyFile  string `yaml:"keyFile" doc:"PEM: the certificate's private key"`
+}
+
+func (t tlsFiles) check(report report) {
+	if t.CertFile == "" && t.KeyFile != "" {
+		report("certFile", "must be set with keyFile")
+	}
+	if t.KeyFile == "" && t.CertFile != "" {
+		report("keyFile", "must be set with certFile")
+	}
+}
+
+// checkLoading reports files that cannot be used.
+func (t tlsFiles) checkLoading(report report) {
+	if t.CertFile == "" {
+		return
+	}
+	if _, key, err := t.load(); err != nil {
+		report(key, err.Error())
+	}
+}
+
+// load reads the pair. An error comes with the key whose value is at fault.
+func (t tlsFiles) load() (pair *tls.Certificate, key string, err error) {
+	certificate, err := os.ReadFile(t.CertFile)
+	if err != nil {
+		return nil, "certFile", err
+	}
+	private, err := os.ReadFile(t.KeyFile)
+	if err != nil {
+		return nil, "keyFile", err
+	}
+	loaded, err := tls.X509KeyPair(certificate, private)
+	if err != nil {
+		return nil, "certFile", err
+	}
+	return &loaded, "", nil
+}
+
+// certificate is the pair of files in use: connections that begin see the newest
+// that was good.
+type certificate struct {
+	files   tlsFiles
+	log     *slog.Logger
+	current atomic.Pointer[tls.Certificate]
+	problem string // of the last reading, "" for none
+}
+
+func loadCertificate(files tlsFiles, log *slog.Logger) (*certificate, error) {
+	pair, key, err := files.load()
+	if err != nil {
+		return nil, fmt.Errorf("server.tls.%s: %w", key, err)
+	}
+	c := &certificate{files: files, log: log}
+	c.use(pair)
+	return c, nil
+}
+
+func (c *certificate) use(pair *tls.Certificate) {
+	c.current.Store(pair)
+	c.log.Info("a TLS certificate is in use", "expires", pair.Leaf.NotAfter)
+}
+
+// config is for a listener. HTTP/2 goes first (RFC 9113, section 3.2).
+func (c *certificate) config() *tls.Config {
+	return &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		NextProtos:     []string{"h2", "http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.current.Load(), nil },
+	}
+}
+
+// run reads the files again until ctx ends. It does so by the clock alone: that
+// works for symbolic links that Kubernetes swaps, and for every file system.
+func (c *certificate) run(ctx context.Context) {
+	tick := time.NewTicker(tlsInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			c.reload()
+		}
+	}
+}
+
+// reload uses the pair in the files if it is another one. What is wrong with it
+// is logged once.
+func (c *certificate) reload() {
+	pair, key, err := c.files.load()
+	if err != nil {
+		if c.problem != err.Error() {
+			c.problem = err.Error()
+			c.log.Error("the TLS certificate cannot be replaced; the last good one stays in use", "key", "server.tls."+key, "error", err)
+		}
+		return
+	}
+	c.problem = ""
+	if !slices.EqualFunc(pair.Certificate, c.current.Load().Certificate, bytes.Equal) {
+		c.use(pair)
+	}
+}

@@ -38,7 +38,13 @@ type server struct {
 	RequestTimeout time.Duration `yaml:"requestTimeout" doc:"Bounds a whole request, streams excepted"`
 	MaxBodySize    config.Size   `yaml:"maxBodySize" doc:"Largest request body; 413 beyond"`
 	MaxHeaderSize  config.Size   `yaml:"maxHeaderSize" doc:"Largest request headers; 431 beyond"`
+	RateLimit      rateLimit     `yaml:"rateLimit" doc:"How often each caller may call: a user, or an application without one; 429 beyond"`
 	ShutdownGrace  time.Duration `yaml:"shutdownGrace" doc:"How long running requests may take to finish at the end"`
+}
+
+type rateLimit struct {
+	RequestsPerSecond float64 `yaml:"requestsPerSecond" doc:"For long; may be a part of one; 0: no limit"`
+	Burst             int     `yaml:"burst" doc:"At once; 0: as many as in one second"`
 }
 
 type azureAd struct {
@@ -310,6 +316,7 @@ func (f file) apiConfig() api.Config {
 	return api.Config{
 		PublicURL: f.Server.PublicURL, BasePath: f.Server.BasePath, TrustedProxies: f.Server.TrustedProxies,
 		MaxBodySize: int64(f.Server.MaxBodySize), MaxHeaderSize: int64(f.Server.MaxHeaderSize),
+		Rate:      api.Rate{PerSecond: f.Server.RateLimit.RequestsPerSecond, Burst: f.Server.RateLimit.Burst},
 		Authority: strings.TrimSuffix(f.AzureAd.Instance, "/") + "/" + f.AzureAd.TenantID, ClientID: f.AzureAd.ClientID,
 	}
 }

@@ -30,6 +30,8 @@ type Config struct {
 	TrustedProxies []string
 	// MaxBodySize and MaxHeaderSize bound each request, in bytes.
 	MaxBodySize, MaxHeaderSize int64
+	// Rate bounds how often each caller may call.
+	Rate Rate
 
 	// Authority is the URL of our tenant's authority, and ClientID is us; both
 	// are named in claims challenges.
@@ -72,6 +74,7 @@ func (c Config) Check(report func(key, problem string)) {
 	if c.MaxHeaderSize < 1<<10 || c.MaxHeaderSize > 16<<20 {
 		report("maxHeaderSize", "must be between 1KiB and 16MiB")
 	}
+	c.Rate.check(func(key, problem string) { report("rateLimit."+key, problem) })
 }
 
 // Server answers requests. Its zero value is not usable.
@@ -89,9 +92,13 @@ func New(c Config) *Server {
 	g := e.Group(c.BasePath)
 	every := g.RouteNotFound // of all methods: Any knows eleven only
 	// Wrapped here: Echo would wrap anew for each request.
-	every("/api/*", s.authenticate(s.forward(userRoute)))
-	every("/app/*", s.authenticate(s.forward(appRoute)))
-	g.POST("/signout", s.signout, s.authenticate)
+	limited := func(next echo.HandlerFunc) echo.HandlerFunc { return next }
+	if c.Rate.PerSecond > 0 {
+		limited = newQuotas(c.Rate).limit
+	}
+	every("/api/*", s.authenticate(limited(s.forward(userRoute))))
+	every("/app/*", s.authenticate(limited(s.forward(appRoute))))
+	g.POST("/signout", s.authenticate(limited(s.signout)))
 	g.Match(read, metadataPath, s.metadata)
 	g.Match(read, "/problems/:type", s.problem)
 

@@ -102,6 +102,11 @@ var problemTypes = map[string]problemType{
 		"The request body is larger than server.maxBodySize.",
 		"The client sends less, or the operators raise the limit.",
 	},
+	"rate-limited": {
+		http.StatusTooManyRequests, "Too many requests",
+		"The caller, a user or an application without one, has used up what server.rateLimit allows.",
+		"The client waits as long as Retry-After says, and goes by the RateLimit header from then on.",
+	},
 	"headers-too-large": {
 		http.StatusRequestHeaderFieldsTooLarge, "Headers too large",
 		"The request headers are larger than server.maxHeaderSize.",
@@ -182,6 +187,7 @@ func problemFor(err error, caller *validate.Caller) problem {
 	var (
 		token    *validate.InvalidTokenError
 		access   *validate.AccessError
+		beyond   *rateError
 		refusal  *obo.Error
 		call     *downstream.Error
 		tooLarge *http.MaxBytesError
@@ -209,6 +215,8 @@ func problemFor(err error, caller *validate.Caller) problem {
 		return problem{kind: "wrong-token-type", detail: "The token is a user's. Calls of users go to /api/{name}/."}
 	case errors.As(err, &access):
 		return accessProblem(access)
+	case errors.As(err, &beyond):
+		return problem{kind: "rate-limited", detail: "The caller has made more calls than this service allows.", refusal: &obo.Error{RetryAfter: beyond.after}}
 	case errors.Is(err, errUnknownAPI), errors.Is(err, errNotForwarded):
 		return problem{kind: "unknown-api", detail: "No downstream API of that name is configured."}
 	case errors.Is(err, downstream.ErrPath):

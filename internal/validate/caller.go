@@ -35,6 +35,10 @@ func (c *Caller) ClientID() string { return c.id.client }
 // ObjectID returns the user's or the service principal's id in the tenant (oid).
 func (c *Caller) ObjectID() string { return c.id.object }
 
+// Subject returns the name that the token has for the caller, and only tokens for
+// this service (sub).
+func (c *Caller) Subject() string { return c.id.subject }
+
 // Name returns the user's name for display, or "". It decides nothing.
 func (c *Caller) Name() string { return c.id.name }
 

@@ -39,7 +39,7 @@ type server struct {
 	MaxBodySize    config.Size   `yaml:"maxBodySize" doc:"Largest request body; 413 beyond"`
 	MaxHeaderSize  config.Size   `yaml:"maxHeaderSize" doc:"Largest request headers; 431 beyond"`
 	RateLimit      rateLimit     `yaml:"rateLimit" doc:"How often each caller may call: a user, or an application without one; 429 beyond"`
-	ShutdownGrace  time.Duration `yaml:"shutdownGrace" doc:"How long running requests may take to finish at the end"`
+	ShutdownGrace  time.Duration `yaml:"shutdownGrace" doc:"How long the end may take: new connections are served for a third of it, 5s at most, and running requests finish"`
 }
 
 type rateLimit struct {

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -162,7 +163,7 @@ func TestCertificateCredential(t *testing.T) {
 		t.Errorf("app's call: got %d %s, want 200", r.StatusCode, r.body)
 	}
 	scraped := httptest.NewRecorder()
-	p.api.Admin().ServeHTTP(scraped, httptest.NewRequest("GET", "/metrics", nil))
+	p.api.Admin(new(slog.LevelVar)).ServeHTTP(scraped, httptest.NewRequest("GET", "/metrics", nil))
 	if want := "middletier_credential_expiry_timestamp_seconds " + strconv.FormatFloat(float64(certificate[0].NotAfter.Unix()), 'e', -1, 64); !strings.Contains(scraped.Body.String(), want) {
 		t.Errorf("metrics: got\n%swant %q in it", scraped.Body, want)
 	}

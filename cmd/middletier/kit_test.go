@@ -84,7 +84,7 @@ func newStoppedWorldOf(t *testing.T, directory mockidp.Directory, change ...func
 	t.Cleanup(idp.Close)
 	w := &world{t: t, idp: idp, api: newUpstream(t), log: &syncBuffer{}}
 	w.file = demoConfig(idp.URL(), w.api.URL, testSecret)
-	w.file.Server.Address = "127.0.0.1:0"
+	w.file.Server.Address, w.file.Server.ShutdownGrace = "127.0.0.1:0", 0 // nobody waits at the end of a test
 	for _, c := range change {
 		c(&w.file)
 	}

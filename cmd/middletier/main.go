@@ -22,12 +22,15 @@ var (
 	commit  = ""
 )
 
-func main() {
+func main() { os.Exit(execute()) }
+
+// execute is the program as the system sees it: its arguments, streams and
+// signals.
+func execute() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends at once
-	code := run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr})
-	stop()
-	os.Exit(code)
+	return run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr})
 }
 
 // commands is the command line.

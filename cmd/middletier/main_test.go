@@ -1,9 +1,8 @@
 package main
 
 import (
-	"context"
+	"fmt"
 	"os"
-	"os/signal"
 	"syscall"
 	"testing"
 )
@@ -11,18 +10,26 @@ import (
 // roles are what the test binary can be besides itself: it starts itself again,
 // with roleVariable set, where a test needs a process of its own.
 var roles = map[string]func() int{
-	"middletier":       middletier,
-	"bench-middletier": counted(middletier),
+	"middletier":       execute,
+	"few-descriptors":  withDescriptors(fewDescriptors),
+	"bench-middletier": counted(execute),
 	"bench-proxy":      counted(peer(func() error { return proxy(nil) })),
 	"bench-pooled":     counted(peer(func() error { return proxy(newCopyBuffers()) })),
 	"bench-obvious":    counted(peer(obvious)),
 }
 
-// middletier is the program itself.
-func middletier() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	return run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr})
+// fewDescriptors is enough to begin with.
+const fewDescriptors = 64
+
+// withDescriptors is the program, which may have so many files and connections.
+func withDescriptors(n uint64) func() int {
+	return func() int {
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: n, Max: n}); err != nil {
+			fmt.Fprintf(os.Stderr, "%d descriptors are needed (ulimit -n): %v\n", n, err)
+			return exitError
+		}
+		return execute()
+	}
 }
 
 const roleVariable = "MIDDLETIER_TEST_ROLE"

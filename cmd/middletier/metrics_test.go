@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -12,7 +13,7 @@ func TestMetricsOfTheTokenCache(t *testing.T) {
 	p := w.startReady()
 	scrape := func() string {
 		recorder := httptest.NewRecorder()
-		p.api.Admin().ServeHTTP(recorder, httptest.NewRequest("GET", "/metrics", nil))
+		p.api.Admin(new(slog.LevelVar)).ServeHTTP(recorder, httptest.NewRequest("GET", "/metrics", nil))
 		if recorder.Code != 200 {
 			t.Fatalf("got %d %s", recorder.Code, recorder.Body)
 		}

@@ -8,6 +8,10 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -22,7 +26,9 @@ func (c serveCommand) run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	log := newLog(f.Logging, std.out)
+	// Without this a log that nobody reads any more would end the process.
+	signal.Ignore(syscall.SIGPIPE)
+	log, level := newLog(f.Logging, std.out)
 	p, err := build(f, http.DefaultTransport.(*http.Transport).Clone(), log)
 	if err != nil {
 		return err
@@ -38,16 +44,41 @@ func (c serveCommand) run(ctx context.Context, std streams) error {
 		if err != nil {
 			return errors.Join(fmt.Errorf("server.adminAddress: %w", err), public.Close())
 		}
-		listeners[admin] = p.api.Admin()
+		listeners[admin] = p.api.Admin(level)
 		log.Info("listening for operators", "address", admin.Addr().String())
 	}
+	stop := explainHangups(log)
+	defer stop()
 	return serve(ctx, f.Server, p, listeners, log)
 }
 
-// serve answers on the listeners until ctx ends, then lets running requests
-// finish for the grace that s gives. Bodies have no deadline here: streams may
-// take as long as they take, and other requests are timed where they are
-// forwarded.
+// explainHangups answers SIGHUP, with which other programs are told to read their
+// configuration again, until stopped.
+func explainHangups(log *slog.Logger) (stop func()) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	var group sync.WaitGroup
+	group.Go(func() {
+		for range hangups {
+			log.Warn("SIGHUP changes nothing: credentials and TLS files are read again when they change, the log level is set by PUT /loglevel on server.adminAddress, and all else needs a restart")
+		}
+	})
+	return func() {
+		signal.Stop(hangups)
+		close(hangups)
+		group.Wait()
+	}
+}
+
+// noticeTime is how long load balancers may take to notice that the service is
+// not ready: Kubernetes takes a second or two. New connections are served until
+// then.
+func (s server) noticeTime() time.Duration { return min(5*time.Second, s.ShutdownGrace/3) }
+
+// serve answers on the listeners until ctx ends, then goes on for a moment, and
+// lets running requests finish, all within the grace that s gives. Bodies have no
+// deadline here: streams may take as long as they take, and other requests are
+// timed where they are forwarded.
 func serve(ctx context.Context, s server, p *program, listeners map[net.Listener]http.Handler, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -72,6 +103,7 @@ func serve(ctx context.Context, s server, p *program, listeners map[net.Listener
 			p.api.Drain()
 			grace, stop := context.WithTimeout(context.Background(), s.ShutdownGrace)
 			defer stop()
+			time.Sleep(s.noticeTime())
 			if err := srv.Shutdown(grace); err != nil {
 				log.Warn("requests were still running at the end of server.shutdownGrace")
 				return srv.Close()

@@ -5,12 +5,10 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -362,78 +360,6 @@ func eventually(t *testing.T, holds func() bool, otherwise func() string) {
 		case <-deadline:
 			t.Fatal(otherwise())
 		}
-	}
-}
-
-// The whole program in a process: it serves, lets what runs finish when it is
-// told to end, and exits with 0.
-func TestServeDrainsAndExitsCleanly(t *testing.T) {
-	w := newStoppedWorld(t)
-	ca := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(ca, w.idp.CAPEM(), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	secret := filepath.Join(t.TempDir(), "secret")
-	if err := os.WriteFile(secret, []byte(testSecret+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	path := writeConfig(t, fmt.Sprintf(`
-server: {address: 127.0.0.1:0, adminAddress: 127.0.0.1:0}
-azureAd:
-  instance: %s/
-  tenantId: %s
-  clientId: %s
-  clientCredentials: [{sourceType: ClientSecret, clientSecretFile: %s}]
-downstreamApis:
-  todo: {baseUrl: %s, scopes: [api://todo/.default], access: [{scopes: [ToDoList.Read, ToDoList.ReadWrite]}]}
-`, w.idp.URL(), demoTenant, demoMiddleTier, secret, w.api.URL))
-	p := startProcess(t, []string{"SSL_CERT_FILE=" + ca}, "serve", "--config", path)
-	p.await(t, "listening for operators")
-	addresses := map[string]string{}
-	for line := range strings.Lines(p.stdout.String()) {
-		var fields struct{ Msg, Address string }
-		if err := json.Unmarshal([]byte(line), &fields); err != nil {
-			t.Fatalf("log line %q: %v", line, err)
-		}
-		addresses[fields.Msg] = "http://" + fields.Address
-	}
-	w.url = addresses["listening"]
-	eventually(t, func() bool { return w.call("GET", "/readyz", "", "").StatusCode == 200 }, func() string { return "not ready" })
-	if resp, err := http.Get(addresses["listening for operators"] + "/readyz"); err != nil || resp.StatusCode != 200 {
-		t.Errorf("admin readyz: %v, %v", resp, err)
-	} else {
-		resp.Body.Close()
-	}
-
-	arrived, answer := make(chan struct{}), make(chan struct{})
-	w.api.handle(func(http.ResponseWriter, *http.Request) {
-		close(arrived)
-		<-answer
-	})
-	running := make(chan *reply)
-	go func() { running <- w.call("GET", "/api/todo/items", w.alice(), "") }()
-	<-arrived
-	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, func() bool {
-		_, err := http.Get(w.url + "/healthz")
-		return err != nil
-	}, func() string { return "new connections are still accepted" })
-	close(answer)
-	if r := <-running; r.StatusCode != 200 {
-		t.Errorf("the running request: got %d %s, want 200", r.StatusCode, r.body)
-	}
-	select {
-	case err := <-p.ended:
-		if err != nil {
-			t.Errorf("exit: %v\n%s", err, p.stdout.String())
-		}
-	case <-time.After(15 * time.Second):
-		t.Error("the program goes on")
-	}
-	if strings.Contains(p.stdout.String(), testSecret) {
-		t.Error("the log holds the secret")
 	}
 }
 

@@ -122,14 +122,17 @@ func (s *Server) newEcho() *echo.Echo {
 // ServeHTTP answers a request of the public listener.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
-// Admin returns the handler of the admin listener.
-func (s *Server) Admin() http.Handler {
+// Admin returns the handler of the admin listener, where level can be changed.
+func (s *Server) Admin(level *slog.LevelVar) http.Handler {
 	e := s.newEcho()
 	e.GET("/metrics", echo.WrapHandler(s.config.Metrics))
+	e.Match([]string{http.MethodGet, http.MethodPut}, "/loglevel", logLevelOf(level))
 	return e
 }
 
-// Drain makes the service not ready, so that no new requests are sent to it.
+// Drain makes the service not ready, so that no new requests are sent to it, and
+// lets no connection outlive the answer it is used for. Others stay open: who
+// sends a request on one just now would lose it.
 func (s *Server) Drain() { s.draining.Store(true) }
 
 // baseURL returns how the client of r reaches the service, without a slash at
@@ -153,6 +156,9 @@ var (
 func (s *Server) limit(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
+		if s.draining.Load() {
+			c.Response().Header()["Connection"] = []string{"close"} // HTTP/2 tells it in its own way
+		}
 		if r.ProtoMajor == 2 {
 			answer := stream{c.Response().Writer}
 			c.Response().Writer = answer

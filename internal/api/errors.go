@@ -227,6 +227,8 @@ func problemFor(err error, caller *validate.Caller) problem {
 		return problem{kind: "body-too-large", detail: "The request body is larger than this service accepts."}
 	case errors.Is(err, errHeadersTooLarge):
 		return problem{kind: "headers-too-large", detail: "The request headers are larger than this service accepts."}
+	case errors.Is(err, errLogLevel):
+		return problem{kind: "invalid-request", detail: `The body must be {"level": "…"} with debug, info, warn or error.`}
 	case errors.Is(err, downstream.ErrBody):
 		return problem{kind: "invalid-request", detail: "The request body could not be read."}
 	case errors.As(err, &refusal):

@@ -60,6 +60,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		{&http.MaxBytesError{Limit: 1}, "body-too-large", 413},
 		{errHeadersTooLarge, "headers-too-large", 431},
 		{&rateError{time.Second}, "rate-limited", 429},
+		{errLogLevel, "invalid-request", 400},
 		{refused(obo.InteractionRequired), "interaction-required", 401},
 		{refused(obo.ConsentRequired), "consent-required", 403},
 		{refused(obo.Misconfigured), "misconfigured", 500},

@@ -1,0 +1,34 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+)
+
+var errLogLevel = errors.New("the body is no log level")
+
+// logLevelOf answers GET and PUT /loglevel: what is logged from now on, until the
+// service ends.
+func logLevelOf(level *slog.LevelVar) echo.HandlerFunc {
+	type document struct {
+		Level string `json:"level"`
+	}
+	return func(c echo.Context) error {
+		if r := c.Request(); r.Method == http.MethodPut {
+			var asked document
+			if err := json.NewDecoder(r.Body).Decode(&asked); err != nil {
+				return fmt.Errorf("%w: %w", errLogLevel, err)
+			}
+			if err := level.UnmarshalText([]byte(asked.Level)); err != nil {
+				return fmt.Errorf("%w: %w", errLogLevel, err)
+			}
+		}
+		return c.JSON(http.StatusOK, document{strings.ToLower(level.Level().String())})
+	}
+}

@@ -72,12 +72,12 @@ func awaitCrowd(t *testing.T, n int) {
 	}, func() string { return fmt.Sprintf("%d requests wait for a token, want %d", waiting, n) })
 }
 
-// patient gives an exchange the time that a test may need to gather a crowd.
-func patient(f *file) { f.AzureAd.Timeout, f.Server.RequestTimeout = time.Minute, time.Minute }
+// unhurried gives an exchange the time that a test may need to gather a crowd.
+func unhurried(f *file) { f.AzureAd.Timeout, f.Server.RequestTimeout = time.Minute, time.Minute }
 
 // The caller who began the exchange leaves before it ends.
 func TestExchangeOutlivesTheCallerWhoBeganIt(t *testing.T) {
-	w := newWorld(t, patient)
+	w := newWorld(t, unhurried)
 	g := w.newGate()
 	alice := w.alice()
 	ctx, leave := context.WithCancel(t.Context())
@@ -128,7 +128,7 @@ func TestFailedExchangeFailsAllWhoWait(t *testing.T) {
 		{"5xx", mockidp.Fault{Status: 503}, 2, 503, "identity-provider-unavailable"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			w := newWorld(t, patient)
+			w := newWorld(t, unhurried)
 			g := w.newGate()
 			row.fault.Flow = "on_behalf_of"
 			w.idp.AddFault(row.fault)
@@ -161,7 +161,7 @@ func TestFailedExchangeFailsAllWhoWait(t *testing.T) {
 // behalf of the user, brings another. Here it does not end until they are
 // answered.
 func TestNoRequestWaitsForARenewal(t *testing.T) {
-	w := newWorld(t, patient)
+	w := newWorld(t, unhurried)
 	w.idp.AddFault(mockidp.Fault{Flow: "on_behalf_of", Times: 1, Body: `{"token_type":"Bearer","expires_in":3600,"refresh_in":1,"access_token":"the-first"}`})
 	alice := w.alice()
 	sent := func() string {

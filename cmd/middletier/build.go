@@ -56,6 +56,9 @@ func build(f file, transport http.RoundTripper, log *slog.Logger) (*program, err
 	surface := f.apiConfig()
 	surface.Validator, surface.Tokens, surface.Log = validator, cache, log
 	surface.Metrics = metrics{cache, exchanger}.handler()
+	for _, origin := range surface.CORS.InsecureOrigins() {
+		log.Warn("server.cors.allowedOrigins: a page that is loaded over http can be changed on its way, and then holds its user's token", "origin", origin)
+	}
 	surface.APIs = map[string]api.API{}
 	sender := downstream.NewTransport()
 	for name, d := range f.DownstreamAPIs {

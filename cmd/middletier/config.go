@@ -35,6 +35,7 @@ type server struct {
 	TLS            tlsFiles      `yaml:"tls" doc:"The public listener's certificate; off without certFile"`
 	H2C            bool          `yaml:"h2c" doc:"Accepts HTTP/2 without TLS too, from a proxy that knows it (prior knowledge)"`
 	MaxConnections int           `yaml:"maxConnections" doc:"More connections to the public listener wait until others end; 0: any number"`
+	CORS           cors          `yaml:"cors" doc:"Which web pages of other origins may call the service from a browser; none without allowedOrigins"`
 	RequestTimeout time.Duration `yaml:"requestTimeout" doc:"Bounds a whole request, streams excepted"`
 	MaxBodySize    config.Size   `yaml:"maxBodySize" doc:"Largest request body; 413 beyond"`
 	MaxHeaderSize  config.Size   `yaml:"maxHeaderSize" doc:"Largest request headers; 431 beyond"`
@@ -45,6 +46,13 @@ type server struct {
 type rateLimit struct {
 	RequestsPerSecond float64 `yaml:"requestsPerSecond" doc:"For long; may be a part of one; 0: no limit"`
 	Burst             int     `yaml:"burst" doc:"At once; 0: as many as in one second"`
+}
+
+type cors struct {
+	AllowedOrigins []string      `yaml:"allowedOrigins" doc:"Origins as browsers send them, as https://app.contoso.example; no patterns"`
+	AllowedHeaders []string      `yaml:"allowedHeaders" doc:"Request headers for pages to send, beyond Authorization, Content-Type, Traceparent, Tracestate and X-Request-ID"`
+	ExposedHeaders []string      `yaml:"exposedHeaders" doc:"Response headers for pages to read, beyond WWW-Authenticate, X-Request-ID, Retry-After, RateLimit and RateLimit-Policy"`
+	MaxAge         time.Duration `yaml:"maxAge" doc:"How long a browser may remember what pages may send"`
 }
 
 type azureAd struct {
@@ -114,6 +122,7 @@ func defaults() file {
 		Server: server{
 			Address: ":8080", AdminAddress: "127.0.0.1:8081", RequestTimeout: 30 * time.Second,
 			MaxBodySize: 10 << 20, MaxHeaderSize: 64 << 10, ShutdownGrace: 15 * time.Second,
+			CORS: cors{MaxAge: 10 * time.Minute},
 		},
 		AzureAd: azureAd{
 			Instance: "https://login.microsoftonline.com/", ClockSkew: time.Minute, ClientCapabilities: []string{"cp1"},
@@ -313,10 +322,12 @@ func (f file) downstreamConfig(d downstreamAPI) downstream.Config {
 }
 
 func (f file) apiConfig() api.Config {
+	browsers := f.Server.CORS
 	return api.Config{
 		PublicURL: f.Server.PublicURL, BasePath: f.Server.BasePath, TrustedProxies: f.Server.TrustedProxies,
 		MaxBodySize: int64(f.Server.MaxBodySize), MaxHeaderSize: int64(f.Server.MaxHeaderSize),
 		Rate:      api.Rate{PerSecond: f.Server.RateLimit.RequestsPerSecond, Burst: f.Server.RateLimit.Burst},
+		CORS:      api.CORS{Origins: browsers.AllowedOrigins, RequestHeaders: browsers.AllowedHeaders, ResponseHeaders: browsers.ExposedHeaders, MaxAge: browsers.MaxAge},
 		Authority: strings.TrimSuffix(f.AzureAd.Instance, "/") + "/" + f.AzureAd.TenantID, ClientID: f.AzureAd.ClientID,
 	}
 }

@@ -32,6 +32,8 @@ type Config struct {
 	MaxBodySize, MaxHeaderSize int64
 	// Rate bounds how often each caller may call.
 	Rate Rate
+	// CORS lets pages of other origins in.
+	CORS CORS
 
 	// Authority is the URL of our tenant's authority, and ClientID is us; both
 	// are named in claims challenges.
@@ -75,6 +77,7 @@ func (c Config) Check(report func(key, problem string)) {
 		report("maxHeaderSize", "must be between 1KiB and 16MiB")
 	}
 	c.Rate.check(func(key, problem string) { report("rateLimit."+key, problem) })
+	c.CORS.check(func(key, problem string) { report("cors."+key, problem) })
 }
 
 // Server answers requests. Its zero value is not usable.
@@ -88,7 +91,11 @@ type Server struct {
 // New returns a Server for c, whose Check must have passed.
 func New(c Config) *Server {
 	s := &Server{config: c, proxies: parseProxies(c.TrustedProxies, func(string, string) {})} // checked before
-	e := s.newEcho()
+	var browsers []echo.MiddlewareFunc
+	if len(c.CORS.Origins) > 0 {
+		browsers = append(browsers, s.newCORS())
+	}
+	e := s.newEcho(browsers...)
 	g := e.Group(c.BasePath)
 	every := g.RouteNotFound // of all methods: Any knows eleven only
 	// Wrapped here: Echo would wrap anew for each request.
@@ -110,10 +117,13 @@ func New(c Config) *Server {
 var read = []string{http.MethodGet, http.MethodHead}
 
 // newEcho returns what both listeners have: order of middleware, errors, health.
-func (s *Server) newEcho() *echo.Echo {
+// What goes wrong behind early is answered with the headers that it has set.
+func (s *Server) newEcho(early ...echo.MiddlewareFunc) *echo.Echo {
 	e := echo.New()
 	e.HTTPErrorHandler = s.handleError
-	e.Use(s.observe, s.limit)
+	e.Use(s.observe)
+	e.Use(early...)
+	e.Use(s.limit)
 	e.Match(read, "/healthz", s.healthz)
 	e.Match(read, "/readyz", s.readyz)
 	return e

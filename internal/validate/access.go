@@ -97,7 +97,7 @@ func NewAccess(rules []Rule, report func(key, problem string)) *Access {
 // differ in whether they belong to the name.
 func (a *Access) Check(caller *Caller, method, path string) error {
 	if isEchoing(method) {
-		return &AccessError{Allow: a.methods()}
+		return &AccessError{Allow: a.Methods()}
 	}
 	if a.allow != nil && !slices.Contains(a.allow, method) {
 		return &AccessError{Allow: a.allow}
@@ -137,8 +137,8 @@ func isEchoing(method string) bool {
 	return strings.EqualFold(method, "TRACE") || strings.EqualFold(method, "CONNECT")
 }
 
-// methods are those that can be allowed at all.
-func (a *Access) methods() []string {
+// Methods returns those that can be allowed at all.
+func (a *Access) Methods() []string {
 	if a.allow != nil {
 		return a.allow
 	}

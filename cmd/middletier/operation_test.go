@@ -26,6 +26,14 @@ func TestKnownUsersGoOnWhileTheProviderIsDown(t *testing.T) {
 	if r.StatusCode != 503 || r.kind() != "identity-provider-unavailable" || r.Header.Get("Retry-After") == "" {
 		t.Errorf("new user: got %d %s, Retry-After %q, want 503 identity-provider-unavailable with a time", r.StatusCode, r.body, r.Header.Get("Retry-After"))
 	}
+	for _, path := range []string{"/middle/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/middle"} {
+		if r := w.call("GET", path, "", ""); !strings.Contains(r.body, `"resource":"`+w.url+`/middle"`) {
+			t.Errorf("%s: got %d %s", path, r.StatusCode, r.body)
+		}
+	}
+	if r := w.call("GET", "/.well-known/oauth-protected-resource", "", ""); r.StatusCode != 404 {
+		t.Errorf("metadata of another resource: got %d", r.StatusCode)
+	}
 	if r := w.call("GET", "/readyz", "", ""); r.StatusCode != 200 {
 		t.Errorf("readyz: got %d %s, want 200: what is known is served", r.StatusCode, r.body)
 	}
@@ -245,6 +253,10 @@ func TestProtectedResourceMetadata(t *testing.T) {
 	if r := w.call("GET", "/api/todo/items", "", ""); !strings.Contains(r.Header.Get("WWW-Authenticate"), `resource_metadata="https://api.contoso.example/middle/.well-known/oauth-protected-resource"`) {
 		t.Errorf("WWW-Authenticate: got %s", r.Header.Get("WWW-Authenticate"))
 	}
+	// Where clients look that know the public URL only.
+	if derived := w.call("GET", "/.well-known/oauth-protected-resource/middle", "", ""); derived.body != r.body || r.Header.Get("Cache-Control") != "public, max-age=300" || r.Header.Get("Content-Type") != "application/json" {
+		t.Errorf("got %v %s, want %s", r.Header, derived.body, r.body)
+	}
 }
 
 // A body that does not come holds nothing up where nobody reads it: the answer is
@@ -285,5 +297,26 @@ func TestHeadIsAnsweredWhereGetIs(t *testing.T) {
 		if r := w.call("POST", path, "", ""); r.StatusCode != 405 || !strings.Contains(r.Header.Get("Allow"), "GET, HEAD") {
 			t.Errorf("POST %s: got %d, Allow %q", path, r.StatusCode, r.Header.Get("Allow"))
 		}
+	}
+}
+
+// What the service itself answers is what its Content-Type says, and its pages
+// load nothing and run in no frame.
+func TestOwnAnswersCannotBeMisunderstood(t *testing.T) {
+	w := newWorld(t)
+	for _, path := range []string{"/healthz", "/readyz", "/.well-known/oauth-protected-resource", "/problems/internal", "/api/todo/items", "/nothing"} {
+		r := w.from(spa, "GET", path, "Accept", "text/html")
+		if r.Header.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%s: got %v", path, r.Header)
+		}
+		policy := r.Header.Get("Content-Security-Policy")
+		if strings.HasPrefix(r.Header.Get("Content-Type"), "text/html") != (path == "/problems/internal") {
+			t.Errorf("%s: Content-Type is %q", path, r.Header.Get("Content-Type"))
+		} else if path == "/problems/internal" && (policy != "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'" || r.Header.Get("Referrer-Policy") != "no-referrer") {
+			t.Errorf("%s: got policy %q, referrer policy %q", path, policy, r.Header.Get("Referrer-Policy"))
+		}
+	}
+	if r := w.call("GET", "/api/todo/items", w.alice(), ""); r.Header.Get("X-Content-Type-Options") != "" {
+		t.Error("an API's answer got a header of ours")
 	}
 }

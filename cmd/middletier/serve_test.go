@@ -77,6 +77,7 @@ func TestServeReportsEveryMistake(t *testing.T) {
 		{"h2c and TLS", goodConfig + "server: {h2c: true, tls: {certFile: config.go, keyFile: tls.go}}\n", []string{"server.h2c: is HTTP/2 without TLS", "server.tls.certFile: tls: failed to find any PEM data"}},
 		{"limits that cannot be", goodConfig + "server:\n  rateLimit: {requestsPerSecond: -1}\n  shutdownGrace: -1s\n", []string{"config.yaml:12: server.rateLimit.requestsPerSecond: must be a number up to a million", "config.yaml:13: server.shutdownGrace: "}},
 		{"a burst without a rate", goodConfig + "server:\n  rateLimit: {burst: 3}\n", []string{"config.yaml:12: server.rateLimit.burst: must be a number of requests that requestsPerSecond allows"}},
+		{"a public URL that is no route", goodConfig + "server:\n  publicUrl: https://api.contoso.example/a/../b\n", []string{"config.yaml:12: server.publicUrl: must have a plain path or none"}},
 		{"wrong kind", change("[api://todo/.default]", "{a: b}"), []string{"config.yaml:9: downstreamApis.todo.scopes: "}},
 		{"trusted proxies that are none", goodConfig + "server: {trustedProxies: [10.0.0.0/8, 192.0.2.1, 'fd00::/129', '::ffff:10.0.0.0/104']}\n", []string{
 			"config.yaml:11: server.trustedProxies[1]: must be a CIDR", "config.yaml:11: server.trustedProxies[2]: must be a CIDR", "config.yaml:11: server.trustedProxies[3]: must be a CIDR",

@@ -62,12 +62,12 @@ func (c Config) Check(report func(key, problem string)) {
 		u, err := url.Parse(c.PublicURL)
 		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
 			report("publicUrl", "must be an http or https URL without query and fragment")
+		} else if !isPlainPath(strings.TrimSuffix(u.Path, "/")) {
+			report("publicUrl", "must have a plain path or none")
 		}
 	}
-	if c.BasePath != "" {
-		if path, err := downstream.ParsePath(c.BasePath); err != nil || path.Decoded() != c.BasePath || strings.HasSuffix(c.BasePath, "/") || strings.ContainsAny(c.BasePath, ":*") {
-			report("basePath", "must be a plain path that begins with a slash and does not end with one")
-		}
+	if strings.HasSuffix(c.BasePath, "/") || !isPlainPath(c.BasePath) {
+		report("basePath", "must be a plain path that begins with a slash and does not end with one")
 	}
 	parseProxies(c.TrustedProxies, report)
 	if c.MaxBodySize <= 0 {
@@ -78,6 +78,12 @@ func (c Config) Check(report func(key, problem string)) {
 	}
 	c.Rate.check(func(key, problem string) { report("rateLimit."+key, problem) })
 	c.CORS.check(func(key, problem string) { report("cors."+key, problem) })
+}
+
+// isPlainPath reports whether path is empty or can be a part of a route.
+func isPlainPath(path string) bool {
+	parsed, err := downstream.ParsePath(path)
+	return err == nil && parsed.Decoded() == path && !strings.ContainsAny(path, ":*")
 }
 
 // Server answers requests. Its zero value is not usable.
@@ -107,6 +113,7 @@ func New(c Config) *Server {
 	every("/app/*", s.authenticate(limited(s.forward(appRoute))))
 	g.POST("/signout", s.authenticate(limited(s.signout)))
 	g.Match(read, metadataPath, s.metadata)
+	e.Match(read, s.derivedMetadataPath(), s.metadata)
 	g.Match(read, "/problems/:type", s.problem)
 
 	s.handler = e

@@ -386,7 +386,9 @@ func writeProblem(c echo.Context, doc document) {
 	if err != nil { // of strings and numbers only
 		panic(err)
 	}
-	c.Response().Header().Set("Content-Type", "application/problem+json")
+	h := c.Response().Header()
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("X-Content-Type-Options", "nosniff")
 	c.Response().WriteHeader(doc.Status)
 	if c.Request().Method != http.MethodHead {
 		_, _ = c.Response().Write(append(body, '\n')) // the caller may have left

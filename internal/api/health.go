@@ -13,7 +13,7 @@ type health struct {
 
 // healthz answers that the process is alive. It depends on nothing else.
 func (s *Server) healthz(c echo.Context) error {
-	return c.JSON(http.StatusOK, health{Status: "ok"})
+	return answerJSON(c, http.StatusOK, health{Status: "ok"})
 }
 
 // readyz answers whether the service can serve. Credentials are loaded before it
@@ -27,7 +27,7 @@ func (s *Server) readyz(c echo.Context) error {
 		reasons = append(reasons, "the identity provider's signing keys have not been loaded")
 	}
 	if reasons != nil {
-		return c.JSON(http.StatusServiceUnavailable, health{"not ready", reasons})
+		return answerJSON(c, http.StatusServiceUnavailable, health{"not ready", reasons})
 	}
-	return c.JSON(http.StatusOK, health{Status: "ready"})
+	return answerJSON(c, http.StatusOK, health{Status: "ready"})
 }

@@ -2,12 +2,30 @@ package api
 
 import (
 	"net/http"
+	"net/url"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 )
 
 const metadataPath = "/.well-known/oauth-protected-resource"
+
+// metadataAge is how long metadata may be kept. It changes with a restart only.
+const metadataAge = 5 * time.Minute
+
+// derivedMetadataPath is where clients that know our URL, and nothing else of us,
+// look for metadata: the well-known path goes before that of the resource
+// (RFC 9728, section 3.1). A gateway must route it here.
+func (s *Server) derivedMetadataPath() string {
+	path := s.config.BasePath
+	if s.config.PublicURL != "" {
+		u, _ := url.Parse(s.config.PublicURL) // checked before
+		path = strings.TrimSuffix(u.Path, "/")
+	}
+	return metadataPath + path
+}
 
 // metadata answers with the protected resource metadata (RFC 9728, section 2),
 // so that clients find out where to get a token and with what scopes.
@@ -17,7 +35,8 @@ func (s *Server) metadata(c echo.Context) error {
 		scopes = append(scopes, api.Access.Scopes()...)
 	}
 	slices.Sort(scopes)
-	return c.JSON(http.StatusOK, struct {
+	mayBeKept(c, metadataAge)
+	return answerJSON(c, http.StatusOK, struct {
 		Resource             string   `json:"resource"`
 		AuthorizationServers []string `json:"authorization_servers"`
 		Scopes               []string `json:"scopes_supported"`

@@ -3,7 +3,6 @@ package api
 import (
 	"bytes"
 	"html/template"
-	"net/http"
 
 	"github.com/labstack/echo/v4"
 )
@@ -27,10 +26,9 @@ func (s *Server) problem(c echo.Context) error {
 	if !ok {
 		return echo.ErrNotFound
 	}
-	var page bytes.Buffer
-	if err := problemPage.Execute(&page, kind); err != nil {
+	var text bytes.Buffer
+	if err := problemPage.Execute(&text, kind); err != nil {
 		return err
 	}
-	c.Response().Header().Set("Content-Security-Policy", "default-src 'none'")
-	return c.HTMLBlob(http.StatusOK, page.Bytes())
+	return page(c, "", text.Bytes())
 }

@@ -41,5 +41,6 @@ fuzz: ## Run every fuzz target for FUZZTIME.
 		done; \
 	done
 
-generate: ## Write config.schema.json from the code.
+generate: ## Write config.schema.json and docs/errors.md from the code.
 	go test ./cmd/middletier -run '^TestSchemaIsCurrent$$' -update
+	go test ./internal/api -run '^TestErrorsPageIsCurrent$$' -update

@@ -320,3 +320,27 @@ func TestOwnAnswersCannotBeMisunderstood(t *testing.T) {
 		t.Error("an API's answer got a header of ours")
 	}
 }
+
+// A problem's type leads to its explanation: in words for browsers, as JSON else.
+func TestProblemTypeIsExplainedWhereItPoints(t *testing.T) {
+	w := newWorld(t)
+	at := strings.TrimPrefix(w.call("GET", "/api/todo/items", "", "").problem.Type, w.url)
+	page := w.from(spa, "GET", at, "Accept", "text/html,*/*;q=0.8")
+	if page.StatusCode != 200 || !strings.Contains(page.body, "<h2>Who must act</h2>") || !strings.Contains(page.body, "WWW-Authenticate: Bearer realm=") {
+		t.Errorf("for a browser: got %d %s", page.StatusCode, page.body)
+	}
+	r := w.call("GET", at, "", "")
+	var got struct {
+		Type, Meaning, Action string
+		Example               struct{ Document struct{ Type string } }
+	}
+	if err := json.Unmarshal([]byte(r.body), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Type != w.url+at || got.Meaning == "" || got.Action == "" || got.Example.Document.Type != got.Type || r.Header.Get("Vary") != "Accept" {
+		t.Errorf("else: got %v %s", r.Header, r.body)
+	}
+	if r := w.call("GET", "/problems/nothing", "", ""); r.StatusCode != 404 || r.kind() != "not-found" {
+		t.Errorf("an unknown type: got %d %s", r.StatusCode, r.body)
+	}
+}

@@ -122,7 +122,7 @@ func checkProblem(t *testing.T, w *world, r *reply, path string) {
 	if got := r.Header.Get("Cache-Control"); got != "no-store" {
 		t.Errorf("Cache-Control: got %q, want no-store", got)
 	}
-	if page := w.call("GET", strings.TrimPrefix(p.Type, w.url), "", ""); page.StatusCode != 200 || !strings.Contains(page.body, "What to do") {
+	if page := w.call("GET", strings.TrimPrefix(p.Type, w.url), "", ""); page.StatusCode != 200 || !strings.Contains(page.body, `"action":"`) {
 		t.Errorf("type %s leads to %d %s", p.Type, page.StatusCode, page.body)
 	}
 }

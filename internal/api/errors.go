@@ -351,34 +351,43 @@ func (s *Server) handleError(err error, c echo.Context) {
 		p = internalProblem // something else was cancelled: the caller waits for an answer
 	}
 	event.problem = p.kind
-	kind := problemTypes[p.kind]
-	if kind.Status == statusClientClosed {
+	if problemTypes[p.kind].Status == statusClientClosed {
 		resp.Status = statusClientClosed
 		return
 	}
-	h := resp.Header()
 	if r.ContentLength != 0 {
 		hurry(c)
 	}
+	base := s.baseURL(r)
+	s.setHeaders(resp.Header(), p, base)
+	doc := p.document(base)
+	doc.Instance, doc.RequestID = r.URL.EscapedPath(), event.id
+	writeProblem(c, doc)
+}
+
+// setHeaders sets the headers of p. base is how clients reach the service.
+func (s *Server) setHeaders(h http.Header, p problem, base string) {
 	h.Set("Cache-Control", "no-store")
-	if challenge := s.challenge(p, r); challenge != "" {
+	if challenge := s.challenge(p, base); challenge != "" {
 		h.Set("WWW-Authenticate", challenge)
 	}
 	if p.allow != nil {
 		h.Set("Allow", strings.Join(p.allow, ", "))
 	}
-	doc := document{
-		Type: s.baseURL(r) + "/problems/" + p.kind, Title: kind.Title, Status: kind.Status, Detail: p.detail,
-		Instance: r.URL.EscapedPath(), RequestID: event.id, Scopes: p.scopes,
+	if p.refusal != nil && p.refusal.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(int((p.refusal.RetryAfter+time.Second-1)/time.Second)))
 	}
+}
+
+// document returns what p says of itself. base is how clients reach the service.
+func (p problem) document(base string) document {
+	kind := problemTypes[p.kind]
+	doc := document{Type: base + "/problems/" + p.kind, Title: kind.Title, Status: kind.Status, Detail: p.detail, Scopes: p.scopes}
 	if e := p.refusal; e != nil {
 		doc.Error, doc.Suberror, doc.ErrorCodes = e.Code, e.Suberror, e.Codes
 		doc.CorrelationID, doc.TraceID, doc.ConsentURI = e.CorrelationID, e.TraceID, e.ConsentURI
-		if e.RetryAfter > 0 {
-			h.Set("Retry-After", strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
-		}
 	}
-	writeProblem(c, doc)
+	return doc
 }
 
 func writeProblem(c echo.Context, doc document) {
@@ -395,11 +404,12 @@ func writeProblem(c echo.Context, doc document) {
 	}
 }
 
-// challenge returns the WWW-Authenticate header of a problem, "" for none.
-func (s *Server) challenge(p problem, r *http.Request) string {
+// challenge returns the WWW-Authenticate header of a problem, "" for none. base is
+// how clients reach the service.
+func (s *Server) challenge(p problem, base string) string {
 	switch p.kind {
 	case "missing-token": // RFC 9728, section 5.1
-		return fmt.Sprintf("Bearer realm=%q, resource_metadata=%q", s.config.ClientID, s.baseURL(r)+metadataPath)
+		return fmt.Sprintf("Bearer realm=%q, resource_metadata=%q", s.config.ClientID, base+metadataPath)
 	case "claims-challenge": // Microsoft's page "Claims challenges, claims requests and client capabilities"
 		return fmt.Sprintf(`Bearer realm="", authorization_uri=%q, client_id=%q, error="insufficient_claims", claims=%q`,
 			s.config.Authority+"/oauth2/v2.0/authorize", s.config.ClientID, base64.StdEncoding.EncodeToString([]byte(p.refusal.Claims)))

@@ -84,14 +84,6 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 	}
 }
 
-func TestEveryProblemTypeIsExplained(t *testing.T) {
-	for name, kind := range problemTypes {
-		if kind.Title == "" || kind.Meaning == "" || kind.Action == "" || http.StatusText(kind.Status) == "" && kind.Status != statusClientClosed {
-			t.Errorf("%s: %+v", name, kind)
-		}
-	}
-}
-
 // A panic is answered and logged, and the process goes on.
 func TestPanicIsAnInternalErrorAndLoggedOnce(t *testing.T) {
 	var log strings.Builder

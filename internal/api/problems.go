@@ -2,32 +2,136 @@ package api
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
 	"html/template"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/labstack/echo/v4"
+
+	"middletier/internal/downstream"
+	"middletier/internal/obo"
+	"middletier/internal/validate"
 )
+
+// examples are a problem of every type that is sent, as an error made it.
+var examples = func() map[string]problem {
+	refused := func(kind obo.Kind, code string, number int) *obo.Error {
+		return &obo.Error{
+			Kind: kind, Code: code, Codes: []int{number}, Scopes: []string{"api://todo/.default"},
+			CorrelationID: "7a2b0c1e-5d8f-4b6a-9e3c-1f2d3a4b5c6d", TraceID: "0f1e2d3c-4b5a-4678-8796-a5b4c3d2e1f0",
+		}
+	}
+	consent := refused(obo.ConsentRequired, "invalid_grant", 65001)
+	consent.Suberror = "consent_required"
+	consent.ConsentURI = "https://login.microsoftonline.com/organizations/v2.0/adminconsent?client_id=22222222-2222-4222-8222-222222222222&scope=api%3A%2F%2Ftodo%2F.default"
+	busy := refused(obo.Unavailable, "temporarily_unavailable", 90033)
+	busy.RetryAfter = keysRetryAfter
+	claims := refused(obo.InteractionRequired, "interaction_required", 50079)
+	claims.Suberror = "basic_action"
+	claims.Claims = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
+
+	all := map[string]problem{"claims-challenge": claimsProblem(claims)} // which depends on the caller
+	for _, err := range []error{
+		errNoToken, errPresentation, errAppOnUser, errUnknownAPI, errBodyTooLarge, errHeadersTooLarge, errUpgrade, echo.ErrNotFound,
+		&validate.InvalidTokenError{Reason: validate.Expired}, validate.ErrClientNotAllowed, validate.ErrTenantNotAllowed,
+		&validate.AccessError{Needed: []string{"ToDoList.Read", "ToDoList.ReadWrite"}}, &validate.AccessError{Allow: []string{"GET", "HEAD"}},
+		refused(obo.InteractionRequired, "invalid_grant", 50076), consent, refused(obo.Misconfigured, "invalid_client", 7000215), busy, &obo.Error{Kind: obo.Nonsense},
+		&downstream.Error{Kind: downstream.Unreachable}, &downstream.Error{Kind: downstream.Timeout}, &downstream.Error{Kind: downstream.RejectedToken},
+		http.ErrAbortHandler, // any that nobody knows
+	} {
+		p := problemFor(err, nil)
+		all[p.kind] = p
+	}
+	return all
+}()
+
+// explanation is what there is to say about a problem type.
+type explanation struct {
+	Type    string   `json:"type"`
+	Title   string   `json:"title"`
+	Status  int      `json:"status"`
+	Meaning string   `json:"meaning"`
+	Action  string   `json:"action"`
+	Example *example `json:"example,omitempty"` // none of what is never sent
+}
+
+// example is an answer with a problem.
+type example struct {
+	Headers  map[string]string `json:"headers"`
+	Document document          `json:"document"`
+}
+
+// explain returns what there is to say about the problem type name to those who
+// reach the service at base.
+func (s *Server) explain(name, base string) explanation {
+	kind := problemTypes[name]
+	e := explanation{Type: base + "/problems/" + name, Title: kind.Title, Status: kind.Status, Meaning: kind.Meaning, Action: kind.Action}
+	if p, sent := examples[name]; sent {
+		h := http.Header{"Content-Type": {"application/problem+json"}}
+		s.setHeaders(h, p, base)
+		e.Example = &example{map[string]string{}, p.document(base)}
+		for header := range h {
+			e.Example.Headers[strings.Replace(header, "Www-", "WWW-", 1)] = h.Get(header)
+		}
+		e.Example.Document.Instance, e.Example.Document.RequestID = "/api/todo/items", "XKQ7M2ZB4RWT6NYHPAVJ5LCE3D"
+	}
+	return e
+}
+
+// String returns the example as it is sent by HTTP/1.1, but for spaces in the
+// document.
+func (e *example) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "HTTP/1.1 %d %s\n", e.Document.Status, http.StatusText(e.Document.Status))
+	for _, name := range slices.Sorted(maps.Keys(e.Headers)) {
+		fmt.Fprintf(&b, "%s: %s\n", name, e.Headers[name])
+	}
+	b.WriteByte('\n')
+	out := json.NewEncoder(&b)
+	out.SetEscapeHTML(false)
+	out.SetIndent("", "  ")
+	if err := out.Encode(e.Document); err != nil { // of strings and numbers only
+		panic(err)
+	}
+	return b.String()
+}
 
 var problemPage = template.Must(template.New("problem").Parse(`<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark">
 <title>{{.Title}}</title>
 <h1>{{.Title}}</h1>
 <p>HTTP status {{.Status}}</p>
 <h2>What it means</h2>
 <p>{{.Meaning}}</p>
-<h2>What to do</h2>
+<h2>Who must act</h2>
 <p>{{.Action}}</p>
-</html>
+{{with .Example}}<h2>Example</h2>
+<pre>{{.}}</pre>
+{{end}}</html>
 `))
 
-// problem answers /problems/{type}: what an error means and what to do.
+// problem answers /problems/{type}: what an error means, who must act, and an
+// example. Browsers get a page.
 func (s *Server) problem(c echo.Context) error {
-	kind, ok := problemTypes[c.Param("type")]
-	if !ok {
+	name := c.Param("type")
+	if _, ok := problemTypes[name]; !ok {
 		return echo.ErrNotFound
 	}
+	r := c.Request()
+	explained := s.explain(name, s.baseURL(r))
+	c.Response().Header().Add("Vary", "Accept")
+	if !strings.Contains(r.Header.Get("Accept"), "text/html") {
+		return answerJSON(c, http.StatusOK, explained)
+	}
 	var text bytes.Buffer
-	if err := problemPage.Execute(&text, kind); err != nil {
+	if err := problemPage.Execute(&text, explained); err != nil {
 		return err
 	}
 	return page(c, "", text.Bytes())

@@ -1,0 +1,129 @@
+package api
+
+import (
+	"cmp"
+	"flag"
+	"fmt"
+	"html"
+	"log/slog"
+	"maps"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// kindsInCode are the problem types that the package's code can produce.
+func kindsInCode(t *testing.T) []string {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kinds []string
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		code, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range regexp.MustCompile(`problem\{\s*kind: "([a-z-]+)"|p\.kind, p\.detail = "([a-z-]+)"`).FindAllStringSubmatch(string(code), -1) {
+			kinds = append(kinds, match[1]+match[2])
+		}
+	}
+	slices.Sort(kinds)
+	return slices.Compact(kinds)
+}
+
+// newExplainer returns a Server that explains errors as one in use would.
+func newExplainer() *Server {
+	return New(Config{
+		MaxBodySize: 1, MaxHeaderSize: 64 << 10, Log: slog.New(slog.DiscardHandler),
+		ClientID: "22222222-2222-4222-8222-222222222222", Authority: "https://login.microsoftonline.com/11111111-1111-4111-8111-111111111111",
+	})
+}
+
+func TestEveryProblemTypeIsExplained(t *testing.T) {
+	s := newExplainer()
+	kinds := kindsInCode(t)
+	if len(kinds) != len(problemTypes) {
+		t.Errorf("the code produces %d types, %d are explained", len(kinds), len(problemTypes))
+	}
+	for _, kind := range kinds {
+		known, ok := problemTypes[kind]
+		if !ok || known.Title == "" || !strings.HasSuffix(known.Meaning, ".") || !regexp.MustCompile(`^(The client|The user|The operators|Nobody) .*\.$`).MatchString(known.Action) {
+			t.Errorf("%s: %+v, want a meaning, and who must act first", kind, known)
+		}
+		if kind == "client-closed-request" {
+			continue
+		}
+		p, ok := examples[kind]
+		if !ok || p.kind != kind || p.detail == "" {
+			t.Errorf("%s: the example is %+v", kind, p)
+			continue
+		}
+		example := s.explain(kind, "https://api.example").Example
+		if known.Status == 401 && example.Headers["WWW-Authenticate"] == "" || (known.Status == 503 || known.Status == 429) && example.Headers["Retry-After"] == "" {
+			t.Errorf("%s: the example's headers are %v", kind, example.Headers)
+		}
+		r := httptest.NewRequest("GET", "https://api.example/problems/"+kind, nil)
+		r.Header.Set("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, r)
+		for _, want := range []string{known.Title, known.Meaning, known.Action, example.String(), "https://api.example/problems/" + kind} {
+			if !strings.Contains(html.UnescapeString(w.Body.String()), want) {
+				t.Errorf("%s: %q is not on the page\n%s", kind, want, w.Body)
+			}
+		}
+	}
+}
+
+var update = flag.Bool("update", false, "write docs/errors.md")
+
+func TestErrorsPageIsCurrent(t *testing.T) {
+	const path = "../../docs/errors.md"
+	want := errorsPage()
+	if *update {
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := os.ReadFile(path); err != nil || string(got) != want {
+		t.Errorf("docs/errors.md is not what the code says: run make generate (%v)", err)
+	}
+}
+
+// errorsPage writes the page of all problem types, the lowest status first.
+func errorsPage() string {
+	s := newExplainer()
+	names := slices.SortedFunc(maps.Keys(problemTypes), func(a, b string) int {
+		return cmp.Or(cmp.Compare(problemTypes[a].Status, problemTypes[b].Status), cmp.Compare(a, b))
+	})
+	var page strings.Builder
+	page.WriteString(`# Errors
+
+<!-- Written by make generate from internal/api; do not edit. -->
+
+Every error of the service is a problem document (RFC 9457). What an API answers, errors as well, is passed on as it is:
+only problems have a ` + "`type` below `/problems/`" + `. Branch on the last part of ` + "`type`" + `; ` + "`detail`" + ` is for people. ` + "`requestId`" + ` is
+the answer's ` + "`X-Request-ID`" + ` and finds the line in the log. The service itself explains each type at ` + "`/problems/{type}`" + `.
+
+| status | type | |
+|---|---|---|
+`)
+	for _, name := range names {
+		fmt.Fprintf(&page, "| %d | [`%s`](#%s) | %s |\n", problemTypes[name].Status, name, name, problemTypes[name].Title)
+	}
+	for _, name := range names {
+		e := s.explain(name, "https://api.contoso.example")
+		fmt.Fprintf(&page, "\n## %s\n\n%s\n\nWho must act: %s\n", name, e.Meaning, e.Action)
+		if e.Example != nil {
+			fmt.Fprintf(&page, "\n```http\n%s```\n", e.Example)
+		}
+	}
+	return page.String()
+}

@@ -83,10 +83,9 @@ func TestPreflightIsAnsweredBeforeAuthentication(t *testing.T) {
 func TestEveryAnswerCanBeReadByListedOrigins(t *testing.T) {
 	w := newWorld(t, allowSPA, func(f *file) {
 		f.Server.MaxBodySize = 10
-		f.DownstreamAPIs["down"] = downstreamAPI{
-			BaseURL: "http://127.0.0.1:1", Scopes: []string{"api://todo/.default"}, Timeout: f.DownstreamAPIs["todo"].Timeout,
-			Access: []validate.Rule{{Scopes: []string{"ToDoList.Read"}, AppPermissions: nil}},
-		}
+		down := f.DownstreamAPIs["todo"]
+		down.BaseURL, down.Access = "http://127.0.0.1:1", []validate.Rule{{Scopes: []string{"ToDoList.Read"}}}
+		f.DownstreamAPIs["down"] = down
 	})
 	for _, row := range []struct {
 		method, path, token string

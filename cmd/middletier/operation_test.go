@@ -26,14 +26,6 @@ func TestKnownUsersGoOnWhileTheProviderIsDown(t *testing.T) {
 	if r.StatusCode != 503 || r.kind() != "identity-provider-unavailable" || r.Header.Get("Retry-After") == "" {
 		t.Errorf("new user: got %d %s, Retry-After %q, want 503 identity-provider-unavailable with a time", r.StatusCode, r.body, r.Header.Get("Retry-After"))
 	}
-	for _, path := range []string{"/middle/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/middle"} {
-		if r := w.call("GET", path, "", ""); !strings.Contains(r.body, `"resource":"`+w.url+`/middle"`) {
-			t.Errorf("%s: got %d %s", path, r.StatusCode, r.body)
-		}
-	}
-	if r := w.call("GET", "/.well-known/oauth-protected-resource", "", ""); r.StatusCode != 404 {
-		t.Errorf("metadata of another resource: got %d", r.StatusCode)
-	}
 	if r := w.call("GET", "/readyz", "", ""); r.StatusCode != 200 {
 		t.Errorf("readyz: got %d %s, want 200: what is known is served", r.StatusCode, r.body)
 	}
@@ -256,6 +248,18 @@ func TestProtectedResourceMetadata(t *testing.T) {
 	// Where clients look that know the public URL only.
 	if derived := w.call("GET", "/.well-known/oauth-protected-resource/middle", "", ""); derived.body != r.body || r.Header.Get("Cache-Control") != "public, max-age=300" || r.Header.Get("Content-Type") != "application/json" {
 		t.Errorf("got %v %s, want %s", r.Header, derived.body, r.body)
+	}
+}
+
+func TestProtectedResourceMetadataBelowAPrefix(t *testing.T) {
+	w := newWorld(t, func(f *file) { f.Server.BasePath = "/middle" })
+	for _, path := range []string{"/middle/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/middle"} {
+		if r := w.call("GET", path, "", ""); !strings.Contains(r.body, `"resource":"`+w.url+`/middle"`) {
+			t.Errorf("%s: got %d %s", path, r.StatusCode, r.body)
+		}
+	}
+	if r := w.call("GET", "/.well-known/oauth-protected-resource", "", ""); r.StatusCode != 404 {
+		t.Errorf("metadata of another resource: got %d", r.StatusCode)
 	}
 }
 

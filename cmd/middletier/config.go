@@ -329,5 +329,14 @@ func (f file) apiConfig() api.Config {
 		Rate:      api.Rate{PerSecond: f.Server.RateLimit.RequestsPerSecond, Burst: f.Server.RateLimit.Burst},
 		CORS:      api.CORS{Origins: browsers.AllowedOrigins, RequestHeaders: browsers.AllowedHeaders, ResponseHeaders: browsers.ExposedHeaders, MaxAge: browsers.MaxAge},
 		Authority: strings.TrimSuffix(f.AzureAd.Instance, "/") + "/" + f.AzureAd.TenantID, ClientID: f.AzureAd.ClientID,
+		IDURI: f.AzureAd.idURI(), Version: version,
 	}
+}
+
+// idURI is the App ID URI of this service, as far as it is known.
+func (a azureAd) idURI() string {
+	if i := slices.IndexFunc(a.Audiences, func(audience string) bool { return strings.Contains(audience, "://") }); i >= 0 {
+		return a.Audiences[i]
+	}
+	return "api://" + a.ClientID
 }

@@ -38,6 +38,11 @@ type Config struct {
 	// Authority is the URL of our tenant's authority, and ClientID is us; both
 	// are named in claims challenges.
 	Authority, ClientID string
+	// IDURI is the App ID URI that scopes of ours begin with when they are asked
+	// for.
+	IDURI string
+	// Version is the program's.
+	Version string
 
 	Validator *validate.Validator
 	Tokens    *obo.Cache
@@ -92,6 +97,8 @@ type Server struct {
 	proxies  proxies
 	handler  http.Handler
 	draining atomic.Bool
+
+	description []byte // OpenAPI
 }
 
 // New returns a Server for c, whose Check must have passed.
@@ -115,8 +122,9 @@ func New(c Config) *Server {
 	g.Match(read, metadataPath, s.metadata)
 	e.Match(read, s.derivedMetadataPath(), s.metadata)
 	g.Match(read, "/problems/:type", s.problem)
+	g.Match(read, "/openapi.json", s.openAPI)
 
-	s.handler = e
+	s.handler, s.description = e, s.describe()
 	return s
 }
 

@@ -12,8 +12,9 @@ import (
 
 const metadataPath = "/.well-known/oauth-protected-resource"
 
-// metadataAge is how long metadata may be kept. It changes with a restart only.
-const metadataAge = 5 * time.Minute
+// selfAge is how long what the service says of itself may be kept. It changes
+// with a restart only.
+const selfAge = 5 * time.Minute
 
 // derivedMetadataPath is where clients that know our URL, and nothing else of us,
 // look for metadata: the well-known path goes before that of the resource
@@ -35,7 +36,7 @@ func (s *Server) metadata(c echo.Context) error {
 		scopes = append(scopes, api.Access.Scopes()...)
 	}
 	slices.Sort(scopes)
-	mayBeKept(c, metadataAge)
+	mayBeKept(c, selfAge)
 	return answerJSON(c, http.StatusOK, struct {
 		Resource             string   `json:"resource"`
 		AuthorizationServers []string `json:"authorization_servers"`

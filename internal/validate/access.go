@@ -248,6 +248,15 @@ func matchSegment(pattern, s string) bool {
 	return true
 }
 
+// Rules returns the rules, the first first, with methods in upper case.
+func (a *Access) Rules() []Rule {
+	var rules []Rule
+	for _, r := range a.rules {
+		rules = append(rules, r.Rule)
+	}
+	return rules
+}
+
 // Scopes returns all delegated scopes that the rules mention.
 func (a *Access) Scopes() []string {
 	var scopes []string

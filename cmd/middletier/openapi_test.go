@@ -1,0 +1,144 @@
+package main
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+
+	"middletier/internal/validate"
+)
+
+// description returns the service's OpenAPI document, which must be valid.
+func (w *world) description(path string) (*openapi3.T, string) {
+	w.t.Helper()
+	r := w.call("GET", path, "", "")
+	if r.StatusCode != 200 || r.Header.Get("Content-Type") != "application/json" {
+		w.t.Fatalf("GET %s: got %d %s", path, r.StatusCode, r.body)
+	}
+	doc, err := openapi3.NewLoader().LoadFromData([]byte(r.body))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := doc.Validate(w.t.Context(), openapi3.IsOpenAPI31OrLater(), openapi3.EnableExamplesValidation(), openapi3.EnableSchemaFormatValidation(), openapi3.EnableMultiError()); err != nil {
+		w.t.Fatalf("%v in %s", err, r.body)
+	}
+	return doc, r.body
+}
+
+// asked are the scopes and app permissions that are said to open an operation.
+func asked(operation *openapi3.Operation) string {
+	if operation == nil {
+		return "not described"
+	}
+	var all []string
+	for _, requirement := range *operation.Security {
+		for scheme, names := range requirement {
+			for _, name := range names {
+				all = append(all, scheme+" "+name)
+			}
+		}
+	}
+	slices.Sort(all)
+	return strings.ReplaceAll(strings.Join(all, ", "), "api://"+demoMiddleTier, "ID")
+}
+
+func TestDescriptionIsOfTheConfigurationInForce(t *testing.T) {
+	w := newWorld(t, func(f *file) {
+		f.Server.BasePath = "/middle"
+		notes := f.DownstreamAPIs["todo"]
+		notes.BaseURL = "https://internal.contoso.example/secret-path/"
+		notes.RequestHeaders.Set = map[string]string{"X-Api-Key": "a-key-that-must-not-be-seen"}
+		notes.Access = []validate.Rule{
+			{Methods: []string{"get"}, Paths: []string{"/*/items/**", "/a {b}"}, Scopes: []string{"Notes.Read"}},
+			{Methods: []string{"GET"}, Paths: []string{"/*/items/*/"}, Scopes: []string{"Notes.List"}, AppPermissions: []string{"Notes.All"}},
+			{Methods: []string{"PROPFIND", "PUT"}, Paths: []string{"/v*.*/x", "/"}, AppPermissions: []string{"Notes.All", "Notes.Write"}},
+			{Paths: []string{"/admin"}, AppPermissions: []string{"Notes.Admin"}},
+		}
+		f.DownstreamAPIs["notes"] = notes
+	})
+	doc, text := w.description("/middle/openapi.json")
+	if doc.OpenAPI != "3.1.0" || doc.Info.Version != version || doc.Servers[0].URL != "/middle" {
+		t.Errorf("got OpenAPI %s, version %s, server %s", doc.OpenAPI, doc.Info.Version, doc.Servers[0].URL)
+	}
+	for path, want := range map[string]string{ // and method
+		"/api/todo/{path1} GET":                "bearer ToDoList.Read, bearer ToDoList.ReadWrite, user ID/ToDoList.Read, user ID/ToDoList.ReadWrite",
+		"/api/todo/{path1} DELETE":             "bearer ToDoList.ReadWrite, user ID/ToDoList.ReadWrite",
+		"/api/todo/{path1} PUT":                "not described",
+		"/app/todo/{path1} POST":               "application ID/.default, bearer ToDoList.ReadWrite.All",
+		"/api/notes/{path1}/items/{path2} GET": "bearer Notes.List, bearer Notes.Read, user ID/Notes.List, user ID/Notes.Read",
+		"/app/notes/{path1}/items/{path2} GET": "application ID/.default, bearer Notes.All",
+		"/api/notes/a%20%7Bb%7D GET":           "bearer Notes.Read, user ID/Notes.Read",
+		"/app/notes/v{path1}.{path2}/x PUT":    "application ID/.default, bearer Notes.All, bearer Notes.Write",
+		"/app/notes PUT":                       "application ID/.default, bearer Notes.All, bearer Notes.Write",
+		"/app/notes/admin PATCH":               "application ID/.default, bearer Notes.Admin",
+		"/signout POST":                        "",
+	} {
+		path, method, _ := strings.Cut(path, " ")
+		item := doc.Paths.Value(path)
+		if item == nil {
+			t.Errorf("%s is not described", path)
+		} else if got := asked(item.GetOperation(method)); got != want {
+			t.Errorf("%s %s: got %q, want %q", method, path, got, want)
+		}
+	}
+	for _, path := range []string{"/.well-known/oauth-protected-resource", "/openapi.json", "/docs", "/problems/{type}", "/healthz", "/readyz"} {
+		if item := doc.Paths.Value(path); item == nil || item.Get == nil {
+			t.Errorf("%s is not described", path)
+		}
+	}
+	if doc.Paths.Value("/api/notes/admin") != nil || doc.Paths.Value("/api/notes") != nil {
+		t.Error("a path for applications only is described for users")
+	}
+	flow := doc.Components.SecuritySchemes["user"].Value.Flows.AuthorizationCode
+	if authority := w.idp.URL() + "/" + demoTenant; flow.AuthorizationURL != authority+"/oauth2/v2.0/authorize" || flow.TokenURL != authority+"/oauth2/v2.0/token" ||
+		flow.Scopes["api://"+demoMiddleTier+"/Notes.List"] != "Notes.List" {
+		t.Errorf("got flow %+v", flow)
+	}
+	for _, secret := range []string{testSecret, "internal.contoso.example", "secret-path", w.api.URL, "X-Api-Key", "must-not-be-seen"} {
+		if strings.Contains(text, secret) {
+			t.Errorf("%q is in the description", secret)
+		}
+	}
+}
+
+// Each problem that a call can meet is a response of its own, as it is sent.
+func TestDescriptionHoldsEveryProblem(t *testing.T) {
+	w := newWorld(t)
+	doc, _ := w.description("/openapi.json")
+	if doc.Servers[0].URL != "/" {
+		t.Errorf("server: got %s", doc.Servers[0].URL)
+	}
+	get := doc.Paths.Value("/api/todo/{path1}").Get
+	for _, r := range []*reply{
+		w.call("GET", "/api/todo/items", "", ""), w.call("GET", "/api/todo/items", "x", ""), w.call("GET", "/app/todo/items", w.alice(), ""),
+		w.call("GET", "/api/other/items", w.alice(), ""), w.call("PUT", "/api/todo/items", w.alice(), ""),
+	} {
+		kind := r.kind()
+		response := doc.Components.Responses[kind]
+		if response == nil {
+			t.Errorf("%s is not described", kind)
+			continue
+		}
+		var body any
+		if err := json.Unmarshal([]byte(r.body), &body); err != nil {
+			t.Fatal(err)
+		}
+		if err := response.Value.Content["application/problem+json"].Schema.Value.VisitJSON(body, openapi3.EnableJSONSchema2020()); err != nil {
+			t.Errorf("%s: %v in %s", kind, err, r.body)
+		}
+		if all := get.Responses.Status(r.StatusCode).Value.Content["application/problem+json"].Examples; all[kind] == nil {
+			t.Errorf("%s is not among the answers of a call", kind)
+		}
+	}
+}
+
+func TestDescriptionNamesThePublicURL(t *testing.T) {
+	w := newWorld(t, func(f *file) { f.Server.PublicURL = "https://api.contoso.example/middle/" })
+	doc, _ := w.description("/openapi.json")
+	if got, root := doc.Servers[0].URL, doc.Paths.Value("/readyz").Servers[0].URL; got != "https://api.contoso.example/middle" || root != "https://api.contoso.example" {
+		t.Errorf("got server %s and root %s", got, root)
+	}
+}

@@ -3,14 +3,32 @@ package main
 import (
 	"encoding/base64"
 	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"middletier/internal/mockidp"
 )
 
-// What the provider says to an exchange, and what the caller is told.
+// tokenWith is a good answer with members changed, as JSON; "" drops one.
+func tokenWith(changes map[string]string) mockidp.Fault {
+	members := map[string]string{"token_type": `"Bearer"`, "expires_in": "3600", "access_token": `"abc"`}
+	maps.Copy(members, changes)
+	var list []string
+	for name, value := range members {
+		if value != "" {
+			list = append(list, fmt.Sprintf("%q:%s", name, value))
+		}
+	}
+	return mockidp.Fault{Status: 200, Body: "{" + strings.Join(list, ",") + "}"}
+}
+
+// What the provider says to an exchange, and what the caller is told: at the next
+// call too, where it is remembered.
 func TestProviderRefusals(t *testing.T) {
 	claims := `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
 	for _, row := range []struct {
@@ -26,6 +44,7 @@ func TestProviderRefusals(t *testing.T) {
 				t.Errorf("problem: got %s", r.body)
 			}
 		}},
+		{"login required", mockidp.Fault{Error: "login_required"}, 401, "interaction-required", `Bearer error="interaction_required"`, nil},
 		{"revoked", mockidp.Fault{Error: "invalid_grant", ErrorCodes: []int{50173}}, 401, "interaction-required", `Bearer error="interaction_required"`, nil},
 		{"claims challenge", mockidp.Fault{Error: "interaction_required", Claims: claims}, 401, "claims-challenge", "", func(t *testing.T, r *reply) {
 			want := fmt.Sprintf(`Bearer realm="", authorization_uri="%%s/%s/oauth2/v2.0/authorize", client_id="%s", error="insufficient_claims", claims="%s"`,
@@ -41,6 +60,10 @@ func TestProviderRefusals(t *testing.T) {
 				t.Errorf("consentUri: got %q", uri)
 			}
 		}},
+		{"consent, by its number", mockidp.Fault{Error: "invalid_grant", ErrorCodes: []int{65001}}, 403, "consent-required", "", nil},
+		{"we may not do that", mockidp.Fault{Error: "unauthorized_client", ErrorCodes: []int{700016}}, 500, "misconfigured", "", nil},
+		{"our API's name is wrong", mockidp.Fault{Error: "invalid_resource", ErrorCodes: []int{500011}}, 500, "misconfigured", "", nil},
+		{"an error that is new", mockidp.Fault{Error: "something_new"}, 500, "misconfigured", "", nil},
 		{"our secret is wrong", mockidp.Fault{Error: "invalid_client", Status: 401, ErrorCodes: []int{7000215}}, 500, "misconfigured", "", nil},
 		{"our scope is wrong", mockidp.Fault{Error: "invalid_scope", ErrorCodes: []int{70011}}, 500, "misconfigured", "", nil},
 		{"throttled", mockidp.Fault{Status: 429, Header: map[string]string{"Retry-After": "17"}, Body: `{"error":"temporarily_unavailable"}`}, 503, "identity-provider-unavailable", "", func(t *testing.T, r *reply) {
@@ -48,20 +71,42 @@ func TestProviderRefusals(t *testing.T) {
 				t.Errorf("Retry-After: got %q, want the provider's 17", got)
 			}
 		}},
+		{"throttled by a 503", mockidp.Fault{Status: 503, Header: map[string]string{"Retry-After": "17"}}, 503, "identity-provider-unavailable", "", wantRetryAfter},
+		{"ill, with a code", mockidp.Fault{Error: "server_error", Status: 500}, 503, "identity-provider-unavailable", "", wantRetryAfter},
 		{"ill", mockidp.Fault{Status: 502, Body: "<html>Bad Gateway</html>"}, 503, "identity-provider-unavailable", "", wantRetryAfter},
 		{"cut off", mockidp.Fault{Drop: true}, 503, "identity-provider-unavailable", "", wantRetryAfter},
 		{"nonsense", mockidp.Fault{Status: 200, Body: "<html>Welcome to the hotel</html>"}, 502, "identity-provider-error", "", nil},
 		{"a refusal without a code", mockidp.Fault{Status: 400, Body: "no"}, 502, "identity-provider-error", "", nil},
-		{"a token that cannot be sent", mockidp.Fault{Status: 200, Body: `{"token_type":"Bearer","expires_in":3600,"access_token":"a\r\nX-Evil: 1"}`}, 502, "identity-provider-error", "", nil},
-		{"a token of another type", mockidp.Fault{Status: 200, Body: `{"token_type":"mac","expires_in":3600,"access_token":"abc"}`}, 502, "identity-provider-error", "", nil},
+		{"10 MiB", mockidp.Fault{Status: 200, Body: tokenWith(nil).Body + strings.Repeat(" ", 10<<20)}, 502, "identity-provider-error", "", nil},
+		{"cut off in the middle", mockidp.Fault{Status: 200, Body: strings.TrimSuffix(tokenWith(nil).Body, "}")}, 502, "identity-provider-error", "", nil},
+		{"no token", tokenWith(map[string]string{"access_token": ""}), 502, "identity-provider-error", "", nil},
+		{"an empty token", tokenWith(map[string]string{"access_token": `""`}), 502, "identity-provider-error", "", nil},
+		{"a token with a header in it", tokenWith(map[string]string{"access_token": `"a\r\nX-Evil: 1"`}), 502, "identity-provider-error", "", nil},
+		{"a token with a NUL", tokenWith(map[string]string{"access_token": `"a\u0000"`}), 502, "identity-provider-error", "", nil},
+		{"a token of another type", tokenWith(map[string]string{"token_type": `"mac"`}), 502, "identity-provider-error", "", nil},
+		{"a token of no type", tokenWith(map[string]string{"token_type": ""}), 502, "identity-provider-error", "", nil},
+		{"a token of no life", tokenWith(map[string]string{"expires_in": ""}), 502, "identity-provider-error", "", nil},
+		{"a token that is dead", tokenWith(map[string]string{"expires_in": "0"}), 502, "identity-provider-error", "", nil},
+		{"a token from before", tokenWith(map[string]string{"expires_in": "-3600"}), 502, "identity-provider-error", "", nil},
+		{"a token for ever", tokenWith(map[string]string{"expires_in": "99999999999"}), 502, "identity-provider-error", "", nil},
+		{"a life in words", tokenWith(map[string]string{"expires_in": `"soon"`}), 502, "identity-provider-error", "", nil},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			w := newWorld(t)
 			row.fault.Flow = "on_behalf_of"
 			w.idp.AddFault(row.fault)
-			r := w.call("GET", "/api/todo/items", w.alice(), "")
+			alice := w.alice()
+			r := w.call("GET", "/api/todo/items", alice, "")
 			if r.StatusCode != row.status || r.kind() != row.kind {
 				t.Errorf("got %d %s, want %d %s", r.StatusCode, r.body, row.status, row.kind)
+			}
+			throttled := row.fault.Header["Retry-After"] != ""
+			tries := 1
+			if row.status == 503 && !throttled {
+				tries = 2
+			}
+			if got := w.exchanges(); got != tries {
+				t.Errorf("got %d exchanges, want %d", got, tries)
 			}
 			if got := r.Header.Get("WWW-Authenticate"); row.kind != "claims-challenge" && got != row.challenge {
 				t.Errorf("WWW-Authenticate: got %q, want %q", got, row.challenge)
@@ -71,8 +116,15 @@ func TestProviderRefusals(t *testing.T) {
 				row.check(t, r)
 			}
 			w.idp.ClearFaults()
+			want, seen := 200, 1
+			if row.status == 401 || row.status == 403 || throttled {
+				want, seen = row.status, 0
+			}
+			if r := w.call("GET", "/api/todo/items", alice, ""); r.StatusCode != want || w.exchanges() != tries+seen || len(w.api.seen()) != seen {
+				t.Errorf("afterwards: got %d %s, %d exchanges, %d calls of the API; want %d, %d, %d", r.StatusCode, r.body, w.exchanges(), len(w.api.seen()), want, tries+seen, seen)
+			}
 			if r := w.call("GET", "/api/todo/items", w.bob(), ""); r.StatusCode != 200 {
-				t.Errorf("afterwards: got %d %s, want 200", r.StatusCode, r.body)
+				t.Errorf("another user, afterwards: got %d %s, want 200", r.StatusCode, r.body)
 			}
 		})
 	}
@@ -132,18 +184,70 @@ func TestClientInALoopDoesNotHammerTheProvider(t *testing.T) {
 }
 
 func TestThrottledUserIsLeftAlone(t *testing.T) {
-	w := newWorld(t)
-	w.idp.AddFault(mockidp.Fault{Flow: "on_behalf_of", Times: 1, Status: 429, Header: map[string]string{"Retry-After": "1000"}})
-	for _, token := range []string{w.alice(), w.simple(), w.alice()} { // all are Alice's
-		r := w.call("GET", "/api/todo/items", token, "")
-		if left, err := strconv.Atoi(r.Header.Get("Retry-After")); r.StatusCode != 503 || r.kind() != "identity-provider-unavailable" || err != nil || left > 1000 || left < 900 {
-			t.Errorf("got %d %s, Retry-After %s; want 503, what is left of 1000", r.StatusCode, r.kind(), r.Header.Get("Retry-After"))
+	for _, row := range []struct {
+		name, retryAfter string
+		seconds          int
+	}{
+		{"seconds", "1000", 1000},
+		{"a date", time.Now().Add(1000 * time.Second).UTC().Format(http.TimeFormat), 1000},
+		{"no time", "", 60},
+		{"a day", "86400", 3600},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := newWorld(t)
+			fault := mockidp.Fault{Flow: "on_behalf_of", Times: 1, Status: 429}
+			if row.retryAfter != "" {
+				fault.Header = map[string]string{"Retry-After": row.retryAfter}
+			}
+			w.idp.AddFault(fault)
+			for _, token := range []string{w.alice(), w.simple(), w.alice()} { // all are Alice's
+				r := w.call("GET", "/api/todo/items", token, "")
+				left, err := strconv.Atoi(r.Header.Get("Retry-After"))
+				if r.StatusCode != 503 || r.kind() != "identity-provider-unavailable" || err != nil || left > row.seconds || left < row.seconds-50 {
+					t.Errorf("got %d %s, Retry-After %s; want 503, what is left of %d", r.StatusCode, r.kind(), r.Header.Get("Retry-After"), row.seconds)
+				}
+			}
+			if got := w.exchanges(); got != 1 {
+				t.Errorf("got %d exchanges, want 1", got)
+			}
+			if r := w.call("GET", "/api/todo/items", w.bob(), ""); r.StatusCode != 200 {
+				t.Errorf("another user: got %d %s, want 200", r.StatusCode, r.body)
+			}
+		})
+	}
+}
+
+// An answer that comes a byte a second is none: the exchange is given up in
+// azureAd.timeout, and what came of it is forgotten.
+func TestProviderThatDrips(t *testing.T) {
+	w := newWorld(t, func(f *file) { f.AzureAd.Timeout = 3 * time.Second })
+	dripping := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Content-Type", "application/json")
+		for _, b := range []byte(tokenWith(nil).Body) {
+			_, _ = rw.Write([]byte{b})
+			rw.(http.Flusher).Flush()
+			select {
+			case <-r.Context().Done():
+				return
+			case <-time.After(time.Second):
+			}
 		}
+	}))
+	t.Cleanup(dripping.Close)
+	d := detour(func(r *http.Request, platform http.RoundTripper) (*http.Response, error) {
+		r = r.Clone(r.Context())
+		r.URL.Scheme, r.URL.Host = "http", strings.TrimPrefix(dripping.URL, "http://")
+		return platform.RoundTrip(r)
+	})
+	w.detour.Store(&d)
+	alice := w.alice()
+	r := w.call("GET", "/api/todo/items", alice, "")
+	if r.StatusCode != 503 || r.kind() != "identity-provider-unavailable" {
+		t.Errorf("got %d %s, want 503 identity-provider-unavailable", r.StatusCode, r.body)
 	}
-	if got := w.exchanges(); got != 1 {
-		t.Errorf("got %d exchanges, want 1", got)
-	}
-	if r := w.call("GET", "/api/todo/items", w.bob(), ""); r.StatusCode != 200 {
-		t.Errorf("another user: got %d %s, want 200", r.StatusCode, r.body)
+	wantRetryAfter(t, r)
+	w.detour.Store(nil)
+	if r := w.call("GET", "/api/todo/items", alice, ""); r.StatusCode != 200 || len(w.api.seen()) != 1 {
+		t.Errorf("afterwards: got %d %s, want 200", r.StatusCode, r.body)
 	}
 }

@@ -54,12 +54,22 @@ var issuerRefusals = []Refusal{
 	{"tid a GUID of other digits", rewritten("tid", func(s string) string { return "g" + s[1:] }), validate.Malformed, "not a GUID"},
 	{"tid with a space", rewritten("tid", after(" ")), validate.Malformed, "not a GUID"},
 	{"tid a path", rewritten("tid", after("/..")), validate.Malformed, "not a GUID"},
+	{"tid and iss a template", tenantEverywhere("{tenantid}"), validate.Malformed, "not a GUID"},
+	{"tid and iss a domain", tenantEverywhere("contoso.example"), validate.Malformed, "not a GUID"},
+	{"tid and iss organizations", tenantEverywhere("organizations"), validate.Malformed, "not a GUID"},
+	{"tid and iss empty", tenantEverywhere(""), validate.Malformed, "tid is missing"},
+	{"v1.0, tid and iss a template", All(V1, tenantEverywhere("{tenantid}")), validate.Malformed, "not a GUID"},
 	{"tid another tenant", Claim("tid", otherTenant), validate.WrongIssuer, "tid is"},
-	{"tid and iss another tenant", All(tenantEdit("iss", becomes(otherTenant)), Claim("tid", otherTenant)), validate.WrongIssuer, "iss is"},
+	{"tid and iss another tenant", tenantEverywhere(otherTenant), validate.WrongIssuer, "iss is"},
 	{"v1.0, tid another tenant", All(V1, Claim("tid", otherTenant)), validate.WrongIssuer, "tid is"},
-	{"v1.0, tid and iss another tenant", All(V1, tenantEdit("iss", becomes(otherTenant)), Claim("tid", otherTenant)), validate.WrongIssuer, "iss is"},
+	{"v1.0, tid and iss another tenant", All(V1, tenantEverywhere(otherTenant)), validate.WrongIssuer, "iss is"},
 	{"sub and oid missing", NoClaim("sub", "oid"), validate.Malformed, "sub or oid is missing"},
 	{"sub and oid empty", All(Claim("sub", ""), Claim("oid", "")), validate.Malformed, "sub or oid is missing"},
+}
+
+// tenantEverywhere puts another tenant in the place of the token's.
+func tenantEverywhere(tenant string) Change {
+	return All(tenantEdit("iss", becomes(tenant)), Claim("tid", tenant))
 }
 
 // tenantEdit changes the tenant's GUID where it stands in another claim.

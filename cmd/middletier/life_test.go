@@ -85,9 +85,12 @@ func (s service) end(t *testing.T) error {
 // hold has the API keep calls until released, and tells of each.
 func (u *upstream) hold() (arrived chan struct{}, release func()) {
 	arrived, answer := make(chan struct{}, 100), make(chan struct{})
-	u.handle(func(http.ResponseWriter, *http.Request) {
+	u.handle(func(_ http.ResponseWriter, r *http.Request) {
 		arrived <- struct{}{}
-		<-answer
+		select {
+		case <-answer:
+		case <-r.Context().Done():
+		}
 	})
 	return arrived, func() { close(answer) }
 }

@@ -2,6 +2,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 FUZZTIME ?= 1m
+IDLE ?= 20000
 
 .PHONY: run demo build image test check bench fuzz generate
 
@@ -32,6 +33,7 @@ bench: ## Measure the hot path beside its peers; see docs/performance.md.
 	go test -run '^$$' -bench HotPath -benchtime 10000x ./cmd/middletier > hotpath.out
 	go tool benchstat -col /server -ignore /round hotpath.out
 	go test -run '^$$' -bench Flood -benchtime 1x ./cmd/middletier
+	MIDDLETIER_TEST_IDLE=$(IDLE) go test -count 1 -v -run Crowds ./cmd/middletier
 
 fuzz: ## Run every fuzz target for FUZZTIME.
 	@set -e; for package in $$(go list ./...); do \

@@ -12,6 +12,7 @@ import (
 var roles = map[string]func() int{
 	"middletier":       execute,
 	"few-descriptors":  withDescriptors(fewDescriptors),
+	"crowded":          crowded,
 	"bench-middletier": counted(execute),
 	"bench-proxy":      counted(peer(func() error { return proxy(nil) })),
 	"bench-pooled":     counted(peer(func() error { return proxy(newCopyBuffers()) })),

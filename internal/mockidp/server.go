@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -104,8 +105,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // Start serves over TLS on the address, such as "127.0.0.1:0", with a
-// certificate of the platform's own CA. It returns when clients can connect.
-func (s *Server) Start(address string) error {
+// certificate of the platform's own CA. It returns when clients can connect. The
+// certificate also has the names, the first of which is how the platform calls
+// itself; without names that is the address.
+func (s *Server) Start(address string, names ...string) error {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return fmt.Errorf("address %q: %w", address, err)
@@ -113,7 +116,8 @@ func (s *Server) Start(address string) error {
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "localhost" // all interfaces: clients need a name the certificate has
 	}
-	certificate, err := s.authority.issue(host)
+	names = append(slices.Clone(names), host)
+	certificate, err := s.authority.issue(names...)
 	if err != nil {
 		return err
 	}
@@ -130,7 +134,7 @@ func (s *Server) Start(address string) error {
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	s.url = "https://" + net.JoinHostPort(host, port)
+	s.url = "https://" + net.JoinHostPort(names[0], port)
 	s.address = listener.Addr().String()
 	s.certificate = certificate
 	s.serve(listener)

@@ -2,6 +2,7 @@ package mockidp_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -138,6 +139,28 @@ func TestStartOnAllInterfacesIsReachableByName(t *testing.T) {
 	}
 	if block, _ := pem.Decode(server.CAPEM()); block == nil || block.Type != "CERTIFICATE" {
 		t.Errorf("CAPEM: got %s", server.CAPEM())
+	}
+}
+
+// Where clients know the platform by another name, as in a container network,
+// its issuers carry that name and its certificate has every one.
+func TestStartUnderOtherNames(t *testing.T) {
+	server, err := mockidp.New(testDirectory())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start("127.0.0.1:0", "mock", "login.example"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	_, address, _ := strings.Cut(server.URL(), "https://mock:")
+	for _, name := range []string{"mock", "login.example", "127.0.0.1", "localhost"} {
+		conn, err := tls.Dial("tcp", "127.0.0.1:"+address, &tls.Config{RootCAs: server.CertPool(), ServerName: name})
+		if err != nil {
+			t.Errorf("as %s: %v", name, err)
+			continue
+		}
+		_ = conn.Close() // nothing was sent
 	}
 }
 

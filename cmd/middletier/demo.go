@@ -94,7 +94,7 @@ func (c demoCommand) run(ctx context.Context, std streams) error {
 	addPresets(platform)
 	trusting := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: platform.CertPool()}}
 
-	todoURL, closeTodo, err := startTodo(ctx, platform, trusting, log)
+	todoURL, closeTodo, err := startTodo(ctx, "127.0.0.1:0", platform, trusting, log)
 	if err != nil {
 		return err
 	}
@@ -135,13 +135,13 @@ func addPresets(platform *mockidp.Server) {
 	})
 }
 
-// startTodo serves the ToDo API on a free port until closed.
-func startTodo(ctx context.Context, platform *mockidp.Server, transport http.RoundTripper, log *slog.Logger) (url string, closeAll func(), err error) {
+// startTodo serves the ToDo API until closed.
+func startTodo(ctx context.Context, address string, platform *mockidp.Server, transport http.RoundTripper, log *slog.Logger) (url string, closeAll func(), err error) {
 	validator := validate.New(validate.Config{
 		Instance: platform.URL(), TenantID: demoTenant, ClientID: demoToDo, ClockSkew: time.Minute,
 		Client: newClient(transport), Log: log,
 	})
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return "", nil, err
 	}

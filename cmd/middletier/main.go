@@ -39,6 +39,7 @@ type commands struct {
 	Demo    demoCommand    `cmd:"" help:"Run everything on this machine, with nothing to configure: an identity platform, a ToDo API and the service."`
 	Check   checkCommand   `cmd:"" help:"Say what is wrong with a configuration; with --online, try what it names."`
 	Call    callCommand    `cmd:"" help:"Call an API as the application itself, and print its answer."`
+	Mock    mockCommand    `cmd:"" help:"Run the identity platform alone, for integration tests."`
 	Version versionCommand `cmd:"" help:"Print version, commit and Go version."`
 }
 

@@ -295,12 +295,14 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"demo", "--help"}, 0, "--port"},
 		{[]string{"check", "--help"}, 0, "--online"},
 		{[]string{"call", "--help"}, 0, "--method=METHOD"},
+		{[]string{"mock", "--help"}, 0, "--ca-out"},
 		{[]string{"version"}, 0, "middletier dev"},
 		{[]string{}, 2, "Usage: middletier"},
 		{[]string{"sreve"}, 2, "Usage: middletier"},
 		{[]string{"serve", "--confg", "x"}, 2, "Usage: middletier serve"},
 		{[]string{"serve", "more"}, 2, "Usage: middletier serve"},
 		{[]string{"check", "--onlin"}, 2, "Usage: middletier check"},
+		{[]string{"mock", "--hosts", "x"}, 2, "Usage: middletier mock"},
 		{[]string{"demo", "--port", "many"}, 2, "Usage: middletier demo"},
 	} {
 		t.Run(strings.Join(row.args, " "), func(t *testing.T) {
@@ -366,24 +368,9 @@ func eventually(t *testing.T, holds func() bool, otherwise func() string) {
 
 // What the demo prints works as it stands.
 func TestDemoCommandsWorkAsPrinted(t *testing.T) {
-	for _, tool := range []string{"curl", "bash"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Fatalf("%s is needed to run what the demo prints: apt-get install %s", tool, tool)
-		}
-	}
 	p := startProcess(t, nil, "demo", "--port", "0")
 	p.await(t, "Ctrl-C ends it.")
-	var outputs []string
-	for line := range strings.Lines(p.stdout.String()) {
-		if !strings.HasPrefix(line, "curl ") {
-			continue
-		}
-		output, err := exec.Command("bash", "-c", line).CombinedOutput()
-		if err != nil {
-			t.Errorf("%s: %v", line, err)
-		}
-		outputs = append(outputs, string(output))
-	}
+	outputs := p.runPrinted(t)
 	if len(outputs) != 4 {
 		t.Fatalf("got %d commands, want 4:\n%s", len(outputs), p.stdout.String())
 	}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// fenced is a block of code in Markdown: its language and its text.
+var fenced = regexp.MustCompile("(?ms)^```([a-z]+)\n(.*?)^```$")
+
+// documentTime is more than all commands of a document need.
+const documentTime = time.Minute
+
+// runDocument runs the sh blocks of a document in one shell, in a directory of
+// their own where its yaml blocks are files of these names, and compares each
+// one's output with the text block that follows it. ports are those the document
+// names, for which free ones are put.
+func runDocument(t *testing.T, path string, ports, files []string) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	document := withFreePorts(t, string(text), ports)
+	dir := t.TempDir()
+	const mark = "== end of block ==\n"
+	script, want := "set -eu\n", []string{}
+	for _, block := range fenced.FindAllStringSubmatch(document, -1) {
+		switch language, text := block[1], block[2]; language {
+		case "sh":
+			script += text + "printf '%s' '" + mark + "'\n"
+			want = append(want, "")
+		case "text":
+			want[len(want)-1] = text
+		case "yaml":
+			if err := os.WriteFile(filepath.Join(dir, files[0]), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			files = files[1:]
+		}
+	}
+	output, err := runScript(t, dir, script)
+	got := strings.Split(output, mark)
+	if err != nil || len(got) != len(want)+1 {
+		t.Fatalf("block %d: %v\n%s", len(got), err, output)
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Errorf("block %d prints\n%sand the document says\n%s", i+1, got[i], want[i])
+		}
+	}
+}
+
+// runScript runs a script in dir, where middletier is this program. Whatever it
+// leaves running ends with it.
+func runScript(t *testing.T, dir, script string) (output string, err error) {
+	t.Helper()
+	requireTools(t, "bash", "curl")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := t.TempDir()
+	program := fmt.Sprintf("#!/bin/sh\n%s=middletier exec '%s' \"$@\"\n", roleVariable, self)
+	if err := os.WriteFile(filepath.Join(bin, "middletier"), []byte(program), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), documentTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-c", "trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n"+script)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "PATH="+bin+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// requireTools ends the test where a program is missing that it runs.
+func requireTools(t *testing.T, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Fatalf("%s is needed: apt-get install %s", name, name)
+		}
+	}
+}
+
+// withFreePorts puts free ports for those that a text names.
+func withFreePorts(t *testing.T, text string, ports []string) string {
+	t.Helper()
+	var pairs []string
+	for i, free := range freePorts(t, len(ports)) {
+		pairs = append(pairs, ":"+ports[i], ":"+free)
+	}
+	return strings.NewReplacer(pairs...).Replace(text)
+}
+
+// freePorts returns different ports on which nobody listens on loopback.
+func freePorts(t *testing.T, n int) (ports []string) {
+	t.Helper()
+	for range n {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close() // not before the last is chosen
+		_, port, _ := net.SplitHostPort(listener.Addr().String())
+		ports = append(ports, port)
+	}
+	return ports
+}
+
+func TestIntegrationTestingDocument(t *testing.T) {
+	runDocument(t, "../../docs/integration-testing.md", []string{"9443", "9444", "8080", "8081"}, []string{"test.yaml"})
+}
+
+// runPrinted runs the curl commands that the program prints, and returns what
+// they print.
+func (p *process) runPrinted(t *testing.T) (outputs []string) {
+	t.Helper()
+	for line := range strings.Lines(p.stdout.String()) {
+		if !strings.HasPrefix(line, "curl ") {
+			continue
+		}
+		output, err := runScript(t, t.TempDir(), line)
+		if err != nil {
+			t.Errorf("%s: %v", line, err)
+		}
+		outputs = append(outputs, output)
+	}
+	return outputs
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+
+	"middletier/internal/mockidp"
+	"middletier/internal/todo"
+)
+
+// mockCommand runs the embedded identity platform alone, for the integration
+// tests of others.
+type mockCommand struct {
+	Address     string   `help:"Where the platform listens, over TLS." default:"127.0.0.1:9443" placeholder:"HOST:PORT"`
+	CAOut       string   `name:"ca-out" help:"Where to write the certificate that clients must trust, in PEM: set SSL_CERT_FILE to it." default:"ca.pem" placeholder:"FILE"`
+	Host        []string `help:"A name by which others reach the platform, as in a container network. The first is what it calls itself in its metadata and in tokens." placeholder:"NAME"`
+	TodoAddress string   `help:"Serve the protected ToDo API here too, over HTTP; left out: no API." placeholder:"HOST:PORT"`
+}
+
+// mockSecret is the client secret of every registration that has one. Tests that
+// are written against the platform may hold it: it opens nothing else.
+const mockSecret = "mock-secret"
+
+func (c mockCommand) run(ctx context.Context, std streams) error {
+	platform, err := mockidp.New(demoDirectory(mockSecret))
+	if err != nil {
+		return err
+	}
+	addPresets(platform)
+	// Before it listens: who can connect can also find the file.
+	if err := os.WriteFile(c.CAOut, platform.CAPEM(), 0o644); err != nil {
+		return fmt.Errorf("--ca-out: %w", err)
+	}
+	if err := platform.Start(c.Address, c.Host...); err != nil {
+		return fmt.Errorf("--address: %w", err)
+	}
+	defer platform.Close()
+	todoURL := "not served; --todo-address serves it"
+	if c.TodoAddress != "" {
+		log := slog.New(slog.NewTextHandler(std.err, nil))
+		url, closeTodo, err := startTodo(ctx, c.TodoAddress, platform, &http.Transport{TLSClientConfig: &tls.Config{RootCAs: platform.CertPool()}}, log)
+		if err != nil {
+			return fmt.Errorf("--todo-address: %w", err)
+		}
+		defer closeTodo()
+		todoURL = url
+	}
+	c.print(std.out, platform.URL(), todoURL)
+	<-ctx.Done()
+	return nil
+}
+
+// print says what there is and how to ask for it. The addresses in the calls are
+// those that the platform tells, which only its own network may know.
+func (c mockCommand) print(w io.Writer, platform, todoURL string) {
+	call := "curl -s --cacert " + c.CAOut + " " + platform
+	_, _ = fmt.Fprintf(w, `The identity platform is ready.
+
+  instance      %s/
+  tenant        %s
+  middle tier   %s, secret %s, api://%[3]s
+  ToDo API      %[5]s, api://todo, %s
+  scopes        %s; app permissions %s
+  certificate   %s (SSL_CERT_FILE)
+
+Try, in another terminal:
+
+# Access tokens for the middle tier: of Alice, who may write, of Bob, who may read, and of a daemon.
+%[10]s/mock/tokens/alice
+%[10]s/mock/tokens/bob
+%[10]s/mock/tokens/daemon
+
+# A token with any claims, signed as they are.
+%[10]s/mock/tokens -d '{"claims": {"iss": "%[1]s/%[2]s/v2.0", "aud": "someone-else", "exp": 4102444800}}'
+
+# What an application gets for itself, as from the real one.
+%[10]s/%[2]s/oauth2/v2.0/token -d grant_type=client_credentials -d client_id=%[3]s -d client_secret=%[4]s -d scope=api://todo/.default
+
+# The next on-behalf-of exchange needs the user; then no more faults.
+%[10]s/mock/faults -d '{"flow": "on_behalf_of", "times": 1, "error": "interaction_required", "error_codes": [50076]}'
+%[10]s/mock/faults -X DELETE
+
+# What it was asked.
+%[10]s/mock/requests
+
+Ctrl-C ends it.
+`, platform, demoTenant, demoMiddleTier, mockSecret, demoToDo, todoURL,
+		strings.Join(todo.Scopes, ", "), strings.Join(todo.AppPermissions, ", "), c.CAOut, call)
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"middletier/internal/redistest"
+)
+
+// What the mock prints works as it stands.
+func TestMockCommandsWorkAsPrinted(t *testing.T) {
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	p := startProcess(t, nil, "mock", "--address", "127.0.0.1:0", "--ca-out", ca)
+	p.await(t, "Ctrl-C ends it.")
+	outputs := p.runPrinted(t)
+	for i, want := range []string{"ey", "ey", "ey", `{"access_token":"ey`, `"token_type":"Bearer"`, "", "", `"flow":"client_credentials"`} {
+		if i >= len(outputs) || !strings.Contains(outputs[i], want) || want == "" && outputs[i] != "" {
+			t.Fatalf("got %q, want %q in number %d", outputs, want, i+1)
+		}
+	}
+	if err := p.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if code := p.wait(t); code != 0 {
+		t.Errorf("exit code %d after an interrupt:\n%s", code, p.stdout.String())
+	}
+}
+
+func TestMockSaysWhichFlagIsAtFault(t *testing.T) {
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	for _, row := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--address", "256.0.0.1:1", "--ca-out", ca}, "--address: "},
+		{[]string{"--address", "127.0.0.1:0", "--ca-out", t.TempDir()}, "--ca-out: "},
+		{[]string{"--address", "127.0.0.1:0", "--ca-out", ca, "--todo-address", "256.0.0.1:1"}, "--todo-address: "},
+	} {
+		p := startProcess(t, nil, append([]string{"mock"}, row.args...)...)
+		if code := p.wait(t); code != 1 || !strings.HasPrefix(p.stdout.String(), row.want) {
+			t.Errorf("%q: exit code %d, %q, want 1 and %s", row.args, code, p.stdout.String(), row.want)
+		}
+	}
+}
+
+// The parts of deploy/compose.yaml find each other, here with addresses for its
+// names.
+func TestComposeConfigurationRuns(t *testing.T) {
+	redis := redistest.Start(t)
+	text, err := os.ReadFile("../../deploy/compose-config.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	ports := freePorts(t, 4)
+	platform, todo, service, admin := "localhost:"+ports[0], "127.0.0.1:"+ports[1], "127.0.0.1:"+ports[2], "127.0.0.1:"+ports[3]
+	config := strings.NewReplacer("mock:9443", platform, "mock:9444", todo, "redis:6379", redis.Addr()).Replace(string(text))
+	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	output, err := runScript(t, dir, `set -eu
+export SSL_CERT_FILE=ca.pem
+middletier mock --address `+platform+` --todo-address `+todo+` >mock.log &
+until [ -s mock.log ]; do sleep 0.1; done
+middletier check --online
+Server__Address=`+service+` Server__AdminAddress=`+admin+` middletier serve >serve.log &
+curl -s --retry 30 --retry-delay 1 --retry-connrefused http://`+service+`/readyz
+curl -s -H "Authorization: Bearer $(curl -sk https://`+platform+`/mock/tokens/alice)" http://`+service+`/api/todo/items
+`)
+	if err != nil || !strings.HasSuffix(output, "{\"status\":\"ready\"}\n[]\n") {
+		t.Errorf("got %v\n%s", err, output)
+	}
+	eventually(t, func() bool { return len(redis.Keys()) > 0 }, func() string { return "nothing is in Redis" })
+}

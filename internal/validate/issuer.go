@@ -1,6 +1,7 @@
 package validate
 
 import (
+	"context"
 	"fmt"
 	"net/url"
 	"slices"
@@ -67,8 +68,13 @@ func (v *Validator) allows(tenant string) bool {
 }
 
 // sourceFor returns the keys of the issuer that id names: that of v2.0 or of
-// v1.0 tokens. The version must agree with the issuer where the token has one.
-func (v *Validator) sourceFor(id *identity) (*keySource, error) {
+// v1.0 tokens, the first of which it may wait for. The version must agree with the
+// issuer where the token has one.
+func (v *Validator) sourceFor(ctx context.Context, id *identity) (*keySource, error) {
+	v.v2.awaitFirst(ctx)
+	if id.version == "1.0" {
+		v.v1.awaitFirst(ctx)
+	}
 	v1, v2 := v.v1.current.Load(), v.v2.current.Load()
 	switch {
 	case v2 == nil: // also for v1.0, whose keys name the v2.0 issuer

@@ -31,7 +31,7 @@ const (
 	// unknown key ids bring about, so that invented ids cost the provider nothing.
 	refreshFloor = 30 * time.Second
 
-	// maxKeyWait is how long a caller waits for such a fetch.
+	// maxKeyWait is how long a caller waits for such a fetch, or for the first.
 	maxKeyWait = 2 * time.Second
 
 	// fetchTimeout bounds the metadata and the keys together. With maxRetryDelay
@@ -82,6 +82,7 @@ type keySource struct {
 	current atomic.Pointer[keySet]
 	absent  atomic.Bool // the provider has no such document (404)
 	wake    chan struct{}
+	tried   chan struct{} // closed when the first fetch has ended
 
 	mu   sync.Mutex    // guards the rest
 	busy bool          // a fetch is under way or about to be
@@ -109,7 +110,7 @@ func (f *floor) pass() bool {
 func newKeySource(metadataURL string, client *http.Client, floor *floor, log *slog.Logger) *keySource {
 	return &keySource{
 		metadataURL: metadataURL, client: client, floor: floor, log: log,
-		wake: make(chan struct{}, 1), done: make(chan struct{}),
+		wake: make(chan struct{}, 1), tried: make(chan struct{}), done: make(chan struct{}),
 	}
 }
 
@@ -117,8 +118,11 @@ func newKeySource(metadataURL string, client *http.Client, floor *floor, log *sl
 // It logs changes only: when fetching fails after it went well, and the reverse.
 func (s *keySource) run(ctx context.Context) {
 	delay, failing := minRetryDelay, false
-	for {
+	for first := true; ; first = false {
 		err := s.refresh(ctx)
+		if first {
+			close(s.tried)
+		}
 		if ctx.Err() != nil {
 			return
 		}
@@ -183,6 +187,21 @@ func (s *keySource) replace(set *keySet) {
 	s.current.Store(set)
 	for _, key := range gone {
 		key.retired.Store(true)
+	}
+}
+
+// awaitFirst waits a little for the first fetch, so that a service that has just
+// started refuses nobody whom a moment later it would know.
+func (s *keySource) awaitFirst(ctx context.Context) {
+	if s.current.Load() != nil {
+		return
+	}
+	timer := time.NewTimer(maxKeyWait)
+	defer timer.Stop()
+	select {
+	case <-s.tried:
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -240,5 +241,37 @@ func TestKeysOfV1AndV2AreKeptApart(t *testing.T) {
 		accept(t, v, signed("b", keyB(), v1Form))
 		refuse(t, v, signed("b", keyB()), validate.BadSig)
 		refuse(t, v, signed("a", keyA(), v1Form), validate.BadSig)
+	})
+}
+
+// A service that has just started has its first callers wait for the keys, but
+// not for long, and nobody once the first fetch has failed.
+func TestFirstCallersWaitForTheFirstKeys(t *testing.T) {
+	bubble(t, "slow", func(t *testing.T) {
+		p := newProvider(jwk("a", keyA()))
+		p.fail(func(r *http.Request) (*http.Response, error) {
+			if time.Sleep(500 * time.Millisecond); r.URL.Path == "/keys1" { // those of v1.0 come last
+				time.Sleep(500 * time.Millisecond)
+			}
+			return nil, nil // what it answers else
+		})
+		v := p.start(t, nil)
+		for _, token := range []string{signed("a", keyA()), signed("a", keyA(), v1Form)} {
+			accept(t, v, token)
+		}
+	})
+	bubble(t, "silent", func(t *testing.T) {
+		p := newProvider(jwk("a", keyA()))
+		p.fail(func(r *http.Request) (*http.Response, error) {
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		})
+		v := p.start(t, nil)
+		for _, want := range []time.Duration{2 * time.Second, 2 * time.Second, 0} {
+			began := time.Now()
+			if _, err := v.Validate(t.Context(), signed("a", keyA())); !errors.Is(err, validate.ErrKeysUnavailable) || time.Since(began) != want {
+				t.Errorf("got %v after %s, want ErrKeysUnavailable after %s", err, time.Since(began), want)
+			}
+		}
 	})
 }

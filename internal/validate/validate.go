@@ -236,7 +236,7 @@ func (v *Validator) check(ctx context.Context, t *compact, now time.Time) (*iden
 
 	// Whose token (RFC 8725, section 3.8), for whom (section 3.9), and when (RFC
 	// 7519, sections 4.1.4 to 4.1.6).
-	source, err := v.sourceFor(id)
+	source, err := v.sourceFor(ctx, id)
 	if err != nil {
 		return nil, err
 	}

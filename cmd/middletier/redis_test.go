@@ -49,7 +49,7 @@ func TestTwoProgramsShareOneRedis(t *testing.T) {
 			var urls [2]string
 			for i := range programs {
 				// The machine may be busy: what is slower than the timeout is done without.
-				programs[i] = w.startProcess(nil, "url: '"+redis.URL()+"', timeout: 5s")
+				programs[i] = w.startProcess("127.0.0.1:0", nil, "url: '"+redis.URL()+"', timeout: 5s")
 				urls[i] = w.url
 			}
 			w.idp.AddFault(mockidp.Fault{Flow: "on_behalf_of", Times: 1, Delay: 300 * time.Millisecond}) // so that all meet
@@ -93,23 +93,23 @@ func TestTwoProgramsShareOneRedis(t *testing.T) {
 	}
 }
 
-// startProcess serves in a process of its own, which trusts the platform and ca
-// and has the tokenCache.redis of redis, in YAML. It sets w.url and waits until
-// it is ready.
-func (w *world) startProcess(ca []byte, redis string) *process {
+// startProcess serves at address in a process of its own, which trusts the
+// platform and ca and has the tokenCache.redis of redis, in YAML. It sets w.url
+// and waits until it is ready.
+func (w *world) startProcess(address string, ca []byte, redis string) *process {
 	w.t.Helper()
 	cas := filepath.Join(w.t.TempDir(), "ca.pem")
 	if err := os.WriteFile(cas, slices.Concat(w.idp.CAPEM(), ca), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
 	path := writeConfig(w.t, fmt.Sprintf(`
-server: {address: 127.0.0.1:0, adminAddress: ""}
+server: {address: %s, adminAddress: ""}
 azureAd: {instance: %s/, tenantId: %s, clientId: %s, clientCredentials: [{sourceType: ClientSecret}]}
 downstreamApis:
   todo: &todo {baseUrl: %s, scopes: [api://todo/.default], access: [{scopes: [ToDoList.Read, ToDoList.ReadWrite]}]}
   notes: {<<: *todo, scopes: [api://todo/ToDoList.Read]}
 tokenCache: {redis: {%s}}
-`, w.idp.URL(), demoTenant, demoMiddleTier, w.api.URL, redis))
+`, address, w.idp.URL(), demoTenant, demoMiddleTier, w.api.URL, redis))
 	p := startProcess(w.t, []string{
 		"SSL_CERT_FILE=" + cas, "AzureAd__ClientCredentials__0__ClientSecret=" + testSecret,
 		"TokenCache__Redis__EncryptionKeys__0=" + base64.StdEncoding.EncodeToString(make([]byte, 32)),
@@ -287,7 +287,7 @@ func TestRedisOverTLS(t *testing.T) {
 	if err := os.WriteFile(password, []byte("pass\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := w.startProcess(ca, fmt.Sprintf("url: %s, passwordFile: %s, timeout: 5s", redis.URL(), password))
+	p := w.startProcess("127.0.0.1:0", ca, fmt.Sprintf("url: %s, passwordFile: %s, timeout: 5s", redis.URL(), password))
 	if r := w.call("GET", "/api/todo/items", w.alice(), ""); r.StatusCode != 200 {
 		t.Fatalf("got %d %s, want 200", r.StatusCode, r.body)
 	}

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// traffic is a steady stream of requests, each with a token that the service has
-// not seen: each needs an exchange.
+// traffic is a steady stream of requests.
 type traffic struct {
-	stop func()
+	stop  func()
+	token func() string // for the next request
 
 	mu      sync.Mutex // guards samples
 	samples []sample
@@ -23,22 +23,29 @@ type sample struct {
 	took  time.Duration
 }
 
-// trafficRate is how many requests begin in a second, whether or not those before
-// them are answered, unless the machine is so busy that maxRunning are not.
 const (
+	// trafficRate is how many requests of new users begin in a second: the machine
+	// signs each one's token.
 	trafficRate = 120
-	maxRunning  = 32
+
+	// maxRunning is how many unanswered requests there are before no more begin.
+	maxRunning = 32
 )
 
-// startTraffic begins traffic, which goes on until its stop. Each answer but 200
-// is an error of the test.
-func (w *world) startTraffic() *traffic {
+// startTraffic begins traffic of tokens that the service has not seen: each needs
+// an exchange.
+func (w *world) startTraffic() *traffic { return w.startTrafficOf(trafficRate, w.alice) }
+
+// startTrafficOf begins traffic of so many requests a second, whether or not those
+// before them are answered. It goes on until its stop. Each answer but 200 is an
+// error of the test.
+func (w *world) startTrafficOf(rate int, token func() string) *traffic {
 	ended := make(chan struct{})
-	f := &traffic{}
+	f := &traffic{token: token}
 	var running sync.WaitGroup
 	places := make(chan struct{}, maxRunning)
 	running.Go(func() {
-		tick := time.NewTicker(time.Second / trafficRate)
+		tick := time.NewTicker(time.Second / time.Duration(rate))
 		defer tick.Stop()
 		for {
 			select {
@@ -70,7 +77,7 @@ func (f *traffic) send(w *world) {
 		w.t.Error(err)
 		return
 	}
-	req.Header.Set("Authorization", "Bearer "+w.alice())
+	req.Header.Set("Authorization", "Bearer "+f.token())
 	began := time.Now()
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"middletier/internal/redistest"
+)
+
+// gatewayRate is how many requests a second go through the gateway.
+const gatewayRate = 200
+
+// The whole deployment in processes of their own: nginx with the configuration in
+// the repository, two replicas, one Redis. Whatever goes away behind the gateway,
+// no request fails of a user whose token was exchanged before.
+func TestNoRequestOfAKnownUserFails(t *testing.T) {
+	redis := redistest.Start(t)
+	w := newStoppedWorld(t)
+	var tokens []string
+	for range 10 {
+		tokens = append(tokens, w.alice(), w.bob())
+	}
+	ports := freePorts(t, 3)
+	replicas := []*replica{{w: w, address: "127.0.0.1:" + ports[0], redis: redis}, {w: w, address: "127.0.0.1:" + ports[1], redis: redis}}
+	for _, r := range replicas {
+		r.start(tokens)
+	}
+	gateway := &world{t: t, url: startNginx(t, "127.0.0.1:"+ports[2], replicas)}
+	var next atomic.Uint64
+	traffic := gateway.startTrafficOf(gatewayRate, func() string { return tokens[next.Add(1)%uint64(len(tokens))] })
+	began := time.Now()
+	traffic.awaitAnswers(t, gatewayRate)
+
+	for _, r := range replicas {
+		r.stop()
+		r.start(tokens)
+		traffic.awaitAnswers(t, gatewayRate)
+	}
+	if got := w.exchanges(); got != len(tokens) {
+		t.Errorf("%d exchanges for %d users: a new replica finds their tokens in Redis", got, len(tokens))
+	}
+	redis.Kill()
+	traffic.awaitAnswers(t, gatewayRate)
+	w.idp.Stop()
+	for range 10 { // seconds
+		traffic.awaitAnswers(t, gatewayRate)
+	}
+	if err := w.idp.Restart(); err != nil {
+		t.Error(err)
+	}
+	traffic.stop()
+	times := traffic.between(began, time.Now())
+	t.Logf("%d requests in %s, p99 %s", len(times), time.Since(began), times[len(times)*99/100])
+}
+
+// replica is one of the processes behind the gateway.
+type replica struct {
+	w       *world
+	address string
+	redis   *redistest.Server
+	*process
+}
+
+// start starts it, and makes every user known to it, past the gateway.
+func (r *replica) start(tokens []string) {
+	r.w.t.Helper()
+	r.process = r.w.startProcess(r.address, nil, fmt.Sprintf("url: %q, timeout: 5s", r.redis.URL()))
+	for _, token := range tokens {
+		if got := r.w.call("GET", "/api/todo/items", token, ""); got.StatusCode != 200 {
+			r.w.t.Fatalf("got %d %s, want 200", got.StatusCode, got.body)
+		}
+	}
+}
+
+// stop ends it as an orchestrator does.
+func (r *replica) stop() {
+	r.w.t.Helper()
+	if err := r.Process.Signal(syscall.SIGTERM); err != nil {
+		r.w.t.Fatal(err)
+	}
+	if code := r.wait(r.w.t); code != 0 {
+		r.w.t.Errorf("exit code %d:\n%s", code, r.stdout.String())
+	}
+}
+
+// startNginx runs nginx with the configuration in the repository, at other
+// addresses, and returns its URL.
+func startNginx(t *testing.T, address string, replicas []*replica) string {
+	t.Helper()
+	binary, err := exec.LookPath("nginx")
+	if err != nil {
+		binary, err = exec.LookPath("/usr/sbin/nginx") // not on everyone's path
+	}
+	if err != nil {
+		const missing = "nginx is needed: apt-get install nginx-light"
+		if os.Getenv("CI") == "true" {
+			t.Fatal(missing)
+		}
+		t.Skip(missing)
+	}
+	text, err := os.ReadFile("../../deploy/nginx/middletier.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	site := strings.NewReplacer("10.0.0.11:8080", replicas[0].address, "10.0.0.12:8080", replicas[1].address, "listen 80;", "listen "+address+";").Replace(string(text))
+	dir := t.TempDir()
+	path := filepath.Join(dir, "nginx.conf")
+	if err := os.WriteFile(path, []byte(`
+daemon off;
+worker_processes 1;
+error_log stderr crit;
+pid nginx.pid;
+events {}
+http {
+	access_log off;
+	client_body_temp_path body;
+	proxy_temp_path proxy;
+	fastcgi_temp_path fastcgi;
+	uwsgi_temp_path uwsgi;
+	scgi_temp_path scgi;
+`+site+"}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	log := &syncBuffer{}
+	cmd := exec.Command(binary, "-p", dir, "-c", path, "-e", "stderr")
+	cmd.Stderr = log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM) // it ends its workers
+		_ = cmd.Wait()
+	})
+	url := "http://" + address
+	eventually(t, func() bool {
+		resp, err := http.Get(url)
+		if err != nil {
+			return false
+		}
+		_ = resp.Body.Close() // that it answers is enough
+		return true
+	}, func() string { return "nginx does not answer:\n" + log.String() })
+	return url
+}

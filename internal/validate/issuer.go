@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 )
 
 // The names that stand for many tenants in an authority's URL, and the tenant of
@@ -68,12 +69,12 @@ func (v *Validator) allows(tenant string) bool {
 }
 
 // sourceFor returns the keys of the issuer that id names: that of v2.0 or of
-// v1.0 tokens, the first of which it may wait for. The version must agree with the
+// v1.0 tokens. For the first it waits until end. The version must agree with the
 // issuer where the token has one.
-func (v *Validator) sourceFor(ctx context.Context, id *identity) (*keySource, error) {
-	v.v2.awaitFirst(ctx)
+func (v *Validator) sourceFor(ctx context.Context, id *identity, end time.Time) (*keySource, error) {
+	v.v2.awaitFirst(ctx, end)
 	if id.version == "1.0" {
-		v.v1.awaitFirst(ctx)
+		v.v1.awaitFirst(ctx, end)
 	}
 	v1, v2 := v.v1.current.Load(), v.v2.current.Load()
 	switch {

@@ -31,7 +31,7 @@ const (
 	// unknown key ids bring about, so that invented ids cost the provider nothing.
 	refreshFloor = 30 * time.Second
 
-	// maxKeyWait is how long a caller waits for such a fetch, or for the first.
+	// maxKeyWait is how long a caller waits for such a fetch and the first together.
 	maxKeyWait = 2 * time.Second
 
 	// fetchTimeout bounds the metadata and the keys together. With maxRetryDelay
@@ -190,13 +190,13 @@ func (s *keySource) replace(set *keySet) {
 	}
 }
 
-// awaitFirst waits a little for the first fetch, so that a service that has just
+// awaitFirst waits for the first fetch until end, so that a service that has just
 // started refuses nobody whom a moment later it would know.
-func (s *keySource) awaitFirst(ctx context.Context) {
+func (s *keySource) awaitFirst(ctx context.Context, end time.Time) {
 	if s.current.Load() != nil {
 		return
 	}
-	timer := time.NewTimer(maxKeyWait)
+	timer := time.NewTimer(time.Until(end))
 	defer timer.Stop()
 	select {
 	case <-s.tried:
@@ -206,14 +206,14 @@ func (s *keySource) awaitFirst(ctx context.Context) {
 }
 
 // key returns the set in use, of which there must be one, and its key named id.
-// For an unknown id it asks for a fetch and waits a little for it.
-func (s *keySource) key(ctx context.Context, id string) (*keySet, *signingKey) {
+// For an unknown id it asks for a fetch and waits for it until end.
+func (s *keySource) key(ctx context.Context, id string, end time.Time) (*keySet, *signingKey) {
 	set := s.current.Load()
 	if set.keys[id] != nil {
 		return set, set.keys[id]
 	}
 	if done := s.ask(); done != nil {
-		timer := time.NewTimer(maxKeyWait)
+		timer := time.NewTimer(time.Until(end))
 		defer timer.Stop()
 		select {
 		case <-done:

@@ -269,7 +269,7 @@ func TestFirstCallersWaitForTheFirstKeys(t *testing.T) {
 		v := p.start(t, nil)
 		for _, want := range []time.Duration{2 * time.Second, 2 * time.Second, 0} {
 			began := time.Now()
-			if _, err := v.Validate(t.Context(), signed("a", keyA())); !errors.Is(err, validate.ErrKeysUnavailable) || time.Since(began) != want {
+			if _, err := v.Validate(t.Context(), signed("a", keyA(), v1Form)); !errors.Is(err, validate.ErrKeysUnavailable) || time.Since(began) != want {
 				t.Errorf("got %v after %s, want ErrKeysUnavailable after %s", err, time.Since(began), want)
 			}
 		}

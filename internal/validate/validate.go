@@ -236,7 +236,8 @@ func (v *Validator) check(ctx context.Context, t *compact, now time.Time) (*iden
 
 	// Whose token (RFC 8725, section 3.8), for whom (section 3.9), and when (RFC
 	// 7519, sections 4.1.4 to 4.1.6).
-	source, err := v.sourceFor(ctx, id)
+	end := now.Add(maxKeyWait)
+	source, err := v.sourceFor(ctx, id, end)
 	if err != nil {
 		return nil, err
 	}
@@ -256,7 +257,7 @@ func (v *Validator) check(ctx context.Context, t *compact, now time.Time) (*iden
 	}
 
 	// The key, by its id, and whose tokens it signs.
-	set, key := source.key(ctx, kid)
+	set, key := source.key(ctx, kid, end)
 	if key == nil && ctx.Err() != nil {
 		return nil, fmt.Errorf("wait for signing keys: %w", ctx.Err())
 	}

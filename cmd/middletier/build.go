@@ -106,6 +106,10 @@ func (p *program) run(ctx context.Context) error {
 		})
 	}
 	group.Go(func() error { return p.cache.Run(ctx) })
+	group.Go(func() error {
+		boundGarbage(ctx, func() int { return p.cache.Stats().Bytes })
+		return nil
+	})
 	return group.Wait()
 }
 

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"runtime"
+	"runtime/debug"
+	runtimemetrics "runtime/metrics"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"middletier/internal/obo"
+)
+
+func TestGarbageGrowsWithWhatLivesBesideTokens(t *testing.T) {
+	const mebibyte = 1 << 20
+	for _, c := range []struct {
+		name                  string
+		live, tokens, garbage int // MiB
+	}{
+		{"at the start", 20, 16, 20},
+		{"before the first collection", 0, 16, 16},
+		{"a full cache", 266, 256, 26},
+		{"a full cache, and much beside it", 456, 256, 216},
+		{"tokens grew since the last collection", 140, 256, 16},
+		{"tokens beyond all else", 8200, 8192, 82}, // GOGC is 1 at least
+	} {
+		live := c.live * mebibyte
+		got := max(live, c.tokens*mebibyte) * garbagePercent(live, c.tokens*mebibyte) / 100 / mebibyte
+		if got < c.garbage-3 || got > c.garbage {
+			t.Errorf("%s: %d MiB of garbage may wait, want %d", c.name, got, c.garbage)
+		}
+	}
+}
+
+func TestGarbageIsBoundUnlessGOGCIsSet(t *testing.T) {
+	gogc := []runtimemetrics.Sample{{Name: "/gc/gogc:percent"}}
+	for set, want := range map[string]uint64{"": 1, "80": 80} {
+		t.Run("GOGC="+set, func(t *testing.T) {
+			t.Setenv("GOGC", set)
+			defer debug.SetGCPercent(debug.SetGCPercent(80))
+			synctest.Test(t, func(t *testing.T) {
+				go boundGarbage(t.Context(), func() int { return 1 << 40 })
+				time.Sleep(2 * garbageLook)
+				synctest.Wait()
+			})
+			runtimemetrics.Read(gogc)
+			if got := gogc[0].Value.Uint64(); got != want {
+				t.Errorf("with 1 TiB of tokens: GOGC is %d, want %d", got, want)
+			}
+		})
+	}
+}
+
+const (
+	memoryUsers = 1_000_000
+
+	// memoryBeside is how much, in bytes, the process may grow beside
+	// tokenCache.maxSize.
+	memoryBeside = 64 << 20
+)
+
+// BenchmarkMemoryOfAMillionUsers measures what the program holds while a million
+// users come whose tokens do not all fit. It is to run once, whatever b.N is.
+func BenchmarkMemoryOfAMillionUsers(b *testing.B) {
+	f := demoConfig("https://login.example", "https://todo.example", testSecret)
+	before, err := resident()
+	if err != nil {
+		b.Fatal("memory is measured on Linux: ", err)
+	}
+	p, err := build(f, swiftPlatform{}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(b.Context())
+	ended := make(chan error)
+	go func() { ended <- p.run(ctx) }()
+	b.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			b.Error(err)
+		}
+	})
+	var next, peak atomic.Int64
+	var group errgroup.Group
+	for range runtime.GOMAXPROCS(0) {
+		group.Go(func() error {
+			for n := next.Add(1); n <= memoryUsers; n = next.Add(1) {
+				if n%1000 == 0 {
+					now, err := resident()
+					if err != nil {
+						return err
+					}
+					peak.Store(max(peak.Load(), now-before)) // two of these at once differ by little
+				}
+				token := fmt.Sprint("the token of user ", n)
+				a := obo.Assertion{Token: token, Digest: sha256.Sum256([]byte(token)), TenantID: demoTenant, ObjectID: fmt.Sprint(n), Expires: time.Now().Add(24 * time.Hour)}
+				if _, err := p.cache.OnBehalfOf(ctx, a, []string{"api://todo/.default"}, obo.Ask{}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		b.Fatal(err)
+	}
+	runtime.GC()
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	after, err := resident()
+	if err != nil {
+		b.Fatal(err)
+	}
+	stats, most := p.cache.Stats(), int64(f.TokenCache.MaxSize)+memoryBeside
+	for unit, n := range map[string]int64{"heap-MiB": int64(memory.HeapInuse), "held-MiB": after - before, "peak-MiB": peak.Load()} {
+		b.ReportMetric(float64(n)/(1<<20), unit)
+		if n > most {
+			b.Errorf("%.0f %s, want %d at the most", float64(n)/(1<<20), unit, most>>20)
+		}
+	}
+	if all := int64(stats.Entries) + stats.Evictions; all != memoryUsers {
+		b.Errorf("%d tokens are in memory or were evicted, want %d", all, memoryUsers)
+	}
+}
+
+// resident is what the process holds of the machine's memory, in bytes (proc(5),
+// /proc/pid/statm).
+func resident() (int64, error) {
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0, err
+	}
+	var size, pages int64
+	_, err = fmt.Sscan(string(text), &size, &pages)
+	return pages * int64(os.Getpagesize()), err
+}
+
+// swiftPlatform plays the identity platform in this process. It takes no time, and
+// gives everyone a token of 2 KB.
+type swiftPlatform struct{}
+
+var swiftToken = fmt.Sprintf(`{"token_type":"Bearer","expires_in":3600,"access_token":%q}`, strings.Repeat("x", 2048))
+
+func (swiftPlatform) RoundTrip(r *http.Request) (*http.Response, error) {
+	body := swiftToken
+	if r.Method == http.MethodGet {
+		base := "https://login.example/" + demoTenant
+		body = fmt.Sprintf(`{"issuer":"%s/v2.0","authorization_endpoint":"%[1]s/oauth2/v2.0/authorize","token_endpoint":"%[1]s/oauth2/v2.0/token"}`, base)
+	}
+	return &http.Response{
+		StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}},
+		Body: io.NopCloser(strings.NewReader(body)), Request: r,
+	}, nil
+}

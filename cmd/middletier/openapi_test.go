@@ -1,7 +1,9 @@
 package main
 
 import (
+	"compress/gzip"
 	"encoding/json"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -64,17 +66,17 @@ func TestDescriptionIsOfTheConfigurationInForce(t *testing.T) {
 		t.Errorf("got OpenAPI %s, version %s, server %s", doc.OpenAPI, doc.Info.Version, doc.Servers[0].URL)
 	}
 	for path, want := range map[string]string{ // and method
-		"/api/todo/{path1} GET":                "bearer ToDoList.Read, bearer ToDoList.ReadWrite, user ID/ToDoList.Read, user ID/ToDoList.ReadWrite",
-		"/api/todo/{path1} DELETE":             "bearer ToDoList.ReadWrite, user ID/ToDoList.ReadWrite",
-		"/api/todo/{path1} PUT":                "not described",
-		"/app/todo/{path1} POST":               "application ID/.default, bearer ToDoList.ReadWrite.All",
-		"/api/notes/{path1}/items/{path2} GET": "bearer Notes.List, bearer Notes.Read, user ID/Notes.List, user ID/Notes.Read",
-		"/app/notes/{path1}/items/{path2} GET": "application ID/.default, bearer Notes.All",
-		"/api/notes/a%20%7Bb%7D GET":           "bearer Notes.Read, user ID/Notes.Read",
-		"/app/notes/v{path1}.{path2}/x PUT":    "application ID/.default, bearer Notes.All, bearer Notes.Write",
-		"/app/notes PUT":                       "application ID/.default, bearer Notes.All, bearer Notes.Write",
-		"/app/notes/admin PATCH":               "application ID/.default, bearer Notes.Admin",
-		"/signout POST":                        "",
+		"/api/todo/{path} GET":                "bearer ToDoList.Read, bearer ToDoList.ReadWrite, user ID/ToDoList.Read, user ID/ToDoList.ReadWrite",
+		"/api/todo/{path} DELETE":             "bearer ToDoList.ReadWrite, user ID/ToDoList.ReadWrite",
+		"/api/todo/{path} PUT":                "not described",
+		"/app/todo/{path} POST":               "application ID/.default, bearer ToDoList.ReadWrite.All",
+		"/api/notes/{path}/items/{path2} GET": "bearer Notes.List, bearer Notes.Read, user ID/Notes.List, user ID/Notes.Read",
+		"/app/notes/{path}/items/{path2} GET": "application ID/.default, bearer Notes.All",
+		"/api/notes/a%20%7Bb%7D GET":          "bearer Notes.Read, user ID/Notes.Read",
+		"/app/notes/v{path}.{path2}/x PUT":    "application ID/.default, bearer Notes.All, bearer Notes.Write",
+		"/app/notes PUT":                      "application ID/.default, bearer Notes.All, bearer Notes.Write",
+		"/app/notes/admin PATCH":              "application ID/.default, bearer Notes.Admin",
+		"/signout POST":                       "",
 	} {
 		path, method, _ := strings.Cut(path, " ")
 		item := doc.Paths.Value(path)
@@ -111,7 +113,7 @@ func TestDescriptionHoldsEveryProblem(t *testing.T) {
 	if doc.Servers[0].URL != "/" {
 		t.Errorf("server: got %s", doc.Servers[0].URL)
 	}
-	get := doc.Paths.Value("/api/todo/{path1}").Get
+	get := doc.Paths.Value("/api/todo/{path}").Get
 	for _, r := range []*reply{
 		w.call("GET", "/api/todo/items", "", ""), w.call("GET", "/api/todo/items", "x", ""), w.call("GET", "/app/todo/items", w.alice(), ""),
 		w.call("GET", "/api/other/items", w.alice(), ""), w.call("PUT", "/api/todo/items", w.alice(), ""),
@@ -140,5 +142,31 @@ func TestDescriptionNamesThePublicURL(t *testing.T) {
 	doc, _ := w.description("/openapi.json")
 	if got, root := doc.Servers[0].URL, doc.Paths.Value("/readyz").Servers[0].URL; got != "https://api.contoso.example/middle" || root != "https://api.contoso.example" {
 		t.Errorf("got server %s and root %s", got, root)
+	}
+}
+
+// The viewer's files are sent packed to those who unpack, and plain to others.
+func TestDocsFiles(t *testing.T) {
+	w := newWorld(t)
+	_, after, _ := strings.Cut(w.call("GET", "/docs", "", "").body, `<script src="`)
+	path, _, _ := strings.Cut(after, `"`)
+	packed, plain := w.from(spa, "GET", "/"+path, "Accept-Encoding", "br, gzip"), w.from(spa, "GET", "/"+path, "Accept-Encoding", "identity")
+	unpack, err := gzip.NewReader(strings.NewReader(packed.body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := io.ReadAll(unpack); err != nil || string(text) != plain.body || len(text) < 1<<20 {
+		t.Errorf("%d bytes unpack to %d (%v), want the %d plain ones", len(packed.body), len(text), err, len(plain.body))
+	}
+	for r, encoding := range map[*reply]string{packed: "gzip", plain: ""} {
+		h := r.Header
+		if h.Get("Content-Encoding") != encoding || h.Get("Vary") != "Accept-Encoding" || h.Get("Content-Type") != "text/javascript; charset=utf-8" || h.Get("Cache-Control") != "public, max-age=31536000" {
+			t.Errorf("got %v", h)
+		}
+	}
+	for _, path := range []string{"/docs/0/swagger-ui.css", strings.Replace("/"+path, "swagger-ui-bundle.js", "README.md", 1), "/docs/"} {
+		if r := w.call("GET", path, "", ""); r.StatusCode != 404 {
+			t.Errorf("%s: got %d, want 404", path, r.StatusCode)
+		}
 	}
 }

@@ -294,7 +294,7 @@ func TestUpgradeToOtherProtocolsIsIgnored(t *testing.T) {
 
 func TestHeadIsAnsweredWhereGetIs(t *testing.T) {
 	w := newWorld(t)
-	for _, path := range []string{"/healthz", "/readyz", "/.well-known/oauth-protected-resource", "/problems/internal"} {
+	for _, path := range []string{"/healthz", "/readyz", "/.well-known/oauth-protected-resource", "/problems/internal", "/openapi.json", "/docs"} {
 		if r := w.call("HEAD", path, "", ""); r.StatusCode != 200 || r.body != "" {
 			t.Errorf("HEAD %s: got %d %q", path, r.StatusCode, r.body)
 		}
@@ -308,7 +308,7 @@ func TestHeadIsAnsweredWhereGetIs(t *testing.T) {
 // load nothing and run in no frame.
 func TestOwnAnswersCannotBeMisunderstood(t *testing.T) {
 	w := newWorld(t)
-	for _, path := range []string{"/healthz", "/readyz", "/.well-known/oauth-protected-resource", "/problems/internal", "/api/todo/items", "/nothing"} {
+	for _, path := range []string{"/healthz", "/readyz", "/.well-known/oauth-protected-resource", "/openapi.json", "/problems/internal", "/api/todo/items", "/nothing"} {
 		r := w.from(spa, "GET", path, "Accept", "text/html")
 		if r.Header.Get("X-Content-Type-Options") != "nosniff" {
 			t.Errorf("%s: got %v", path, r.Header)

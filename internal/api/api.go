@@ -123,6 +123,8 @@ func New(c Config) *Server {
 	e.Match(read, s.derivedMetadataPath(), s.metadata)
 	g.Match(read, "/problems/:type", s.problem)
 	g.Match(read, "/openapi.json", s.openAPI)
+	g.Match(read, "/docs", s.docs)
+	g.Match(read, "/docs/:version/:file", s.docsFile)
 
 	s.handler, s.description = e, s.describe()
 	return s

@@ -69,7 +69,10 @@ func pathTemplate(pattern string) (path string, parameters []object) {
 		}
 		for i, literal := range strings.Split(segment, wildcard) {
 			if i > 0 {
-				name := "path" + strconv.Itoa(len(parameters)+1)
+				name := "path"
+				if len(parameters) > 0 {
+					name += strconv.Itoa(len(parameters) + 1)
+				}
 				parameters = append(parameters, object{"name": name, "in": "path", "required": true, "schema": object{"type": "string"}, "description": description})
 				path += "{" + name + "}"
 			}

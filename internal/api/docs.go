@@ -1,0 +1,100 @@
+package api
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+)
+
+// viewerVersion is that of Swagger UI, and in the URLs of its files: they never
+// change under a URL.
+const viewerVersion = "5.35.0"
+
+//go:embed swagger-ui
+var viewer embed.FS
+
+// viewerFiles are the types of the files that are served.
+var viewerFiles = map[string]string{
+	"swagger-ui-bundle.js":             "text/javascript; charset=utf-8",
+	"swagger-ui.css":                   "text/css; charset=utf-8",
+	"swagger-ui-bundle.js.LICENSE.txt": "text/plain; charset=utf-8",
+	"LICENSE":                          "text/plain; charset=utf-8",
+	"NOTICE":                           "text/plain; charset=utf-8",
+}
+
+// viewerAge is as good as for ever.
+const viewerAge = 365 * 24 * time.Hour
+
+// docsScript starts the viewer for reading only: a token has no business in this
+// page.
+const docsScript = `SwaggerUIBundle({
+  url: "openapi.json",
+  dom_id: "#viewer",
+  supportedSubmitMethods: [],
+  validatorUrl: null,
+  plugins: [() => ({wrapComponents: {authorizeBtn: () => () => null, authorizeOperationBtn: () => () => null}})],
+})`
+
+// docsPage loads everything by paths relative to its own, whatever prefix a
+// gateway puts before them.
+const docsPage = `<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>middletier</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="docs/` + viewerVersion + `/swagger-ui.css">
+<div id="viewer"></div>
+<script src="docs/` + viewerVersion + `/swagger-ui-bundle.js"></script>
+<script>` + docsScript + `</script>
+</html>
+`
+
+// docsSources lets the page load the viewer, start it, and read the description.
+var docsSources = func() string {
+	hash := sha256.Sum256([]byte(docsScript))
+	return "; script-src 'self' 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "'; style-src 'self'; img-src data:; connect-src 'self'"
+}()
+
+// docs answers with a page to read the description of the service.
+func (s *Server) docs(c echo.Context) error { return page(c, docsSources, []byte(docsPage)) }
+
+// docsFile answers with a file of the viewer.
+func (s *Server) docsFile(c echo.Context) error {
+	name := c.Param("file")
+	contentType, ok := viewerFiles[name]
+	if !ok || c.Param("version") != viewerVersion {
+		return echo.ErrNotFound
+	}
+	mayBeKept(c, viewerAge)
+	if text, err := viewer.ReadFile("swagger-ui/" + name); err == nil {
+		return answer(c, http.StatusOK, contentType, text)
+	}
+	packed, err := viewer.ReadFile("swagger-ui/" + name + ".gz")
+	if err != nil {
+		return err
+	}
+	h := c.Response().Header()
+	h.Add("Vary", "Accept-Encoding")
+	if strings.Contains(c.Request().Header.Get("Accept-Encoding"), "gzip") {
+		h.Set("Content-Encoding", "gzip")
+		return answer(c, http.StatusOK, contentType, packed)
+	}
+	unpacked, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return err
+	}
+	text, err := io.ReadAll(unpacked)
+	if err != nil {
+		return err
+	}
+	return answer(c, http.StatusOK, contentType, text)
+}

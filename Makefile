@@ -44,6 +44,6 @@ fuzz: ## Run every fuzz target for FUZZTIME.
 		done; \
 	done
 
-generate: ## Write config.schema.json and docs/errors.md from the code.
-	go test ./cmd/middletier -run '^TestSchemaIsCurrent$$' -update
+generate: ## Write config.schema.json, docs/configuration.md and docs/errors.md from the code.
+	go test ./cmd/middletier -run '^Test(Schema|Reference)IsCurrent$$' -update
 	go test ./internal/api -run '^TestErrorsPageIsCurrent$$' -update

@@ -15,7 +15,7 @@ import (
 	"middletier/internal/config"
 )
 
-var update = flag.Bool("update", false, "write config.schema.json instead of comparing it")
+var update = flag.Bool("update", false, "write generated files instead of comparing them")
 
 // writeConfig writes a configuration file.
 func writeConfig(t *testing.T, text string) string {
@@ -268,10 +268,37 @@ func currentSchema(t *testing.T) []byte {
 	return schema
 }
 
-func TestSchemaIsCurrent(t *testing.T) {
-	const path = "../../config.schema.json"
+func TestSchemaIsCurrent(t *testing.T) { checkGenerated(t, "config.schema.json", currentSchema(t)) }
+
+func TestReferenceIsCurrent(t *testing.T) {
+	f := defaults()
+	page := referenceIntroduction + config.Reference(&f)
+	checkGenerated(t, "docs/configuration.md", []byte(page))
+	for key := range keysOf(t, currentSchema(t)) {
+		if !strings.Contains(page, "| `"+key+"` |") && !strings.Contains(page, "## "+key) {
+			t.Errorf("%s is not explained", key)
+		}
+	}
+}
+
+const referenceIntroduction = `# Configuration
+
+<!-- Written by make generate from the code; do not edit. -->
+
+One file, in YAML or JSON. Keys match in any case; unknown ones are errors. Every key can be set from the environment,
+which wins: two underscores between levels, an index for lists, in any case, as in ` + "`AzureAd__TenantId`" + ` and
+` + "`DownstreamApis__todo__Scopes__0`" + `. Durations are written ` + "`30s`, `10m` or `1m30s`, sizes `64KiB`, `10MiB` or `1GiB`" + `.
+` + "`config.schema.json` gives editors completion, `middletier check`" + ` names every mistake. The file is
+read once, at start; files that it names are read again when they change. [config.yaml](../config.yaml) is one to start from.
+`
+
+// checkGenerated compares a file of the repository with what the code says, or
+// writes it with -update.
+func checkGenerated(t *testing.T, name string, want []byte) {
+	t.Helper()
+	path := filepath.Join("../..", name)
 	if *update {
-		if err := os.WriteFile(path, currentSchema(t), 0o644); err != nil {
+		if err := os.WriteFile(path, want, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -279,8 +306,8 @@ func TestSchemaIsCurrent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(got, currentSchema(t)) {
-		t.Error("config.schema.json is not what the code says: run make generate")
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s is not what the code says: run make generate", name)
 	}
 }
 

@@ -1,0 +1,108 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+)
+
+// Reference returns a page in Markdown of every key of the struct that root
+// points to, with the defaults that it holds. Each mapping is a section; the
+// entries of lists are written KEY[], and those of mappings with names of the
+// user's KEY.NAME.
+func Reference(root any) string {
+	var page strings.Builder
+	writeSection(&page, "", "", reflect.ValueOf(root).Elem())
+	return page.String()
+}
+
+// writeSection writes the keys of a struct, then the sections below it.
+func writeSection(page *strings.Builder, path, doc string, v reflect.Value) {
+	if path != "" {
+		fmt.Fprintf(page, "\n## %s\n\n%s.\n\n| key | value | default | |\n|---|---|---|---|\n", path, doc)
+	}
+	fields := fieldsOf(v.Type())
+	for _, f := range fields {
+		if _, inner := innerSection(f.typ); path != "" && inner == nil {
+			fmt.Fprintf(page, "| `%s` | %s | %s | %s |\n", f.name, describeType(f.typ, f.rules), describeDefault(v.FieldByIndex(f.index)), f.doc)
+		} else if path != "" {
+			fmt.Fprintf(page, "| `%s` | see below | | %s |\n", f.name, f.doc)
+		}
+	}
+	for _, f := range fields {
+		suffix, inner := innerSection(f.typ)
+		if inner == nil {
+			continue
+		}
+		value := v.FieldByIndex(f.index)
+		if suffix != "" {
+			value = newValue(inner)
+		}
+		writeSection(page, strings.TrimPrefix(path+"."+f.name+suffix, "."), f.doc, value)
+	}
+}
+
+// innerSection returns the struct that a key holds and what its path has behind
+// the key's, or nil for none.
+func innerSection(t reflect.Type) (suffix string, inner reflect.Type) {
+	switch shapeOf(t) {
+	case structShape:
+		return "", t
+	case listShape:
+		suffix = "[]"
+	case mapShape:
+		suffix = ".NAME"
+	default:
+		return "", nil
+	}
+	if shapeOf(t.Elem()) != structShape {
+		return "", nil
+	}
+	return suffix, t.Elem()
+}
+
+func describeType(t reflect.Type, r rules) string {
+	text := map[shape]string{
+		textShape: "text", boolShape: "`true`, `false`", intShape: "whole number", floatShape: "number", durationShape: "duration", sizeShape: "size",
+	}[shapeOf(t)]
+	switch shapeOf(t) {
+	case listShape:
+		text = "list of " + describeType(t.Elem(), rules{enum: r.enum})
+	case mapShape:
+		text = "names and " + describeType(t.Elem(), rules{enum: r.enum})
+	}
+	if len(r.enum) > 0 && shapeOf(t) == textShape {
+		text = "`" + strings.Join(r.enum, "`, `") + "`"
+	}
+	if r.secret {
+		text += ", secret"
+	}
+	return text
+}
+
+// describeDefault is empty for what is not set.
+func describeDefault(v reflect.Value) string {
+	if d, ok := v.Interface().(time.Duration); ok {
+		return "`" + writeDuration(d) + "`"
+	}
+	switch v.Kind() {
+	case reflect.String, reflect.Slice, reflect.Map:
+		if v.Len() == 0 {
+			return ""
+		}
+	}
+	return fmt.Sprintf("`%v`", v.Interface())
+}
+
+// writeDuration leaves out what is zero at the end.
+func writeDuration(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}

@@ -220,3 +220,18 @@ func TestUnsafeCORSIsRefusedAtStart(t *testing.T) {
 		}
 	}
 }
+
+// A page finds out that it calls too often. Asking whether it may does not count.
+func TestRateLimitCanBeReadByListedOrigins(t *testing.T) {
+	w := newWorld(t, allowSPA, func(f *file) { f.Server.RateLimit = rateLimit{RequestsPerSecond: 0.01, Burst: 1} })
+	alice := w.alice()
+	for _, want := range []int{200, 429} {
+		for range 3 {
+			w.from(spa, "OPTIONS", "/api/todo/items", "Access-Control-Request-Method", "GET")
+		}
+		r := w.from(spa, "GET", "/api/todo/items", "Authorization", "Bearer "+alice)
+		if r.StatusCode != want || granted(r)["Allow-Origin"] != spa || r.Header.Get("RateLimit") == "" || r.Header.Get("RateLimit-Policy") == "" || (r.Header.Get("Retry-After") != "") != (want == 429) {
+			t.Errorf("got %d %v, want %d", r.StatusCode, r.Header, want)
+		}
+	}
+}

@@ -59,7 +59,7 @@ func TestCredentialIsReplacedUnderTraffic(t *testing.T) {
 			mount := mounttest.New(t, row.old)
 			w := newStoppedWorldOf(t, directory, func(f *file) {
 				f.AzureAd.ClientCredentials = []obo.Credential{row.credential(mount.Path())}
-			})
+			}, unhurried)
 			w.startReady()
 			traffic := w.startTraffic()
 			// fresh counts the exchanges with the new credential among the last n.

@@ -72,7 +72,8 @@ func awaitCrowd(t *testing.T, n int) {
 	}, func() string { return fmt.Sprintf("%d requests wait for a token, want %d", waiting, n) })
 }
 
-// unhurried gives an exchange the time that a test may need to gather a crowd.
+// unhurried gives an exchange the time that a test may need to gather a crowd, or
+// a busy machine to make it.
 func unhurried(f *file) { f.AzureAd.Timeout, f.Server.RequestTimeout = time.Minute, time.Minute }
 
 // The caller who began the exchange leaves before it ends.

@@ -25,6 +25,10 @@ func withRedis(server *redistest.Server) func(*file) {
 	}
 }
 
+// patientWithRedis is for tests in which Redis is to be used however busy the
+// machine is: what is slower than the timeout is done without.
+func patientWithRedis(f *file) { f.TokenCache.Redis.Timeout = 5 * time.Second }
+
 // entries are the keys of tokens.
 func entries(server *redistest.Server) (n int) {
 	for _, key := range server.Keys() {
@@ -134,30 +138,31 @@ func TestRedisLostUnderLoad(t *testing.T) {
 	for _, row := range []struct {
 		name       string
 		lose, mend func(*redistest.Server)
+		change     func(*file)
 	}{
-		{"killed", (*redistest.Server).Kill, (*redistest.Server).Restart},
-		{"silent", (*redistest.Server).Freeze, (*redistest.Server).Thaw},
+		{"killed", (*redistest.Server).Kill, (*redistest.Server).Restart, patientWithRedis}, // what is dead refuses at once
+		{"silent", (*redistest.Server).Freeze, (*redistest.Server).Thaw, func(*file) {}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			redis := redistest.Start(t)
-			w := newWorld(t, withRedis(redis))
+			w := newWorld(t, withRedis(redis), row.change, unhurried)
 			traffic := w.startTraffic()
 			traffic.awaitAnswers(t, trafficRate/2) // warm
 			began := time.Now()
 			traffic.awaitAnswers(t, trafficRate)
-			eventually(t, func() bool { return entries(redis) > trafficRate }, func() string { return "nothing is written to Redis" })
+			eventually(t, func() bool { return entries(redis) > 0 }, func() string { return "nothing is written to Redis" })
 
 			lost := time.Now()
 			row.lose(redis)
 			opened := w.awaitLine("Redis fails", time.Time{})
-			traffic.awaitAnswers(t, 2*trafficRate)
+			traffic.awaitAnswers(t, trafficRate)
 			back := time.Now()
 			row.mend(redis)
 			closed := w.awaitLine("Redis answers again", back)
 			if row.name == "killed" { // else what it holds may be from before
 				eventually(t, func() bool { return entries(redis) > 0 }, func() string { return "nothing is written to Redis again" })
 			}
-			traffic.awaitAnswers(t, trafficRate)
+			traffic.awaitAnswers(t, trafficRate/2)
 			traffic.stop()
 
 			base := traffic.between(began, lost)
@@ -185,7 +190,7 @@ func TestRedisLostUnderLoad(t *testing.T) {
 func TestRedisIsLoading(t *testing.T) {
 	redis := redistest.Start(t)
 	redis.RestartLoading()
-	w := newWorld(t, withRedis(redis))
+	w := newWorld(t, withRedis(redis), patientWithRedis)
 	for range 5 {
 		if r := w.call("GET", "/api/todo/items", w.alice(), ""); r.StatusCode != 200 {
 			t.Errorf("got %d %s, want 200", r.StatusCode, r.body)
@@ -206,7 +211,7 @@ func TestRedisIsLoading(t *testing.T) {
 // Whoever reads all of Redis learns nothing of tokens or users.
 func TestNothingReadableInRedis(t *testing.T) {
 	redis := redistest.Start(t)
-	w := newWorld(t, withRedis(redis), func(f *file) { f.TokenCache.Redis.Timeout = 5 * time.Second })
+	w := newWorld(t, withRedis(redis), patientWithRedis)
 	alice, bob, daemon := w.alice(), w.bob(), w.daemon()
 	for path, tokens := range map[string][]string{"/api/todo/items": {alice, bob}, "/app/todo/items": {daemon}} {
 		for _, token := range tokens {

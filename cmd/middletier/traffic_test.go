@@ -111,6 +111,12 @@ func (f *traffic) between(from, to time.Time) (times []time.Duration) {
 // awaitAnswers waits until n requests that began from now on are answered.
 func (f *traffic) awaitAnswers(t *testing.T, n int) {
 	t.Helper()
-	now := time.Now()
-	eventually(t, func() bool { return len(f.between(now, time.Now())) >= n }, func() string { return "the traffic stands still" })
+	now, got := time.Now(), 0
+	for got < n {
+		eventually(t, func() bool {
+			before := got
+			got = len(f.between(now, time.Now()))
+			return got > before
+		}, func() string { return "the traffic stands still" })
+	}
 }

@@ -88,6 +88,15 @@ func newClient(transport http.RoundTripper) *http.Client {
 	}
 }
 
+// newProviderTransport reaches the identity provider. It keeps a connection for
+// every exchange that may run at once: net/http would keep two, and a handshake
+// costs about as much CPU as an exchange, and two round trips.
+func newProviderTransport(exchanges int) *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, exchanges
+	return t
+}
+
 // run keeps the program's own goroutines going until ctx ends.
 func (p *program) run(ctx context.Context) error {
 	var group errgroup.Group

@@ -4,10 +4,13 @@ import (
 	"encoding/base64"
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -249,5 +252,44 @@ func TestProviderThatDrips(t *testing.T) {
 	w.detour.Store(nil)
 	if r := w.call("GET", "/api/todo/items", alice, ""); r.StatusCode != 200 || len(w.api.seen()) != 1 {
 		t.Errorf("afterwards: got %d %s, want 200", r.StatusCode, r.body)
+	}
+}
+
+func TestConnectionsToTheProviderAreKept(t *testing.T) {
+	const exchanges, rounds = 120, 3 // more than net/http keeps for all hosts
+	var connections atomic.Int64
+	var crowd sync.WaitGroup // until all of a round are there
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		crowd.Done()
+		crowd.Wait()
+	}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	server.Start()
+	t.Cleanup(server.Close)
+	transport := newProviderTransport(exchanges)
+	t.Cleanup(transport.CloseIdleConnections)
+	client := newClient(transport)
+	client.Timeout = time.Minute // one that fails would leave the others waiting
+	for range rounds {
+		crowd.Add(exchanges)
+		var group sync.WaitGroup
+		for range exchanges {
+			group.Go(func() {
+				resp, err := client.Get(server.URL)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_ = resp.Body.Close() // it is empty
+			})
+		}
+		group.Wait()
+	}
+	if got := connections.Load(); got != exchanges {
+		t.Errorf("%d connections for %d exchanges at once, %d times, want one each", got, exchanges, rounds)
 	}
 }

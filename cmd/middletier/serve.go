@@ -29,7 +29,7 @@ func (c serveCommand) run(ctx context.Context, std streams) error {
 	// Without this a log that nobody reads any more would end the process.
 	signal.Ignore(syscall.SIGPIPE)
 	log, level := newLog(f.Logging, std.out)
-	p, err := build(f, http.DefaultTransport.(*http.Transport).Clone(), log)
+	p, err := build(f, newProviderTransport(f.AzureAd.MaxConcurrentExchanges), log)
 	if err != nil {
 		return err
 	}

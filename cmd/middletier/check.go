@@ -248,6 +248,9 @@ func tryCredential(ctx context.Context, client *obo.Client, asks []appAsk) error
 			return err
 		}
 	}
+	if len(asks) == 0 {
+		return skip("loaded, but no API says what to try it with: scopes of one resource, and a tenant")
+	}
 	return skip("loaded, but there is no scope to try it with that the provider accepts")
 }
 

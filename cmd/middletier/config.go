@@ -1,8 +1,8 @@
 package main
 
 import (
+	"fmt"
 	"net"
-	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -144,10 +144,16 @@ func load(path string, environ []string, more ...func(file, report)) (file, erro
 	if err != nil {
 		return f, err
 	}
-	f.AzureAd.inherit(environ, doc.Has("azureAd.instance"))
-	f.check(doc.Report)
+	from := f.AzureAd.inherit(environ, doc.Has("azureAd.instance"))
+	report := func(key, problem string) {
+		if from[key] != "" {
+			problem += " (it is from " + from[key] + ")"
+		}
+		doc.Report(key, problem)
+	}
+	f.check(report)
 	for _, check := range more {
-		check(f, doc.Report)
+		check(f, report)
 	}
 	return f, doc.Err()
 }
@@ -163,32 +169,38 @@ func checkServing(f file, report report) {
 }
 
 // inherit takes what is not said from the variables that Azure's own tools and
-// workload identity set.
-func (a *azureAd) inherit(environ []string, instance bool) {
+// workload identity set. It returns the variable of each key that it took.
+func (a *azureAd) inherit(environ []string, instance bool) (from map[string]string) {
+	azure := map[string]string{}
 	for _, variable := range environ {
-		name, value, _ := strings.Cut(variable, "=")
-		switch {
-		case value == "":
-		case name == "AZURE_AUTHORITY_HOST" && !instance:
-			a.Instance = value
-		case name == "AZURE_TENANT_ID" && a.TenantID == "":
-			a.TenantID = value
-		case name == "AZURE_CLIENT_ID" && a.ClientID == "":
-			a.ClientID = value
-		case name == "AZURE_FEDERATED_TOKEN_FILE":
-			for i := range a.ClientCredentials {
-				if c := &a.ClientCredentials[i]; c.SourceType == "SignedAssertionFilePath" && c.SignedAssertionFileDiskPath == "" {
-					c.SignedAssertionFileDiskPath = value
-				}
-			}
+		if name, value, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "AZURE_") {
+			azure[name] = value
 		}
 	}
-	// Each External ID host is one tenant's, which has a domain of the same name.
-	if host, err := url.Parse(a.Instance); err == nil && a.TenantID == "" {
-		if name, external := strings.CutSuffix(strings.ToLower(host.Host), ".ciamlogin.com"); external {
-			a.TenantID = name + ".onmicrosoft.com"
+	from = map[string]string{}
+	take := func(into *string, key, name string) {
+		if azure[name] != "" {
+			*into, from["azureAd."+key] = azure[name], name
 		}
 	}
+	if !instance {
+		take(&a.Instance, "instance", "AZURE_AUTHORITY_HOST")
+	}
+	if a.TenantID == "" {
+		a.TenantID = validate.ExternalTenant(a.Instance)
+	}
+	if a.TenantID == "" {
+		take(&a.TenantID, "tenantId", "AZURE_TENANT_ID")
+	}
+	if a.ClientID == "" {
+		take(&a.ClientID, "clientId", "AZURE_CLIENT_ID")
+	}
+	for i := range a.ClientCredentials {
+		if c := &a.ClientCredentials[i]; c.SourceType == "SignedAssertionFilePath" && c.SignedAssertionFileDiskPath == "" {
+			take(&c.SignedAssertionFileDiskPath, fmt.Sprintf("clientCredentials[%d].signedAssertionFileDiskPath", i), "AZURE_FEDERATED_TOKEN_FILE")
+		}
+	}
+	return from
 }
 
 // report takes a mistake in the value of a key.
@@ -263,7 +275,7 @@ func (d downstreamAPI) check(report report) {
 	if d.appScope() == "" && d.letsAppsIn() {
 		report("appScopes", "must be set: the resource cannot be told from scopes")
 	}
-	if strings.ContainsAny(d.Tenant, "/?#%\\ \t\r\n") || validate.IsMultiTenant(d.Tenant) || strings.EqualFold(d.Tenant, "consumers") {
+	if d.Tenant != "" && !validate.IsTenant(d.Tenant) {
 		report("tenant", "must be one tenant's GUID or domain")
 	}
 	validate.NewAccess(d.Access, under("access", report))

@@ -149,6 +149,14 @@ func TestEnvironmentWinsOverTheFile(t *testing.T) {
 	if err != nil || f.AzureAd.TenantID != "contoso.onmicrosoft.com" {
 		t.Errorf("an External ID instance and no tenant: got %q, %v", f.AzureAd.TenantID, err)
 	}
+	f, err = load(bare, []string{"AZURE_CLIENT_ID=x", "AZURE_TENANT_ID=the.cluster.s", "AZURE_AUTHORITY_HOST=https://contoso.ciamlogin.com"})
+	if err != nil || f.AzureAd.TenantID != "contoso.onmicrosoft.com" {
+		t.Errorf("an External ID instance beside another tenant's variable: got %q, %v", f.AzureAd.TenantID, err)
+	}
+	_, err = load(bare, []string{"AZURE_CLIENT_ID=x", "AZURE_TENANT_ID=contoso.example", "AZURE_AUTHORITY_HOST=login.microsoftonline.us"})
+	if err == nil || !strings.Contains(err.Error(), "azureAd.instance: must be an https URL, as https://login.microsoftonline.com/ (it is from AZURE_AUTHORITY_HOST)") {
+		t.Errorf("a mistake in a variable: got %v", err)
+	}
 	_, err = load(path, []string{"AzureAd__TenentId=x"})
 	if err == nil || !strings.Contains(err.Error(), `environment variable AzureAd__TenentId: azureAd.TenentId: unknown key; did you mean "tenantId"?`) {
 		t.Errorf("misspelt variable: got %v", err)

@@ -87,7 +87,7 @@ func TestCheckAndCallOfAMultiTenantService(t *testing.T) {
 	d.Tenant, d.Access = "", d.Access[:0]
 	w.file.DownstreamAPIs["todo"] = d
 	lines, err = w.check(w.transport())
-	if err != nil || !strings.HasPrefix(lines["todo: app token"], "skipped tenant: must be set where") || !strings.HasPrefix(lines["clientCredentials[0]"], "skipped ") {
+	if err != nil || !strings.HasPrefix(lines["todo: app token"], "skipped tenant: must be set where") || !strings.HasPrefix(lines["clientCredentials[0]"], "skipped loaded, but no API says what to try it with") {
 		t.Errorf("check without a tenant for the API: got %v, %q", err, lines)
 	}
 	var out syncBuffer

@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"io"
-	"log/slog"
 	"math"
 	"net/http"
 	"net/url"
@@ -219,7 +218,7 @@ func FuzzMetadata(f *testing.F) {
 			}
 			return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(bytes.NewReader(body)), Request: r}, nil
 		})}
-		set, err := newKeySource("https://login.example/.well-known/openid-configuration", client, &floor{}, slog.New(slog.DiscardHandler)).fetch(t.Context())
+		set, err := newKeySource(Config{Instance: "https://login.example", TenantID: "common", Client: client}, "", &floor{}).fetch(t.Context())
 		for _, u := range asked {
 			if u.Scheme != "https" || u.Host == "" {
 				t.Errorf("asked for %q", u)

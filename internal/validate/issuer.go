@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +24,26 @@ func IsMultiTenant(tenantID string) bool {
 	return strings.EqualFold(tenantID, organizations) || strings.EqualFold(tenantID, common)
 }
 
+// IsTenant reports whether name can be a tenant's: a GUID or a domain.
+func IsTenant(name string) bool { return isGUID(name) || domain.MatchString(name) }
+
+var domain = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)+$`)
+
+// ExternalTenant returns the domain of the tenant that an External ID instance is
+// for, which has the name of its host, or "" for any other instance. A domain of
+// the tenant's own cannot be told from a cloud's.
+func ExternalTenant(instance string) string {
+	u, err := url.Parse(instance)
+	if err != nil {
+		return ""
+	}
+	name, external := strings.CutSuffix(strings.ToLower(u.Hostname()), ".ciamlogin.com")
+	if !external {
+		return ""
+	}
+	return name + ".onmicrosoft.com"
+}
+
 // checkTenants reports the mistakes in TenantID and AllowedTenants.
 func (c Config) checkTenants(report func(key, problem string)) {
 	multi := IsMultiTenant(c.TenantID)
@@ -31,8 +52,10 @@ func (c Config) checkTenants(report func(key, problem string)) {
 		report("tenantId", "must be set: the tenant's GUID or domain, or organizations or common")
 	case strings.EqualFold(c.TenantID, "consumers"):
 		report("tenantId", "personal accounts alone are not supported: set common, and list in allowedTenants "+personalTenant)
-	case strings.ContainsAny(c.TenantID, "/?#%\\ \t\r\n"):
+	case !multi && !IsTenant(c.TenantID):
 		report("tenantId", "must be a GUID or a domain, or organizations or common")
+	case multi && ExternalTenant(c.Instance) != "":
+		report("tenantId", "must be one tenant's: an External ID host has no other")
 	case multi && len(c.AllowedTenants) == 0:
 		report("allowedTenants", `must be set where tenantId is organizations or common: the GUIDs of tenants, or "*" for any`)
 	case isGUID(c.TenantID) && c.tenants() != nil && !c.tenants()[strings.ToLower(c.TenantID)]:

@@ -3,9 +3,11 @@ package validate_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"middletier/internal/validate"
@@ -88,6 +90,9 @@ func (c cloud) withKey(members ...any) cloud {
 func TestEveryCloudHasItsOwnIssuers(t *testing.T) {
 	for name, c := range clouds {
 		for _, tenant := range []string{contoso, "contoso.example", "organizations", "common"} {
+			if name == "External ID" && validate.IsMultiTenant(tenant) {
+				continue // it has one tenant
+			}
 			bubble(t, name+", "+tenant, func(t *testing.T) {
 				c := c.withKey()
 				var allowed []string
@@ -217,6 +222,38 @@ func TestTenantOfATokenIsOne(t *testing.T) {
 	}
 }
 
+// Where only a domain is configured, nothing but the metadata says whose tokens are
+// ours.
+func TestDomainsMetadataMustNameOneIssuer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := clouds["public"].withKey()
+		c.v2 = "https://login.microsoftonline.com/{tenantId}/v2.0" // which RoundTrip leaves as it is
+		p := transport(func(r *http.Request) (*http.Response, error) {
+			resp, err := c.RoundTrip(r)
+			if err == nil && !strings.HasSuffix(r.URL.Path, "/keys") {
+				body, _ := io.ReadAll(resp.Body)
+				resp.Body = io.NopCloser(strings.NewReader(strings.ReplaceAll(string(body), "{tenantId}", "{tenantid}")))
+			}
+			return resp, err
+		})
+		v := validate.New(validate.Config{Instance: "https://" + c.host, TenantID: "contoso.example", ClientID: apiID, Client: &http.Client{Transport: p}})
+		run(t, v)
+		time.Sleep(time.Minute)
+		if err := v.Ready(); !errors.Is(err, validate.ErrKeysUnavailable) {
+			t.Errorf("Ready with an issuer for all tenants: got %v, want ErrKeysUnavailable", err)
+		}
+	})
+}
+
+func TestExternalIDHasNoMultiTenantServices(t *testing.T) {
+	var got []string
+	config := validate.Config{Instance: "https://Contoso.ciamlogin.com/", TenantID: "common", ClientID: apiID, AllowedTenants: []string{"*"}}
+	config.Check(func(key, _ string) { got = append(got, key) })
+	if strings.Join(got, " ") != "tenantId" {
+		t.Errorf("got mistakes in %q, want tenantId", got)
+	}
+}
+
 func TestCheckOfTenants(t *testing.T) {
 	for _, row := range []struct {
 		tenant  string
@@ -233,6 +270,12 @@ func TestCheckOfTenants(t *testing.T) {
 		{"organizations", nil, "allowedTenants"},
 		{"common", []string{}, "allowedTenants"},
 		{"consumers", nil, "tenantId"},
+		{"contoso", nil, "tenantId"},
+		{"common.", nil, "tenantId"},
+		{"..", nil, "tenantId"},
+		{"*", nil, "tenantId"},
+		{"{tenantid}", nil, "tenantId"},
+		{strings.ReplaceAll(contoso, "-", ""), nil, "tenantId"},
 		{"organizations", []string{"contoso.example"}, "allowedTenants[0]"},
 		{"organizations", []string{contoso, ""}, "allowedTenants[1]"},
 		{"organizations", []string{contoso, "*"}, "allowedTenants[1]"},

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -77,6 +78,7 @@ type keySource struct {
 	client      *http.Client
 	log         *slog.Logger
 	floor       *floor      // of both documents of a provider
+	oneIssuer   bool        // nothing but the metadata says which tenant is ours
 	optional    func() bool // whether to believe that there is no such document; nil: never
 
 	current atomic.Pointer[keySet]
@@ -89,27 +91,41 @@ type keySource struct {
 	done chan struct{} // closed when the fetch that is under way, or the next one, has ended
 }
 
-// floor keeps fetches for unknown key ids apart.
+// floor keeps fetches for unknown key ids apart, and shares them between the two
+// documents of a provider: tokens that nobody signed cannot have one of them
+// fetched for ever and the other never.
 type floor struct {
-	mu   sync.Mutex // guards last
-	last time.Time
+	mu    sync.Mutex // guards the rest
+	last  time.Time
+	had   *keySource // which the last fetch was for
+	wants *keySource // the other, if it was refused one since
 }
 
-// pass reports whether a fetch may be made now, and then counts it.
-func (f *floor) pass() bool {
+// pass returns the source that may be fetched now, where s asks: s, the other
+// whose turn it is, or nil.
+func (f *floor) pass(s *keySource) *keySource {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := time.Now()
 	if now.Sub(f.last) < refreshFloor {
-		return false
+		if s != f.had {
+			f.wants = s
+		}
+		return nil
 	}
-	f.last = now
-	return true
+	if f.wants != nil && now.Sub(f.last) < 2*refreshFloor { // later, who asks is more likely to be right
+		s = f.wants
+	}
+	f.last, f.had, f.wants = now, s, nil
+	return s
 }
 
-func newKeySource(metadataURL string, client *http.Client, floor *floor, log *slog.Logger) *keySource {
+// newKeySource returns the source whose metadata is at path below c's authority.
+func newKeySource(c Config, path string, floor *floor) *keySource {
 	return &keySource{
-		metadataURL: metadataURL, client: client, floor: floor, log: log,
+		metadataURL: strings.TrimSuffix(c.Instance, "/") + "/" + c.TenantID + path + "/.well-known/openid-configuration",
+		oneIssuer:   !IsMultiTenant(c.TenantID) && !isGUID(c.TenantID),
+		client:      c.Client, floor: floor, log: c.Log,
 		wake: make(chan struct{}, 1), tried: make(chan struct{}), done: make(chan struct{}),
 	}
 }
@@ -135,13 +151,16 @@ func (s *keySource) run(ctx context.Context) {
 			}
 		case s.absent.Load():
 			wait = absentInterval
+		case first && s.optional != nil && errors.Is(err, errNoSuchDocument):
+			wait = minRetryDelay // it is not sure yet that there is none
 		default:
 			wait, delay = delay, min(2*delay, maxRetryDelay)
 			if !failing {
 				s.log.Warn("signing keys could not be fetched; any held stay in use", "url", s.metadataURL, "error", err)
 			}
+			failing = true
 		}
-		failing = err != nil && !s.absent.Load()
+		failing = failing && err != nil && !s.absent.Load()
 		// Jitter, so that replicas do not come all at once.
 		timer := time.NewTimer(wait - rand.N(wait/10))
 		select {
@@ -233,15 +252,19 @@ func (s *keySource) ask() <-chan struct{} {
 	if s.busy {
 		return s.done
 	}
-	if s.floor.pass() {
-		s.busy = true
-		select {
-		case s.wake <- struct{}{}:
-		default: // run has yet to see the last one
-		}
-		return s.done
+	next := s.floor.pass(s)
+	if next == nil {
+		return nil
 	}
-	return nil
+	select {
+	case next.wake <- struct{}{}:
+	default: // run has yet to see the last one
+	}
+	if next != s {
+		return nil
+	}
+	s.busy = true
+	return s.done
 }
 
 var errNoSuchDocument = errors.New("answered 404")
@@ -260,6 +283,9 @@ func (s *keySource) fetch(ctx context.Context) (*keySet, error) {
 	}
 	if metadata.Issuer == "" {
 		return nil, errors.New("metadata: no issuer")
+	}
+	if s.oneIssuer && forTenant(metadata.Issuer, "") != metadata.Issuer {
+		return nil, errors.New("metadata: an issuer for all tenants, where tenantId is one's domain")
 	}
 	if u, err := url.Parse(metadata.JWKSURI); err != nil || u.Scheme != "https" || u.Host == "" {
 		return nil, errors.New("metadata: jwks_uri is not an https URL")

@@ -1,6 +1,7 @@
 package validate_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -174,7 +175,13 @@ func TestProviderWithoutV1(t *testing.T) {
 	const path = "/" + contoso + "/.well-known"
 	bubble(t, "has none", func(t *testing.T) {
 		p, log := newProvider(jwk("a", keyA())), &lockedBuffer{}
-		p.fail(only(path, outages["says 404"]))
+		p.fail(func(r *http.Request) (*http.Response, error) {
+			if strings.Contains(r.URL.Path, path) {
+				return respond(r, 404, "{}"), nil
+			}
+			time.Sleep(50 * time.Millisecond) // so that nothing of v2.0 is known yet
+			return nil, nil
+		})
 		v := p.start(t, log)
 		time.Sleep(10 * time.Second)
 		accept(t, v, signed("a", keyA()))
@@ -183,8 +190,8 @@ func TestProviderWithoutV1(t *testing.T) {
 		if n := p.fetches(path + "/openid-configuration"); n > 24*60/4 {
 			t.Errorf("looked for it %d times in a day", n)
 		}
-		if strings.Count(log.String(), "\n") > 1 {
-			t.Errorf("logged more than once:\n%s", log)
+		if log.String() != "" {
+			t.Errorf("logged what is as it should be:\n%s", log)
 		}
 		p.fail(nil)
 		time.Sleep(5 * time.Minute)
@@ -272,6 +279,43 @@ func TestFirstCallersWaitForTheFirstKeys(t *testing.T) {
 			if _, err := v.Validate(t.Context(), signed("a", keyA(), v1Form)); !errors.Is(err, validate.ErrKeysUnavailable) || time.Since(began) != want {
 				t.Errorf("got %v after %s, want ErrKeysUnavailable after %s", err, time.Since(began), want)
 			}
+		}
+	})
+}
+
+// Ready means that tokens of both versions are served, where the provider has both.
+func TestReadyWaitsForTheFirstLookAtV1(t *testing.T) {
+	for name, answers := range map[string]func(*http.Request) (*http.Response, error){
+		"it answers":         func(*http.Request) (*http.Response, error) { return nil, nil },
+		"it is out of order": outages["says 500"],
+	} {
+		bubble(t, name, func(t *testing.T) {
+			p := newProvider(jwk("a", keyA()))
+			p.fail(only(contoso+"/.well-known", func(r *http.Request) (*http.Response, error) {
+				time.Sleep(time.Second)
+				return answers(r)
+			}))
+			v := p.start(t, nil)
+			if v.Ready() == nil {
+				t.Error("ready before v1.0 was looked at")
+			}
+			time.Sleep(1100 * time.Millisecond)
+			if err := v.Ready(); err != nil {
+				t.Errorf("after it was looked at: %v", err)
+			}
+		})
+	}
+}
+
+func TestCallerThatLeavesDoesNotWaitForTheFirstKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProvider(jwk("a", keyA()))
+		p.fail(outages["hangs"])
+		v := p.start(t, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := v.Validate(ctx, signed("a", keyA())); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, validate.ErrKeysUnavailable) {
+			t.Errorf("got %v, want the context's own error", err)
 		}
 	})
 }

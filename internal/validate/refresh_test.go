@@ -137,6 +137,35 @@ func TestFloodOfUnknownKeysIsFetchedOnceInHalfAMinute(t *testing.T) {
 	})
 }
 
+// Tokens that nobody signed cannot use up all fetches with one version, so that a
+// new key of the other would not be found. There is still one in half a minute.
+func TestFloodOfOneVersionLeavesFetchesToTheOther(t *testing.T) {
+	for name, flood := range map[string]change{"v1.0": v1Form, "v2.0": all()} {
+		bubble(t, name, func(t *testing.T) {
+			p := newProvider(jwk("a", keyA()))
+			v := p.start(t, nil)
+			good := v1Form
+			if name == "v1.0" {
+				good = all()
+			}
+			p.publish(jwk("b", keyB()))
+			began := time.Now()
+			for found := false; !found; {
+				_, _ = v.Validate(t.Context(), signed("invented-"+serial(), keyA(), flood)) // refused
+				_, err := v.Validate(t.Context(), signed("b", keyB(), good))
+				found = err == nil
+				if time.Sleep(time.Second); time.Since(began) > 62*time.Second {
+					t.Fatal("the new key is not found")
+				}
+			}
+			took := int(time.Since(began) / (30 * time.Second))
+			if n := p.fetches("/keys1") + p.fetches("/keys2") - 2; n > 1+took {
+				t.Errorf("%d fetches in %s", n, time.Since(began))
+			}
+		})
+	}
+}
+
 func TestNobodyWaitsLongForAKey(t *testing.T) {
 	for _, how := range []string{"hangs", "hangs in the body"} {
 		bubble(t, how, func(t *testing.T) {

@@ -105,10 +105,8 @@ func New(c Config) *Validator {
 	v.tenants, v.personal = c.tenants(), !strings.EqualFold(c.TenantID, organizations)
 	// Each version of token is checked against its own metadata; which one an
 	// API gets is decided by its manifest, not by the endpoint that issued it.
-	authority := strings.TrimSuffix(c.Instance, "/") + "/" + c.TenantID
 	floor := &floor{}
-	v.v1 = newKeySource(authority+"/.well-known/openid-configuration", c.Client, floor, c.Log)
-	v.v2 = newKeySource(authority+"/v2.0/.well-known/openid-configuration", c.Client, floor, c.Log)
+	v.v1, v.v2 = newKeySource(c, "", floor), newKeySource(c, "/v2.0", floor)
 	// Some providers have v2.0 only. A 404 says so once they have shown that,
 	// and not in an outage, in which anything may answer for them.
 	v.v1.optional = func() bool { return v.v2.current.Load() != nil }
@@ -123,12 +121,17 @@ func (v *Validator) Run(ctx context.Context) {
 	wg.Wait()
 }
 
-// Ready returns nil once signing keys are loaded, else ErrKeysUnavailable.
+// Ready returns nil once signing keys are loaded, else ErrKeysUnavailable. Those of
+// v1.0 are waited for no longer than the first attempt: there may be none.
 func (v *Validator) Ready() error {
-	if v.v2.current.Load() == nil {
-		return ErrKeysUnavailable
+	select {
+	case <-v.v1.tried:
+		if v.v2.current.Load() != nil {
+			return nil
+		}
+	default:
 	}
-	return nil
+	return ErrKeysUnavailable
 }
 
 // ErrKeysUnavailable says that no decision can be made on a token, because the
@@ -238,6 +241,9 @@ func (v *Validator) check(ctx context.Context, t *compact, now time.Time) (*iden
 	// 7519, sections 4.1.4 to 4.1.6).
 	end := now.Add(maxKeyWait)
 	source, err := v.sourceFor(ctx, id, end)
+	if errors.Is(err, ErrKeysUnavailable) && ctx.Err() != nil {
+		err = fmt.Errorf("wait for signing keys: %w", ctx.Err())
+	}
 	if err != nil {
 		return nil, err
 	}

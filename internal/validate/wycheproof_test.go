@@ -78,7 +78,7 @@ func vectorValidator(t *testing.T, keys json.RawMessage) *Validator {
 		t.Fatal(err)
 	}
 	v.v2.current.Store(held)
-	v.v2.floor.pass() // nothing is fetched for an unknown key id
+	v.v2.floor.pass(v.v2) // nothing is fetched for an unknown key id
 	return v
 }
 

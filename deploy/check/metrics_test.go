@@ -34,7 +34,7 @@ func documented(t *testing.T) map[string][]string {
 	metrics := map[string][]string{"up": {"job"}}
 	for _, row := range metricRow.FindAllStringSubmatch(table, -1) {
 		names := []string{row[1]}
-		if strings.HasSuffix(row[1], "_seconds") && !strings.Contains(row[1], "timestamp") {
+		if strings.HasSuffix(row[1], "_duration_seconds") {
 			names = []string{row[1] + "_bucket", row[1] + "_count", row[1] + "_sum"}
 		}
 		for _, name := range names {

@@ -131,13 +131,14 @@ type Stats struct {
 	Entries, Bytes int   // held in memory
 	Evictions      int64 // entries that left for want of space, since the start
 	RedisErrors    int64 // operations that failed, since the start
+	Redis, RedisUp bool  // whether there is a shared tier, and whether it is asked
 }
 
 // Stats returns the numbers of now.
 func (c *Cache) Stats() Stats {
 	s := Stats{Entries: c.memory.Len(), Bytes: c.memory.Capacity(), Evictions: c.evictions.Load()}
 	if c.shared != nil {
-		s.RedisErrors = c.shared.failed.Load()
+		s.Redis, s.RedisUp, s.RedisErrors = true, !c.shared.isOpen(), c.shared.failed.Load()
 	}
 	return s
 }
@@ -193,11 +194,11 @@ type order struct {
 // userKey is the key of what is fetched on behalf of a's user; appKey, of what is
 // fetched as ourselves. Tokens are kept under the keys without claims.
 func (c *Cache) userKey(a Assertion, scopes []string, claims string) cacheKey {
-	return newKey("on_behalf_of", a.Digest[:], c.identity, a.TenantID, claims, scopes)
+	return newKey(string(OnBehalfOf), a.Digest[:], c.identity, a.TenantID, claims, scopes)
 }
 
 func (c *Cache) appKey(tenant string, scopes []string, claims string) cacheKey {
-	return newKey("client_credentials", nil, c.identity, tenant, claims, scopes)
+	return newKey(string(ClientCredentials), nil, c.identity, tenant, claims, scopes)
 }
 
 func (c *Cache) userOrder(key cacheKey, a Assertion, scopes []string, ask Ask) order {
@@ -233,12 +234,9 @@ func (c *Cache) token(ctx context.Context, key cacheKey, rejected string, comple
 	})
 	select {
 	case <-ctx.Done():
-		return Token{}, ctx.Err()
+		return Token{Source: IdentityProvider}, ctx.Err() // whom most wait for
 	case r := <-done:
-		if r.Err != nil {
-			return Token{}, r.Err
-		}
-		return r.Val.(Token), nil
+		return r.Val.(Token), r.Err
 	}
 }
 
@@ -246,7 +244,7 @@ func (c *Cache) token(ctx context.Context, key cacheKey, rejected string, comple
 func guard(fetch func() (Token, error)) (t Token, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("panic in a token exchange: %v", r)
+			t, err = Token{Source: IdentityProvider}, fmt.Errorf("panic in a token exchange: %v", r)
 		}
 	}()
 	return fetch()
@@ -284,7 +282,7 @@ func (c *Cache) fetch(ctx context.Context, o order) (Token, error) {
 // give is what an entry answers.
 func (e entry) give(source Source, now time.Time) (Token, error) {
 	if e.refusal != nil {
-		return Token{}, e.refusal.after(now, e.until)
+		return Token{Source: source}, e.refusal.after(now, e.until)
 	}
 	return Token{e.token, source}, nil
 }
@@ -301,7 +299,7 @@ func (c *Cache) exchange(ctx context.Context, o order, lock string) (Token, erro
 	if errors.As(err, &refusal) && (refusal.Kind == InteractionRequired || refusal.Kind == ConsentRequired) {
 		// Asking again would only repeat it: for this assertion and API.
 		c.store(o.key, entry{until: now.Add(refusalMemory), refusal: refusal}, lock, now)
-		return Token{}, err
+		return Token{Source: IdentityProvider}, err
 	}
 	c.keepThrottling(o, err, now)
 	if c.shared != nil {
@@ -312,7 +310,7 @@ func (c *Cache) exchange(ctx context.Context, o order, lock string) (Token, erro
 			c.shared.unlock(ctx, o.key, lock)
 		})
 	}
-	return Token{}, err
+	return Token{Source: IdentityProvider}, err
 }
 
 // keepThrottling remembers that the provider asks to be left alone, for the user

@@ -41,6 +41,13 @@ type wish struct {
 	claims string // of a claims challenge, as JSON
 }
 
+func (w wish) flow() Flow {
+	if w.user != nil {
+		return OnBehalfOf
+	}
+	return ClientCredentials
+}
+
 // Client makes exchanges, one for every call. It remembers nothing; Cache does.
 type Client struct {
 	config Config
@@ -60,6 +67,9 @@ func NewClient(c Config) (*Client, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if c.Exchanged == nil {
+		c.Exchanged = func(Flow, time.Duration, error) {}
+	}
 	client := &Client{config: c, turns: make(chan struct{}, c.MaxConcurrent), reloading: make(chan struct{}, 1)}
 	client.sources = client.config.newSources()
 	if err := client.reload(context.Background(), func(*source) bool { return true }); err != nil {
@@ -67,6 +77,9 @@ func NewClient(c Config) (*Client, error) {
 	}
 	return client, nil
 }
+
+// UnderWay returns how many exchanges run now.
+func (c *Client) UnderWay() int { return len(c.turns) }
 
 // String keeps the secrets in it from being printed.
 func (c *Client) String() string { return "exchanges as " + c.config.ClientID }
@@ -119,7 +132,9 @@ const retryPause = 100 * time.Millisecond
 // exchange waits its turn and makes the exchange; once more where the provider
 // refuses our credential and another one is there to be loaded, or where it broke
 // down rather than answered; all within Config.Timeout. The error is an *Error.
-func (c *Client) exchange(ctx context.Context, w wish) (grant, error) {
+func (c *Client) exchange(ctx context.Context, w wish) (_ grant, err error) {
+	start := time.Now()
+	defer func() { c.config.Exchanged(w.flow(), time.Since(start), err) }()
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
 	select {

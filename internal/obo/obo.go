@@ -3,6 +3,8 @@
 package obo
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -38,6 +40,9 @@ type Config struct {
 	VaultCredential azcore.TokenCredential
 	// Log is told of changes of the credential; nil: nobody is.
 	Log *slog.Logger
+	// Exchanged is told of every exchange that has ended, with the time that it
+	// took and its error; nil: nobody is.
+	Exchanged func(flow Flow, took time.Duration, err error)
 }
 
 // Check reports every mistake in c by its key. Instance, TenantID and ClientID
@@ -64,6 +69,15 @@ func (c Config) authority(tenant string) string {
 	return strings.TrimSuffix(c.Instance, "/") + "/" + tenant
 }
 
+// Flow is a way to get a token.
+type Flow string
+
+// The flows.
+const (
+	OnBehalfOf        Flow = "on_behalf_of"
+	ClientCredentials Flow = "client_credentials"
+)
+
 // Source is where a token came from.
 type Source string
 
@@ -74,7 +88,8 @@ const (
 	IdentityProvider Source = "identity_provider"
 )
 
-// Token is an access token for a downstream API.
+// Token is an access token for a downstream API. With an error it has no Value,
+// and Source is where the error came from.
 type Token struct {
 	Value  string
 	Source Source
@@ -141,6 +156,21 @@ func (e *Error) Error() string {
 }
 
 func (e *Error) Unwrap() error { return e.Err }
+
+// Outcome says in one word how it went to get a token: "ok", the kind of an
+// *Error, "canceled" where the caller left, else "failed".
+func Outcome(err error) string {
+	var refusal *Error
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.As(err, &refusal):
+		return strings.ReplaceAll(refusal.Kind.String(), " ", "_")
+	case errors.Is(err, context.Canceled):
+		return "canceled"
+	}
+	return "failed"
+}
 
 // CheckScopes returns what is wrong with scopes, which must be delegated scopes
 // of one resource: the provider issues a token for one (AADSTS28000).

@@ -83,6 +83,7 @@ type keySource struct {
 
 	current atomic.Pointer[keySet]
 	absent  atomic.Bool // the provider has no such document (404)
+	counts  counts
 	wake    chan struct{}
 	tried   chan struct{} // closed when the first fetch has ended
 
@@ -145,6 +146,7 @@ func (s *keySource) run(ctx context.Context) {
 		wait := refreshInterval
 		switch {
 		case err == nil:
+			s.counts.succeeded()
 			delay = minRetryDelay
 			if failing {
 				s.log.Info("signing keys are fetched again", "url", s.metadataURL)
@@ -154,6 +156,7 @@ func (s *keySource) run(ctx context.Context) {
 		case first && s.optional != nil && errors.Is(err, errNoSuchDocument):
 			wait = minRetryDelay // it is not sure yet that there is none
 		default:
+			s.counts.failed.Add(1)
 			wait, delay = delay, min(2*delay, maxRetryDelay)
 			if !failing {
 				s.log.Warn("signing keys could not be fetched; any held stay in use", "url", s.metadataURL, "error", err)

@@ -1,0 +1,160 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+)
+
+// durations are the bounds that OpenTelemetry advises for HTTP, in seconds
+// ("Semantic conventions for HTTP metrics").
+var durations = metric.WithExplicitBucketBoundaries(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+
+// instruments are what happens is measured with. Every set of attributes is made
+// once: there are few, whoever calls with whatever.
+type instruments struct {
+	server, client, exchange metric.Float64Histogram
+	tokens, validations      metric.Int64Counter
+	requestSets              sets[Request]
+	callSets                 sets[call]
+	tokenSets                sets[[3]string] // flow, source, outcome
+	exchangeSets             sets[[2]string] // flow, outcome
+	validationSets           sets[string]    // result
+}
+
+// create makes the instruments.
+func (i *instruments) create(m metric.Meter) error {
+	var errs [5]error
+	i.server, errs[0] = m.Float64Histogram("http.server.request.duration", durations,
+		metric.WithUnit("s"), metric.WithDescription("How long requests took, to the end of the answer."))
+	i.client, errs[1] = m.Float64Histogram("http.client.request.duration", durations,
+		metric.WithUnit("s"), metric.WithDescription("How long the APIs and the identity provider took, to the headers of the answer; every attempt by itself."))
+	i.tokens, errs[2] = m.Int64Counter("middletier_token_requests_total",
+		metric.WithDescription("Tokens for APIs that were asked for, by where they came from and how it went."))
+	i.exchange, errs[3] = m.Float64Histogram("middletier_token_exchange_duration_seconds", durations,
+		metric.WithUnit("s"), metric.WithDescription("How long exchanges with the identity provider took, with the wait for their turn and the one retry."))
+	i.validations, errs[4] = m.Int64Counter("middletier_token_validations_total",
+		metric.WithDescription("Callers' tokens that were checked, by result."))
+	return errors.Join(errs[:]...)
+}
+
+// Request is what is told of a request to us. All of it is of few values.
+type Request struct {
+	Method  string // "" is GET
+	Route   string // a pattern; "" for none
+	Scheme  string
+	Status  int
+	Problem string // what went wrong; "" for nothing
+}
+
+func (r Request) attributes() []attribute.KeyValue {
+	all := []attribute.KeyValue{
+		attribute.String("http.request.method", r.Method), attribute.String("url.scheme", r.Scheme),
+		attribute.Int("http.response.status_code", r.Status),
+	}
+	if r.Route != "" {
+		all = append(all, attribute.String("http.route", r.Route))
+	}
+	switch {
+	case r.Problem != "":
+		all = append(all, attribute.String("error.type", r.Problem))
+	case r.Status >= 500: // the API's own
+		all = append(all, attribute.String("error.type", strconv.Itoa(r.Status)))
+	}
+	return all
+}
+
+// call is what is told of a request of ours.
+type call struct {
+	method string
+	target Target
+	status int    // 0 without an answer
+	failed string // why there was none
+}
+
+func (c call) attributes() []attribute.KeyValue {
+	all := []attribute.KeyValue{attribute.String("http.request.method", c.method), attribute.String("server.address", c.target.Address), attribute.Int("server.port", c.target.Port)}
+	if c.target.API != "" {
+		all = append(all, attribute.String("middletier.api", c.target.API))
+	}
+	switch {
+	case c.status == 0:
+		all = append(all, attribute.String("error.type", c.failed))
+	case c.status >= 400:
+		all = append(all, attribute.String("error.type", strconv.Itoa(c.status)))
+		fallthrough
+	default:
+		all = append(all, attribute.Int("http.response.status_code", c.status))
+	}
+	return all
+}
+
+// Token counts a token for an API that was asked for.
+func (t *Telemetry) Token(ctx context.Context, flow, source, outcome string) {
+	t.tokens.Add(ctx, 1, t.tokenSets.get([3]string{flow, source, outcome}, func() []attribute.KeyValue {
+		return []attribute.KeyValue{attribute.String("flow", flow), attribute.String("source", source), attribute.String("outcome", outcome)}
+	}).add...)
+}
+
+// Exchange measures an exchange with the identity provider.
+func (t *Telemetry) Exchange(flow, outcome string, took time.Duration) {
+	t.exchange.Record(context.Background(), took.Seconds(), t.exchangeSets.get([2]string{flow, outcome}, func() []attribute.KeyValue {
+		return []attribute.KeyValue{attribute.String("flow", flow), attribute.String("outcome", outcome)}
+	}).record...)
+}
+
+// Validation counts a caller's token that was checked.
+func (t *Telemetry) Validation(ctx context.Context, result string) {
+	t.validations.Add(ctx, 1, t.validationSets.get(result, func() []attribute.KeyValue {
+		return []attribute.KeyValue{attribute.String("result", result)}
+	}).add...)
+}
+
+// method returns one of the methods that are known: others could be invented
+// without end.
+func method(m string) string {
+	switch m {
+	case "":
+		return "GET"
+	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "QUERY":
+		return m
+	}
+	return "_OTHER"
+}
+
+// sets holds sets of attributes, ready to be passed without an allocation.
+type sets[K comparable] struct {
+	known atomic.Pointer[map[K]options]
+	mu    sync.Mutex // keeps writers of known apart
+}
+
+type options struct {
+	record []metric.RecordOption
+	add    []metric.AddOption
+}
+
+// get returns the set under key, which is made of the attributes where it is new.
+func (s *sets[K]) get(key K, attributes func() []attribute.KeyValue) options {
+	if known := s.known.Load(); known != nil {
+		if o, ok := (*known)[key]; ok {
+			return o
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := map[K]options{}
+	if known := s.known.Load(); known != nil {
+		next = maps.Clone(*known)
+	}
+	set := metric.WithAttributeSet(attribute.NewSet(attributes()...))
+	next[key] = options{[]metric.RecordOption{set}, []metric.AddOption{set}}
+	s.known.Store(&next)
+	return next[key]
+}

@@ -1,0 +1,172 @@
+package telemetry_test
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"middletier/internal/telemetry"
+)
+
+func newTelemetry(t *testing.T, c telemetry.Config) *telemetry.Telemetry {
+	t.Helper()
+	c.Log = slog.New(slog.DiscardHandler)
+	c.Check(func(key, problem string) { t.Fatalf("%s: %s", key, problem) })
+	watch, err := telemetry.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := watch.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return watch
+}
+
+func TestMistakesAreReportedByKey(t *testing.T) {
+	for _, row := range []struct {
+		config telemetry.Config
+		key    string
+	}{
+		{telemetry.Config{}, ""},
+		{telemetry.Config{OTLPEndpoint: "https://collector.example:4318/base", TraceSampleRatio: 1}, ""},
+		{telemetry.Config{OTLPEndpoint: "collector:4318"}, "otlpEndpoint"},
+		{telemetry.Config{OTLPEndpoint: "grpc://collector:4317"}, "otlpEndpoint"},
+		{telemetry.Config{OTLPEndpoint: "http://user:password@collector"}, "otlpEndpoint"},
+		{telemetry.Config{OTLPEndpoint: "http://collector?key=1"}, "otlpEndpoint"},
+		{telemetry.Config{TraceSampleRatio: -0.1}, "traceSampleRatio"},
+		{telemetry.Config{TraceSampleRatio: 1.1}, "traceSampleRatio"},
+		{telemetry.Config{TraceSampleRatio: math.NaN()}, "traceSampleRatio"},
+	} {
+		reported := ""
+		row.config.Check(func(key, _ string) { reported += key })
+		if reported != row.key {
+			t.Errorf("%+v: reported %q, want %q", row.config, reported, row.key)
+		}
+	}
+}
+
+// The trace of a request is its traceparent's, if that is well formed; whether
+// spans are made, too. Without one, chance decides (W3C Trace Context).
+func TestTraceparentDecides(t *testing.T) {
+	const id = "0af7651916cd43dd8448eb211c80319c"
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+	t.Cleanup(collector.Close)
+	off := newTelemetry(t, telemetry.Config{TraceSampleRatio: 1})
+	never := newTelemetry(t, telemetry.Config{OTLPEndpoint: collector.URL})
+	always := newTelemetry(t, telemetry.Config{OTLPEndpoint: collector.URL, TraceSampleRatio: 1})
+	for _, row := range []struct {
+		name   string
+		watch  *telemetry.Telemetry
+		parent string
+		traced bool
+		id     string // "": none; "any": a new one
+	}{
+		{"sampled", never, "00-" + id + "-b7ad6b7169203331-01", true, id},
+		{"not sampled", always, "00-" + id + "-b7ad6b7169203331-00", false, id},
+		{"of a later version", never, "cc-" + id + "-b7ad6b7169203331-01-extra", true, id},
+		{"without a collector", off, "00-" + id + "-b7ad6b7169203331-01", false, id},
+		{"none, by chance", always, "", true, "any"},
+		{"none, by chance not", never, "", false, ""},
+		{"none, without a collector", off, "", false, ""},
+		{"capitals", never, "00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", false, ""},
+		{"zeros", never, "00-00000000000000000000000000000000-b7ad6b7169203331-01", false, ""},
+		{"nonsense", never, "00", false, ""},
+		{"nonsense, by chance", always, "00_" + id + "-b7ad6b7169203331-01", true, "any"},
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		if row.parent != "" {
+			r.Header.Set("Traceparent", row.parent)
+		}
+		ctx, got := row.watch.Begin(r)
+		traced := trace.SpanFromContext(ctx).IsRecording()
+		row.watch.End(ctx, telemetry.Request{}, time.Second)
+		if traced != row.traced || got != row.id && !(row.id == "any" && len(got) == 32 && got != id) {
+			t.Errorf("%s: got trace %q, traced %v, want %q, %v", row.name, got, traced, row.id, row.traced)
+		}
+	}
+}
+
+// What every request pays for allocates nothing where the request is not traced.
+func TestUntracedRequestsCostNoAllocation(t *testing.T) {
+	watch := newTelemetry(t, telemetry.Config{TraceSampleRatio: 1})
+	target, err := telemetry.NewTarget("todo", "http://todo.example/v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := &http.Response{StatusCode: 200}
+	calls := watch.Transport(transportFunc(func(*http.Request) (*http.Response, error) { return answer, nil }), target)
+	r := httptest.NewRequest("GET", "/", nil)
+	done := telemetry.Request{Method: "GET", Route: "/api/{name}/{path…}", Scheme: "http", Status: 200}
+	request := func() {
+		ctx, _ := watch.Begin(r)
+		ctx, span := telemetry.Start(ctx, "validate")
+		watch.Validation(ctx, "accepted")
+		span.End()
+		watch.Token(ctx, "on_behalf_of", "memory", "ok")
+		if _, err := calls.RoundTrip(r); err != nil {
+			t.Fatal(err)
+		}
+		watch.End(ctx, done, time.Millisecond)
+	}
+	request()
+	if got := testing.AllocsPerRun(100, request); got > 0 {
+		t.Errorf("%v allocations a request, want none", got)
+	}
+}
+
+type transportFunc func(*http.Request) (*http.Response, error)
+
+func (f transportFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// A collector that hangs holds nobody up, and the end not for long.
+func TestCollectorThatHangs(t *testing.T) {
+	hanging := make(chan struct{})
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-hanging:
+		case <-r.Context().Done():
+		}
+	}))
+	t.Cleanup(collector.Close)
+	t.Cleanup(func() { close(hanging) })
+	watch, err := telemetry.New(telemetry.Config{OTLPEndpoint: collector.URL, TraceSampleRatio: 1, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5000 { // more than the exporter queues
+		ctx, _ := watch.Begin(httptest.NewRequest("GET", "/", nil))
+		watch.End(ctx, telemetry.Request{Method: "GET", Status: 200}, time.Millisecond)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- watch.Close() }()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("got %v, want nil", err)
+		}
+	case <-time.After(20 * time.Second): // it should take 3
+		t.Error("it does not end")
+	}
+}
+
+func BenchmarkUntraced(b *testing.B) {
+	watch, err := telemetry.New(telemetry.Config{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, done := context.Background(), telemetry.Request{Method: "GET", Route: "/api/{name}/{path…}", Scheme: "http", Status: 200}
+	for b.Loop() {
+		watch.Validation(ctx, "accepted")
+		watch.Token(ctx, "on_behalf_of", "memory", "ok")
+		watch.End(ctx, done, time.Millisecond)
+	}
+}

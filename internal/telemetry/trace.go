@@ -1,0 +1,152 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+)
+
+// propagator reads and writes traceparent and tracestate (W3C Trace Context).
+var propagator propagation.TraceContext
+
+// Begin returns the context of a request to us, with a span in it where it is
+// traced: if its traceparent says so or, without one, if chance does. traceID is
+// the trace that it belongs to, "" for none.
+func (t *Telemetry) Begin(r *http.Request) (ctx context.Context, traceID string) {
+	ctx = r.Context()
+	sampled := false
+	if r.Header["Traceparent"] != nil {
+		remote := propagator.Extract(ctx, propagation.HeaderCarrier(r.Header))
+		if parent := trace.SpanContextFromContext(remote); parent.IsValid() {
+			if !parent.IsSampled() || t.tracer == nil {
+				return ctx, parent.TraceID().String()
+			}
+			ctx, sampled = remote, true
+		}
+	}
+	if t.tracer == nil || !sampled && (t.ratio == 0 || rand.Float64() >= t.ratio) {
+		return ctx, ""
+	}
+	ctx, span := t.tracer.Start(ctx, "request", trace.WithSpanKind(trace.SpanKindServer))
+	return ctx, span.SpanContext().TraceID().String()
+}
+
+// End measures a request to us and ends the span that Begin may have put into
+// its context.
+func (t *Telemetry) End(ctx context.Context, r Request, took time.Duration) {
+	r.Method = method(r.Method)
+	t.server.Record(ctx, took.Seconds(), t.requestSets.get(r, r.attributes).record...)
+	span := trace.SpanFromContext(ctx)
+	if !span.IsRecording() {
+		return
+	}
+	span.SetName(r.Method + " " + r.Route)
+	span.SetAttributes(r.attributes()...)
+	if r.Status >= 500 {
+		span.SetStatus(codes.Error, r.Problem)
+	}
+	span.End()
+}
+
+var untraced trace.Span = noop.Span{}
+
+// Start begins a span below the one in ctx; where there is none, it does nothing.
+func Start(ctx context.Context, name string, options ...trace.SpanStartOption) (context.Context, trace.Span) {
+	parent := trace.SpanFromContext(ctx)
+	if !parent.IsRecording() {
+		return ctx, untraced
+	}
+	return parent.TracerProvider().Tracer(scope).Start(ctx, name, options...)
+}
+
+// Target is where requests of ours go.
+type Target struct {
+	API     string // its name; "" for the identity provider
+	Address string // the host that is configured
+	Port    int
+}
+
+// NewTarget returns the target of a base URL, which must be an http or https URL.
+func NewTarget(api, baseURL string) (Target, error) {
+	u, err := url.Parse(baseURL)
+	if err != nil {
+		return Target{}, err
+	}
+	port := map[string]int{"http": 80, "https": 443}[u.Scheme]
+	if u.Port() != "" {
+		port, err = strconv.Atoi(u.Port())
+	}
+	return Target{api, u.Hostname(), port}, err
+}
+
+// Transport measures and traces the requests that go through next. The API is
+// told of the trace; the identity provider is not, which has no part in it.
+func (t *Telemetry) Transport(next http.RoundTripper, target Target) http.RoundTripper {
+	return &transport{next, t, target}
+}
+
+type transport struct {
+	next      http.RoundTripper
+	telemetry *Telemetry
+	target    Target
+}
+
+// asClient is made once: most requests are not traced.
+var asClient = []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindClient)}
+
+func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	made := call{method: method(r.Method), target: t.target}
+	ctx, span := Start(r.Context(), "call", asClient...)
+	if span.IsRecording() && t.target.API != "" {
+		r = r.Clone(ctx)
+		propagator.Inject(ctx, propagation.HeaderCarrier(r.Header))
+	}
+	start := time.Now()
+	resp, err := t.next.RoundTrip(r)
+	took := time.Since(start)
+	if err != nil {
+		made.failed = failure(ctx, err)
+	} else {
+		made.status = resp.StatusCode
+	}
+	t.telemetry.client.Record(ctx, took.Seconds(), t.telemetry.callSets.get(made, made.attributes).record...)
+	if span.IsRecording() {
+		span.SetName(made.name())
+		span.SetAttributes(made.attributes()...)
+		if made.failed != "" || made.status >= 400 {
+			span.SetStatus(codes.Error, made.failed)
+		}
+		span.End()
+	}
+	return resp, err
+}
+
+// name is that of the span of a call.
+func (c call) name() string {
+	if c.target.API != "" {
+		return c.method + " " + c.target.API
+	}
+	return c.method + " identity provider"
+}
+
+// failure says in one word why a request got no answer.
+func failure(ctx context.Context, err error) string {
+	var network net.Error
+	switch {
+	case errors.Is(context.Cause(ctx), context.Canceled):
+		return "canceled"
+	case ctx.Err() != nil, errors.As(err, &network) && network.Timeout():
+		return "timeout"
+	}
+	return "unreachable"
+}

@@ -2,15 +2,18 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"middletier/internal/api"
 	"middletier/internal/downstream"
 	"middletier/internal/obo"
+	"middletier/internal/telemetry"
 	"middletier/internal/validate"
 )
 
@@ -20,6 +23,7 @@ type program struct {
 	validator *validate.Validator
 	exchanger *obo.Client
 	cache     *obo.Cache
+	telemetry *telemetry.Telemetry
 
 	certificate *certificate // of the public listener; nil for cleartext
 }
@@ -34,7 +38,17 @@ func build(f file, transport http.RoundTripper, log *slog.Logger) (*program, err
 			return nil, err
 		}
 	}
-	client := newClient(transport)
+	observed := f.telemetryConfig()
+	observed.Log = log
+	watch, err := telemetry.New(observed)
+	if err != nil {
+		return nil, err
+	}
+	provider, err := telemetry.NewTarget("", f.AzureAd.Instance)
+	if err != nil {
+		return nil, err
+	}
+	client := newClient(watch.Transport(transport, provider))
 
 	validation := f.validateConfig()
 	validation.Client, validation.Log = client, log
@@ -42,6 +56,9 @@ func build(f file, transport http.RoundTripper, log *slog.Logger) (*program, err
 
 	exchange := f.oboConfig()
 	exchange.Client, exchange.Log = client, log
+	exchange.Exchanged = func(flow obo.Flow, took time.Duration, err error) {
+		watch.Exchange(string(flow), obo.Outcome(err), took)
+	}
 	exchanger, err := obo.NewClient(exchange)
 	if err != nil {
 		return nil, err
@@ -54,8 +71,7 @@ func build(f file, transport http.RoundTripper, log *slog.Logger) (*program, err
 	}
 
 	surface := f.apiConfig()
-	surface.Validator, surface.Tokens, surface.Log = validator, cache, log
-	surface.Metrics = metrics{cache, exchanger}.handler()
+	surface.Validator, surface.Tokens, surface.Telemetry, surface.Log = validator, cache, watch, log
 	for _, origin := range surface.CORS.InsecureOrigins() {
 		log.Warn("server.cors.allowedOrigins: a page that is loaded over http can be changed on its way, and then holds its user's token", "origin", origin)
 	}
@@ -63,7 +79,11 @@ func build(f file, transport http.RoundTripper, log *slog.Logger) (*program, err
 	sender := downstream.NewTransport()
 	for name, d := range f.DownstreamAPIs {
 		forward := f.downstreamConfig(d)
-		forward.Transport = sender
+		target, err := telemetry.NewTarget(name, d.BaseURL)
+		if err != nil {
+			return nil, err
+		}
+		forward.Transport = watch.Transport(sender, target)
 		calls, err := downstream.New(forward)
 		if err != nil {
 			return nil, err
@@ -76,7 +96,10 @@ func build(f file, transport http.RoundTripper, log *slog.Logger) (*program, err
 			Client: calls, Scopes: d.Scopes, AppScope: d.appScope(), Tenant: d.Tenant,
 		}
 	}
-	return &program{api: api.New(surface), validator: validator, exchanger: exchanger, cache: cache, certificate: shown}, nil
+	if err := (numbers{validator, exchanger, cache}).register(watch.Meter()); err != nil {
+		return nil, err
+	}
+	return &program{api: api.New(surface), validator: validator, exchanger: exchanger, cache: cache, telemetry: watch, certificate: shown}, nil
 }
 
 // newClient returns a client that follows no redirects: our requests carry
@@ -119,7 +142,8 @@ func (p *program) run(ctx context.Context) error {
 		boundGarbage(ctx, func() int { return p.cache.Stats().Bytes })
 		return nil
 	})
-	return group.Wait()
+	err := group.Wait()
+	return errors.Join(err, p.telemetry.Close())
 }
 
 // newLog returns the logger that l describes, and its level, which may change.

@@ -13,6 +13,7 @@ import (
 	"middletier/internal/config"
 	"middletier/internal/downstream"
 	"middletier/internal/obo"
+	"middletier/internal/telemetry"
 	"middletier/internal/validate"
 )
 
@@ -24,6 +25,7 @@ type file struct {
 	DownstreamAPIs map[string]downstreamAPI `yaml:"downstreamApis" doc:"The APIs that calls are forwarded to, by name"`
 	TokenCache     tokenCache               `yaml:"tokenCache" doc:"How tokens for the APIs are kept"`
 	Logging        logging                  `yaml:"logging" doc:"The log, on standard output"`
+	Telemetry      telemetryKeys            `yaml:"telemetry" doc:"Metrics and traces for a collector; metrics are on the admin listener too"`
 }
 
 type server struct {
@@ -41,6 +43,8 @@ type server struct {
 	MaxHeaderSize  config.Size   `yaml:"maxHeaderSize" doc:"Largest request headers; 431 beyond"`
 	RateLimit      rateLimit     `yaml:"rateLimit" doc:"How often each caller may call: a user, or an application without one; 429 beyond"`
 	ShutdownGrace  time.Duration `yaml:"shutdownGrace" doc:"How long the end may take: new connections are served for a third of it, 5s at most, and running requests finish"`
+	ServerTiming   bool          `yaml:"serverTiming" doc:"Adds Server-Timing to answers: how long validate, token (with its source) and downstream took"`
+	AdminProfiling bool          `yaml:"adminProfiling" doc:"Answers /debug/pprof/ on the admin listener"`
 }
 
 type rateLimit struct {
@@ -114,6 +118,11 @@ type logging struct {
 	Format string `yaml:"format" enum:"json,text" doc:"One JSON object or one line of text per event"`
 }
 
+type telemetryKeys struct {
+	OTLPEndpoint     string  `yaml:"otlpEndpoint" doc:"Base URL of a collector that takes OTLP over HTTP, as http://127.0.0.1:4318; default from OTEL_EXPORTER_OTLP_ENDPOINT; empty: off"`
+	TraceSampleRatio float64 `yaml:"traceSampleRatio" doc:"The part of the requests that are traced, from 0 to 1, of those without a traceparent, which says itself"`
+}
+
 // SetDefaults is called for every API before its keys are read.
 func (d *downstreamAPI) SetDefaults() { d.Timeout, d.Retry.Attempts = 20*time.Second, 2 }
 
@@ -132,7 +141,8 @@ func defaults() file {
 			MaxSize: 256 << 20, ExpiryBuffer: 5 * time.Minute,
 			Redis: redisTier{KeyPrefix: "middletier:", Timeout: 100 * time.Millisecond},
 		},
-		Logging: logging{Level: "info", Format: "json"},
+		Logging:   logging{Level: "info", Format: "json"},
+		Telemetry: telemetryKeys{TraceSampleRatio: 0.01},
 	}
 }
 
@@ -145,6 +155,7 @@ func load(path string, environ []string, more ...func(file, report)) (file, erro
 		return f, err
 	}
 	from := f.AzureAd.inherit(environ, doc.Has("azureAd.instance"))
+	f.Telemetry.inherit(environ, from)
 	report := func(key, problem string) {
 		if from[key] != "" {
 			problem += " (it is from " + from[key] + ")"
@@ -203,6 +214,17 @@ func (a *azureAd) inherit(environ []string, instance bool) (from map[string]stri
 	return from
 }
 
+// inherit takes what is not said from the variable of OpenTelemetry's own
+// programs, and notes that it did.
+func (t *telemetryKeys) inherit(environ []string, from map[string]string) {
+	const name = "OTEL_EXPORTER_OTLP_ENDPOINT"
+	for _, variable := range environ {
+		if endpoint, ok := strings.CutPrefix(variable, name+"="); ok && endpoint != "" && t.OTLPEndpoint == "" {
+			t.OTLPEndpoint, from["telemetry.otlpEndpoint"] = endpoint, name
+		}
+	}
+}
+
 // report takes a mistake in the value of a key.
 type report = func(key, problem string)
 
@@ -226,6 +248,7 @@ func (f file) check(report report) {
 	f.validateConfig().Check(under("azureAd", report))
 	f.oboConfig().Check(under("azureAd", report))
 	f.cacheConfig().Check(under("tokenCache", report))
+	f.telemetryConfig().Check(under("telemetry", report))
 	if len(f.DownstreamAPIs) == 0 {
 		report("downstreamApis", "must hold at least one API")
 	}
@@ -333,11 +356,16 @@ func (f file) downstreamConfig(d downstreamAPI) downstream.Config {
 	}
 }
 
+func (f file) telemetryConfig() telemetry.Config {
+	return telemetry.Config{OTLPEndpoint: f.Telemetry.OTLPEndpoint, TraceSampleRatio: f.Telemetry.TraceSampleRatio, Version: version}
+}
+
 func (f file) apiConfig() api.Config {
 	browsers := f.Server.CORS
 	return api.Config{
 		PublicURL: f.Server.PublicURL, BasePath: f.Server.BasePath, TrustedProxies: f.Server.TrustedProxies,
-		MaxBodySize: int64(f.Server.MaxBodySize), MaxHeaderSize: int64(f.Server.MaxHeaderSize),
+		ServerTiming: f.Server.ServerTiming,
+		MaxBodySize:  int64(f.Server.MaxBodySize), MaxHeaderSize: int64(f.Server.MaxHeaderSize),
 		Rate:      api.Rate{PerSecond: f.Server.RateLimit.RequestsPerSecond, Burst: f.Server.RateLimit.Burst},
 		CORS:      api.CORS{Origins: browsers.AllowedOrigins, RequestHeaders: browsers.AllowedHeaders, ResponseHeaders: browsers.ExposedHeaders, MaxAge: browsers.MaxAge},
 		Authority: strings.TrimSuffix(f.AzureAd.Instance, "/") + "/" + f.AzureAd.TenantID, ClientID: f.AzureAd.ClientID,

@@ -98,6 +98,13 @@ func newStoppedWorldOf(t *testing.T, directory mockidp.Directory, change ...func
 
 func (w *world) start() *program {
 	w.t.Helper()
+	p, _ := w.startStoppable()
+	return p
+}
+
+// startStoppable starts the service, with what ends it before the test does.
+func (w *world) startStoppable() (p *program, stop func()) {
+	w.t.Helper()
 	log := slog.New(slog.NewJSONHandler(w.log, nil))
 	p, err := build(w.file, w.toPlatform(), log)
 	if err != nil {
@@ -111,18 +118,19 @@ func (w *world) start() *program {
 	if p.certificate != nil {
 		w.url = "https" + strings.TrimPrefix(w.url, "http")
 	}
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() {
 		served <- serve(ctx, w.file.Server, p, map[net.Listener]http.Handler{listener: p.api}, log)
 	}()
-	w.t.Cleanup(func() {
-		stop()
+	stop = sync.OnceFunc(func() {
+		cancel()
 		if err := <-served; err != nil {
 			w.t.Errorf("serve: %v", err)
 		}
 	})
-	return p
+	w.t.Cleanup(stop)
+	return p, stop
 }
 
 // startReady starts the service and waits until it has signing keys.

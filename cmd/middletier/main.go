@@ -96,6 +96,12 @@ func run(ctx context.Context, args []string, std streams) int {
 type versionCommand struct{}
 
 func (versionCommand) run(_ context.Context, std streams) error {
+	_, err := fmt.Fprintf(std.out, "middletier %s, commit %s, %s\n", version, revision(), runtime.Version())
+	return err
+}
+
+// revision is the commit that the program was built from, as far as it is known.
+func revision() string {
 	revision := commit
 	if info, ok := debug.ReadBuildInfo(); ok && revision == "" {
 		for _, s := range info.Settings {
@@ -107,6 +113,5 @@ func (versionCommand) run(_ context.Context, std streams) error {
 	if revision == "" {
 		revision = "unknown"
 	}
-	_, err := fmt.Fprintf(std.out, "middletier %s, commit %s, %s\n", version, revision, runtime.Version())
-	return err
+	return revision
 }

@@ -1,56 +1,91 @@
 package main
 
 import (
-	"net/http"
+	"context"
+	"errors"
+	"runtime"
+	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
 
 	"middletier/internal/obo"
+	"middletier/internal/validate"
 )
 
-// metrics reads the numbers of the token cache and the credential when it is
-// asked, so that nothing is counted twice.
-type metrics struct {
-	cache     *obo.Cache
+// numbers are kept where they arise and read when somebody asks for metrics, so
+// that nothing is counted twice.
+type numbers struct {
+	validator *validate.Validator
 	exchanger *obo.Client
+	cache     *obo.Cache
 }
 
-var (
-	cacheEntries     = describe("middletier_cache_entries", "Tokens and remembered refusals held in memory.")
-	cacheBytes       = describe("middletier_cache_bytes", "Memory that the token cache has taken, in bytes.")
-	cacheEvictions   = describe("middletier_cache_evictions_total", "Entries that left memory for want of space.")
-	redisErrors      = describe("middletier_redis_errors_total", "Operations on Redis that failed or were not tried.")
-	credentialExpiry = describe("middletier_credential_expiry_timestamp_seconds", "When the certificate in use expires, as Unix time; absent without a certificate.")
-)
-
-func describe(name, help string) *prometheus.Desc { return prometheus.NewDesc(name, help, nil, nil) }
-
-// handler answers scrapes (Prometheus exposition format).
-func (m metrics) handler() http.Handler {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(m)
-	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
+// register has the numbers read by meter.
+func (n numbers) register(meter metric.Meter) error {
+	var errs []error
+	gauge := func(name, help string, read func(metric.Float64Observer)) {
+		_, err := meter.Float64ObservableGauge(name, metric.WithDescription(help), reading(read))
+		errs = append(errs, err)
+	}
+	counter := func(name, help string, read func(metric.Float64Observer)) {
+		_, err := meter.Float64ObservableCounter(name, metric.WithDescription(help), reading(read))
+		errs = append(errs, err)
+	}
+	gauge("middletier_cache_entries", "Tokens and remembered refusals held in memory.", func(o metric.Float64Observer) {
+		o.Observe(float64(n.cache.Stats().Entries))
+	})
+	gauge("middletier_cache_bytes", "Memory that the token cache has taken.", func(o metric.Float64Observer) {
+		o.Observe(float64(n.cache.Stats().Bytes))
+	})
+	counter("middletier_cache_evictions_total", "Entries that left memory for want of space.", func(o metric.Float64Observer) {
+		o.Observe(float64(n.cache.Stats().Evictions))
+	})
+	counter("middletier_redis_errors_total", "Operations on Redis that failed or were not tried.", func(o metric.Float64Observer) {
+		o.Observe(float64(n.cache.Stats().RedisErrors))
+	})
+	gauge("middletier_redis_up", "1 while Redis is asked, 0 while it is left alone because it fails; absent without Redis.", func(o metric.Float64Observer) {
+		if s := n.cache.Stats(); s.Redis {
+			o.Observe(zeroOne(s.RedisUp))
+		}
+	})
+	gauge("middletier_token_exchanges_in_flight", "Exchanges with the identity provider that run now.", func(o metric.Float64Observer) {
+		o.Observe(float64(n.exchanger.UnderWay()))
+	})
+	gauge("middletier_credential_expiry_timestamp_seconds", "When the certificate in use expires, as Unix time; absent without a certificate.", func(o metric.Float64Observer) {
+		if expires, ok := n.exchanger.CredentialExpiry(); ok {
+			o.Observe(float64(expires.Unix()))
+		}
+	})
+	ok := metric.WithAttributeSet(attribute.NewSet(attribute.String("outcome", "ok")))
+	failed := metric.WithAttributeSet(attribute.NewSet(attribute.String("outcome", "failed")))
+	counter("middletier_signing_key_refreshes_total", "Fetches of the identity provider's signing keys.", func(o metric.Float64Observer) {
+		s := n.validator.Stats()
+		o.Observe(float64(s.Refreshed), ok)
+		o.Observe(float64(s.Failed), failed)
+	})
+	gauge("middletier_signing_keys_age_seconds", "How long ago signing keys last came from the identity provider; absent while there are none.", func(o metric.Float64Observer) {
+		if fetched := n.validator.Stats().Fetched; !fetched.IsZero() {
+			o.Observe(time.Since(fetched).Seconds())
+		}
+	})
+	build := attribute.NewSet(attribute.String("version", version), attribute.String("commit", revision()), attribute.String("go", runtime.Version()))
+	gauge("middletier_build_info", "1; the labels say what runs.", func(o metric.Float64Observer) {
+		o.Observe(1, metric.WithAttributeSet(build))
+	})
+	return errors.Join(errs...)
 }
 
-// Describe sends what Collect may send (prometheus.Collector).
-func (m metrics) Describe(all chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{cacheEntries, cacheBytes, cacheEvictions, redisErrors, credentialExpiry} {
-		all <- d
-	}
+func reading(read func(metric.Float64Observer)) metric.Float64ObservableOption {
+	return metric.WithFloat64Callback(func(_ context.Context, o metric.Float64Observer) error {
+		read(o)
+		return nil
+	})
 }
 
-// Collect sends the numbers of now (prometheus.Collector).
-func (m metrics) Collect(all chan<- prometheus.Metric) {
-	send := func(d *prometheus.Desc, kind prometheus.ValueType, value float64) {
-		all <- prometheus.MustNewConstMetric(d, kind, value)
+func zeroOne(yes bool) float64 {
+	if yes {
+		return 1
 	}
-	s := m.cache.Stats()
-	send(cacheEntries, prometheus.GaugeValue, float64(s.Entries))
-	send(cacheBytes, prometheus.GaugeValue, float64(s.Bytes))
-	send(cacheEvictions, prometheus.CounterValue, float64(s.Evictions))
-	send(redisErrors, prometheus.CounterValue, float64(s.RedisErrors))
-	if expires, ok := m.exchanger.CredentialExpiry(); ok {
-		send(credentialExpiry, prometheus.GaugeValue, float64(expires.Unix()))
-	}
+	return 0
 }

@@ -217,7 +217,7 @@ func TestShippedConfigHoldsEveryDefault(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := defaults()
-	if fmt.Sprint(f.Server, f.TokenCache, f.Logging) != fmt.Sprint(want.Server, want.TokenCache, want.Logging) {
+	if fmt.Sprint(f.Server, f.TokenCache, f.Logging, f.Telemetry) != fmt.Sprint(want.Server, want.TokenCache, want.Logging, want.Telemetry) {
 		t.Errorf("got  %+v\nwant %+v", f, want)
 	}
 	if got, want := f.AzureAd, want.AzureAd; got.Instance != want.Instance || got.ClockSkew != want.ClockSkew || got.Timeout != want.Timeout || got.MaxConcurrentExchanges != want.MaxConcurrentExchanges {

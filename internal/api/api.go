@@ -15,6 +15,7 @@ import (
 
 	"middletier/internal/downstream"
 	"middletier/internal/obo"
+	"middletier/internal/telemetry"
 	"middletier/internal/validate"
 )
 
@@ -35,6 +36,9 @@ type Config struct {
 	// CORS lets pages of other origins in.
 	CORS CORS
 
+	// ServerTiming tells callers how long the parts of a request took.
+	ServerTiming bool
+
 	// Authority is the URL of our tenant's authority, and ClientID is us; both
 	// are named in claims challenges.
 	Authority, ClientID string
@@ -47,7 +51,7 @@ type Config struct {
 	Validator *validate.Validator
 	Tokens    *obo.Cache
 	APIs      map[string]API // by name
-	Metrics   http.Handler   // of the admin listener
+	Telemetry *telemetry.Telemetry
 	Log       *slog.Logger
 }
 
@@ -152,7 +156,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.S
 // Admin returns the handler of the admin listener, where level can be changed.
 func (s *Server) Admin(level *slog.LevelVar) http.Handler {
 	e := s.newEcho()
-	e.GET("/metrics", echo.WrapHandler(s.config.Metrics))
+	e.GET("/metrics", echo.WrapHandler(s.config.Telemetry.Handler()))
 	e.Match([]string{http.MethodGet, http.MethodPut}, "/loglevel", logLevelOf(level))
 	return e
 }

@@ -5,6 +5,10 @@ import (
 	"strings"
 
 	"github.com/labstack/echo/v4"
+	"go.opentelemetry.io/otel/attribute"
+
+	"middletier/internal/telemetry"
+	"middletier/internal/validate"
 )
 
 var (
@@ -22,13 +26,47 @@ func (s *Server) authenticate(next echo.HandlerFunc) echo.HandlerFunc {
 		if err != nil {
 			return err
 		}
-		caller, err := s.config.Validator.Validate(r.Context(), token)
+		event := eventOf(r)
+		caller, err := s.validate(event, token)
 		if err != nil {
 			return err
 		}
-		eventOf(r).caller = caller
+		event.caller = caller
 		return next(c)
 	}
+}
+
+// validate has the token checked, and counts and traces that.
+func (s *Server) validate(event *event, token string) (*validate.Caller, error) {
+	ctx, span := telemetry.Start(event, "validate")
+	defer span.End()
+	start := event.timing.now()
+	caller, err := s.config.Validator.Validate(ctx, token)
+	event.timing.validated(start)
+	result := validationResult(err)
+	s.config.Telemetry.Validation(ctx, result)
+	if span.IsRecording() {
+		span.SetAttributes(attribute.String("result", result))
+	}
+	return caller, err
+}
+
+// validationResult says in one word how a check went.
+func validationResult(err error) string {
+	var refused *validate.InvalidTokenError
+	switch {
+	case err == nil:
+		return "accepted"
+	case errors.As(err, &refused):
+		return string(refused.Reason)
+	case errors.Is(err, validate.ErrKeysUnavailable):
+		return "keys_unavailable"
+	case errors.Is(err, validate.ErrTenantNotAllowed):
+		return "tenant_not_allowed"
+	case errors.Is(err, validate.ErrClientNotAllowed):
+		return "client_not_allowed"
+	}
+	return "canceled" // the caller left while a key was awaited
 }
 
 // bearerToken takes the token out of the values of the Authorization header. A

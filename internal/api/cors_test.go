@@ -9,7 +9,7 @@ import (
 func TestPanicCanBeReadByListedOrigins(t *testing.T) {
 	s := New(Config{
 		MaxBodySize: 1 << 20, MaxHeaderSize: 64 << 10, // no validator: a call that needs it panics
-		CORS: CORS{Origins: []string{"https://spa.example"}}, Log: slog.New(slog.DiscardHandler),
+		CORS: CORS{Origins: []string{"https://spa.example"}}, Log: slog.New(slog.DiscardHandler), Telemetry: newTelemetry(t),
 	})
 	r := httptest.NewRequest("GET", "/api/todo/items", nil)
 	r.Header.Set("Authorization", "Bearer token")

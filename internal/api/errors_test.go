@@ -15,6 +15,7 @@ import (
 
 	"middletier/internal/downstream"
 	"middletier/internal/obo"
+	"middletier/internal/telemetry"
 	"middletier/internal/validate"
 )
 
@@ -84,12 +85,21 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 	}
 }
 
+func newTelemetry(t *testing.T) *telemetry.Telemetry {
+	t.Helper()
+	watch, err := telemetry.New(telemetry.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return watch
+}
+
 // A panic is answered and logged, and the process goes on.
 func TestPanicIsAnInternalErrorAndLoggedOnce(t *testing.T) {
 	var log strings.Builder
 	s := New(Config{
 		MaxBodySize: 1 << 20, MaxHeaderSize: 64 << 10, // no validator: a call that needs it panics
-		Log: slog.New(slog.NewTextHandler(&log, nil)),
+		Log: slog.New(slog.NewTextHandler(&log, nil)), Telemetry: newTelemetry(t),
 	})
 	for range 2 {
 		log.Reset()
@@ -107,7 +117,7 @@ func TestPanicIsAnInternalErrorAndLoggedOnce(t *testing.T) {
 }
 
 func TestRetryAfterIsRoundedUp(t *testing.T) {
-	s := New(Config{MaxBodySize: 1, MaxHeaderSize: 1 << 10, Log: slog.New(slog.DiscardHandler)})
+	s := New(Config{MaxBodySize: 1, MaxHeaderSize: 1 << 10, Log: slog.New(slog.DiscardHandler), Telemetry: newTelemetry(t)})
 	handler := s.observe(func(echo.Context) error {
 		return &obo.Error{Kind: obo.Unavailable, RetryAfter: 1500 * time.Millisecond}
 	})
@@ -173,18 +183,4 @@ func FuzzSplitTarget(f *testing.F) {
 			t.Fatalf("%q: got %q and %q", escaped, name, path)
 		}
 	})
-}
-
-func TestTraceID(t *testing.T) {
-	for parent, want := range map[string]string{
-		"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01":       "0af7651916cd43dd8448eb211c80319c",
-		"cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-extra": "0af7651916cd43dd8448eb211c80319c",
-		"": "", "00": "", "00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01": "", "00_0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01": "",
-	} {
-		r := httptest.NewRequest("GET", "/", nil)
-		r.Header.Set("Traceparent", parent)
-		if got := traceID(r); got != want {
-			t.Errorf("%q: got %q, want %q", parent, got, want)
-		}
-	}
 }

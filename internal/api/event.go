@@ -14,6 +14,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"middletier/internal/obo"
+	"middletier/internal/telemetry"
 	"middletier/internal/validate"
 )
 
@@ -23,13 +24,15 @@ import (
 type event struct {
 	context.Context
 	id      string // request id
+	traceID string
 	start   time.Time
 	caller  *validate.Caller
 	api     string
 	source  obo.Source
 	problem string
 	err     error
-	broken  error // that ended the API's answer before its end
+	broken  error   // that ended the API's answer before its end
+	timing  *timing // nil where Server-Timing is off
 }
 
 type eventKey struct{}
@@ -52,9 +55,18 @@ func eventOf(r *http.Request) *event { return r.Context().Value(eventKey{}).(*ev
 func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
-		ev := &event{Context: r.Context(), id: requestID(r), start: time.Now()}
+		ev := &event{id: requestID(r), start: time.Now()}
+		ev.Context, ev.traceID = s.config.Telemetry.Begin(r)
 		c.SetRequest(r.WithContext(ev))
 		c.Response().Header()["X-Request-Id"] = []string{ev.id}
+		if s.config.ServerTiming {
+			ev.timing = &timing{}
+			c.Response().Before(func() {
+				if told := ev.timing.header(ev.source); told != "" {
+					c.Response().Header().Add("Server-Timing", told) // the API's own stays
+				}
+			})
+		}
 		defer func() {
 			broken := recover()
 			switch {
@@ -67,7 +79,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 				ev.err = fmt.Errorf("panic: %v\n%s", broken, debug.Stack())
 				s.handleError(ev.err, c)
 			}
-			s.logRequest(c, ev)
+			s.finish(c, ev)
 			if broken == http.ErrAbortHandler {
 				panic(broken) // net/http breaks the connection
 			}
@@ -97,9 +109,24 @@ func isRequestID(id string) bool {
 	return id != "" && len(id) <= 64
 }
 
+// finish measures the request, ends its span and writes its line.
+func (s *Server) finish(c echo.Context, ev *event) {
+	r := c.Request()
+	done := telemetry.Request{Method: r.Method, Route: routeName(c.Path()), Scheme: "http", Status: c.Response().Status, Problem: ev.problem}
+	if r.TLS != nil {
+		done.Scheme = "https"
+	}
+	if ev.broken != nil {
+		done.Problem = "downstream-broke-off" // too late for a problem document
+	}
+	took := time.Since(ev.start)
+	s.config.Telemetry.End(ev.Context, done, took, ev.id, ev.api)
+	s.logRequest(c, ev, done.Route, took)
+}
+
 // logRequest writes the line. Nothing in it is a token or a secret: errors from
 // below are made so that they hold none.
-func (s *Server) logRequest(c echo.Context, ev *event) {
+func (s *Server) logRequest(c echo.Context, ev *event, route string, took time.Duration) {
 	status := c.Response().Status
 	level := logLevel(c.Path(), status, ev)
 	r := c.Request()
@@ -108,11 +135,11 @@ func (s *Server) logRequest(c echo.Context, ev *event) {
 	}
 	var fields [16]slog.Attr
 	attrs := append(fields[:0],
-		slog.String("method", r.Method), slog.String("route", routeName(c.Path())), slog.Int("status", status),
-		slog.Float64("latencyMs", float64(time.Since(ev.start).Microseconds())/1e3), slog.Int64("bytes", c.Response().Size), slog.String("requestId", ev.id))
+		slog.String("method", r.Method), slog.String("route", route), slog.Int("status", status),
+		slog.Float64("latencyMs", float64(took.Microseconds())/1e3), slog.Int64("bytes", c.Response().Size), slog.String("requestId", ev.id))
 	for _, a := range [...]slog.Attr{
 		slog.String("api", ev.api), slog.String("tokenSource", string(ev.source)), slog.String("problem", ev.problem),
-		slog.String("traceId", traceID(r)),
+		slog.String("traceId", ev.traceID),
 	} {
 		if a.Value.String() != "" {
 			attrs = append(attrs, a)
@@ -154,19 +181,4 @@ func routeName(path string) string {
 		return path[:len(path)-1] + "{name}/{path…}"
 	}
 	return strings.Replace(path, ":type", "{type}", 1)
-}
-
-// traceID returns the trace id of a well-formed traceparent, else ""
-// (W3C Trace Context, section 3.2).
-func traceID(r *http.Request) string {
-	parent := r.Header.Get("Traceparent")
-	if len(parent) < 55 || parent[2] != '-' || parent[35] != '-' {
-		return ""
-	}
-	for _, c := range []byte(parent[3:35]) {
-		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return ""
-		}
-	}
-	return parent[3:35]
 }

@@ -7,9 +7,11 @@ import (
 	"strings"
 
 	"github.com/labstack/echo/v4"
+	"go.opentelemetry.io/otel/attribute"
 
 	"middletier/internal/downstream"
 	"middletier/internal/obo"
+	"middletier/internal/telemetry"
 	"middletier/internal/validate"
 )
 
@@ -94,15 +96,26 @@ func splitTarget(escaped, prefix string) (name, path string, err error) {
 // traded, or we ask as ourselves.
 func (s *Server) tokenFor(event *event, api API, route route) downstream.TokenFunc {
 	return func(ctx context.Context, refused downstream.Refused) (string, error) {
+		ctx, span := telemetry.Start(ctx, "token")
+		defer span.End()
+		start := event.timing.now()
 		ask := obo.Ask{Rejected: refused.Token, Claims: refused.Claims}
+		flow := obo.OnBehalfOf
 		var token obo.Token
 		var err error
 		if route.app {
+			flow = obo.ClientCredentials
 			token, err = s.config.Tokens.ForApp(ctx, api.Tenant, api.AppScope, ask)
 		} else {
 			token, err = s.config.Tokens.OnBehalfOf(ctx, assertionOf(event.caller), api.Scopes, ask)
 		}
 		event.source = token.Source
+		event.timing.gotToken(start, err)
+		outcome := obo.Outcome(err)
+		s.config.Telemetry.Token(ctx, string(flow), string(token.Source), outcome)
+		if span.IsRecording() {
+			span.SetAttributes(attribute.String("flow", string(flow)), attribute.String("source", string(token.Source)), attribute.String("outcome", outcome))
+		}
 		return token.Value, err
 	}
 }

@@ -40,15 +40,15 @@ func kindsInCode(t *testing.T) []string {
 }
 
 // newExplainer returns a Server that explains errors as one in use would.
-func newExplainer() *Server {
+func newExplainer(t *testing.T) *Server {
 	return New(Config{
-		MaxBodySize: 1, MaxHeaderSize: 64 << 10, Log: slog.New(slog.DiscardHandler),
+		MaxBodySize: 1, MaxHeaderSize: 64 << 10, Log: slog.New(slog.DiscardHandler), Telemetry: newTelemetry(t),
 		ClientID: "22222222-2222-4222-8222-222222222222", Authority: "https://login.microsoftonline.com/11111111-1111-4111-8111-111111111111",
 	})
 }
 
 func TestEveryProblemTypeIsExplained(t *testing.T) {
-	s := newExplainer()
+	s := newExplainer(t)
 	kinds := kindsInCode(t)
 	if len(kinds) != len(problemTypes) {
 		t.Errorf("the code produces %d types, %d are explained", len(kinds), len(problemTypes))
@@ -86,7 +86,7 @@ var update = flag.Bool("update", false, "write docs/errors.md")
 
 func TestErrorsPageIsCurrent(t *testing.T) {
 	const path = "../../docs/errors.md"
-	want := errorsPage()
+	want := errorsPage(t)
 	if *update {
 		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
@@ -98,8 +98,8 @@ func TestErrorsPageIsCurrent(t *testing.T) {
 }
 
 // errorsPage writes the page of all problem types, the lowest status first.
-func errorsPage() string {
-	s := newExplainer()
+func errorsPage(t *testing.T) string {
+	s := newExplainer(t)
 	names := slices.SortedFunc(maps.Keys(problemTypes), func(a, b string) int {
 		return cmp.Or(cmp.Compare(problemTypes[a].Status, problemTypes[b].Status), cmp.Compare(a, b))
 	})

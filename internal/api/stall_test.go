@@ -29,7 +29,7 @@ func (p onePipe) Addr() net.Addr { return &net.TCPAddr{} }
 
 // overHTTP2 returns an answer of handler, by HTTP/2, in a bubble of virtual time.
 func overHTTP2(t *testing.T, handler echo.HandlerFunc) io.Reader {
-	s := New(Config{MaxBodySize: 1 << 20, MaxHeaderSize: 64 << 10, Log: slog.New(slog.DiscardHandler)})
+	s := New(Config{MaxBodySize: 1 << 20, MaxHeaderSize: 64 << 10, Log: slog.New(slog.DiscardHandler), Telemetry: newTelemetry(t)})
 	e := s.newEcho()
 	e.GET("/", handler)
 	protocols := &http.Protocols{}

@@ -48,7 +48,7 @@ func (i *instruments) create(m metric.Meter) error {
 // Request is what is told of a request to us. All of it is of few values.
 type Request struct {
 	Method  string // "" is GET
-	Route   string // a pattern; "" for none
+	Route   string // a pattern
 	Scheme  string
 	Status  int
 	Problem string // what went wrong; "" for nothing
@@ -57,10 +57,7 @@ type Request struct {
 func (r Request) attributes() []attribute.KeyValue {
 	all := []attribute.KeyValue{
 		attribute.String("http.request.method", r.Method), attribute.String("url.scheme", r.Scheme),
-		attribute.Int("http.response.status_code", r.Status),
-	}
-	if r.Route != "" {
-		all = append(all, attribute.String("http.route", r.Route))
+		attribute.String("http.route", r.Route), attribute.Int("http.response.status_code", r.Status),
 	}
 	switch {
 	case r.Problem != "":

@@ -88,7 +88,7 @@ func TestTraceparentDecides(t *testing.T) {
 		}
 		ctx, got := row.watch.Begin(r)
 		traced := trace.SpanFromContext(ctx).IsRecording()
-		row.watch.End(ctx, telemetry.Request{}, time.Second)
+		row.watch.End(ctx, telemetry.Request{}, time.Second, "", "")
 		if traced != row.traced || got != row.id && !(row.id == "any" && len(got) == 32 && got != id) {
 			t.Errorf("%s: got trace %q, traced %v, want %q, %v", row.name, got, traced, row.id, row.traced)
 		}
@@ -115,7 +115,7 @@ func TestUntracedRequestsCostNoAllocation(t *testing.T) {
 		if _, err := calls.RoundTrip(r); err != nil {
 			t.Fatal(err)
 		}
-		watch.End(ctx, done, time.Millisecond)
+		watch.End(ctx, done, time.Millisecond, "request", "todo")
 	}
 	request()
 	if got := testing.AllocsPerRun(100, request); got > 0 {
@@ -144,7 +144,7 @@ func TestCollectorThatHangs(t *testing.T) {
 	}
 	for range 5000 { // more than the exporter queues
 		ctx, _ := watch.Begin(httptest.NewRequest("GET", "/", nil))
-		watch.End(ctx, telemetry.Request{Method: "GET", Status: 200}, time.Millisecond)
+		watch.End(ctx, telemetry.Request{Method: "GET", Status: 200}, time.Millisecond, "", "")
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- watch.Close() }()
@@ -167,6 +167,6 @@ func BenchmarkUntraced(b *testing.B) {
 	for b.Loop() {
 		watch.Validation(ctx, "accepted")
 		watch.Token(ctx, "on_behalf_of", "memory", "ok")
-		watch.End(ctx, done, time.Millisecond)
+		watch.End(ctx, done, time.Millisecond, "request", "todo")
 	}
 }

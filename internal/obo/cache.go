@@ -37,6 +37,10 @@ const (
 	// server accepts in a header by default.
 	maxEntry = 64 << 10
 
+	// longestLife is beyond that of any token (28 h, under continuous access
+	// evaluation).
+	longestLife = 48 * time.Hour
+
 	// minCacheSize gives every shard room for several of the largest entries.
 	minCacheSize = shardCount * 8 * maxEntry
 )
@@ -77,10 +81,8 @@ func NewCache(c CacheConfig, client *Client) (*Cache, error) {
 		buffer:   c.ExpiryBuffer, client: client,
 	}
 	settings := bigcache.Config{
-		Shards: shardCount,
-		// Every entry carries its own end; BigCache's single one is beyond the
-		// longest life of a token (28 h, under continuous access evaluation).
-		LifeWindow:  48 * time.Hour,
+		Shards:      shardCount,
+		LifeWindow:  longestLife, // every entry carries its own end
 		CleanWindow: 10 * time.Minute,
 		// The two sizes decide only how much is allocated at once: 16 MiB, which a
 		// busy service needs soon. It is ballast too: a heap that would be smaller
@@ -188,6 +190,7 @@ type order struct {
 	throttle cacheKey // of the provider's plea to wait
 	flight   cacheKey // of the exchange: who wants other claims does not share it
 	rejected string
+	owner    cacheKey  // of all that is kept for the user; zero for an application
 	end      time.Time // no token is used past it; zero: none
 }
 
@@ -201,6 +204,11 @@ func (c *Cache) appKey(tenant string, scopes []string, claims string) cacheKey {
 	return newKey(string(ClientCredentials), nil, c.identity, tenant, claims, scopes)
 }
 
+// ownerKey is not of an entry, but of all that are kept for a user.
+func (c *Cache) ownerKey(tenantID, objectID string) cacheKey {
+	return newKey("user", []byte(objectID), c.identity, tenantID, "", nil)
+}
+
 func (c *Cache) userOrder(key cacheKey, a Assertion, scopes []string, ask Ask) order {
 	user := []byte(a.ObjectID)
 	if len(user) == 0 {
@@ -212,6 +220,7 @@ func (c *Cache) userOrder(key cacheKey, a Assertion, scopes []string, ask Ask) o
 		throttle: newKey("throttled user", user, c.identity, a.TenantID, "", scopes),
 		flight:   c.userKey(a, scopes, ask.Claims),
 		rejected: ask.Rejected,
+		owner:    c.ownerKey(a.TenantID, a.ObjectID),
 		end:      a.Expires,
 	}
 }
@@ -292,13 +301,13 @@ func (c *Cache) exchange(ctx context.Context, o order, lock string) (Token, erro
 	g, err := c.client.exchange(ctx, o.wish)
 	now := time.Now()
 	if err == nil {
-		c.store(o.key, newEntry(g, c.buffer, o.end, now), lock, now)
+		c.store(o, newEntry(g, c.buffer, o.end, now), lock, now)
 		return Token{g.token, IdentityProvider}, nil
 	}
 	var refusal *Error
 	if errors.As(err, &refusal) && (refusal.Kind == InteractionRequired || refusal.Kind == ConsentRequired) {
 		// Asking again would only repeat it: for this assertion and API.
-		c.store(o.key, entry{until: now.Add(refusalMemory), refusal: refusal}, lock, now)
+		c.store(o, entry{until: now.Add(refusalMemory), refusal: refusal}, lock, now)
 		return Token{Source: IdentityProvider}, err
 	}
 	c.keepThrottling(o, err, now)
@@ -318,7 +327,7 @@ func (c *Cache) exchange(ctx context.Context, o order, lock string) (Token, erro
 func (c *Cache) keepThrottling(o order, err error, now time.Time) {
 	var refusal *Error
 	if errors.As(err, &refusal) && refusal.Throttled {
-		c.keep(o.throttle, entry{until: now.Add(refusal.RetryAfter), refusal: refusal})
+		c.keep(o.throttle, entry{until: now.Add(refusal.RetryAfter), refusal: refusal, owner: o.owner.short()})
 	}
 }
 
@@ -404,7 +413,7 @@ func (c *Cache) renewNow(ctx context.Context, o order) error {
 	g, err := c.client.exchange(ctx, o.wish)
 	now = time.Now()
 	if err == nil && c.holds(o.key, old) {
-		c.store(o.key, newEntry(g, c.buffer, o.end, now), lock, now)
+		c.store(o, newEntry(g, c.buffer, o.end, now), lock, now)
 		return nil
 	}
 	c.keepThrottling(o, err, now)
@@ -453,7 +462,9 @@ func (c *Cache) keep(key cacheKey, e entry) bool {
 
 // store keeps an entry and, behind the request, writes it to the shared tier and
 // lets go of the lock there.
-func (c *Cache) store(key cacheKey, e entry, lock string, now time.Time) {
+func (c *Cache) store(o order, e entry, lock string, now time.Time) {
+	key := o.key
+	e.owner = o.owner.short()
 	kept := c.keep(key, e)
 	if c.shared == nil {
 		return
@@ -466,7 +477,7 @@ func (c *Cache) store(key cacheKey, e entry, lock string, now time.Time) {
 	b := e.encode()
 	c.shared.behind(func(ctx context.Context) {
 		if c.holds(key, b) {
-			c.shared.put(ctx, key, b, life)
+			c.shared.put(ctx, key, o.owner, b, life)
 			if !c.holds(key, b) { // forgotten or replaced while it was written
 				c.shared.forget(ctx, []cacheKey{key})
 			}
@@ -477,6 +488,10 @@ func (c *Cache) store(key cacheKey, e entry, lock string, now time.Time) {
 
 // cacheKey is the SHA-256 over everything that changes the answer.
 type cacheKey [sha256.Size]byte
+
+// short is what is told apart by in memory: two users of the same eight bytes
+// would lose their tokens together, which costs an exchange.
+func (k cacheKey) short() uint64 { return binary.BigEndian.Uint64(k[:8]) }
 
 // newKey hashes the parts, each behind its length, so that no two lists of parts
 // give the same bytes.

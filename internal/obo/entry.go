@@ -15,17 +15,18 @@ type entry struct {
 	until   time.Time // it counts no longer than this
 	renewAt time.Time // a token is renewed in the background from here; zero: never
 	failed  byte      // how many renewals in a row have failed
+	owner   uint64    // the user it is kept for, as order.owner begins; 0: nobody
 	token   string
 	refusal *Error // nil for a token
 }
 
 // The first byte of an encoded entry.
 const (
-	tokenEntry   = 1
-	refusalEntry = 2
+	tokenEntry   = 3
+	refusalEntry = 4
 )
 
-const entryHead = 1 + 8 + 8 + 1 // kind, until, renewAt, failed
+const entryHead = 1 + 8 + 8 + 1 + 8 // kind, until, renewAt, failed, owner
 
 // encode writes an entry. Times are kept to the millisecond.
 func (e entry) encode() []byte {
@@ -42,6 +43,7 @@ func (e entry) encode() []byte {
 	}
 	b = binary.BigEndian.AppendUint64(b, uint64(renew))
 	b = append(b, e.failed)
+	b = binary.BigEndian.AppendUint64(b, e.owner)
 	if e.refusal == nil {
 		return append(b, e.token...)
 	}
@@ -57,7 +59,7 @@ func decode(b []byte) (entry, bool) {
 	if len(b) <= entryHead {
 		return entry{}, false
 	}
-	e := entry{until: time.UnixMilli(int64(binary.BigEndian.Uint64(b[1:]))), failed: b[17]}
+	e := entry{until: time.UnixMilli(int64(binary.BigEndian.Uint64(b[1:]))), failed: b[17], owner: binary.BigEndian.Uint64(b[18:])}
 	if renew := int64(binary.BigEndian.Uint64(b[9:])); renew != 0 {
 		e.renewAt = time.UnixMilli(renew)
 	}

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -433,13 +434,26 @@ func (s *shared) get(ctx context.Context, key cacheKey) (entry []byte, ok bool) 
 	return entry, true
 }
 
-// put writes an entry, to expire after life.
-func (s *shared) put(ctx context.Context, key cacheKey, entry []byte, life time.Duration) {
+// put writes an entry, to expire after life, and notes that it is of owner, if
+// that is not zero.
+func (s *shared) put(ctx context.Context, key, owner cacheKey, entry []byte, life time.Duration) {
 	name := s.name(key)
-	do(ctx, s, write, func(ctx context.Context) (string, error) {
-		return s.client.Set(ctx, name, s.sealer.seal(name, entry), life).Result()
+	do(ctx, s, write, func(ctx context.Context) ([]redis.Cmder, error) {
+		return s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+			if owner != (cacheKey{}) {
+				index, now := s.index(owner), time.Now()
+				p.ZAdd(ctx, index, redis.Z{Score: float64(now.Add(life).Unix()), Member: key[:]})
+				p.ZRemRangeByScore(ctx, index, "-inf", strconv.FormatInt(now.Unix()-1, 10)) // what has expired
+				p.Expire(ctx, index, longestLife)
+			}
+			p.Set(ctx, name, s.sealer.seal(name, entry), life)
+			return nil
+		})
 	})
 }
+
+// index is the name of the list of an owner's entries.
+func (s *shared) index(owner cacheKey) string { return s.name(owner) + ":user" }
 
 // behind queues a write. Where too many wait already it is dropped: another
 // replica will make its own exchange.
@@ -485,11 +499,14 @@ func (s *shared) unlockBehind(key cacheKey, value string) {
 	s.behind(func(ctx context.Context) { s.unlock(ctx, key, value) })
 }
 
-// forget removes entries.
-func (s *shared) forget(ctx context.Context, keys []cacheKey) {
+// forget removes entries and reports whether Redis did.
+func (s *shared) forget(ctx context.Context, keys []cacheKey) bool {
+	all := true
 	for _, key := range keys { // one by one: in a cluster they live on different nodes
-		do(ctx, s, write, func(ctx context.Context) (int64, error) { return s.client.Del(ctx, s.name(key)).Result() })
+		_, ok := do(ctx, s, write, func(ctx context.Context) (int64, error) { return s.client.Del(ctx, s.name(key)).Result() })
+		all = all && ok
 	}
+	return all
 }
 
 func readPassword(file string) (string, error) {

@@ -78,7 +78,7 @@ func newPlatform() *platform { return &platform{token: numbered, metadata: goodM
 func (s tier) settles(t testing.TB, n int) (keys []string) {
 	t.Helper()
 	eventually(t, func() bool {
-		keys = slices.DeleteFunc(s.Keys(), func(key string) bool { return key == "middletier:probe" })
+		keys = slices.DeleteFunc(s.Keys(), func(key string) bool { return key == "middletier:probe" || strings.HasSuffix(key, ":user") })
 		return len(keys) == n && !slices.ContainsFunc(keys, func(key string) bool { return strings.HasSuffix(key, ":lock") })
 	}, func() string { return fmt.Sprintf("keys: got %q, want %d entries and no lock", keys, n) })
 	return keys
@@ -333,7 +333,7 @@ func TestValuesThatAreNotOursAreAMiss(t *testing.T) {
 }
 
 func TestRedisAccess(t *testing.T) {
-	const commands = "+getrange +set +del +eval +evalsha +get"
+	const commands = "+getrange +set +del +eval +evalsha +get +zadd +zremrangebyscore +expire +zrange +scan +unlink"
 	passwordFile := filepath.Join(t.TempDir(), "password")
 	for name, c := range map[string]struct {
 		args   []string
@@ -364,6 +364,9 @@ func TestRedisAccess(t *testing.T) {
 				got, err := other.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Ask{})
 				return err == nil && got.Source == obo.Redis && other.cache.Stats().RedisErrors == 0
 			}, func() string { return "the token is not shared" })
+			if err := errors.Join(one.cache.ForgetUser(t.Context(), ourTenant, "alice"), one.cache.ForgetAll(t.Context())); err != nil {
+				t.Errorf("forgetting: %v", err)
+			}
 			if n, log := one.cache.Stats().RedisErrors, redis.log.String(); n != 0 || log != "" {
 				t.Errorf("%d errors of Redis, log %s", n, log)
 			}

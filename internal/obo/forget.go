@@ -1,0 +1,99 @@
+package obo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// ErrRedis says that what is in Redis could not be dropped. It stays until it
+// expires.
+var ErrRedis = errors.New("entries in Redis could not be dropped")
+
+// ForgetUser drops every token held for a user, and what is remembered of
+// refusals. What exchanges under way bring is kept, and so are tokens in other
+// processes' memory. The error is ErrRedis.
+func (c *Cache) ForgetUser(ctx context.Context, tenantID, objectID string) error {
+	owner := c.ownerKey(tenantID, objectID)
+	for entries := c.memory.Iterator(); entries.SetNext(); {
+		held, err := entries.Value()
+		if err != nil {
+			continue // it has left by itself
+		}
+		if e, ok := decode(held.Value()); ok && e.owner == owner.short() {
+			_ = c.memory.Delete(held.Key()) // it may have left
+		}
+	}
+	if c.shared != nil && !c.shared.forgetOwner(ctx, owner) {
+		return ErrRedis
+	}
+	return nil
+}
+
+// ForgetAll drops everything, as ForgetUser does for one user.
+func (c *Cache) ForgetAll(ctx context.Context) error {
+	if err := c.memory.Reset(); err != nil {
+		return err
+	}
+	if c.shared != nil {
+		if err := c.shared.forgetAll(ctx); err != nil {
+			return fmt.Errorf("%w: %w", ErrRedis, err)
+		}
+	}
+	return nil
+}
+
+// forgetOwner removes the entries of an owner and reports whether Redis did.
+func (s *shared) forgetOwner(ctx context.Context, owner cacheKey) bool {
+	listed, ok := do(ctx, s, read, func(ctx context.Context) ([]string, error) {
+		return s.client.ZRange(ctx, s.index(owner), 0, -1).Result()
+	})
+	var keys []cacheKey
+	for _, member := range listed {
+		if len(member) == len(cacheKey{}) { // else it is not ours
+			keys = append(keys, cacheKey([]byte(member)))
+		}
+	}
+	return ok && s.forget(ctx, keys)
+}
+
+// forgetAll removes everything of ours.
+func (s *shared) forgetAll(ctx context.Context) error {
+	if cluster, ok := s.client.(*redis.ClusterClient); ok {
+		return cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error { return s.sweep(ctx, node) })
+	}
+	return s.sweep(ctx, s.client)
+}
+
+// sweepCount is how many keys Redis looks at before it lets others in.
+const sweepCount = 1000
+
+// sweep removes what is ours from one server, which may hold other things too.
+// Every operation is bounded by the connection's own timeout.
+func (s *shared) sweep(ctx context.Context, node redis.Cmdable) error {
+	ours := regexp.MustCompile("^" + regexp.QuoteMeta(s.prefix) + "[0-9a-f]{64}(:user|:lock)?$")
+	for cursor := uint64(0); ; {
+		names, next, err := node.Scan(ctx, cursor, globbing.Replace(s.prefix)+"*", sweepCount).Result()
+		if err != nil {
+			return err
+		}
+		_, err = node.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for _, name := range names {
+				if ours.MatchString(name) {
+					p.Unlink(ctx, name) // one by one, as in forget
+				}
+			}
+			return nil
+		})
+		if cursor = next; err != nil || cursor == 0 {
+			return err
+		}
+	}
+}
+
+// globbing takes the meaning from what is special in a pattern of Redis.
+var globbing = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`)

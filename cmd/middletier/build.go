@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"middletier/internal/api"
+	"middletier/internal/config"
 	"middletier/internal/downstream"
 	"middletier/internal/obo"
 	"middletier/internal/telemetry"
@@ -72,6 +73,9 @@ func build(f file, transport http.RoundTripper, log *slog.Logger) (*program, err
 
 	surface := f.apiConfig()
 	surface.Validator, surface.Tokens, surface.Telemetry, surface.Log = validator, cache, watch, log
+	if surface.Settings, err = config.Masked(f); err != nil {
+		return nil, err
+	}
 	for _, origin := range surface.CORS.InsecureOrigins() {
 		log.Warn("server.cors.allowedOrigins: a page that is loaded over http can be changed on its way, and then holds its user's token", "origin", origin)
 	}

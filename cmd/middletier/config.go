@@ -91,7 +91,7 @@ type retry struct {
 
 type requestHeaders struct {
 	Drop []string          `yaml:"drop" doc:"Headers not to forward"`
-	Set  map[string]string `yaml:"set" doc:"Headers to set on every request to the API"`
+	Set  map[string]string `yaml:"set" secret:"true" doc:"Headers to set on every request to the API"`
 }
 
 type responseHeaders struct {
@@ -364,8 +364,8 @@ func (f file) apiConfig() api.Config {
 	browsers := f.Server.CORS
 	return api.Config{
 		PublicURL: f.Server.PublicURL, BasePath: f.Server.BasePath, TrustedProxies: f.Server.TrustedProxies,
-		ServerTiming: f.Server.ServerTiming,
-		MaxBodySize:  int64(f.Server.MaxBodySize), MaxHeaderSize: int64(f.Server.MaxHeaderSize),
+		ServerTiming: f.Server.ServerTiming, Profiling: f.Server.AdminProfiling,
+		MaxBodySize: int64(f.Server.MaxBodySize), MaxHeaderSize: int64(f.Server.MaxHeaderSize),
 		Rate:      api.Rate{PerSecond: f.Server.RateLimit.RequestsPerSecond, Burst: f.Server.RateLimit.Burst},
 		CORS:      api.CORS{Origins: browsers.AllowedOrigins, RequestHeaders: browsers.AllowedHeaders, ResponseHeaders: browsers.ExposedHeaders, MaxAge: browsers.MaxAge},
 		Authority: strings.TrimSuffix(f.AzureAd.Instance, "/") + "/" + f.AzureAd.TenantID, ClientID: f.AzureAd.ClientID,

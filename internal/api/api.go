@@ -52,6 +52,8 @@ type Config struct {
 	Tokens    *obo.Cache
 	APIs      map[string]API // by name
 	Telemetry *telemetry.Telemetry
+	Settings  []byte // the configuration in force as JSON, without secrets
+	Profiling bool   // the admin listener answers /debug/pprof/
 	Log       *slog.Logger
 }
 
@@ -156,8 +158,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.S
 // Admin returns the handler of the admin listener, where level can be changed.
 func (s *Server) Admin(level *slog.LevelVar) http.Handler {
 	e := s.newEcho()
-	e.GET("/metrics", echo.WrapHandler(s.config.Telemetry.Handler()))
-	e.Match([]string{http.MethodGet, http.MethodPut}, "/loglevel", logLevelOf(level))
+	s.addAdminRoutes(e, level)
 	return e
 }
 

@@ -112,6 +112,11 @@ var problemTypes = map[string]problemType{
 		"The request headers are larger than server.maxHeaderSize.",
 		"The client sends less, or the operators raise the limit.",
 	},
+	"shared-cache-unavailable": {
+		http.StatusServiceUnavailable, "Shared cache unavailable",
+		"What this replica held in memory is forgotten, but Redis did not answer, so what it holds was not dropped.",
+		"The operators repeat the request when Redis is back. Tokens there expire by themselves.",
+	},
 	"upgrade-not-supported": {
 		http.StatusNotImplemented, "Upgrade not supported",
 		"Protocol upgrades, as to WebSocket, are not supported.",
@@ -221,6 +226,10 @@ func problemFor(err error, caller *validate.Caller) problem {
 		return problem{kind: "unknown-api", detail: "No downstream API of that name is configured."}
 	case errors.Is(err, downstream.ErrPath):
 		return problem{kind: "invalid-request", detail: "The path is malformed or ambiguous and is not forwarded."}
+	case errors.Is(err, errWebPage):
+		return problem{kind: "invalid-request", detail: "The admin listener does not answer web pages: ask it by its address or as localhost, and not from another site."}
+	case errors.Is(err, obo.ErrRedis):
+		return problem{kind: "shared-cache-unavailable", detail: "Memory is cleared; Redis could not be reached.", refusal: &obo.Error{RetryAfter: keysRetryAfter}}
 	case errors.Is(err, errUpgrade):
 		return problem{kind: "upgrade-not-supported", detail: "Protocol upgrades, as to WebSocket, are not supported."}
 	case errors.As(err, &tooLarge), errors.Is(err, errBodyTooLarge):

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -177,8 +178,12 @@ func routeName(path string) string {
 	switch {
 	case path == "":
 		return "none"
-	case len(path) > 5 && path[len(path)-1] == '*':
+	case strings.HasSuffix(path, "/api/*"), strings.HasSuffix(path, "/app/*"):
 		return path[:len(path)-1] + "{name}/{path…}"
+	case strings.Contains(path, "/:"):
+		return parameter.ReplaceAllString(path, "/{$1}")
 	}
-	return strings.Replace(path, ":type", "{type}", 1)
+	return path
 }
+
+var parameter = regexp.MustCompile(`/:(\w+)`)

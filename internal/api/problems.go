@@ -36,7 +36,7 @@ var examples = func() map[string]problem {
 
 	all := map[string]problem{"claims-challenge": claimsProblem(claims)} // which depends on the caller
 	for _, err := range []error{
-		errNoToken, errPresentation, errAppOnUser, errUnknownAPI, errBodyTooLarge, errHeadersTooLarge, errUpgrade, echo.ErrNotFound,
+		errNoToken, errPresentation, errAppOnUser, errUnknownAPI, errBodyTooLarge, errHeadersTooLarge, errUpgrade, echo.ErrNotFound, obo.ErrRedis,
 		&validate.InvalidTokenError{Reason: validate.Expired}, validate.ErrClientNotAllowed, validate.ErrTenantNotAllowed,
 		&validate.AccessError{Needed: []string{"ToDoList.Read", "ToDoList.ReadWrite"}}, &validate.AccessError{Allow: []string{"GET", "HEAD"}},
 		refused(obo.InteractionRequired, "invalid_grant", 50076), consent, refused(obo.Misconfigured, "invalid_client", 7000215), busy, &obo.Error{Kind: obo.Nonsense},

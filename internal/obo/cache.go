@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -204,9 +205,10 @@ func (c *Cache) appKey(tenant string, scopes []string, claims string) cacheKey {
 	return newKey(string(ClientCredentials), nil, c.identity, tenant, claims, scopes)
 }
 
-// ownerKey is not of an entry, but of all that are kept for a user.
+// ownerKey is not of an entry, but of all that are kept for a user, whose GUIDs
+// may be written in either case.
 func (c *Cache) ownerKey(tenantID, objectID string) cacheKey {
-	return newKey("user", []byte(objectID), c.identity, tenantID, "", nil)
+	return newKey("user", []byte(strings.ToLower(objectID)), c.identity, strings.ToLower(tenantID), "", nil)
 }
 
 func (c *Cache) userOrder(key cacheKey, a Assertion, scopes []string, ask Ask) order {

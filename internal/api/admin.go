@@ -1,0 +1,84 @@
+package api
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+)
+
+// addAdminRoutes adds what operators ask for. Nobody is asked for a token here:
+// who reaches the admin listener is an operator.
+func (s *Server) addAdminRoutes(e *echo.Echo, level *slog.LevelVar) {
+	e.GET("/metrics", echo.WrapHandler(s.config.Telemetry.Handler()))
+	e.Match(read, "/config", s.settings, operatorsOnly)
+	e.Match([]string{http.MethodGet, http.MethodPut}, "/loglevel", logLevelOf(level), operatorsOnly)
+	e.DELETE("/cache", s.forgetAll, operatorsOnly)
+	e.DELETE("/cache/users/:tid/:oid", s.forgetUser, operatorsOnly)
+	if !s.config.Profiling {
+		return
+	}
+	for path, handler := range map[string]http.HandlerFunc{
+		"*": pprof.Index, "cmdline": pprof.Cmdline, "profile": pprof.Profile, "symbol": pprof.Symbol, "trace": pprof.Trace,
+	} {
+		e.GET("/debug/pprof/"+path, echo.WrapHandler(handler), operatorsOnly)
+	}
+}
+
+var errWebPage = errors.New("a web page asks the admin listener")
+
+// operatorsOnly refuses what a web page that an operator looks at may ask for
+// behind their back: it says that it is one, or it has made its own name lead to
+// this machine (DNS rebinding), which no operator uses for the loopback listener.
+func operatorsOnly(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r := c.Request()
+		site := r.Header.Get("Sec-Fetch-Site")
+		if r.Header["Origin"] != nil || site != "" && site != "none" && site != "same-origin" || onLoopback(r) && !isLocal(r.Host) {
+			return errWebPage
+		}
+		return next(c)
+	}
+}
+
+// onLoopback reports whether r came in over the machine's loopback.
+func onLoopback(r *http.Request) bool {
+	at, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	return ok && at.IP.IsLoopback()
+}
+
+// isLocal reports whether a Host header is an address or localhost, which cannot
+// be made to lead elsewhere.
+func isLocal(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	return strings.EqualFold(host, "localhost") || net.ParseIP(strings.Trim(host, "[]")) != nil
+}
+
+// settings answers the configuration in force, without its secrets.
+func (s *Server) settings(c echo.Context) error {
+	c.Response().Header().Set("Cache-Control", "no-store")
+	return c.JSONBlob(http.StatusOK, s.config.Settings)
+}
+
+// forgetAll drops every token held, in memory and in Redis.
+func (s *Server) forgetAll(c echo.Context) error {
+	if err := s.config.Tokens.ForgetAll(c.Request().Context()); err != nil {
+		return err
+	}
+	return c.NoContent(http.StatusNoContent)
+}
+
+// forgetUser drops every token held for a user, in memory and in Redis. Other
+// processes' memory is not reached: each has its own admin listener.
+func (s *Server) forgetUser(c echo.Context) error {
+	if err := s.config.Tokens.ForgetUser(c.Request().Context(), c.Param("tid"), c.Param("oid")); err != nil {
+		return err
+	}
+	return c.NoContent(http.StatusNoContent)
+}

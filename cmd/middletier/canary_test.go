@@ -15,7 +15,7 @@ import (
 )
 
 // Nothing that could be replayed is in the log, in a metric, in a trace, in what
-// the admin listener tells, in the names or values of Redis, or in an answer,
+// the admin listener tells, or in an answer,
 // whatever happens: every flow, and everything that goes wrong on the way.
 func TestSecretsAreSeenNowhere(t *testing.T) {
 	c := newCollector(t)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -38,7 +39,7 @@ func TestSecretsAreSeenNowhere(t *testing.T) {
 	if err := awaitKeys(t.Context(), p.validator); err != nil {
 		t.Fatal(err)
 	}
-	admin := httptest.NewServer(p.api.Admin())
+	admin := httptest.NewServer(p.api.Admin(new(slog.LevelVar)))
 	t.Cleanup(admin.Close)
 
 	var seen strings.Builder

@@ -34,7 +34,10 @@ check: ## Formatting, vet, staticcheck, go.mod.
 	go -C deploy/check mod tidy -diff
 
 bench: ## Measure the hot path beside its peers; see docs/performance.md.
-	go test -run '^$$' -bench . -benchmem ./internal/...
+	go test -run '^$$' -bench . -benchmem ./internal/validate
+	go test -run '^$$' -bench . -benchtime 0.5s -count 6 ./internal/obo > tokens.out
+	go tool benchstat -col /users tokens.out
+	go test -run '^$$' -bench Memory -benchtime 1x ./cmd/middletier
 	go test -run '^$$' -bench HotPath -benchtime 10000x ./cmd/middletier > hotpath.out
 	go tool benchstat -col /server -ignore /round hotpath.out
 	go test -run '^$$' -bench Flood -benchtime 1x ./cmd/middletier

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -21,6 +22,31 @@ var promised = []string{
 	"middletier_token_validations_total", "middletier_cache_entries", "middletier_cache_bytes",
 	"middletier_cache_evictions_total", "middletier_signing_key_refreshes_total",
 	"middletier_credential_expiry_timestamp_seconds", "middletier_redis_errors_total",
+}
+
+// metricRow is a row of the table of metrics in docs/operations.md.
+var metricRow = regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\|")
+
+// documentedMetrics are those of the table, by the name that is scraped.
+func documentedMetrics(t *testing.T) (names []string) {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(text), "## Metrics")
+	table, _, _ = strings.Cut(table, "\n## ")
+	for _, row := range metricRow.FindAllStringSubmatch(table, -1) {
+		name := row[1]
+		if strings.HasSuffix(name, "_duration_seconds") {
+			name += "_bucket"
+		}
+		names = append(names, name)
+	}
+	if len(names) < len(promised) {
+		t.Fatalf("the table has only %q", names)
+	}
+	return names
 }
 
 // scrape returns what is told to Prometheus.
@@ -70,7 +96,7 @@ func TestPromisedMetricsAreScraped(t *testing.T) {
 
 	port := w.api.URL[strings.LastIndex(w.api.URL, ":")+1:]
 	scraped := one.scrape(t) + two.scrape(t)
-	for _, name := range promised {
+	for _, name := range append(documentedMetrics(t), promised...) {
 		if !regexp.MustCompile(`(?m)^` + name + `[ {]`).MatchString(scraped) {
 			t.Errorf("%s is missing", name)
 		}

@@ -47,6 +47,10 @@ func BenchmarkHotPath(b *testing.B) {
 	b.Run("users=1000", func(b *testing.B) { benchmarkHotPath(b, benchUsers, "proxy", "pooled", "middletier", "obvious") })
 	// Without what keeps 12 KB for every user for ever.
 	b.Run("users=100000", func(b *testing.B) { benchmarkHotPath(b, 100*benchUsers, "proxy", "pooled", "middletier") })
+	// What being watched costs: without a log, and with 1% traced as well.
+	b.Run("watched", func(b *testing.B) {
+		benchmarkHotPath(b, benchUsers, "proxy", "pooled", "quiet", "middletier", "traced")
+	})
 }
 
 func benchmarkHotPath(b *testing.B, users int, names ...string) {
@@ -55,10 +59,18 @@ func benchmarkHotPath(b *testing.B, users int, names ...string) {
 	b.Cleanup(api.Close)
 	requests := benchRequests(platform, users)
 	fixed := platform.UserToken(benchUser(0), "middletier", "todo") // as large as those that the others send
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+	b.Cleanup(collector.Close)
+	admin := "127.0.0.1:" + freePorts(b, 1)[0]
+	serve := func(admin, more string) []string {
+		return []string{"serve", "--config", benchConfig(b, platform.URL(), secret, api.URL, admin, more)}
+	}
 	args := map[string][]string{
 		"proxy":      {api.URL, fixed},
 		"pooled":     {api.URL, fixed},
-		"middletier": {"serve", "--config", benchConfig(b, platform.URL(), secret, api.URL)},
+		"middletier": serve("", ""),
+		"quiet":      serve(admin, ""),
+		"traced":     serve("", "telemetry: {traceSampleRatio: 0.01, otlpEndpoint: \""+collector.URL+"\"}"),
 		"obvious":    {platform.URL() + "/" + demoTenant, demoMiddleTier, secret, api.URL + "/api/todo"},
 	}
 	if users > benchUsers { // else most of the time goes into making tokens
@@ -69,6 +81,9 @@ func benchmarkHotPath(b *testing.B, users int, names ...string) {
 		s := startBenchServer(b, platform, name, args[name]...)
 		s.connect(b, requests)
 		s.warmUp(b)
+		if name == "quiet" { // only now: it has told where it listens
+			silence(b, admin)
+		}
 		servers = append(servers, s)
 	}
 	exchanges := platform.Count("on_behalf_of")
@@ -148,12 +163,28 @@ func benchRequests(platform *mockidp.Server, users int) [][]byte {
 	return requests
 }
 
+// silence has a service log errors only.
+func silence(b *testing.B, admin string) {
+	req, err := http.NewRequest(http.MethodPut, "http://"+admin+"/loglevel", strings.NewReader(`{"level":"error"}`))
+	if err != nil {
+		b.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		b.Fatalf("PUT /loglevel: got %s", resp.Status)
+	}
+}
+
 // benchConfig writes a config.yaml that says what it must; the rest are the
 // defaults.
-func benchConfig(b *testing.B, instance, secret, api string) string {
+func benchConfig(b *testing.B, instance, secret, api, admin, more string) string {
 	path := filepath.Join(b.TempDir(), "config.yaml")
 	text := fmt.Sprintf(`
-server: {address: "127.0.0.1:0", adminAddress: ""}
+server: {address: "127.0.0.1:0", adminAddress: %q}
 azureAd:
   instance: %s/
   tenantId: %s
@@ -164,7 +195,8 @@ downstreamApis:
     baseUrl: %s/api/todo
     scopes: ["api://todo/.default"]
     access: [{methods: [GET, HEAD], scopes: [ToDoList.Read, ToDoList.ReadWrite]}]
-`, instance, demoTenant, demoMiddleTier, secret, api)
+%s
+`, admin, instance, demoTenant, demoMiddleTier, secret, api, more)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		b.Fatal(err)
 	}

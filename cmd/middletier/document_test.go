@@ -106,7 +106,7 @@ func withFreePorts(t *testing.T, text string, ports []string) string {
 }
 
 // freePorts returns different ports on which nobody listens on loopback.
-func freePorts(t *testing.T, n int) (ports []string) {
+func freePorts(t testing.TB, n int) (ports []string) {
 	t.Helper()
 	for range n {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -33,7 +33,7 @@ func BenchmarkFlood(b *testing.B) {
 	platform, secret := startBenchPlatform(b)
 	api := httptest.NewServer(http.HandlerFunc(answerBench))
 	b.Cleanup(api.Close)
-	s := startBenchServer(b, platform, "middletier", "serve", "--config", benchConfig(b, platform.URL(), secret, api.URL))
+	s := startBenchServer(b, platform, "middletier", "serve", "--config", benchConfig(b, platform.URL(), secret, api.URL, "", ""))
 	s.connect(b, benchRequests(platform, benchUsers))
 	s.warmUp(b)
 	fetches, exchanges := platform.Count("keys"), platform.Count("on_behalf_of")

@@ -14,6 +14,8 @@ var roles = map[string]func() int{
 	"few-descriptors":  withDescriptors(fewDescriptors),
 	"crowded":          crowded,
 	"bench-middletier": counted(execute),
+	"bench-quiet":      counted(execute),
+	"bench-traced":     counted(execute),
 	"bench-proxy":      counted(peer(func() error { return proxy(nil) })),
 	"bench-pooled":     counted(peer(func() error { return proxy(newCopyBuffers()) })),
 	"bench-obvious":    counted(peer(obvious)),

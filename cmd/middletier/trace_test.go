@@ -151,6 +151,25 @@ func TestCollectorIsGone(t *testing.T) {
 	}
 }
 
+func TestCollectorFromTheEnvironment(t *testing.T) {
+	said := writeConfig(t, goodConfig+"\ntelemetry: {otlpEndpoint: \"http://said:4318\"}\n")
+	for _, row := range []struct{ path, value, want, mistake string }{
+		{writeConfig(t, goodConfig), "http://collector:4318", "http://collector:4318", ""},
+		{writeConfig(t, goodConfig), "", "", ""},
+		{said, "http://collector:4318", "http://said:4318", ""},
+		{writeConfig(t, goodConfig), "collector:4317", "", "telemetry.otlpEndpoint: must be an http or https URL without query and user, as http://127.0.0.1:4318 (it is from OTEL_EXPORTER_OTLP_ENDPOINT)"},
+	} {
+		f, err := load(row.path, []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + row.value})
+		if row.mistake != "" {
+			if err == nil || !strings.Contains(err.Error(), row.mistake) {
+				t.Errorf("%q: got %v, want %s", row.value, err, row.mistake)
+			}
+		} else if err != nil || f.Telemetry.OTLPEndpoint != row.want {
+			t.Errorf("%q: got %q %v, want %q", row.value, f.Telemetry.OTLPEndpoint, err, row.want)
+		}
+	}
+}
+
 func unhex(t *testing.T, s string) []byte {
 	t.Helper()
 	b, err := hex.DecodeString(s)

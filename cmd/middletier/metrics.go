@@ -41,7 +41,7 @@ func (n numbers) register(meter metric.Meter) error {
 	counter("middletier_cache_evictions_total", "Entries that left memory for want of space.", func(o metric.Float64Observer) {
 		o.Observe(float64(n.cache.Stats().Evictions))
 	})
-	counter("middletier_redis_errors_total", "Operations on Redis that failed or were not tried.", func(o metric.Float64Observer) {
+	counter("middletier_redis_errors_total", "Operations on Redis that failed, and writes that were dropped.", func(o metric.Float64Observer) {
 		o.Observe(float64(n.cache.Stats().RedisErrors))
 	})
 	gauge("middletier_redis_up", "1 while Redis is asked, 0 while it is left alone because it fails; absent without Redis.", func(o metric.Float64Observer) {

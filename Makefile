@@ -33,7 +33,7 @@ check: ## Formatting, vet, staticcheck, go.mod.
 	staticcheck=$$(go tool -n staticcheck) && cd deploy/check && "$$staticcheck" ./...
 	go -C deploy/check mod tidy -diff
 
-bench: ## Measure the hot path beside its peers; see docs/performance.md.
+bench: ## Measure the hot path beside its peers, tokens and memory; see docs/performance.md.
 	go test -run '^$$' -bench . -benchmem ./internal/validate
 	go test -run '^$$' -bench . -benchtime 0.5s -count 6 ./internal/obo > tokens.out
 	go tool benchstat -col /users tokens.out

@@ -3,6 +3,8 @@ package obo
 import (
 	"context"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // Fill keeps a token of an hour for a, in memory and in Redis, as an exchange
@@ -21,3 +23,6 @@ func (c *Cache) Drop(a Assertion, scopes []string) {
 	key := c.userKey(a, scopes, "")
 	_ = c.memory.Delete(string(key[:])) // it may not be there
 }
+
+// HookRedis puts a hook around all that goes to Redis.
+func (c *Cache) HookRedis(hook redis.Hook) { c.shared.client.AddHook(hook) }

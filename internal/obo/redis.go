@@ -471,7 +471,11 @@ func (s *shared) behind(write func(context.Context)) {
 func (s *shared) lock(ctx context.Context, key cacheKey) (value string, mine bool) {
 	own := rand.Text()
 	mine, ok := do(ctx, s, write, func(ctx context.Context) (bool, error) {
-		return s.client.SetNX(ctx, s.name(key)+":lock", own, lockLease).Result()
+		mine, err := s.client.SetNX(ctx, s.name(key)+":lock", own, lockLease).Result()
+		if err != nil || ctx.Err() != nil { // we go on without it, but Redis may have set it
+			s.unlockBehind(key, own)
+		}
+		return mine, err
 	})
 	if !ok {
 		return "", true
@@ -485,13 +489,17 @@ func (s *shared) lock(ctx context.Context, key cacheKey) (value string, mine boo
 // release removes a lock that is still ours.
 var release = redis.NewScript(`if redis.call("get", KEYS[1]) == ARGV[1] then return redis.call("del", KEYS[1]) end return 0`)
 
+// unlock lets go of a lock, also while the breaker is open: other replicas would
+// wait for its end.
 func (s *shared) unlock(ctx context.Context, key cacheKey, value string) {
 	if value == "" {
 		return
 	}
-	do(ctx, s, write, func(ctx context.Context) (any, error) {
-		return release.Run(ctx, s.client, []string{s.name(key) + ":lock"}, value).Result()
-	})
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	if err := release.Run(ctx, s.client, []string{s.name(key) + ":lock"}, value).Err(); err != nil {
+		s.failed.Add(1)
+	}
 }
 
 // unlockBehind is unlock for who does not wait for it.

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -218,6 +220,9 @@ func TestProtectedResourceMetadata(t *testing.T) {
 
 func TestProtectedResourceMetadataBelowAPrefix(t *testing.T) {
 	w := newWorld(t, func(f *file) { f.Server.BasePath = "/middle" })
+	if r := w.call("GET", "/middle/.well-known/oauth-protected-resource", "", ""); r.Header.Get("Cache-Control") != "no-store" {
+		t.Errorf("what depends on the request's Host may be kept: %q", r.Header.Get("Cache-Control"))
+	}
 	for _, path := range []string{"/middle/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/middle"} {
 		if r := w.call("GET", path, "", ""); !strings.Contains(r.body, `"resource":"`+w.url+`/middle"`) {
 			t.Errorf("%s: got %d %s", path, r.StatusCode, r.body)
@@ -225,6 +230,34 @@ func TestProtectedResourceMetadataBelowAPrefix(t *testing.T) {
 	}
 	if r := w.call("GET", "/.well-known/oauth-protected-resource", "", ""); r.StatusCode != 404 {
 		t.Errorf("metadata of another resource: got %d", r.StatusCode)
+	}
+}
+
+// A caller that closes its side has left. What it then reads, if anything, must not
+// look like an answer.
+func TestCallerThatHalfClosesGetsNoAnswer(t *testing.T) {
+	w := newWorld(t)
+	called, leave := make(chan struct{}), make(chan struct{})
+	w.api.handle(func(_ http.ResponseWriter, r *http.Request) {
+		close(called)
+		<-r.Context().Done()
+		close(leave)
+	})
+	conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := fmt.Fprintf(conn, "GET /api/todo/items HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", w.alice()); err != nil {
+		t.Fatal(err)
+	}
+	<-called
+	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	<-leave
+	if answer, _ := io.ReadAll(conn); len(answer) > 0 { // a reset is as good as an end
+		t.Errorf("got %q, want nothing", answer)
 	}
 }
 

@@ -11,10 +11,10 @@ func TestEachCallerHasAQuota(t *testing.T) {
 	const full = 300 // seconds until three calls are allowed again
 	limits := func(r *reply) (left, reset int) {
 		t.Helper()
-		if _, err := fmt.Sscanf(r.Header.Get("RateLimit"), `"default";r=%d;t=%d`, &left, &reset); err != nil {
+		if _, err := fmt.Sscanf(r.Header.Get("RateLimit"), `"caller";r=%d;t=%d`, &left, &reset); err != nil {
 			t.Errorf("RateLimit: got %q: %v", r.Header.Get("RateLimit"), err)
 		}
-		if got, want := r.Header.Get("RateLimit-Policy"), fmt.Sprintf(`"default";q=3;w=%d`, full); got != want {
+		if got, want := r.Header.Get("RateLimit-Policy"), fmt.Sprintf(`"caller";q=3;w=%d`, full); got != want {
 			t.Errorf("RateLimit-Policy: got %s, want %s", got, want)
 		}
 		return left, reset

@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -11,9 +12,20 @@ import (
 
 // answer sends a body of the service's own. It is what contentType says.
 func answer(c echo.Context, status int, contentType string, body []byte) error {
-	c.Response().Header().Set("X-Content-Type-Options", "nosniff")
-	return c.Blob(status, contentType, body)
+	h := c.Response().Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Type", contentType)
+	c.Response().WriteHeader(status)
+	for piece := range slices.Chunk(body, pieceSize) {
+		if _, err := c.Response().Write(piece); err != nil {
+			return err
+		}
+	}
+	return nil
 }
+
+// pieceSize is what is written at once, in bytes: each piece has StallTimeout.
+const pieceSize = 32 << 10
 
 func answerJSON(c echo.Context, status int, value any) error {
 	body, err := json.Marshal(value)
@@ -33,7 +45,17 @@ func page(c echo.Context, sources string, body []byte) error {
 	return answer(c, http.StatusOK, "text/html; charset=utf-8", body)
 }
 
-// mayBeKept lets caches keep an answer that depends on the configuration only.
+// describes lets caches keep a description of the service for a while, where it
+// does not depend on what the request says of how it came.
+func (s *Server) describes(c echo.Context) {
+	if s.config.PublicURL != "" {
+		mayBeKept(c, selfAge)
+		return
+	}
+	c.Response().Header().Set("Cache-Control", "no-store")
+}
+
+// mayBeKept lets caches keep an answer that depends on nothing of the request.
 func mayBeKept(c echo.Context, age time.Duration) {
 	c.Response().Header().Set("Cache-Control", "public, max-age="+strconv.Itoa(int(age/time.Second)))
 }

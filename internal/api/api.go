@@ -5,6 +5,7 @@ package api
 import (
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -174,6 +175,11 @@ func (s *Server) baseURL(r *http.Request) string {
 		return strings.TrimSuffix(s.config.PublicURL, "/")
 	}
 	origin := s.proxies.origin(r).Of(r)
+	if origin.Host == "" { // HTTP/1.0
+		if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+			origin.Host = local.String()
+		}
+	}
 	return (&url.URL{Scheme: origin.Proto, Host: origin.Host, Path: s.config.BasePath}).String()
 }
 
@@ -190,11 +196,6 @@ func (s *Server) limit(next echo.HandlerFunc) echo.HandlerFunc {
 		r := c.Request()
 		if s.draining.Load() {
 			c.Response().Header()["Connection"] = []string{"close"} // HTTP/2 tells it in its own way
-		}
-		if r.ProtoMajor == 2 {
-			answer := stream{c.Response().Writer}
-			c.Response().Writer = answer
-			defer answer.end()
 		}
 		if headerSize(r) > s.config.MaxHeaderSize {
 			return errHeadersTooLarge

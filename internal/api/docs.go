@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -75,26 +76,45 @@ func (s *Server) docsFile(c echo.Context) error {
 		return echo.ErrNotFound
 	}
 	mayBeKept(c, viewerAge)
-	if text, err := viewer.ReadFile("swagger-ui/" + name); err == nil {
-		return answer(c, http.StatusOK, contentType, text)
-	}
-	packed, err := viewer.ReadFile("swagger-ui/" + name + ".gz")
-	if err != nil {
-		return err
+	file := viewerBytes()[name]
+	if file.packed == nil {
+		return answer(c, http.StatusOK, contentType, file.text)
 	}
 	h := c.Response().Header()
 	h.Add("Vary", "Accept-Encoding")
 	if strings.Contains(c.Request().Header.Get("Accept-Encoding"), "gzip") {
 		h.Set("Content-Encoding", "gzip")
-		return answer(c, http.StatusOK, contentType, packed)
+		return answer(c, http.StatusOK, contentType, file.packed)
 	}
-	unpacked, err := gzip.NewReader(bytes.NewReader(packed))
-	if err != nil {
-		return err
-	}
-	text, err := io.ReadAll(unpacked)
-	if err != nil {
-		return err
-	}
-	return answer(c, http.StatusOK, contentType, text)
+	return answer(c, http.StatusOK, contentType, file.text)
 }
+
+type viewerFile struct {
+	text   []byte
+	packed []byte // by gzip; nil: it is not worth it
+}
+
+// viewerBytes are the files by name, read once for all who ask.
+var viewerBytes = sync.OnceValue(func() map[string]viewerFile {
+	files := map[string]viewerFile{}
+	for name := range viewerFiles {
+		text, err := viewer.ReadFile("swagger-ui/" + name)
+		if err == nil {
+			files[name] = viewerFile{text: text}
+			continue
+		}
+		packed, err := viewer.ReadFile("swagger-ui/" + name + ".gz")
+		if err != nil {
+			panic(err) // it is part of the program
+		}
+		unpacked, err := gzip.NewReader(bytes.NewReader(packed))
+		if err == nil {
+			text, err = io.ReadAll(unpacked)
+		}
+		if err != nil {
+			panic(err)
+		}
+		files[name] = viewerFile{text, packed}
+	}
+	return files
+})

@@ -56,6 +56,11 @@ func eventOf(r *http.Request) *event { return r.Context().Value(eventKey{}).(*ev
 func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
+		if r.ProtoMajor == 2 { // outermost, so that errors have its limit too
+			answer := stream{c.Response().Writer}
+			c.Response().Writer = answer
+			defer answer.end()
+		}
 		ev := &event{id: requestID(r), start: time.Now()}
 		ev.Context, ev.traceID = s.config.Telemetry.Begin(r)
 		c.SetRequest(r.WithContext(ev))
@@ -81,8 +86,9 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 				s.handleError(ev.err, c)
 			}
 			s.finish(c, ev)
-			if broken == http.ErrAbortHandler {
-				panic(broken) // net/http breaks the connection
+			// net/http breaks the connection. It would make a good answer of none.
+			if abandoned := c.Response().Status == statusClientClosed && !c.Response().Committed; abandoned || broken == http.ErrAbortHandler {
+				panic(http.ErrAbortHandler)
 			}
 		}()
 		if ev.err = next(c); ev.err != nil {

@@ -36,7 +36,7 @@ func (s *Server) metadata(c echo.Context) error {
 		scopes = append(scopes, api.Access.Scopes()...)
 	}
 	slices.Sort(scopes)
-	mayBeKept(c, selfAge)
+	s.describes(c)
 	return answerJSON(c, http.StatusOK, struct {
 		Resource             string   `json:"resource"`
 		AuthorizationServers []string `json:"authorization_servers"`

@@ -19,7 +19,7 @@ type object = map[string]any
 
 // openAPI answers with the description of the service.
 func (s *Server) openAPI(c echo.Context) error {
-	mayBeKept(c, selfAge)
+	s.describes(c)
 	return answer(c, http.StatusOK, "application/json", s.description)
 }
 

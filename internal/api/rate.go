@@ -68,7 +68,7 @@ func idOf(c *validate.Caller) callerID {
 type quotas struct {
 	rate   rate.Limit
 	burst  int
-	policy []string      // the RateLimit-Policy header
+	policy []string      // the RateLimit-Policy header; its name is not the usual "default", which an API may use
 	refill time.Duration // of a quota that is used up
 
 	mu sync.Mutex // guards the rest
@@ -83,7 +83,7 @@ func newQuotas(r Rate) *quotas {
 	refill := time.Duration(float64(burst) / r.PerSecond * float64(time.Second))
 	return &quotas{
 		rate: rate.Limit(r.PerSecond), burst: burst, refill: refill,
-		policy: []string{fmt.Sprintf(`"default";q=%d;w=%d`, burst, seconds(refill))},
+		policy: []string{fmt.Sprintf(`"caller";q=%d;w=%d`, burst, seconds(refill))},
 		recent: map[callerID]*rate.Limiter{}, turned: time.Now(),
 	}
 }
@@ -122,7 +122,7 @@ func (q *quotas) limit(next echo.HandlerFunc) echo.HandlerFunc {
 		left := max(0, quota.TokensAt(now))
 		h := c.Response().Header()
 		h["Ratelimit-Policy"] = q.policy
-		h["Ratelimit"] = []string{fmt.Sprintf(`"default";r=%d;t=%d`, int(left), seconds(q.time(float64(q.burst)-left)))}
+		h["Ratelimit"] = []string{fmt.Sprintf(`"caller";r=%d;t=%d`, int(left), seconds(q.time(float64(q.burst)-left)))}
 		if !allowed {
 			return &rateError{q.time(1 - left)}
 		}

@@ -60,10 +60,10 @@ func TestBurstIsOneSecondsCallsUnlessSaid(t *testing.T) {
 		rate   Rate
 		policy string
 	}{
-		{Rate{PerSecond: 10}, `"default";q=10;w=1`},
-		{Rate{PerSecond: 0.1}, `"default";q=1;w=10`},
-		{Rate{PerSecond: 2.5}, `"default";q=3;w=2`},
-		{Rate{PerSecond: 10, Burst: 600}, `"default";q=600;w=60`},
+		{Rate{PerSecond: 10}, `"caller";q=10;w=1`},
+		{Rate{PerSecond: 0.1}, `"caller";q=1;w=10`},
+		{Rate{PerSecond: 2.5}, `"caller";q=3;w=2`},
+		{Rate{PerSecond: 10, Burst: 600}, `"caller";q=600;w=60`},
 	} {
 		if got := newQuotas(row.rate).policy[0]; got != row.policy {
 			t.Errorf("%+v: got %s, want %s", row.rate, got, row.policy)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 )
 
 // onePipe is a listener with one connection, without a network, so that time can
@@ -27,22 +30,37 @@ func (p onePipe) Accept() (net.Conn, error) {
 func (p onePipe) Close() error   { close(p); return nil }
 func (p onePipe) Addr() net.Addr { return &net.TCPAddr{} }
 
-// overHTTP2 returns an answer of handler, by HTTP/2, in a bubble of virtual time.
-func overHTTP2(t *testing.T, handler echo.HandlerFunc) io.Reader {
-	s := New(Config{MaxBodySize: 1 << 20, MaxHeaderSize: 64 << 10, Log: slog.New(slog.DiscardHandler), Telemetry: newTelemetry(t)})
-	e := s.newEcho()
-	e.GET("/", handler)
+// serveHTTP2 serves handler by HTTP/2 without a network until the test ends.
+func serveHTTP2(t *testing.T, handler http.Handler) (dial func() net.Conn) {
 	protocols := &http.Protocols{}
 	protocols.SetUnencryptedHTTP2(true)
-	srv := &http.Server{Handler: e, Protocols: protocols}
+	srv := &http.Server{Handler: handler, Protocols: protocols}
 	listener := make(onePipe)
 	served := make(chan error)
 	go func() { served <- srv.Serve(listener) }()
-	transport := &http.Transport{Protocols: protocols, DialContext: func(context.Context, string, string) (net.Conn, error) {
+	t.Cleanup(func() {
+		_ = srv.Close() // nothing is left to lose
+		<-served
+	})
+	return func() net.Conn {
 		ours, theirs := net.Pipe()
 		listener <- theirs
-		return ours, nil
-	}}
+		return ours
+	}
+}
+
+func newSilent(t *testing.T) *Server {
+	return New(Config{MaxBodySize: 1 << 20, MaxHeaderSize: 64 << 10, Log: slog.New(slog.DiscardHandler), Telemetry: newTelemetry(t)})
+}
+
+// overHTTP2 returns an answer of handler, by HTTP/2, in a bubble of virtual time.
+func overHTTP2(t *testing.T, handler echo.HandlerFunc) io.Reader {
+	e := newSilent(t).newEcho()
+	e.GET("/", handler)
+	dial := serveHTTP2(t, e)
+	protocols := &http.Protocols{}
+	protocols.SetUnencryptedHTTP2(true)
+	transport := &http.Transport{Protocols: protocols, DialContext: func(context.Context, string, string) (net.Conn, error) { return dial(), nil }}
 	resp, err := (&http.Client{Transport: transport}).Get("http://service/")
 	if err != nil {
 		t.Fatal(err)
@@ -53,10 +71,43 @@ func overHTTP2(t *testing.T, handler echo.HandlerFunc) io.Reader {
 	t.Cleanup(func() {
 		_ = resp.Body.Close() // whatever is left of it
 		transport.CloseIdleConnections()
-		_ = srv.Close() // nothing is left to lose
-		<-served
 	})
 	return resp.Body
+}
+
+// An error is an answer like others: who takes nothing of it is cut off.
+func TestReaderOfAnHTTP2ErrorThatTakesNothingIsCutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn := serveHTTP2(t, newSilent(t))()
+		defer conn.Close()
+		framer := http2.NewFramer(conn, conn)
+		var block bytes.Buffer
+		fields := hpack.NewEncoder(&block)
+		for _, f := range []hpack.HeaderField{{Name: ":method", Value: "GET"}, {Name: ":scheme", Value: "http"}, {Name: ":authority", Value: "service"}, {Name: ":path", Value: "/nothing"}} {
+			if err := fields.WriteField(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		go func() { // a pipe holds nothing: what we write is read while we read
+			_, _ = io.WriteString(conn, http2.ClientPreface)
+			_ = framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+			_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true})
+		}()
+		begun := time.Now()
+		for {
+			_ = conn.SetReadDeadline(begun.Add(2 * StallTimeout))
+			frame, err := framer.ReadFrame()
+			if err != nil {
+				t.Fatalf("after %v: %v, want the stream reset", time.Since(begun), err)
+			}
+			if _, reset := frame.(*http2.RSTStreamFrame); reset {
+				break
+			}
+		}
+		if took := time.Since(begun); took != StallTimeout {
+			t.Errorf("reset after %v, want %v", took, StallTimeout)
+		}
+	})
 }
 
 // The client reads frames, so the connection moves; it keeps the stream's window

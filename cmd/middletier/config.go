@@ -110,7 +110,7 @@ type redisTier struct {
 	PasswordFile   string        `yaml:"passwordFile" doc:"A file that holds the password; read for every connection"`
 	KeyPrefix      string        `yaml:"keyPrefix" doc:"Goes before every key"`
 	EncryptionKeys []string      `yaml:"encryptionKeys" secret:"true" doc:"Base64, 32 bytes each; the first encrypts, all decrypt; required with url"`
-	Timeout        time.Duration `yaml:"timeout" doc:"Of one operation; where Redis is slower, the request goes on without it"`
+	Timeout        time.Duration `yaml:"timeout" doc:"Of one operation; where Redis is slower, the request goes on without it. Where several requests wait and nothing comes back, they do so after 35% of it"`
 }
 
 type logging struct {

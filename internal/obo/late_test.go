@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -58,15 +62,7 @@ func TestLockThatNobodyHeardOfIsLetGo(t *testing.T) {
 				}
 				return lost
 			}))
-			var group sync.WaitGroup
-			for i := range 3 {
-				group.Go(func() {
-					if refusal := k.ask(user(fmt.Sprint(i)), todo...); refusal != nil {
-						t.Errorf("user %d: %v", i, refusal)
-					}
-				})
-			}
-			group.Wait()
+			k.burst(3, "user")
 			close(served)
 			var locks []string
 			eventually(t, func() bool {
@@ -74,5 +70,121 @@ func TestLockThatNobodyHeardOfIsLetGo(t *testing.T) {
 				return len(locks) == 0
 			}, func() string { return fmt.Sprintf("nobody lets go of %q", locks) })
 		})
+	}
+}
+
+// burst asks for tokens for many users at once, whose names begin so.
+func (k kit) burst(users int, name string) {
+	k.t.Helper()
+	var group sync.WaitGroup
+	for i := range users {
+		group.Go(func() {
+			if refusal := k.ask(user(fmt.Sprint(name, i)), todo...); refusal != nil {
+				k.t.Errorf("%s %d: %v", name, i, refusal)
+			}
+		})
+	}
+	group.Wait()
+}
+
+// A Redis that is well but far away is used by bursts, for which most connections
+// are yet to be made.
+func TestBurstOnARedisThatIsFarAway(t *testing.T) {
+	for _, users := range []int{5, 50} {
+		t.Run(fmt.Sprint(users), func(t *testing.T) {
+			t.Parallel()
+			server, p := startTier(t), newPlatform()
+			timeout := 2500 * time.Millisecond
+			connections := server.farAway(t, timeout/5)
+			server.config.Timeout = timeout
+			k := server.replica(t, p, nil)
+			eventually(t, func() bool { return connections.Load() == 2 }, func() string { return "no connections are kept" })
+			k.burst(users, "user")
+			if log, failed := server.log.String(), k.cache.Stats().RedisErrors; log != "" || failed > 0 {
+				t.Errorf("%d operations failed, log %q, want no trouble with Redis", failed, log)
+			}
+		})
+	}
+}
+
+// farAway moves the server to an address from which connections and answers take
+// delay longer. It returns how many connections have been made.
+func (s *tier) farAway(t *testing.T, delay time.Duration) *atomic.Int32 {
+	t.Helper()
+	address := s.Addr()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var running sync.WaitGroup
+	t.Cleanup(running.Wait)
+	t.Cleanup(func() { _ = listener.Close() })
+	s.config.URL = "redis://" + listener.Addr().String()
+	var made atomic.Int32
+	running.Go(func() {
+		for {
+			near, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			running.Go(func() {
+				defer near.Close()
+				time.Sleep(delay)
+				far, err := net.Dial("tcp", address)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				made.Add(1)
+				running.Go(func() {
+					_, _ = io.Copy(far, near)
+					_ = far.Close()
+				})
+				_, _ = io.Copy(delayed{near, delay}, far)
+			})
+		}
+	})
+	return &made
+}
+
+// delayed writes after a delay.
+type delayed struct {
+	io.Writer
+	delay time.Duration
+}
+
+func (d delayed) Write(b []byte) (int, error) {
+	time.Sleep(d.delay)
+	return d.Writer.Write(b)
+}
+
+// A Redis that hung is tried at once, and then no more often than one that failed.
+func TestRedisThatHungIsTriedAtOnce(t *testing.T) {
+	const pause = 5 * time.Second
+	server, p := startTier(t), newPlatform()
+	server.config.Timeout = 2 * time.Second
+	began := time.Now()
+	k := server.replica(t, p, nil)
+	over := make(chan struct{})
+	t.Cleanup(func() { close(over) })
+	k.cache.HookRedis(around(func(run func() error, commands ...redis.Cmder) error {
+		if len(commands) == 1 && commands[0].Name() == "getrange" && commands[0].Args()[1] != "middletier:probe" {
+			<-over
+		}
+		return run()
+	}))
+	returns := func(n int) (after time.Duration) {
+		t.Helper()
+		eventually(t, func() bool { return strings.Count(server.log.String(), "Redis answers again") == n },
+			func() string { return fmt.Sprintf("Redis is not used again:\n%s", server.log) })
+		return time.Since(began)
+	}
+	k.burst(3, "user")
+	if after := returns(1); after >= pause {
+		t.Errorf("Redis was used again after %v, want at once", after)
+	}
+	k.burst(3, "another user")
+	if after := returns(2); after < pause {
+		t.Errorf("Redis was used again after %v, want the pause of %v", after, pause)
 	}
 }

@@ -154,12 +154,13 @@ const (
 	breakerFailures = 3
 	breakerPause    = 5 * time.Second
 
-	// So does one that hangs for hangPercent of the timeout while as many are under
-	// way: with 100 ms, a Redis that falls silent delays no request of a busy
-	// service by more than 50. Where we look later than latePercent, it may have
-	// been our own process that did not run.
-	hangPercent = 35
-	latePercent = 60
+	// So does one that hangs for hangPercent of the timeout while nothing comes back
+	// and as many wait, each for freshPercent at least: with 100 ms, a Redis that
+	// falls silent delays no request of a busy service by more than 50. Where we look
+	// later than latePercent, it may have been our own process that did not run.
+	freshPercent = 12
+	hangPercent  = 35
+	latePercent  = 60
 
 	// lockLease is how long one replica may keep the others waiting for its
 	// exchange. It covers a usual exchange; where it does not, two are made.
@@ -173,6 +174,11 @@ const (
 	writers    = 8
 
 	maxSealed = 128 << 10 // bytes; a larger value is not ours
+
+	// maxConns is for bursts: who waits for another's connection, on few processors,
+	// may wait for longer than the timeout.
+	maxConns     = 64
+	minIdleConns = 2
 )
 
 // shared is the tier that all replicas see. It may be slow, down or wrong at any
@@ -184,7 +190,8 @@ type shared struct {
 	timeout time.Duration
 	log     *slog.Logger
 	writes  chan func(context.Context)
-	failed  atomic.Int64 // operations
+	hung    chan struct{} // the breaker has opened since operations hang
+	failed  atomic.Int64  // operations
 
 	mu       sync.Mutex              // guards the rest
 	failures map[operation]int       // in a row
@@ -223,7 +230,8 @@ func newShared(c RedisConfig) (*shared, error) {
 	options.DialerRetries = 1            // likewise
 	options.DisableIdentity = true
 	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	options.MinIdleConns = 2
+	options.PoolSize, options.MinIdleConns = maxConns, minIdleConns
+	options.PipelinePoolSize = -1          // they take any connection
 	redis.SetLogger(&logging.VoidLogger{}) // what matters is logged once, by leave
 	if c.PasswordFile != "" {
 		if _, err := readPassword(c.PasswordFile); err != nil {
@@ -236,10 +244,14 @@ func newShared(c RedisConfig) (*shared, error) {
 			return username, password, err
 		}
 	}
-	return &shared{
-		client: redis.NewUniversalClient(options), sealer: sealer, prefix: c.KeyPrefix, timeout: c.Timeout, log: c.Log,
-		writes: make(chan func(context.Context), writeQueue), failures: map[operation]int{}, well: map[operation]time.Time{}, running: map[*attempt]bool{},
-	}, nil
+	s := &shared{
+		sealer: sealer, prefix: c.KeyPrefix, timeout: c.Timeout, log: c.Log,
+		writes: make(chan func(context.Context), writeQueue), hung: make(chan struct{}, 1),
+		failures: map[operation]int{}, well: map[operation]time.Time{}, running: map[*attempt]bool{},
+	}
+	options.OnConnect = s.connected
+	s.client = redis.NewUniversalClient(options)
+	return s, nil
 }
 
 // run writes behind requests and tries a Redis that failed until ctx ends, writes
@@ -272,15 +284,21 @@ func (s *shared) work(ctx context.Context) {
 	}
 }
 
-// revive tries whether Redis takes and gives values again.
+// revive tries whether Redis takes and gives values again. One that hung may only
+// be far away: it is tried at once, though not again in the same pause, since a
+// cluster in which one node hangs passes too.
 func (s *shared) revive(ctx context.Context) {
 	tick := time.NewTicker(breakerPause)
 	defer tick.Stop()
+	hung := s.hung
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-hung:
+			hung = nil
 		case <-tick.C:
+			hung = s.hung
 		}
 		if s.isOpen() && s.probe(ctx) == nil {
 			s.close()
@@ -383,20 +401,37 @@ func (s *shared) end(a *attempt, err error) {
 
 var errHangs = errors.New("operations hang")
 
+// connected notes that Redis has answered a new connection: in a burst nothing else
+// may have come back yet.
+func (s *shared) connected(context.Context, *redis.Conn) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.well[read], s.well[write] = time.Now(), time.Now()
+	return nil
+}
+
 // suspect opens the breaker where a is not the only operation that hangs.
 func (s *shared) suspect(a *attempt) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	hanging := 0
 	for other := range s.running {
-		if other.kind == a.kind {
+		if other.kind == a.kind && s.over(freshPercent, other) {
 			hanging++
 		}
 	}
-	late := time.Since(a.began) > s.timeout*latePercent/100
-	if s.running[a] && !late && hanging >= breakerFailures && s.well[a.kind].Before(a.began) {
+	if s.running[a] && !s.over(latePercent, a) && hanging >= breakerFailures && s.well[a.kind].Before(a.began) {
 		s.trip(errHangs)
+		select {
+		case s.hung <- struct{}{}:
+		default:
+		}
 	}
+}
+
+// over reports whether a has gone on for so much of the timeout.
+func (s *shared) over(percent time.Duration, a *attempt) bool {
+	return time.Since(a.began) > s.timeout*percent/100
 }
 
 // trip opens the breaker, and lets go of all who wait. s.mu is held.

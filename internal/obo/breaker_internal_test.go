@@ -1,0 +1,94 @@
+package obo
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+const ms = time.Millisecond
+
+// Which operations open the breaker when they hang. The timeout is 100 ms.
+func TestHangsThatOpenTheBreaker(t *testing.T) {
+	type call struct {
+		kind         operation
+		after, takes time.Duration
+	}
+	for _, c := range []struct {
+		name  string
+		calls []call
+		opens bool
+	}{
+		{"three reads", []call{{read, 0, 90 * ms}, {read, 5 * ms, 90 * ms}, {read, 10 * ms, 90 * ms}}, true},
+		{"three writes", []call{{write, 0, 90 * ms}, {write, 0, 90 * ms}, {write, 0, 90 * ms}}, true},
+		{"two reads", []call{{read, 0, 90 * ms}, {read, 0, 90 * ms}}, false},
+		{"two reads and a write", []call{{read, 0, 90 * ms}, {read, 0, 90 * ms}, {write, 0, 90 * ms}}, false},
+		{"two that have just begun", []call{{read, 0, 90 * ms}, {read, 25 * ms, 20 * ms}, {read, 25 * ms, 20 * ms}}, false},
+		{"another went well", []call{{read, 0, 90 * ms}, {read, 0, 90 * ms}, {read, 0, 90 * ms}, {read, 5 * ms, 5 * ms}}, false},
+		{"another went well before", []call{{read, 0, 5 * ms}, {read, 6 * ms, 90 * ms}, {read, 6 * ms, 90 * ms}, {read, 6 * ms, 90 * ms}}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newBreaker()
+				var group sync.WaitGroup
+				for _, call := range c.calls {
+					group.Go(func() {
+						time.Sleep(call.after)
+						do(t.Context(), s, call.kind, func(context.Context) (any, error) {
+							time.Sleep(call.takes)
+							return nil, nil
+						})
+					})
+				}
+				group.Wait()
+				if s.isOpen() != c.opens {
+					t.Errorf("the breaker is open: %v, want %v", s.isOpen(), c.opens)
+				}
+				time.Sleep(time.Second) // what was abandoned ends
+			})
+		})
+	}
+}
+
+// Where the process itself did not run, or a connection is made meanwhile, it says
+// nothing that operations take long.
+func TestHangsThatSayNothingOfRedis(t *testing.T) {
+	for name, meanwhile := range map[string]func(s *shared){
+		"the process did not run": func(*shared) { time.Sleep(70 * ms) },
+		"a connection is made": func(s *shared) {
+			time.Sleep(10 * ms)
+			_ = s.connected(context.Background(), nil) // it returns none
+			time.Sleep(20 * ms)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				for _, kind := range []operation{read, write} {
+					s := newBreaker()
+					var hanging []*attempt
+					for range 3 {
+						hanging = append(hanging, s.begin(kind, func() {}))
+					}
+					meanwhile(s)
+					for _, a := range hanging {
+						s.suspect(a)
+					}
+					if s.isOpen() {
+						t.Errorf("operation %v: the breaker is open", kind)
+					}
+				}
+			})
+		})
+	}
+}
+
+// newBreaker returns a tier without a Redis.
+func newBreaker() *shared {
+	return &shared{
+		timeout: 100 * ms, log: slog.New(slog.DiscardHandler), hung: make(chan struct{}, 1),
+		failures: map[operation]int{}, well: map[operation]time.Time{}, running: map[*attempt]bool{},
+	}
+}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"middletier/internal/obo"
 )
 
 // around is a redis.Hook: it runs the commands of one round trip.
@@ -71,6 +73,45 @@ func TestLockThatNobodyHeardOfIsLetGo(t *testing.T) {
 			}, func() string { return fmt.Sprintf("nobody lets go of %q", locks) })
 		})
 	}
+}
+
+// Where Redis does not answer for the lock, it is not asked for the token again.
+func TestRedisIsNotWaitedForTwice(t *testing.T) {
+	server, p := startTier(t), newPlatform()
+	k := server.replica(t, p, nil)
+	var looks atomic.Int32
+	k.cache.HookRedis(around(func(run func() error, commands ...redis.Cmder) error {
+		if _, is := lockSet(commands); is {
+			return errors.New("no answer")
+		}
+		if commands[0].Name() == "getrange" {
+			looks.Add(1)
+		}
+		return run()
+	}))
+	k.want(user("alice"), "", "token-1", obo.IdentityProvider)
+	if got := looks.Load(); got != 1 {
+		t.Errorf("Redis was asked %d times for the token, want once", got)
+	}
+}
+
+// A user who signs out while the token is being written to Redis leaves none there.
+func TestForgetReachesWhatIsBeingWritten(t *testing.T) {
+	server, p := startTier(t), newPlatform()
+	k := server.replica(t, p, nil)
+	var signOut sync.Once
+	k.cache.HookRedis(around(func(run func() error, commands ...redis.Cmder) error {
+		if commands[len(commands)-1].Name() == "set" {
+			if _, is := lockSet(commands); !is {
+				signOut.Do(func() { k.cache.Forget(t.Context(), user("alice"), [][]string{todo}) })
+			}
+		}
+		return run()
+	}))
+	k.want(user("alice"), "", "token-1", obo.IdentityProvider)
+	server.settles(t, 0)
+	k.want(user("alice"), "", "token-2", obo.IdentityProvider)
+	server.settles(t, 1)
 }
 
 // burst asks for tokens for many users at once, whose names begin so.

@@ -420,7 +420,7 @@ func (s *shared) suspect(a *attempt) {
 			hanging++
 		}
 	}
-	if s.running[a] && !s.over(latePercent, a) && hanging >= breakerFailures && s.well[a.kind].Before(a.began) {
+	if !s.over(latePercent, a) && hanging >= breakerFailures && s.well[a.kind].Before(a.began) {
 		s.trip(errHangs)
 		select {
 		case s.hung <- struct{}{}:

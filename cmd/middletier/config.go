@@ -106,7 +106,7 @@ type tokenCache struct {
 }
 
 type redisTier struct {
-	URL            string        `yaml:"url" secret:"true" doc:"redis://, rediss:// or unix://; with addr parameters a cluster, with master_name a sentinel"`
+	URL            string        `yaml:"url" secret:"true" doc:"redis://, rediss:// or unix://; with addr parameters a cluster, with master_name a sentinel. Of what go-redis reads there it may also have db, username, password, skip_verify, protocol, client_name, pool_size, min_idle_conns, max_idle_conns, max_active_conns, conn_max_idle_time and conn_max_lifetime"`
 	PasswordFile   string        `yaml:"passwordFile" doc:"A file that holds the password; read for every connection"`
 	KeyPrefix      string        `yaml:"keyPrefix" doc:"Goes before every key"`
 	EncryptionKeys []string      `yaml:"encryptionKeys" secret:"true" doc:"Base64, 32 bytes each; the first encrypts, all decrypt; required with url"`

@@ -1,6 +1,7 @@
 package obo
 
 import (
+	"cmp"
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
@@ -13,6 +14,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,7 +30,8 @@ import (
 // tokenCache.redis section.
 type RedisConfig struct {
 	// URL is redis://, rediss:// or unix://; "" switches the tier off. Several
-	// addr parameters make it a cluster, master_name a sentinel.
+	// addr parameters make it a cluster, master_name a sentinel. What connections are
+	// like is said by the parameters of go-redis.
 	URL string
 	// PasswordFile holds the password; "": that of URL.
 	PasswordFile string
@@ -48,7 +51,7 @@ func (c RedisConfig) Check(report func(key, problem string)) {
 		return
 	}
 	if _, err := c.options(); err != nil {
-		report("url", "must be a Redis URL: redis://, rediss:// or unix://")
+		report("url", err.Error())
 	}
 	if len(c.EncryptionKeys) == 0 {
 		report("encryptionKeys", "must hold at least one key: tokens are not written in the clear")
@@ -63,18 +66,27 @@ func (c RedisConfig) Check(report func(key, problem string)) {
 	}
 }
 
-// options reads the URL, for a single server, a cluster or a sentinel.
+// What of a Redis URL's parameters is used. Timeouts, retries and where to read are
+// not for it to say.
+var (
+	placeParameters      = []string{"addr", "master_name", "db", "username", "password", "skip_verify"}
+	connectionParameters = []string{"protocol", "client_name", "pool_size", "min_idle_conns", "max_idle_conns", "max_active_conns", "conn_max_idle_time", "conn_max_lifetime"}
+)
+
+// options reads the URL, for a single server, a cluster or a sentinel. Its errors
+// quote nothing of it: any part may be one of a password.
 func (c RedisConfig) options() (*redis.UniversalOptions, error) {
 	u, err := url.Parse(c.URL)
 	if err != nil {
-		return nil, errors.New("not a URL") // url's error quotes it, with its password
+		return nil, errNoRedisURL
 	}
 	var o redis.UniversalOptions
-	switch query := u.Query(); {
+	query := u.Query()
+	switch {
 	case query.Has("master_name"):
 		f, err := redis.ParseFailoverURL(c.URL)
 		if err != nil {
-			return nil, errors.New("not a sentinel URL")
+			return nil, errNoRedisURL
 		}
 		o = redis.UniversalOptions{
 			Addrs: f.SentinelAddrs, MasterName: f.MasterName, Username: f.Username, Password: f.Password,
@@ -83,18 +95,44 @@ func (c RedisConfig) options() (*redis.UniversalOptions, error) {
 	case query.Has("addr"):
 		f, err := redis.ParseClusterURL(c.URL)
 		if err != nil {
-			return nil, errors.New("not a cluster URL")
+			return nil, errNoRedisURL
 		}
 		o = redis.UniversalOptions{Addrs: f.Addrs, Username: f.Username, Password: f.Password, TLSConfig: f.TLSConfig, IsClusterMode: true}
 	default:
 		f, err := redis.ParseURL(c.URL)
 		if err != nil {
-			return nil, errors.New("not a Redis URL")
+			return nil, errNoRedisURL
 		}
 		o = redis.UniversalOptions{Addrs: []string{f.Addr}, Username: f.Username, Password: f.Password, DB: f.DB, TLSConfig: f.TLSConfig}
 	}
+	connection := url.Values{}
+	for name, values := range query {
+		switch {
+		case slices.Contains(connectionParameters, name):
+			connection[name] = values
+		case !slices.Contains(placeParameters, name):
+			return nil, errUnusedParameter
+		}
+	}
+	of, err := redis.ParseURL("redis://?" + connection.Encode())
+	if err != nil {
+		return nil, errNoRedisURL
+	}
+	if min(of.PoolSize, of.MinIdleConns, of.MaxIdleConns, of.MaxActiveConns) < 0 || !slices.Contains([]int{0, 2, 3}, of.Protocol) {
+		return nil, errParameterRange
+	}
+	o.Protocol, o.ClientName = of.Protocol, of.ClientName
+	o.PoolSize, o.MinIdleConns = cmp.Or(of.PoolSize, maxConns), cmp.Or(of.MinIdleConns, minIdleConns)
+	o.MaxIdleConns, o.MaxActiveConns = of.MaxIdleConns, of.MaxActiveConns
+	o.ConnMaxIdleTime, o.ConnMaxLifetime = of.ConnMaxIdleTime, of.ConnMaxLifetime
 	return &o, nil
 }
+
+var (
+	errNoRedisURL      = errors.New("must be a Redis URL: redis://, rediss:// or unix://")
+	errUnusedParameter = errors.New("has a parameter that is not used; these are: " + strings.Join(slices.Concat(placeParameters, connectionParameters), ", "))
+	errParameterRange  = errors.New("has a parameter out of range: numbers of connections are 0 or more, protocol is 2 or 3")
+)
 
 // sealer encrypts values so that each opens under its own key name only.
 type sealer struct {
@@ -175,7 +213,7 @@ const (
 
 	maxSealed = 128 << 10 // bytes; a larger value is not ours
 
-	// maxConns is for bursts: who waits for another's connection, on few processors,
+	// Unless the URL says otherwise. maxConns is for bursts: who waits for another's connection, on few processors,
 	// may wait for longer than the timeout.
 	maxConns     = 64
 	minIdleConns = 2
@@ -230,7 +268,6 @@ func newShared(c RedisConfig) (*shared, error) {
 	options.DialerRetries = 1            // likewise
 	options.DisableIdentity = true
 	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	options.PoolSize, options.MinIdleConns = maxConns, minIdleConns
 	options.PipelinePoolSize = -1          // they take any connection
 	redis.SetLogger(&logging.VoidLogger{}) // what matters is logged once, by leave
 	if c.PasswordFile != "" {

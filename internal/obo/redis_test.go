@@ -374,6 +374,33 @@ func TestRedisAccess(t *testing.T) {
 	}
 }
 
+func TestConnectionsAreAsTheURLSays(t *testing.T) {
+	const parameters = "protocol=2&client_name=middletier&pool_size=3"
+	for name, start := range map[string]func(testing.TB) *redistest.Server{
+		"server":   func(t testing.TB) *redistest.Server { return redistest.Start(t) },
+		"cluster":  redistest.StartCluster,
+		"sentinel": redistest.StartSentinel,
+	} {
+		t.Run(name, func(t *testing.T) {
+			redis, p := tierOf(start(t)), newPlatform()
+			address, query, _ := strings.Cut(redis.URL(), "?")
+			redis.config.URL = address + "?" + query + "&" + parameters
+			k := redis.replica(t, p, nil)
+			k.burst(20, "user")
+			redis.settles(t, 20)
+			var ours []string
+			for line := range strings.Lines(redis.Do("CLIENT LIST").(string)) {
+				if words := strings.Fields(line); slices.Contains(words, "name=middletier") && slices.Contains(words, "resp=2") {
+					ours = append(ours, line)
+				}
+			}
+			if len(ours) == 0 || len(ours) > 3 {
+				t.Errorf("got connections %q of %s, want up to three", ours, redis.Do("CLIENT LIST"))
+			}
+		})
+	}
+}
+
 func TestPasswordFileIsReadAgain(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "password")
 	write := func(password string) {
@@ -399,7 +426,7 @@ func TestRedisConfigIsChecked(t *testing.T) {
 	good := obo.RedisConfig{URL: "redis://localhost", EncryptionKeys: []string{sealingKey(1)}, Timeout: time.Second}
 	for _, url := range []string{
 		"redis://localhost", "rediss://app:pass@redis.example:6380/2", "unix:///run/redis.sock",
-		"redis://a:1?addr=b:2&addr=c:3", "rediss://a:26379?addr=b:26379&master_name=main",
+		"redis://a:1?addr=b:2&addr=c:3&pool_size=7", "rediss://a:26379?addr=b:26379&master_name=main",
 	} {
 		c := good
 		c.URL = url
@@ -412,6 +439,13 @@ func TestRedisConfigIsChecked(t *testing.T) {
 		{"url", func(c *obo.RedisConfig) { c.URL = "http://localhost" }},
 		{"url", func(c *obo.RedisConfig) { c.URL = "redis://user:s3cret@local host" }},
 		{"url", func(c *obo.RedisConfig) { c.URL = "redis://localhost?no_such=1" }},
+		{"url", func(c *obo.RedisConfig) { c.URL = "redis://localhost?read_timeout=1s" }},
+		{"url", func(c *obo.RedisConfig) { c.URL = "redis://:pass?s3cret@localhost" }},
+		{"url", func(c *obo.RedisConfig) { c.URL = "redis://localhost?pool_size=-1" }},
+		{"url", func(c *obo.RedisConfig) { c.URL = "redis://localhost?min_idle_conns=-1" }},
+		{"url", func(c *obo.RedisConfig) { c.URL = "redis://localhost?protocol=4" }},
+		{"url", func(c *obo.RedisConfig) { c.URL = "redis://a:1?addr=b:2&read_only=true" }},
+		{"url", func(c *obo.RedisConfig) { c.URL = "redis://a:1?master_name=main&replica_only=true" }},
 		{"encryptionKeys", func(c *obo.RedisConfig) { c.EncryptionKeys = nil }},
 		{"encryptionKeys[1]", func(c *obo.RedisConfig) { c.EncryptionKeys = append(c.EncryptionKeys, "s3cret") }},
 		{"encryptionKeys[0]", func(c *obo.RedisConfig) {

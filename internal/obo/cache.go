@@ -72,6 +72,9 @@ type Cache struct {
 	mu       sync.Mutex // guards ended, and renewals from growing once it is set
 	ended    bool
 	renewals sync.WaitGroup
+
+	forgetting sync.Mutex             // guards forgotten, and is held while memory is written
+	forgotten  [forgottenSlots]uint64 // how often something was, by slot of its key
 }
 
 // NewCache returns a Cache in front of client. Both configurations' Check must
@@ -170,12 +173,13 @@ func (c *Cache) ForApp(ctx context.Context, tenant, scope string, ask Ask) (Toke
 }
 
 // Forget drops every token held for a's assertion and the lists of scopes, and
-// what is remembered of refusals. Tokens in other processes' memory stay until
-// they end.
+// what is remembered of refusals. What is being fetched is served and not kept.
+// Tokens in other processes' memory stay until they end.
 func (c *Cache) Forget(ctx context.Context, a Assertion, scopes [][]string) {
 	var keys []cacheKey
 	for _, s := range scopes {
 		key := c.userKey(a, s, "")
+		c.outdate(key)
 		_ = c.memory.Delete(string(key[:])) // it may not be there
 		keys = append(keys, key)
 	}
@@ -187,12 +191,13 @@ func (c *Cache) Forget(ctx context.Context, a Assertion, scopes [][]string) {
 // order is a wish and where its tokens are kept.
 type order struct {
 	wish
-	key      cacheKey // of the token
-	throttle cacheKey // of the provider's plea to wait
-	flight   cacheKey // of the exchange: who wants other claims does not share it
-	rejected string
-	owner    cacheKey  // of all that is kept for the user; zero for an application
-	end      time.Time // no token is used past it; zero: none
+	key       cacheKey // of the token
+	throttle  cacheKey // of the provider's plea to wait
+	flight    cacheKey // of the exchange: who wants other claims does not share it
+	rejected  string
+	owner     cacheKey  // of all that is kept for the user; zero for an application
+	end       time.Time // no token is used past it; zero: none
+	forgotten uint64    // as Cache.timesForgotten when the fetch began
 }
 
 // userKey is the key of what is fetched on behalf of a's user; appKey, of what is
@@ -265,6 +270,7 @@ func guard(fetch func() (Token, error)) (t Token, err error) {
 // just ended, one of another replica, or a new one. What the provider has
 // refused a moment ago is not asked for again.
 func (c *Cache) fetch(ctx context.Context, o order) (Token, error) {
+	o = c.begin(o)
 	now := time.Now()
 	if e, ok := c.held(o.key, now); ok {
 		if e.refusal != nil || e.token != o.rejected {
@@ -280,7 +286,7 @@ func (c *Cache) fetch(ctx context.Context, o order) (Token, error) {
 			e, lock, found = c.await(ctx, o)
 		}
 		if found {
-			c.keep(o.key, e)
+			c.keep(o, o.key, e)
 			return e.give(Redis, now)
 		}
 	}
@@ -329,7 +335,7 @@ func (c *Cache) exchange(ctx context.Context, o order, lock string) (Token, erro
 func (c *Cache) keepThrottling(o order, err error, now time.Time) {
 	var refusal *Error
 	if errors.As(err, &refusal) && refusal.Throttled {
-		c.keep(o.throttle, entry{until: now.Add(refusal.RetryAfter), refusal: refusal, owner: o.owner.short()})
+		c.keep(o, o.throttle, entry{until: now.Add(refusal.RetryAfter), refusal: refusal, owner: o.owner.short()})
 	}
 }
 
@@ -384,6 +390,7 @@ func (c *Cache) renew(o order) {
 }
 
 func (c *Cache) renewNow(ctx context.Context, o order) error {
+	o = c.begin(o)
 	now := time.Now()
 	e, ok := c.held(o.key, now)
 	if !ok || e.refusal != nil || !e.due(now) {
@@ -391,7 +398,7 @@ func (c *Cache) renewNow(ctx context.Context, o order) error {
 	}
 	// Until this one is through, requests need not start others.
 	e = e.postponed(now)
-	c.keep(o.key, e)
+	c.keep(o, o.key, e)
 	// What comes takes its place unless it is gone by then: signed out, rejected
 	// or replaced.
 	old := e.encode()
@@ -405,7 +412,7 @@ func (c *Cache) renewNow(ctx context.Context, o order) error {
 		newer, found, _ := c.look(ctx, o)
 		found = found && newer.refusal == nil && newer.token != e.token && !newer.due(now)
 		if found && c.holds(o.key, old) {
-			c.keep(o.key, newer)
+			c.keep(o, o.key, newer)
 		}
 		if found || !mine { // another replica has renewed it, or is at it
 			c.shared.unlockBehind(o.key, lock)
@@ -450,11 +457,16 @@ func (c *Cache) holds(key cacheKey, encoded []byte) bool {
 	return err == nil && bytes.Equal(b, encoded)
 }
 
-// keep puts an entry into memory and reports whether it did. One that is too
-// large is served and not kept: BigCache would empty a shard before it refuses
-// it.
-func (c *Cache) keep(key cacheKey, e entry) bool {
+// keep puts an entry of o into memory, unless it was forgotten meanwhile, and reports
+// whether it did. One that is too large is served and not kept: BigCache would empty a
+// shard before it refuses it.
+func (c *Cache) keep(o order, key cacheKey, e entry) bool {
 	b := e.encode()
+	c.forgetting.Lock()
+	defer c.forgetting.Unlock()
+	if c.timesForgotten(o) != o.forgotten {
+		return false
+	}
 	if len(b) > maxEntry || c.memory.Set(string(key[:]), b) != nil {
 		_ = c.memory.Delete(string(key[:])) // an older one may be there
 		return false
@@ -467,7 +479,7 @@ func (c *Cache) keep(key cacheKey, e entry) bool {
 func (c *Cache) store(o order, e entry, lock string, now time.Time) {
 	key := o.key
 	e.owner = o.owner.short()
-	kept := c.keep(key, e)
+	kept := c.keep(o, key, e)
 	if c.shared == nil {
 		return
 	}

@@ -12,7 +12,7 @@ import (
 func (c *Cache) Fill(ctx context.Context, a Assertion, scopes []string, token string) {
 	now := time.Now()
 	key, e := c.userKey(a, scopes, ""), newEntry(grant{token: token, expires: now.Add(time.Hour)}, c.buffer, a.Expires, now)
-	c.keep(key, e)
+	c.keep(c.begin(order{key: key}), key, e)
 	if c.shared != nil {
 		c.shared.put(ctx, key, c.ownerKey(a.TenantID, a.ObjectID), e.encode(), time.Hour)
 	}

@@ -15,10 +15,10 @@ import (
 var ErrRedis = errors.New("entries in Redis could not be dropped")
 
 // ForgetUser drops every token held for a user, and what is remembered of
-// refusals. What exchanges under way bring is kept, and so are tokens in other
-// processes' memory. The error is ErrRedis.
+// refusals, as Forget does. The error is ErrRedis.
 func (c *Cache) ForgetUser(ctx context.Context, tenantID, objectID string) error {
 	owner := c.ownerKey(tenantID, objectID)
+	c.outdate(owner)
 	for entries := c.memory.Iterator(); entries.SetNext(); {
 		held, err := entries.Value()
 		if err != nil {
@@ -36,6 +36,7 @@ func (c *Cache) ForgetUser(ctx context.Context, tenantID, objectID string) error
 
 // ForgetAll drops everything, as ForgetUser does for one user.
 func (c *Cache) ForgetAll(ctx context.Context) error {
+	c.outdateAll()
 	if err := c.memory.Reset(); err != nil {
 		return err
 	}
@@ -45,6 +46,40 @@ func (c *Cache) ForgetAll(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// forgottenSlots bound what is kept of what was forgotten. Where a fetch shares its
+// slot with somebody else's sign-out, what it brings is not kept: another follows.
+const forgottenSlots = 4096
+
+func (k cacheKey) slot() uint64 { return k.short() % forgottenSlots }
+
+// outdate keeps what is being fetched for a key or an owner from being kept.
+func (c *Cache) outdate(key cacheKey) {
+	c.forgetting.Lock()
+	defer c.forgetting.Unlock()
+	c.forgotten[key.slot()]++
+}
+
+func (c *Cache) outdateAll() {
+	c.forgetting.Lock()
+	defer c.forgetting.Unlock()
+	for slot := range c.forgotten {
+		c.forgotten[slot]++
+	}
+}
+
+// begin notes in an order what was forgotten before it is fetched.
+func (c *Cache) begin(o order) order {
+	c.forgetting.Lock()
+	defer c.forgetting.Unlock()
+	o.forgotten = c.timesForgotten(o)
+	return o
+}
+
+// timesForgotten grows when o's token or owner is forgotten. c.forgetting is held.
+func (c *Cache) timesForgotten(o order) uint64 {
+	return c.forgotten[o.key.slot()] + c.forgotten[o.owner.slot()]
 }
 
 // forgetOwner removes the entries of an owner and reports whether Redis did.

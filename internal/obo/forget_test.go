@@ -5,8 +5,11 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"middletier/internal/obo"
 )
@@ -139,4 +142,85 @@ func TestListOfAUsersEntriesIsPruned(t *testing.T) {
 	if left := redis.Do("TTL", lists[0]).(int64); left <= 0 {
 		t.Errorf("the list lives for %d s", left)
 	}
+}
+
+// forgetters are the ways to forget a user's token.
+var forgetters = map[string]func(k kit, a obo.Assertion) error{
+	"sign-out": func(k kit, a obo.Assertion) error {
+		k.cache.Forget(k.t.Context(), a, [][]string{todo})
+		return nil
+	},
+	"user": func(k kit, a obo.Assertion) error { return k.cache.ForgetUser(k.t.Context(), a.TenantID, a.ObjectID) },
+	"all":  func(k kit, _ obo.Assertion) error { return k.cache.ForgetAll(k.t.Context()) },
+}
+
+// What is being fetched meanwhile is served, but not kept, be it a token or a
+// refusal.
+func TestForgetReachesWhatIsBeingFetched(t *testing.T) {
+	for way, forget := range forgetters {
+		for name, first := range map[string]answer{"token": granted("token-1", 3600), "refusal": refused(400, "interaction_required", "")} {
+			t.Run(way+" "+name, func(t *testing.T) {
+				server, p := startTier(t), newPlatform()
+				k := server.replica(t, p, nil)
+				alice := user("alice")
+				p.token = func(r sent) answer {
+					if r.n > 1 {
+						return numbered(r)
+					}
+					if err := forget(k, alice); err != nil {
+						t.Error(err)
+					}
+					return first
+				}
+				if refusal := k.ask(alice, todo...); (refusal != nil) != (name == "refusal") {
+					t.Errorf("who waits for it: got %v, want a %s", refusal, name)
+				}
+				server.settles(t, 0)
+				k.want(alice, "", "token-2", obo.IdentityProvider)
+				k.want(alice, "", "token-2", obo.Memory)
+			})
+		}
+	}
+}
+
+// Nor is what Redis gave before it was forgotten.
+func TestForgetReachesWhatRedisHasGiven(t *testing.T) {
+	for way, forget := range forgetters {
+		t.Run(way, func(t *testing.T) {
+			server, p := startTier(t), newPlatform()
+			alice := user("alice")
+			server.replica(t, p, nil).want(alice, "", "token-1", obo.IdentityProvider)
+			server.settles(t, 1)
+			k := server.replica(t, p, nil)
+			var once sync.Once
+			k.cache.HookRedis(around(func(run func() error, commands ...redis.Cmder) error {
+				err := run()
+				if commands[0].Name() == "getrange" {
+					once.Do(func() {
+						if err := forget(k, alice); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				return err
+			}))
+			k.want(alice, "", "token-1", obo.Redis)
+			k.want(alice, "", "token-2", obo.IdentityProvider)
+		})
+	}
+}
+
+// What is fetched for others is kept.
+func TestForgetLeavesOthersFetches(t *testing.T) {
+	k := start(t, nil)
+	alice := user("alice")
+	k.token = func(r sent) answer {
+		k.cache.Forget(t.Context(), user("bob"), [][]string{todo})
+		if err := k.cache.ForgetUser(t.Context(), ourTenant, "bob"); err != nil {
+			t.Error(err)
+		}
+		return numbered(r)
+	}
+	k.want(alice, "", "token-1", obo.IdentityProvider)
+	k.want(alice, "", "token-1", obo.Memory)
 }

@@ -157,6 +157,10 @@ func TestRenewalDoesNotBringBackWhatWasForgotten(t *testing.T) {
 		time.Sleep(time.Minute)
 		k.wantExchanges(2)
 		k.want(alice, "", "token-3", obo.IdentityProvider)
+		time.Sleep(32 * time.Minute)
+		k.want(alice, "", "token-3", obo.Memory)
+		time.Sleep(time.Minute)
+		k.want(alice, "", "token-4", obo.Memory) // what came afterwards is renewed
 	})
 }
 

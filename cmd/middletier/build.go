@@ -143,7 +143,10 @@ func (p *program) run(ctx context.Context) error {
 	}
 	group.Go(func() error { return p.cache.Run(ctx) })
 	group.Go(func() error {
-		boundGarbage(ctx, func() int { return p.cache.Stats().Bytes })
+		boundGarbage(ctx, func() (tokens, room int) {
+			s := p.cache.Stats()
+			return s.Bytes, s.Room
+		})
 		return nil
 	})
 	err := group.Wait()

@@ -62,6 +62,7 @@ func (c CacheConfig) Check(report func(key, problem string)) {
 // there is a shared tier in all replicas.
 type Cache struct {
 	identity  string // authority and client: part of every key
+	maxSize   int    // of memory, in bytes
 	buffer    time.Duration
 	client    *Client
 	memory    *bigcache.BigCache
@@ -82,7 +83,7 @@ type Cache struct {
 func NewCache(c CacheConfig, client *Client) (*Cache, error) {
 	cache := &Cache{
 		identity: client.config.authority(client.config.TenantID) + " " + client.config.ClientID,
-		buffer:   c.ExpiryBuffer, client: client,
+		maxSize:  int(c.MaxSize), buffer: c.ExpiryBuffer, client: client,
 	}
 	settings := bigcache.Config{
 		Shards:      shardCount,
@@ -135,6 +136,7 @@ func (c *Cache) Run(ctx context.Context) error {
 // Stats says how the cache is doing.
 type Stats struct {
 	Entries, Bytes int   // held in memory
+	Room           int   // that is left for more, in bytes
 	Evictions      int64 // entries that left for want of space, since the start
 	RedisErrors    int64 // operations that failed, since the start
 	Redis, RedisUp bool  // whether there is a shared tier, and whether it is asked
@@ -143,6 +145,7 @@ type Stats struct {
 // Stats returns the numbers of now.
 func (c *Cache) Stats() Stats {
 	s := Stats{Entries: c.memory.Len(), Bytes: c.memory.Capacity(), Evictions: c.evictions.Load()}
+	s.Room = max(0, c.maxSize-s.Bytes)
 	if c.shared != nil {
 		s.Redis, s.RedisUp, s.RedisErrors = true, !c.shared.isOpen(), c.shared.failed.Load()
 	}

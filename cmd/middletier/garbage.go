@@ -24,9 +24,9 @@ const (
 
 // boundGarbage lets garbage grow as large as what lives beside tokens, and some
 // more, until ctx ends. It asks for the size of tokens and the room that is left for
-// them, in bytes. Go counts tokens too: it leaves a heap with
-// 256 MiB of them to garbage until there are 512 MiB. To collect sooner costs
-// little, for tokens hold no pointers to follow. A GOGC that is set stands.
+// them, in bytes. Go counts tokens too: it leaves a heap with 256 MiB of them to
+// garbage until there are 512 MiB. To collect sooner costs little, for tokens hold
+// no pointers to follow. A GOGC that is set stands.
 func boundGarbage(ctx context.Context, size func() (tokens, room int)) {
 	if os.Getenv("GOGC") != "" {
 		return

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"middletier/internal/redistest"
+	"middletier/internal/tooltest"
 )
 
 // gatewayRate is how many requests a second go through the gateway.
@@ -95,17 +96,7 @@ func (r *replica) stop() {
 // addresses, and returns its URL.
 func startNginx(t *testing.T, address string, replicas []*replica) string {
 	t.Helper()
-	binary, err := exec.LookPath("nginx")
-	if err != nil {
-		binary, err = exec.LookPath("/usr/sbin/nginx") // not on everyone's path
-	}
-	if err != nil {
-		const missing = "nginx is needed: apt-get install nginx-light"
-		if os.Getenv("CI") == "true" {
-			t.Fatal(missing)
-		}
-		t.Skip(missing)
-	}
+	binary := tooltest.Find(t, "nginx", "nginx-light")
 	text, err := os.ReadFile("../../deploy/nginx/middletier.conf")
 	if err != nil {
 		t.Fatal(err)

@@ -24,6 +24,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
+
+	"middletier/internal/tooltest"
 )
 
 // readyTimeout is how long a server may take to start.
@@ -101,14 +103,7 @@ func StartSentinel(t testing.TB) *Server {
 
 func prepare(t testing.TB, args []string) *Server {
 	t.Helper()
-	binary, err := exec.LookPath("redis-server")
-	if err != nil {
-		const missing = "redis-server is needed: apt-get install redis-server"
-		if os.Getenv("CI") == "true" {
-			t.Fatal(missing)
-		}
-		t.Skip(missing)
-	}
+	binary := tooltest.Find(t, "redis-server", "redis-server")
 	dir, err := os.MkdirTemp("", "redis") // not t.TempDir: a socket's path must be short
 	if err != nil {
 		t.Fatal(err)

@@ -124,6 +124,42 @@ func TestLargeBodiesTakeNoMemory(t *testing.T) {
 	}
 }
 
+// A caller may pause for longer than a body is waited for that nobody reads, and
+// for longer than the API may take.
+func TestPausingUploadIsWaitedFor(t *testing.T) {
+	w := newWorld(t, func(f *file) {
+		d := f.DownstreamAPIs["todo"]
+		d.Timeout = time.Second
+		f.DownstreamAPIs["todo"] = d
+	})
+	w.api.handle(func(rw http.ResponseWriter, r *http.Request) {
+		n, err := io.Copy(io.Discard, r.Body)
+		_, _ = fmt.Fprintln(rw, n, err)
+	})
+	for name, size := range map[string]int{"kept": 1000, "streamed": 100_000} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			head := fmt.Sprintf("POST /api/todo/items HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n", w.alice(), size)
+			conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if _, err := io.WriteString(conn, head+strings.Repeat("x", size/2)); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2500 * time.Millisecond)
+			if _, err := io.WriteString(conn, strings.Repeat("x", size-size/2)); err != nil {
+				t.Fatal(err)
+			}
+			answer, err := io.ReadAll(conn)
+			if want := fmt.Sprintln(size, error(nil)); err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 200") || !strings.HasSuffix(string(answer), want) {
+				t.Errorf("got %s, %v; want 200 and %s", answer, err, want)
+			}
+		})
+	}
+}
+
 // A client that does not read holds the API up: what is in between is what
 // sockets hold.
 func TestSlowReaderPressesBack(t *testing.T) {

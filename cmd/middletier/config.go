@@ -78,7 +78,7 @@ type downstreamAPI struct {
 	Scopes          []string        `yaml:"scopes" doc:"Delegated scopes to ask for on behalf of users, of one resource"`
 	Tenant          string          `yaml:"tenant" doc:"The tenant to ask for tokens as an application in; default: azureAd.tenantId; required for the app path when that is organizations or common"`
 	AppScopes       []string        `yaml:"appScopes" doc:"The scope to ask for as an application; default: RESOURCE/.default derived from scopes"`
-	Timeout         time.Duration   `yaml:"timeout" doc:"How long the API may take until its response headers arrive, the sending of a body included"`
+	Timeout         time.Duration   `yaml:"timeout" doc:"How long the API may take until its response headers arrive. While a caller sends a body larger than 64 KiB, or of unknown length, the time runs only where the API does not take it"`
 	Retry           retry           `yaml:"retry" doc:"When a call is sent again: idempotent methods whose body is small, where the API cannot be reached or answers 502, 503 or 504. Its Retry-After is honoured within timeout"`
 	Access          []validate.Rule `yaml:"access" doc:"What the caller's token must hold; the first rule that matches method and path decides. No rules: every request is refused"`
 	RequestHeaders  requestHeaders  `yaml:"requestHeaders" doc:"Changes to request headers, beyond the fixed rules"`

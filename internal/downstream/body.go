@@ -36,8 +36,9 @@ func keepBody(x *exchange, r *http.Request) error {
 	return nil
 }
 
-// markedBody is a caller's body whose errors are told from the transport's. At its
-// end the trailers that were announced have come, and are passed on.
+// markedBody is a caller's body whose errors are told from the transport's, and
+// whose time from the API's. At its end the trailers that were announced have
+// come, and are passed on.
 type markedBody struct {
 	io.ReadCloser
 	call    *exchange
@@ -45,7 +46,9 @@ type markedBody struct {
 }
 
 func (b *markedBody) Read(p []byte) (int, error) {
+	b.call.limit.awaitBody(true)
 	n, err := b.ReadCloser.Read(p)
+	b.call.limit.awaitBody(false)
 	switch {
 	case err == io.EOF:
 		for name := range b.call.trailer {

@@ -21,7 +21,8 @@ import (
 type Config struct {
 	// BaseURL is what paths are joined under.
 	BaseURL string
-	// Timeout is how long the API may take until its response headers are here.
+	// Timeout is how long the API may take until its response headers are here, or
+	// until it takes more of a body that is sent as it comes.
 	Timeout time.Duration
 	// Attempts is how often a call is sent at most, 1 for no retries. Once more
 	// with a new token is another matter.
@@ -151,8 +152,6 @@ func NewTransport() *http.Transport {
 	return t
 }
 
-var errTimeout = errors.New("the answer did not come in time")
-
 const (
 	// maxAttempts keeps a mistyped number from multiplying an API's troubles.
 	maxAttempts = 10
@@ -160,10 +159,6 @@ const (
 	// streamFrom is the length from which an answer is a stream: how long it
 	// takes is up to its reader. So is one of unknown length.
 	streamFrom = 1 << 20
-
-	// stallGrace is how long after a call's end its caller's body is still waited
-	// for: the context ends first, and says why.
-	stallGrace = time.Second
 )
 
 // exchange is the state of one call. It is the request's context itself, so that
@@ -171,36 +166,15 @@ const (
 type exchange struct {
 	context.Context // of the request
 	Call
-	token    string
-	retries  int         // that are left
-	timer    *time.Timer // ends the request's context with errTimeout
-	end      time.Time   // of the whole request
-	answerBy time.Time   // when the response headers must be here
-	err      error
+	limit   limit
+	token   string
+	retries int // that are left
+	err     error
 
 	values [6]string // of the headers that rewrite sets
 	count  int       // of values
 
 	trailer http.Header // of the request to the API; its values come with the body's end
-
-	caller *http.ResponseController // nil for a request without a body
-}
-
-// limit ends the call at t. The context alone would not end a read of a body
-// that its caller has stopped sending.
-func (x *exchange) limit(t time.Time) {
-	x.timer.Reset(time.Until(t))
-	if x.caller != nil {
-		_ = x.caller.SetReadDeadline(t.Add(stallGrace)) // not every writer can
-	}
-}
-
-// unlimit lets the call take as long as it takes.
-func (x *exchange) unlimit() {
-	x.timer.Stop()
-	if x.caller != nil {
-		_ = x.caller.SetReadDeadline(time.Time{})
-	}
 }
 
 type exchangeKey struct{}
@@ -224,16 +198,12 @@ func exchangeOf(r *http.Request) *exchange { return r.Context().Value(exchangeKe
 func (c *Client) Forward(w http.ResponseWriter, r *http.Request, call Call) error {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	x := &exchange{
-		Context: ctx, Call: call, retries: c.config.Attempts - 1,
-		timer: time.AfterFunc(c.config.RequestTimeout, func() { cancel(errTimeout) }),
-		end:   time.Now().Add(c.config.RequestTimeout),
-	}
-	defer x.timer.Stop()
+	x := &exchange{Context: ctx, Call: call, retries: c.config.Attempts - 1}
 	if r.ContentLength != 0 {
-		x.caller = http.NewResponseController(w)
-		x.limit(x.end)
+		x.limit.reading = http.NewResponseController(w)
 	}
+	x.limit.start(c.config.RequestTimeout, c.config.Timeout, cancel)
+	defer x.limit.stop()
 
 	var err error
 	if x.token, err = call.Token(ctx, Refused{}); err != nil {
@@ -244,13 +214,12 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, call Call) erro
 	if err := keepBody(x, r); err != nil {
 		return classify(ctx, err)
 	}
-	if x.caller != nil && r.GetBody == nil {
+	if x.limit.reading != nil && r.GetBody == nil {
 		// Else net/http would read the rest of the body before it lets an answer
 		// begin. Where the writer cannot, HTTP/2 can anyway.
-		_ = x.caller.EnableFullDuplex()
+		_ = x.limit.reading.EnableFullDuplex()
 	}
-	x.answerBy = time.Now().Add(min(c.config.Timeout, time.Until(x.end)))
-	x.limit(x.answerBy)
+	x.limit.ask()
 	c.proxy.ServeHTTP(w, r)
 	return classify(ctx, x.err)
 }
@@ -263,9 +232,11 @@ func classify(ctx context.Context, err error) error {
 	var ours *Error
 	var token tokenError
 	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errLateBody):
+		return fmt.Errorf("%w: %w", ErrBody, cause)
 	case cause != nil && !errors.Is(cause, errTimeout):
 		return fmt.Errorf("the caller left: %w", cause)
-	case errors.Is(err, ErrBody): // also when it did not come in time; in it may be an *http.MaxBytesError
+	case errors.Is(err, ErrBody): // in it may be an *http.MaxBytesError
 		return err
 	case cause != nil:
 		return &Error{Kind: Timeout, Err: cause}

@@ -141,11 +141,7 @@ func (c *Client) modifyResponse(resp *http.Response) error {
 	c.stripResponse(resp.Header)
 	c.stripTrailer(resp.Trailer) // what is announced
 	resp.Body = &notedBody{resp.Body, x, c, resp}
-	if isStream(resp) {
-		x.unlimit()
-	} else {
-		x.limit(x.end)
-	}
+	x.limit.answered(isStream(resp))
 	return nil
 }
 

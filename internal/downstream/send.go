@@ -97,7 +97,7 @@ func (x *exchange) pauseAfter(r *http.Request, resp *http.Response, err error) (
 			pause += retryAfter(resp.Header.Get("Retry-After"))
 		}
 	}
-	return pause, ok && time.Until(x.answerBy) > pause
+	return pause, ok && x.limit.left() > pause
 }
 
 // isIdempotent reports whether a request of the method may be sent twice

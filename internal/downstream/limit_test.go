@@ -1,0 +1,137 @@
+package downstream_test
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"middletier/internal/downstream"
+)
+
+// slowBody gives pieces, each after a pause, and then its end.
+type slowBody struct {
+	pieces int
+	pause  time.Duration
+}
+
+func (b *slowBody) Read(p []byte) (int, error) {
+	if b.pieces == 0 {
+		return 0, io.EOF
+	}
+	time.Sleep(b.pause)
+	b.pieces--
+	return copy(p, "piece"), nil
+}
+
+func (*slowBody) Close() error { return nil }
+
+// apiFunc is an API, as a transport.
+type apiFunc func(r *http.Request) (*http.Response, error)
+
+func (f apiFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// takes is an API that reads so many pieces of a body, or all where that is -1,
+// waits before each, and answers after some work.
+func takes(pieces int, pause, work time.Duration) apiFunc {
+	return func(r *http.Request) (*http.Response, error) {
+		taken := make(chan error, 1)
+		go func() {
+			var err error
+			for n := pieces; n != 0 && err == nil; n-- {
+				time.Sleep(pause)
+				_, err = r.Body.Read(make([]byte, 64))
+			}
+			if err == io.EOF {
+				err = nil
+			}
+			time.Sleep(work)
+			taken <- err
+		}()
+		select {
+		case err := <-taken:
+			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("done")), ContentLength: 4, Request: r}, err
+		case <-r.Context().Done():
+			return nil, r.Context().Err()
+		}
+	}
+}
+
+// deadlineRecorder counts how often a read of the body was ended.
+type deadlineRecorder struct {
+	*httptest.ResponseRecorder
+	ended int
+}
+
+func (r *deadlineRecorder) SetReadDeadline(t time.Time) error {
+	if !t.IsZero() {
+		r.ended++
+	}
+	return nil
+}
+
+// An API has its time for itself: it does not run while a caller sends its body.
+// 10 seconds are the API's here, 60 the request's.
+func TestAPIsTimeIsNotTheCallers(t *testing.T) {
+	const (
+		s   = time.Second
+		all = -1
+	)
+	for _, row := range []struct {
+		name  string
+		body  slowBody
+		api   apiFunc
+		want  string // "": an answer
+		after time.Duration
+	}{
+		{"a slow caller", slowBody{5, 9 * s}, takes(all, 0, 9*s), "", 54 * s},
+		{"a caller slower than the API may be", slowBody{2, 15 * s}, takes(all, 0, s), "", 31 * s},
+		{"an API that takes it slowly", slowBody{5, 0}, takes(all, 9*s, 0), "", 54 * s},
+		{"a caller that takes too long", slowBody{7, 9 * s}, takes(all, 0, 0), "body", 60 * s},
+		{"a caller that stops", slowBody{2, 40 * s}, takes(all, 0, 0), "body", 60 * s},
+		{"an API that stops at once", slowBody{5, s}, takes(0, 0, 100*s), "timeout", 10 * s},
+		{"an API that stops later", slowBody{5, s}, takes(3, 0, 100*s), "timeout", 13 * s},
+		{"an API without an answer", slowBody{5, s}, takes(all, 0, 100*s), "timeout", 15 * s},
+		{"an API for which little is left", slowBody{6, 9 * s}, takes(all, 0, 100*s), "timeout", 60 * s},
+		{"an answer before the body's end", slowBody{50, s}, takes(2, 0, s), "", 3 * s},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				client, err := downstream.New(downstream.Config{
+					BaseURL: "http://api.example", Timeout: 10 * s, RequestTimeout: 60 * s, Attempts: 2, Transport: row.api,
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				r := httptest.NewRequest("POST", "http://middle.example/x", &row.body)
+				r.ContentLength = -1
+				w, begun := &deadlineRecorder{httptest.NewRecorder(), 0}, time.Now()
+				err = client.Forward(w, r, downstream.Call{Token: (&tokens{}).token})
+				took := time.Since(begun)
+				time.Sleep(200 * s) // what the API still reads changes nothing
+				if failed := err != nil; failed != (w.ended > 0) || w.ended > 1 {
+					t.Errorf("a read of the body was ended %d times", w.ended)
+				}
+				got, failed := "", new(downstream.Error)
+				switch {
+				case errors.Is(err, downstream.ErrBody):
+					got = "body"
+				case errors.As(err, &failed):
+					got = failed.Kind.String()
+				case err != nil:
+					got = err.Error()
+				}
+				if got != row.want || took != row.after {
+					t.Errorf("got %q after %v, want %q after %v", got, took, row.want, row.after)
+				}
+				if answer := w.Body.String(); row.want == "" && answer != "done" {
+					t.Errorf("got the answer %q", answer)
+				}
+			})
+		})
+	}
+}

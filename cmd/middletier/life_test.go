@@ -228,9 +228,52 @@ func TestServeOutlivesExhaustedDescriptors(t *testing.T) {
 	}
 }
 
-// Whoever read the log is gone: the next line would end other programs (SIGPIPE).
+// Whoever read the log is gone, and the next line would end other programs
+// (SIGPIPE); or reads no more, and all requests would wait.
 func TestServeOutlivesItsLog(t *testing.T) {
-	w := newStoppedWorld(t)
+	for _, row := range []struct {
+		name  string
+		gone  bool
+		calls int
+	}{
+		{"gone", true, 3},
+		{"reads no more", false, 1000}, // a pipe has 64 KiB
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := newStoppedWorld(t)
+			cmd, log := w.startUnread()
+			if row.gone {
+				if err := log.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			client := &http.Client{Timeout: 15 * time.Second}
+			for range row.calls {
+				resp, err := client.Get(w.url + "/nothing") // which is logged
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, _ = io.Copy(io.Discard, resp.Body) // to use the connection again
+				_ = resp.Body.Close()                 // it has served
+				if resp.StatusCode != 404 {
+					t.Fatalf("got %d, want 404", resp.StatusCode)
+				}
+			}
+			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("exit: %v", err)
+			}
+		})
+	}
+}
+
+// startUnread starts the program, and reads its log until it listens. log is the
+// rest.
+func (w *world) startUnread() (cmd *exec.Cmd, log io.ReadCloser) {
+	w.t.Helper()
+	t := w.t
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -239,11 +282,10 @@ func TestServeOutlivesItsLog(t *testing.T) {
 	if err := os.WriteFile(ca, w.idp.CAPEM(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(self, "serve", "--config", writeConfig(t, fmt.Sprintf("server: {address: 127.0.0.1:0, adminAddress: '', shutdownGrace: 0s}\nazureAd: {instance: %s/, tenantId: %s, clientId: %s, clientCredentials: [{sourceType: ClientSecret, clientSecret: %s}]}\ndownstreamApis: {todo: {baseUrl: %s, scopes: [api://todo/.default]}}\n",
+	cmd = exec.Command(self, "serve", "--config", writeConfig(t, fmt.Sprintf("server: {address: 127.0.0.1:0, adminAddress: '', shutdownGrace: 0s}\nazureAd: {instance: %s/, tenantId: %s, clientId: %s, clientCredentials: [{sourceType: ClientSecret, clientSecret: %s}]}\ndownstreamApis: {todo: {baseUrl: %s, scopes: [api://todo/.default]}}\n",
 		w.idp.URL(), demoTenant, demoMiddleTier, testSecret, w.api.URL)))
 	cmd.Env = append(os.Environ(), roleVariable+"=middletier", "SSL_CERT_FILE="+ca)
-	log, err := cmd.StdoutPipe()
-	if err != nil {
+	if log, err = cmd.StdoutPipe(); err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
@@ -257,21 +299,8 @@ func TestServeOutlivesItsLog(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := log.Close(); err != nil {
-		t.Fatal(err)
-	}
 	w.url = "http://" + line.Address
-	for range 3 {
-		if r := w.call("GET", "/nothing", "", ""); r.StatusCode != 404 { // which is logged
-			t.Errorf("got %d, want 404", r.StatusCode)
-		}
-	}
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Wait(); err != nil {
-		t.Errorf("exit: %v", err)
-	}
+	return cmd, log
 }
 
 func TestLogLevelChangesWithoutARestart(t *testing.T) {

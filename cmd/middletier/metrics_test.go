@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -72,6 +73,11 @@ func TestPromisedMetricsAreScraped(t *testing.T) {
 		f.AzureAd.ClientCredentials = []obo.Credential{{SourceType: "Path", CertificateDiskPath: path}}
 	})
 	one := w.startReady()
+	lines := queueLines(w.file.Logging, io.Discard) // as the program has it in a process of its own
+	defer lines.close()
+	if err := lines.register(one.telemetry.Meter()); err != nil {
+		t.Fatal(err)
+	}
 	alice := w.alice()
 	w.call("GET", "/api/todo/items", alice, "")
 	w.call("GET", "/api/todo/items", alice, "")
@@ -130,6 +136,7 @@ func TestPromisedMetricsAreScraped(t *testing.T) {
 		`middletier_redis_errors_total 0`,
 		`middletier_redis_up 1`,
 		`middletier_token_exchanges_in_flight 0`,
+		`middletier_log_lines_dropped_total 0`,
 		`middletier_build_info{`,
 	} {
 		if !strings.Contains(scraped, "\n"+series) {

@@ -28,9 +28,14 @@ func (c serveCommand) run(ctx context.Context, std streams) error {
 	}
 	// Without this a log that nobody reads any more would end the process.
 	signal.Ignore(syscall.SIGPIPE)
-	log, level := newLog(f.Logging, std.out)
+	lines := queueLines(f.Logging, std.out)
+	defer lines.close()
+	log, level := newLog(f.Logging, lines)
 	p, err := build(f, newProviderTransport(f.AzureAd.MaxConcurrentExchanges), log)
 	if err != nil {
+		return err
+	}
+	if err := lines.register(p.telemetry.Meter()); err != nil {
 		return err
 	}
 	public, err := p.listen(f.Server, log)

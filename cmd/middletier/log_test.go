@@ -1,0 +1,107 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+)
+
+// A reader that stops holds nobody up. When it goes on it gets the oldest lines,
+// whole and in their order, and how many are missing.
+func TestLinesWaitForAReaderAndAreDroppedWhenTooMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reader, out := io.Pipe()
+		q := queueLines(logging{Level: "info", Format: "json"}, out)
+		meter := sdkmetric.NewManualReader()
+		if err := q.register(sdkmetric.NewMeterProvider(sdkmetric.WithReader(meter)).Meter("test")); err != nil {
+			t.Fatal(err)
+		}
+		log, _ := newLog(logging{Level: "info", Format: "json"}, q)
+		const lines = 20_000
+		for i := range lines {
+			log.Info("line", "i", i)
+			if i == 0 {
+				synctest.Wait() // one is on its way, the others wait
+			}
+		}
+		var got struct {
+			Msg      string
+			I, Lines int
+		}
+		kept := 0
+		for scanner := bufio.NewScanner(reader); got.Lines == 0 && scanner.Scan(); {
+			if err := json.Unmarshal(scanner.Bytes(), &got); err != nil {
+				t.Fatalf("%s: %v", scanner.Bytes(), err)
+			}
+			if got.Lines == 0 && (got.Msg != "line" || got.I != kept) {
+				t.Fatalf("got %+v, want line %d", got, kept)
+			}
+			kept++
+		}
+		kept-- // the last is of what is missing
+		if kept < 10_000 || kept+got.Lines != lines || !strings.Contains(got.Msg, "dropped") {
+			t.Errorf("%d lines came, then %+v", kept, got)
+		}
+		var measured metricdata.ResourceMetrics
+		if err := meter.Collect(t.Context(), &measured); err != nil {
+			t.Fatal(err)
+		}
+		sum := measured.ScopeMetrics[0].Metrics[0].Data.(metricdata.Sum[float64])
+		if counted := sum.DataPoints[0].Value; counted != float64(got.Lines) {
+			t.Errorf("the metric says %v, the log %d", counted, got.Lines)
+		}
+		log.Info("line", "i", -1)
+		next := make([]byte, 1000)
+		n, err := reader.Read(next)
+		if err != nil || !strings.Contains(string(next[:n]), `"i":-1`) {
+			t.Errorf("afterwards: got %q, %v", next[:n], err)
+		}
+		q.close()
+	})
+}
+
+func TestLastLinesAreWaitedFor(t *testing.T) {
+	for _, reads := range []bool{true, false} {
+		t.Run(fmt.Sprintf("read %v", reads), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				reader, out := io.Pipe()
+				q := queueLines(logging{Level: "info", Format: "text"}, out)
+				read := make(chan string, 1)
+				go func() {
+					if reads {
+						time.Sleep(logPatience / 2)
+						text, _ := io.ReadAll(reader) // the pipe is closed below
+						read <- string(text)
+					}
+				}()
+				for i := range 3 {
+					_, _ = fmt.Fprintln(q, "line", i)
+				}
+				begun := time.Now()
+				q.close()
+				want := logPatience
+				if reads {
+					want = logPatience / 2
+				}
+				if took := time.Since(begun); took != want {
+					t.Errorf("took %v, want %v", took, want)
+				}
+				_ = out.CloseWithError(errors.New("over"))
+				if reads {
+					if text := <-read; text != "line 0\nline 1\nline 2\n" {
+						t.Errorf("got %q", text)
+					}
+				}
+			})
+		})
+	}
+}

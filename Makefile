@@ -3,7 +3,7 @@ COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 FUZZTIME ?= 1m
 # IDLE connections at once; more than descriptors allow (ulimit -n) fails.
-IDLE ?= 19000
+IDLE ?= 19500
 
 .PHONY: run demo build image test check bench fuzz generate
 
@@ -42,6 +42,7 @@ bench: ## Measure the hot path beside its peers, tokens and memory; see docs/per
 	go tool benchstat -col /server -ignore /round hotpath.out
 	go test -run '^$$' -bench Flood -benchtime 1x ./cmd/middletier
 	MIDDLETIER_TEST_IDLE=$(IDLE) go test -count 1 -v -run Crowds ./cmd/middletier
+	MIDDLETIER_TEST_BODY=10737418240 go test -count 1 -v -run LargeBodies ./cmd/middletier
 
 fuzz: ## Run every fuzz target for FUZZTIME.
 	@set -e; for package in $$(go list ./...); do \

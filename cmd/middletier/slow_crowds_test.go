@@ -92,8 +92,9 @@ func allowDescriptors(t *testing.T, n uint64) {
 // answered, and when the crowd has left, so has what it took. Latencies are
 // logged, not judged: they are the machine's too.
 func TestCrowdsCostOthersNothing(t *testing.T) {
-	idle := idleCrowd
-	if text := os.Getenv(idleVariable); text != "" {
+	idle, measured := idleCrowd, false
+	if text := os.Getenv(idleVariable); text != "" { // 5 s of 200 calls a second in a turn
+		measured = true
 		var err error
 		if idle, err = strconv.Atoi(text); err != nil {
 			t.Fatalf("%s: %v", idleVariable, err)
@@ -112,11 +113,11 @@ func TestCrowdsCostOthersNothing(t *testing.T) {
 	s := w.startService("crowded", "shutdownGrace: 0s, h2c: true")
 	alice := w.alice()
 	head := "Host: x\r\nAuthorization: Bearer " + alice + "\r\n"
-	others := func() (p99 time.Duration) {
+	turn := func() (p99 time.Duration) {
 		t.Helper()
 		var latencies []time.Duration
 		calls, pace := 200, time.Duration(0)
-		if os.Getenv(idleVariable) != "" { // to be measured: 5 s of 200 calls a second
+		if measured {
 			calls, pace = 1000, 5*time.Millisecond
 		}
 		begun := time.Now()
@@ -135,7 +136,16 @@ func TestCrowdsCostOthersNothing(t *testing.T) {
 		slices.Sort(latencies)
 		return latencies[len(latencies)*99/100]
 	}
-	others()
+	others := func() time.Duration { // a single turn says little: the quiet ones differ by a factor of three
+		t.Helper()
+		turns := []time.Duration{turn()}
+		for measured && len(turns) < 5 {
+			turns = append(turns, turn())
+		}
+		slices.Sort(turns)
+		return turns[len(turns)/2]
+	}
+	turn()
 	for _, crowd := range []struct {
 		name string
 		size int
@@ -162,7 +172,7 @@ func TestCrowdsCostOthersNothing(t *testing.T) {
 				}
 				conns[i] = conn
 			}
-			joined, first, then, during := time.Since(start), others(), others(), s.holds(t)
+			joined, first, then, during := time.Since(start), turn(), others(), s.holds(t)
 			for _, conn := range conns {
 				_ = conn.Close() // it has served
 			}

@@ -141,7 +141,7 @@ func TestDashboardShowsWhatThereIs(t *testing.T) {
 	if err := json.Unmarshal(file, &dashboard); err != nil {
 		t.Fatal(err)
 	}
-	ids, queries := map[int]bool{}, 0
+	ids, queries, shown := map[int]bool{}, 0, ""
 	for _, panel := range dashboard.Panels {
 		if ids[panel.ID] || panel.GridPos.X+panel.GridPos.W > 24 || panel.GridPos.W == 0 {
 			t.Errorf("%s: id %d, place %+v", panel.Title, panel.ID, panel.GridPos)
@@ -149,6 +149,7 @@ func TestDashboardShowsWhatThereIs(t *testing.T) {
 		ids[panel.ID] = true
 		for _, target := range panel.Targets {
 			queries++
+			shown += target.Expr
 			checkQuery(t, panel.Title, target.Expr)
 		}
 		if panel.Type != "row" && len(panel.Targets) == 0 {
@@ -157,6 +158,12 @@ func TestDashboardShowsWhatThereIs(t *testing.T) {
 	}
 	if queries < 15 {
 		t.Errorf("only %d queries", queries)
+	}
+	for metric := range documented(t) {
+		name := strings.NewReplacer("_bucket", "", "_count", "", "_sum", "").Replace(metric)
+		if name != "up" && name != "middletier_build_info" && !strings.Contains(shown, name) {
+			t.Errorf("no panel shows %s", name)
+		}
 	}
 	if got := install(t, "full.yaml").configs["mt-middletier-dashboard"].Data["middletier.json"]; strings.TrimSpace(got) != strings.TrimSpace(string(file)) {
 		t.Error("the chart's dashboard is another")

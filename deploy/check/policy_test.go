@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	core "k8s.io/api/core/v1"
+	policy "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/yaml"
 )
@@ -121,6 +122,11 @@ func TestAdminListenerIsOpenForMonitoringOnly(t *testing.T) {
 		t.Errorf("the ServiceMonitor asks port %s of %+v", r.monitor.Spec.Endpoints[0].Port, service.Spec)
 	}
 	values := valuesOf(t, "full.yaml")
+	values["metrics"].(map[string]any)["from"] = []any{} // to a NetworkPolicy: everyone
+	if _, err := render(t, values); err == nil || !strings.Contains(err.Error(), "metrics.from") {
+		t.Errorf("the admin listener is open to everyone: got %v", err)
+	}
+	values = valuesOf(t, "full.yaml")
 	values["metrics"].(map[string]any)["enabled"] = false
 	if _, err := render(t, values); err == nil || !strings.Contains(err.Error(), "metrics.enabled") {
 		t.Errorf("a ServiceMonitor of a listener on loopback: got %v", err)
@@ -139,6 +145,30 @@ func TestPodOutlivesItsRequests(t *testing.T) {
 		if rolling := r.deployment.Spec.Strategy.RollingUpdate; rolling.MaxUnavailable.IntVal != 0 {
 			t.Errorf("with %q: %+v", file, rolling)
 		}
+	}
+}
+
+// The Go runtime keeps below nine tenths of the memory that the Pod may take. A
+// limit of 0 would have it collect without end.
+func TestMemoryLimit(t *testing.T) {
+	for memory, want := range map[string]string{"512Mi": "460MiB", "1.5Gi": "1382MiB", "2Gi": "1843MiB", "1G": ""} {
+		values := valuesOf(t, "full.yaml")
+		values["resources"] = map[string]any{"limits": map[string]any{"memory": memory}}
+		files, err := render(t, values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(files["middletier/templates/deployment.yaml"], "GOMEMLIMIT, value: \"")
+		if got, _, _ := strings.Cut(rest, "\""); got != want {
+			t.Errorf("with %s: GOMEMLIMIT is %q, want %q", memory, got, want)
+		}
+	}
+}
+
+// A replica that is not ready does not keep its node from being emptied.
+func TestBudgetLetsUnreadyPodsGo(t *testing.T) {
+	if got := install(t, "").budget.Spec; got.MaxUnavailable.IntVal != 1 || got.UnhealthyPodEvictionPolicy == nil || *got.UnhealthyPodEvictionPolicy != policy.AlwaysAllow {
+		t.Errorf("got %+v", got)
 	}
 }
 
@@ -178,8 +208,10 @@ func TestValuesHoldNoSecret(t *testing.T) {
 		`config: {azureAd: {clientCredentials: [{sourceType: Base64Encoded, base64EncodedValue: x}]}}`,
 		`config: {tokenCache: {redis: {encryptionKeys: [x]}}}`,
 		`config: {tokenCache: {redis: {url: "redis://:password@redis"}}}`,
+		`config: {tokenCache: {redis: {url: "redis://redis?db=1&password=x"}}}`,
 		`env: [{name: AzureAd__ClientCredentials__0__ClientSecret, value: x}]`,
 		`env: [{name: TOKENCACHE__REDIS__ENCRYPTIONKEYS__0, value: x}]`,
+		`env: [{name: TokenCache__Redis__Url, value: "redis://:password@redis"}]`,
 		`config: {server: {address: ":9"}}`,
 		`replicas: many`,
 		`replica: 3`,

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"bytes"
 	"maps"
 	"os"
 	"path/filepath"
@@ -44,7 +45,8 @@ func (r *release) container() core.Container {
 	return r.deployment.Spec.Template.Spec.Containers[0]
 }
 
-// valuesOf reads a file of values; "" is the chart's own.
+// valuesOf reads a file of values; "" is the chart's own, and of a page it is the
+// values that it begins with.
 func valuesOf(t *testing.T, file string) map[string]any {
 	t.Helper()
 	values := map[string]any{}
@@ -55,7 +57,11 @@ func valuesOf(t *testing.T, file string) map[string]any {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := yaml.Unmarshal(text, &values); err != nil {
+	if strings.HasSuffix(file, ".md") {
+		_, text, _ = bytes.Cut(text, []byte("```yaml\n"))
+		text, _, _ = bytes.Cut(text, []byte("```"))
+	}
+	if err := yaml.UnmarshalStrict(text, &values); err != nil {
 		t.Fatal(err)
 	}
 	return values
@@ -148,7 +154,7 @@ func (r *release) add(t *testing.T, kind meta.TypeMeta, text string) {
 }
 
 // valueSets are those that the chart is tried with.
-var valueSets = []string{"", "full.yaml", "small.yaml"}
+var valueSets = []string{"", "full.yaml", "small.yaml", "../../../docs/deployment.md"}
 
 func TestChartIsLinted(t *testing.T) {
 	for _, file := range valueSets {

@@ -2,7 +2,6 @@ package check
 
 import (
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -240,23 +239,5 @@ func TestValuesHoldNoSecret(t *testing.T) {
 		if !mounts[want] {
 			t.Errorf("%s is not mounted, only %v", want, slices.Collect(maps.Keys(mounts)))
 		}
-	}
-}
-
-// The values that docs/deployment.md begins with are good.
-func TestDocumentedValues(t *testing.T) {
-	text, err := os.ReadFile("../../docs/deployment.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, block, _ := strings.Cut(string(text), "```yaml\n")
-	block, _, _ = strings.Cut(block, "```")
-	values := map[string]any{}
-	if err := yaml.UnmarshalStrict([]byte(block), &values); err != nil {
-		t.Fatal(err)
-	}
-	files, err := render(t, values)
-	if err != nil || !strings.Contains(files["middletier/templates/deployment.yaml"], "registry.contoso.example/middletier:v1.2.3") {
-		t.Errorf("got %v", err)
 	}
 }

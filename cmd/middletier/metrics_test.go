@@ -110,13 +110,13 @@ func TestPromisedMetricsAreScraped(t *testing.T) {
 	const server = `http_server_request_duration_seconds_count`
 	const client = `http_client_request_duration_seconds_count`
 	for _, series := range []string{
-		server + `{http_request_method="GET",http_response_status_code="200",http_route="/api/{name}/{path…}",url_scheme="http"} 2`,
-		server + `{http_request_method="GET",http_response_status_code="200",http_route="/app/{name}/{path…}",url_scheme="http"} 1`,
+		server + `{http_request_method="GET",http_response_status_code="200",http_route="/api/{name}/{path…}",middletier_api="todo",url_scheme="http"} 2`,
+		server + `{http_request_method="GET",http_response_status_code="200",http_route="/app/{name}/{path…}",middletier_api="todo",url_scheme="http"} 1`,
 		server + `{error_type="invalid-token",http_request_method="GET",http_response_status_code="401",http_route="/api/{name}/{path…}",url_scheme="http"} 1`,
 		server + `{error_type="unknown-api",http_request_method="GET",http_response_status_code="404",http_route="/api/{name}/{path…}",url_scheme="http"} 1`,
 		server + `{error_type="not-found",http_request_method="_OTHER",http_response_status_code="404",http_route="none",url_scheme="http"} 1`,
-		server + `{error_type="503",http_request_method="GET",http_response_status_code="503",http_route="/api/{name}/{path…}",url_scheme="http"} 1`,
-		server + `{error_type="downstream-unreachable",http_request_method="DELETE",http_response_status_code="502",http_route="/api/{name}/{path…}",url_scheme="http"} 1`,
+		server + `{error_type="503",http_request_method="GET",http_response_status_code="503",http_route="/api/{name}/{path…}",middletier_api="todo",url_scheme="http"} 1`,
+		server + `{error_type="downstream-unreachable",http_request_method="DELETE",http_response_status_code="502",http_route="/api/{name}/{path…}",middletier_api="todo",url_scheme="http"} 1`,
 		client + `{error_type="unreachable",http_request_method="DELETE",middletier_api="todo",server_address="127.0.0.1",server_port="` + port + `"} `,
 		client + `{http_request_method="GET",http_response_status_code="200",middletier_api="todo",server_address="127.0.0.1",server_port="` + port + `"} `,
 		client + `{http_request_method="POST",http_response_status_code="200",server_address="127.0.0.1",server_port="`,

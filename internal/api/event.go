@@ -119,7 +119,7 @@ func isRequestID(id string) bool {
 // finish measures the request, ends its span and writes its line.
 func (s *Server) finish(c echo.Context, ev *event) {
 	r := c.Request()
-	done := telemetry.Request{Method: r.Method, Route: routeName(c.Path()), Scheme: "http", Status: c.Response().Status, Problem: ev.problem}
+	done := telemetry.Request{Method: r.Method, Route: routeName(c.Path()), Scheme: "http", Status: c.Response().Status, API: ev.api, Problem: ev.problem}
 	if r.TLS != nil {
 		done.Scheme = "https"
 	}
@@ -127,7 +127,7 @@ func (s *Server) finish(c echo.Context, ev *event) {
 		done.Problem = "downstream-broke-off" // too late for a problem document
 	}
 	took := time.Since(ev.start)
-	s.config.Telemetry.End(ev.Context, done, took, ev.id, ev.api)
+	s.config.Telemetry.End(ev.Context, done, took, ev.id)
 	s.logRequest(c, ev, done.Route, took)
 }
 

@@ -51,6 +51,7 @@ type Request struct {
 	Route   string // a pattern
 	Scheme  string
 	Status  int
+	API     string // its name; "" for none
 	Problem string // what went wrong; "" for nothing
 }
 
@@ -58,6 +59,9 @@ func (r Request) attributes() []attribute.KeyValue {
 	all := []attribute.KeyValue{
 		attribute.String("http.request.method", r.Method), attribute.String("url.scheme", r.Scheme),
 		attribute.String("http.route", r.Route), attribute.Int("http.response.status_code", r.Status),
+	}
+	if r.API != "" {
+		all = append(all, attribute.String("middletier.api", r.API))
 	}
 	switch {
 	case r.Problem != "":

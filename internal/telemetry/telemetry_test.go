@@ -88,7 +88,7 @@ func TestTraceparentDecides(t *testing.T) {
 		}
 		ctx, got := row.watch.Begin(r)
 		traced := trace.SpanFromContext(ctx).IsRecording()
-		row.watch.End(ctx, telemetry.Request{}, time.Second, "", "")
+		row.watch.End(ctx, telemetry.Request{}, time.Second, "")
 		if traced != row.traced || got != row.id && !(row.id == "any" && len(got) == 32 && got != id) {
 			t.Errorf("%s: got trace %q, traced %v, want %q, %v", row.name, got, traced, row.id, row.traced)
 		}
@@ -105,7 +105,7 @@ func TestUntracedRequestsCostNoAllocation(t *testing.T) {
 	answer := &http.Response{StatusCode: 200}
 	calls := watch.Transport(transportFunc(func(*http.Request) (*http.Response, error) { return answer, nil }), target)
 	r := httptest.NewRequest("GET", "/", nil)
-	done := telemetry.Request{Method: "GET", Route: "/api/{name}/{path…}", Scheme: "http", Status: 200}
+	done := telemetry.Request{Method: "GET", Route: "/api/{name}/{path…}", Scheme: "http", Status: 200, API: "todo"}
 	request := func() {
 		ctx, _ := watch.Begin(r)
 		ctx, span := telemetry.Start(ctx, "validate")
@@ -115,7 +115,7 @@ func TestUntracedRequestsCostNoAllocation(t *testing.T) {
 		if _, err := calls.RoundTrip(r); err != nil {
 			t.Fatal(err)
 		}
-		watch.End(ctx, done, time.Millisecond, "request", "todo")
+		watch.End(ctx, done, time.Millisecond, "request")
 	}
 	request()
 	if got := testing.AllocsPerRun(100, request); got > 0 {
@@ -144,7 +144,7 @@ func TestCollectorThatHangs(t *testing.T) {
 	}
 	for range 5000 { // more than the exporter queues
 		ctx, _ := watch.Begin(httptest.NewRequest("GET", "/", nil))
-		watch.End(ctx, telemetry.Request{Method: "GET", Status: 200}, time.Millisecond, "", "")
+		watch.End(ctx, telemetry.Request{Method: "GET", Status: 200}, time.Millisecond, "")
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- watch.Close() }()
@@ -163,10 +163,10 @@ func BenchmarkUntraced(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	ctx, done := context.Background(), telemetry.Request{Method: "GET", Route: "/api/{name}/{path…}", Scheme: "http", Status: 200}
+	ctx, done := context.Background(), telemetry.Request{Method: "GET", Route: "/api/{name}/{path…}", Scheme: "http", Status: 200, API: "todo"}
 	for b.Loop() {
 		watch.Validation(ctx, "accepted")
 		watch.Token(ctx, "on_behalf_of", "memory", "ok")
-		watch.End(ctx, done, time.Millisecond, "request", "todo")
+		watch.End(ctx, done, time.Millisecond, "request")
 	}
 }

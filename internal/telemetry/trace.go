@@ -43,9 +43,8 @@ func (t *Telemetry) Begin(r *http.Request) (ctx context.Context, traceID string)
 }
 
 // End measures a request to us and ends the span that Begin may have put into
-// its context. The span alone is told which request of which API it was: api is
-// "" for none.
-func (t *Telemetry) End(ctx context.Context, r Request, took time.Duration, id, api string) {
+// its context. The span alone is told which request it was.
+func (t *Telemetry) End(ctx context.Context, r Request, took time.Duration, id string) {
 	r.Method = method(r.Method)
 	t.server.Record(ctx, took.Seconds(), t.requestSets.get(r, r.attributes).record...)
 	span := trace.SpanFromContext(ctx)
@@ -55,9 +54,6 @@ func (t *Telemetry) End(ctx context.Context, r Request, took time.Duration, id, 
 	span.SetName(r.Method + " " + r.Route)
 	span.SetAttributes(r.attributes()...)
 	span.SetAttributes(attribute.String("middletier.request_id", id))
-	if api != "" {
-		span.SetAttributes(attribute.String("middletier.api", api))
-	}
 	if r.Status >= 500 {
 		span.SetStatus(codes.Error, r.Problem)
 	}

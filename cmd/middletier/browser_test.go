@@ -131,6 +131,28 @@ func TestDocsPageInABrowser(t *testing.T) {
 	}
 }
 
+// The pages can be read on a phone without moving them from side to side; of the
+// problems' the one with the longest lines. Their policies let their styles in.
+func TestPagesOnAPhone(t *testing.T) {
+	w := newWorld(t)
+	b := newBrowser(t)
+	fits := func(page string) {
+		t.Helper()
+		if width := ask(b, chromedp.Evaluate[int](`document.documentElement.scrollWidth`)); width > 390 {
+			t.Errorf("%s is %d wide, want 390", page, width)
+		}
+	}
+	b.do(chromedp.EmulateViewport(390, 844), chromedp.Navigate(w.url+"/problems/claims-challenge"))
+	fits("/problems/claims-challenge")
+	b.do(chromedp.Navigate(w.url+"/docs"), chromedp.Click(chromedp.CSS(".opblock-get .opblock-summary-control")), chromedp.WaitVisible(chromedp.CSS(".opblock-body .responses-table")))
+	fits("/docs")
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.complaints) > 0 {
+		t.Errorf("complaints: %q", b.complaints)
+	}
+}
+
 // newSite serves a page of another origin.
 func newSite(t *testing.T) string {
 	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

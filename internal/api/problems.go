@@ -101,12 +101,23 @@ func (e *example) String() string {
 	return b.String()
 }
 
+// problemStyle makes the page readable on a phone too: the example has long lines.
+const problemStyle = `
+body { max-width: 45rem; margin: 0 auto; padding: 1rem; font: 1rem/1.5 system-ui, sans-serif }
+pre { padding: 1rem; border: 1px solid; border-radius: .25rem; font-size: .875rem; white-space: pre-wrap; overflow-wrap: anywhere }
+`
+
+// problemSources lets the page have that style.
+var problemSources = "; style-src " + sourceOf(problemStyle)
+
 var problemPage = template.Must(template.New("problem").Parse(`<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <meta name="color-scheme" content="light dark">
 <title>{{.Title}}</title>
+<style>` + problemStyle + `</style>
+<main>
 <h1>{{.Title}}</h1>
 <p>HTTP status {{.Status}}</p>
 <h2>What it means</h2>
@@ -115,7 +126,8 @@ var problemPage = template.Must(template.New("problem").Parse(`<!doctype html>
 <p>{{.Action}}</p>
 {{with .Example}}<h2>Example</h2>
 <pre>{{.}}</pre>
-{{end}}</html>
+{{end}}</main>
+</html>
 `))
 
 // problem answers /problems/{type}: what an error means, who must act, and an
@@ -135,5 +147,5 @@ func (s *Server) problem(c echo.Context) error {
 	if err := problemPage.Execute(&text, explained); err != nil {
 		return err
 	}
-	return page(c, "", text.Bytes())
+	return page(c, problemSources, text.Bytes())
 }

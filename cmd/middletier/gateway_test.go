@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"middletier/internal/mockidp"
 	"middletier/internal/redistest"
 	"middletier/internal/tooltest"
 )
@@ -60,6 +61,18 @@ func TestNoRequestOfAKnownUserFails(t *testing.T) {
 	traffic.stop()
 	times := traffic.between(began, time.Now())
 	t.Logf("%d requests in %s, p99 %s", len(times), time.Since(began), times[len(times)*99/100])
+}
+
+// A claims challenge as long as they get is an answer's header behind nginx too.
+func TestLongChallengeGetsThroughNginx(t *testing.T) {
+	w := newWorld(t)
+	here := &replica{address: strings.TrimPrefix(w.url, "http://")}
+	gateway := &world{t: t, url: startNginx(t, "127.0.0.1:"+freePorts(t, 1)[0], []*replica{here, here})}
+	claims := fmt.Sprintf(`{"access_token":{"acrs":{"essential":true,"value":%q}}}`, strings.Repeat("c", 8000))
+	w.idp.AddFault(mockidp.Fault{Flow: "on_behalf_of", Times: 1, Error: "interaction_required", Claims: claims})
+	if r := gateway.call("GET", "/api/todo/items", w.alice(), ""); r.StatusCode != 401 || r.kind() != "claims-challenge" || len(r.Header.Get("WWW-Authenticate")) < 10_000 {
+		t.Errorf("got %d %s", r.StatusCode, r.body)
+	}
 }
 
 // replica is one of the processes behind the gateway.

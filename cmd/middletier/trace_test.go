@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/hex"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -127,6 +128,33 @@ func TestTraceOfErrors(t *testing.T) {
 	}
 	if got := attributesOf(call.Attributes)["error.type"]; got != "unreachable" || call.Status.GetCode() != tracepb.Status_STATUS_CODE_ERROR {
 		t.Errorf("client span: got error.type %q, status %v", got, call.Status)
+	}
+}
+
+// An answer that its API broke off is an error, though its status was sent before.
+func TestTraceOfAnAnswerThatBreaksOff(t *testing.T) {
+	c := newCollector(t)
+	w := newStoppedWorld(t, func(f *file) { f.Telemetry.OTLPEndpoint, f.Telemetry.TraceSampleRatio = c.URL, 1 })
+	stop := w.startTraced()
+	w.api.handle(func(rw http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(rw, "a part")
+		_ = http.NewResponseController(rw).Flush()
+		panic(http.ErrAbortHandler) // the connection breaks
+	})
+	req, err := http.NewRequest("GET", w.url+"/api/todo/items", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+w.alice())
+	if resp, err := noRedirects.Do(req); err == nil { // else broken even before the headers had come
+		_, _ = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+	}
+	stop()
+	server := c.span(t, "GET /api/{name}/{path…}")
+	got := attributesOf(server.Attributes)
+	if got["error.type"] != "downstream-broke-off" || got["http.response.status_code"] != "200" || server.Status.GetCode() != tracepb.Status_STATUS_CODE_ERROR {
+		t.Errorf("got %v, status %v", got, server.Status)
 	}
 }
 

@@ -136,6 +136,7 @@ func New(c Config) (*Client, error) {
 		ModifyResponse: client.modifyResponse,
 		ErrorHandler:   func(_ http.ResponseWriter, r *http.Request, err error) { exchangeOf(r).err = err },
 		BufferPool:     buffers{},
+		FlushInterval:  flushAfter,
 		ErrorLog:       log.New(io.Discard, "", 0), // what matters comes back from Forward
 	}
 	return client, nil
@@ -159,6 +160,10 @@ const (
 	// streamFrom is the length from which an answer is a stream: how long it
 	// takes is up to its reader. So is one of unknown length.
 	streamFrom = 1 << 20
+
+	// flushAfter is how long a part of an answer of known length may wait for the
+	// rest, so that quick answers leave in one piece. Others do not wait.
+	flushAfter = 10 * time.Millisecond
 )
 
 // exchange is the state of one call. It is the request's context itself, so that

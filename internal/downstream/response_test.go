@@ -159,19 +159,34 @@ func TestSwitchingProtocolsIsRefused(t *testing.T) {
 }
 
 func TestStreamsAreNotHeldBack(t *testing.T) {
-	for _, kind := range []string{"text/event-stream", "text/event-stream; charset=utf-8", "application/x-ndjson", "application/octet-stream"} {
-		t.Run(kind, func(t *testing.T) {
+	for _, row := range []struct{ kind, length string }{
+		{"text/event-stream", ""},
+		{"text/event-stream; charset=utf-8", ""},
+		{"application/x-ndjson", ""},
+		{"application/octet-stream", ""},
+		{"application/octet-stream", "45"},
+		{"application/json", "45"},
+	} {
+		t.Run(row.kind+row.length, func(t *testing.T) {
 			next := make(chan struct{})
-			k := startWith(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				w.Header().Set("Content-Type", kind)
+			k := startWith(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", row.kind)
+				if row.length != "" {
+					w.Header().Set("Content-Length", row.length)
+				}
 				_ = http.NewResponseController(w).Flush()
 				for i := range 5 {
-					<-next
+					select {
+					case <-next:
+					case <-r.Context().Done(): // the test has failed
+						return
+					}
 					_, _ = fmt.Fprintf(w, "data: %d\n\n", i)
 					_ = http.NewResponseController(w).Flush()
 				}
 			}))
-			resp, err := http.Get(k.front.URL + "/x") // the headers come before any event
+			client := &http.Client{Timeout: patience / 4}
+			resp, err := client.Get(k.front.URL + "/x") // the headers come before any event
 			if err != nil {
 				t.Fatal(err)
 			}

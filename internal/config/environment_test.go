@@ -115,7 +115,7 @@ func TestMistakesOfTheEnvironment(t *testing.T) {
 			`DownstreamApis__todo__Retry__Atempts: downstreamApis.todo.retry.Atempts: unknown key; did you mean "attempts"?`,
 		}},
 		{"below a value", "", "Server__Address__Host=x", []string{`Server__Address__Host: server.address.Host: unknown key`}},
-		{"no key", "", "Server__=x", []string{`Server__: server.: unknown key`}},
+		{"no key", "", "Server__=x", []string{`Server__: server.: unknown key; the nearest known key is "burst"`}},
 		{"no name", "", "Labels__=x", []string{`Labels__: labels: the name of an entry is missing between __ and __`}},
 		{"gap", "azureAd: {audiences: [a]}", "AzureAd__Audiences__2=x", []string{
 			`AzureAd__Audiences__2: azureAd.audiences[2]: leaves a gap: the next index is 1`,

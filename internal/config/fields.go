@@ -157,7 +157,7 @@ func setDefaults(v reflect.Value) {
 	}
 }
 
-// unknownKey says so, and names the key that was probably meant.
+// unknownKey says so, and names the nearest key there is.
 func unknownKey(name string, fields []field) string {
 	best, least := "", 0
 	for _, f := range fields {
@@ -166,9 +166,11 @@ func unknownKey(name string, fields []field) string {
 			best, least = f.name, d
 		}
 	}
-	// One letter in three may be wrong; beyond that a guess misleads.
-	if best == "" || least > (len(name)+2)/3 {
+	switch {
+	case best == "":
 		return "unknown key"
+	case least > (len(name)+2)/3: // one letter in three may be wrong; beyond that a guess misleads
+		return fmt.Sprintf("unknown key; the nearest known key is %q", best)
 	}
 	return fmt.Sprintf("unknown key; did you mean %q?", best)
 }

@@ -14,9 +14,9 @@ func TestMistakesOfTheFile(t *testing.T) {
 	}{
 		{"unknown keys", "server:\n  adress: a\n  zzzzzz: 1\nazure: {}\nMicrosoft.Hosting: 1\n", []string{
 			`config.yaml:2: server.adress: unknown key; did you mean "address"?`,
-			`config.yaml:3: server.zzzzzz: unknown key`,
+			`config.yaml:3: server.zzzzzz: unknown key; the nearest known key is "burst"`,
 			`config.yaml:4: azure: unknown key; did you mean "azureAd"?`,
-			`config.yaml:5: Microsoft.Hosting: unknown key`,
+			`config.yaml:5: Microsoft.Hosting: unknown key; the nearest known key is "downstreamApis"`,
 		}},
 		{"unknown key of a list's entry", "azureAd:\n  clientCredentials:\n    - sourceType: a\n      ClientSecrets: b\n", []string{
 			`config.yaml:4: azureAd.clientCredentials[0].ClientSecrets: unknown key; did you mean "clientSecret"?`,
@@ -86,7 +86,7 @@ func TestMistakesOfTheFile(t *testing.T) {
 			`config.yaml:2: a merge key (<<) takes a mapping or a list of mappings`,
 		}},
 		{"mistake in an anchor is told once", "x-api: &a {timeout: 5}\ndownstreamApis: {one: *a, two: *a}\n", []string{
-			`config.yaml:1: x-api: unknown key`,
+			`config.yaml:1: x-api: unknown key; the nearest known key is "server"`,
 			`config.yaml:1: downstreamApis.one.timeout: expected a duration with a unit, such as 30s, got "5"`,
 			`config.yaml:1: downstreamApis.two.timeout: expected a duration with a unit, such as 30s, got "5"`,
 		}},

@@ -149,10 +149,17 @@ func defaults() file {
 // load reads the configuration and checks it, with more checks if any are given.
 // The error names every mistake.
 func load(path string, environ []string, more ...func(file, report)) (file, error) {
+	f, _, err := loadDocument(path, environ, more...)
+	return f, err
+}
+
+// loadDocument is load for who may find mistakes later too. It returns what
+// makes an error of one, which says where its key was written.
+func loadDocument(path string, environ []string, more ...func(file, report)) (file, func(key string, err error) error, error) {
 	f := defaults()
 	doc, err := config.Load(path, environ, &f)
 	if err != nil {
-		return f, err
+		return f, nil, err
 	}
 	from := f.AzureAd.inherit(environ, doc.Has("azureAd.instance"))
 	f.Telemetry.inherit(environ, from)
@@ -166,7 +173,11 @@ func load(path string, environ []string, more ...func(file, report)) (file, erro
 	for _, check := range more {
 		check(f, report)
 	}
-	return f, doc.Err()
+	mistaken := func(key string, err error) error {
+		report(key, err.Error())
+		return doc.Err()
+	}
+	return f, mistaken, doc.Err()
 }
 
 // checkLoading reports credentials that cannot be read, for who is about to use

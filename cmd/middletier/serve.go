@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -22,7 +21,7 @@ type serveCommand struct {
 }
 
 func (c serveCommand) run(ctx context.Context, std streams) error {
-	f, err := load(c.Config, os.Environ(), checkServing)
+	f, mistaken, err := loadDocument(c.Config, os.Environ(), checkServing)
 	if err != nil {
 		return err
 	}
@@ -40,14 +39,14 @@ func (c serveCommand) run(ctx context.Context, std streams) error {
 	}
 	public, err := p.listen(f.Server, log)
 	if err != nil {
-		return fmt.Errorf("server.address: %w", err)
+		return mistaken("server.address", err)
 	}
 	listeners := map[net.Listener]http.Handler{public: p.api}
 	log.Info("listening", "address", public.Addr().String(), "version", version)
 	if f.Server.AdminAddress != "" {
 		admin, err := net.Listen("tcp", f.Server.AdminAddress)
 		if err != nil {
-			return errors.Join(fmt.Errorf("server.adminAddress: %w", err), public.Close())
+			return errors.Join(mistaken("server.adminAddress", err), public.Close())
 		}
 		listeners[admin] = p.api.Admin(level)
 		log.Info("listening for operators", "address", admin.Addr().String())

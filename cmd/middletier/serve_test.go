@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -110,10 +111,18 @@ func TestServeReportsEveryMistake(t *testing.T) {
 }
 
 func TestServeWithoutWhatItNeeds(t *testing.T) {
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	taken := other.Addr().String()
 	for _, row := range []struct{ name, path, want string }{
 		{"no file", filepath.Join(t.TempDir(), "absent.yaml"), "absent.yaml: cannot be read"},
 		{"no secret file", writeConfig(t, strings.Replace(goodConfig, "clientSecret: s3cret-value", "clientSecretFile: /nonexistent/secret", 1)), "config.yaml:5: azureAd.clientCredentials[0].clientSecretFile: open /nonexistent/secret"},
-		{"address in use", writeConfig(t, goodConfig+"server: {address: 256.0.0.1:1, adminAddress: ''}\n"), "server.address"},
+		{"no such address", writeConfig(t, goodConfig+"server: {address: 256.0.0.1:1, adminAddress: ''}\n"), "config.yaml:11: server.address: listen tcp"},
+		{"address in use", writeConfig(t, goodConfig+"server:\n  address: "+taken+"\n"), "config.yaml:12: server.address: listen tcp"},
+		{"operators' address in use", writeConfig(t, goodConfig+"server:\n  address: 127.0.0.1:0\n  adminAddress: "+taken+"\n"), "config.yaml:13: server.adminAddress: listen tcp"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer

@@ -1,20 +1,13 @@
 package obo
 
 import (
-	"cmp"
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -66,140 +59,7 @@ func (c RedisConfig) Check(report func(key, problem string)) {
 	}
 }
 
-// What of a Redis URL's parameters is used. Timeouts, retries and where to read are
-// not for it to say.
-var (
-	placeParameters      = []string{"addr", "master_name", "db", "username", "password", "skip_verify"}
-	connectionParameters = []string{"protocol", "client_name", "pool_size", "min_idle_conns", "max_idle_conns", "max_active_conns", "conn_max_idle_time", "conn_max_lifetime"}
-)
-
-// options reads the URL, for a single server, a cluster or a sentinel. Its errors
-// quote nothing of it: any part may be one of a password.
-func (c RedisConfig) options() (*redis.UniversalOptions, error) {
-	u, err := url.Parse(c.URL)
-	if err != nil {
-		return nil, errNoRedisURL
-	}
-	var o redis.UniversalOptions
-	query := u.Query()
-	switch {
-	case query.Has("master_name"):
-		f, err := redis.ParseFailoverURL(c.URL)
-		if err != nil {
-			return nil, errNoRedisURL
-		}
-		o = redis.UniversalOptions{
-			Addrs: f.SentinelAddrs, MasterName: f.MasterName, Username: f.Username, Password: f.Password,
-			SentinelUsername: f.SentinelUsername, SentinelPassword: f.SentinelPassword, DB: f.DB, TLSConfig: f.TLSConfig,
-		}
-	case query.Has("addr"):
-		f, err := redis.ParseClusterURL(c.URL)
-		if err != nil {
-			return nil, errNoRedisURL
-		}
-		o = redis.UniversalOptions{Addrs: f.Addrs, Username: f.Username, Password: f.Password, TLSConfig: f.TLSConfig, IsClusterMode: true}
-	default:
-		f, err := redis.ParseURL(c.URL)
-		if err != nil {
-			return nil, errNoRedisURL
-		}
-		o = redis.UniversalOptions{Addrs: []string{f.Addr}, Username: f.Username, Password: f.Password, DB: f.DB, TLSConfig: f.TLSConfig}
-	}
-	connection := url.Values{}
-	for name, values := range query {
-		switch {
-		case slices.Contains(connectionParameters, name):
-			connection[name] = values
-		case !slices.Contains(placeParameters, name):
-			return nil, errUnusedParameter
-		}
-	}
-	of, err := redis.ParseURL("redis://?" + connection.Encode())
-	if err != nil {
-		return nil, errNoRedisURL
-	}
-	if min(of.PoolSize, of.MinIdleConns, of.MaxIdleConns, of.MaxActiveConns) < 0 || !slices.Contains([]int{0, 2, 3}, of.Protocol) {
-		return nil, errParameterRange
-	}
-	o.Protocol, o.ClientName = of.Protocol, of.ClientName
-	o.PoolSize, o.MinIdleConns = cmp.Or(of.PoolSize, maxConns), cmp.Or(of.MinIdleConns, minIdleConns)
-	o.MaxIdleConns, o.MaxActiveConns = of.MaxIdleConns, of.MaxActiveConns
-	o.ConnMaxIdleTime, o.ConnMaxLifetime = of.ConnMaxIdleTime, of.ConnMaxLifetime
-	return &o, nil
-}
-
-var (
-	errNoRedisURL      = errors.New("must be a Redis URL: redis://, rediss:// or unix://")
-	errUnusedParameter = errors.New("has a parameter that is not used; these are: " + strings.Join(slices.Concat(placeParameters, connectionParameters), ", "))
-	errParameterRange  = errors.New("has a parameter out of range: numbers of connections are 0 or more, protocol is 2 or 3")
-)
-
-// sealer encrypts values so that each opens under its own key name only.
-type sealer struct {
-	first []byte                 // id of the key that encrypts
-	aeads map[string]cipher.AEAD // :: id of the key → its cipher
-}
-
-const sealKeyID = 4 // bytes of the id in front of a sealed value
-
-func newSealer(keys []string) (*sealer, error) {
-	s := &sealer{aeads: map[string]cipher.AEAD{}}
-	for _, text := range keys {
-		key, err := base64.StdEncoding.DecodeString(text)
-		if err != nil || len(key) != 32 {
-			return nil, errors.New("not 32 bytes in base64")
-		}
-		block, err := aes.NewCipher(key)
-		if err != nil {
-			return nil, err
-		}
-		aead, err := cipher.NewGCMWithRandomNonce(block)
-		if err != nil {
-			return nil, err
-		}
-		sum := sha256.Sum256(append([]byte("key id "), key...))
-		id := sum[:sealKeyID]
-		if s.first == nil {
-			s.first = id
-		}
-		s.aeads[string(id)] = aead
-	}
-	return s, nil
-}
-
-func (s *sealer) seal(name string, value []byte) []byte {
-	return s.aeads[string(s.first)].Seal(append([]byte(nil), s.first...), nil, value, []byte(name))
-}
-
-// open returns the value, or false for anything that was not sealed under one of
-// our keys for this very name.
-func (s *sealer) open(name string, sealed []byte) ([]byte, bool) {
-	if len(sealed) < sealKeyID {
-		return nil, false
-	}
-	aead := s.aeads[string(sealed[:sealKeyID])]
-	if aead == nil {
-		return nil, false
-	}
-	value, err := aead.Open(nil, nil, sealed[sealKeyID:], []byte(name))
-	return value, err == nil
-}
-
 const (
-	// breakerFailures in a row, of reads or of writes, make us leave Redis alone,
-	// so that an outage costs requests no more than these few waits. It is tried
-	// every breakerPause, behind requests.
-	breakerFailures = 3
-	breakerPause    = 5 * time.Second
-
-	// So does one that hangs for hangPercent of the timeout while nothing comes back
-	// and as many wait, each for freshPercent at least: with 100 ms, a Redis that
-	// falls silent delays no request of a busy service by more than 50. Where we look
-	// later than latePercent, it may have been our own process that did not run.
-	freshPercent = 12
-	hangPercent  = 35
-	latePercent  = 60
-
 	// lockLease is how long one replica may keep the others waiting for its
 	// exchange. It covers a usual exchange; where it does not, two are made.
 	lockLease = 3 * time.Second
@@ -237,21 +97,6 @@ type shared struct {
 	running  map[*attempt]bool
 	open     bool // the breaker: Redis is not asked
 }
-
-// attempt is an operation under way.
-type attempt struct {
-	kind    operation
-	began   time.Time
-	abandon func()
-}
-
-// operation is a kind of them. A replica that became read-only still reads well.
-type operation int
-
-const (
-	read operation = iota
-	write
-)
 
 func newShared(c RedisConfig) (*shared, error) {
 	options, err := c.options()
@@ -321,38 +166,6 @@ func (s *shared) work(ctx context.Context) {
 	}
 }
 
-// revive tries whether Redis takes and gives values again. One that hung may only
-// be far away: it is tried at once, though not again in the same pause, since a
-// cluster in which one node hangs passes too.
-func (s *shared) revive(ctx context.Context) {
-	tick := time.NewTicker(breakerPause)
-	defer tick.Stop()
-	hung := s.hung
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-hung:
-			hung = nil
-		case <-tick.C:
-			hung = s.hung
-		}
-		if s.isOpen() && s.probe(ctx) == nil {
-			s.close()
-		}
-	}
-}
-
-func (s *shared) probe(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
-	name := s.prefix + "probe"
-	if err := s.client.Set(ctx, name, "", time.Second).Err(); err != nil {
-		return err
-	}
-	return s.client.GetRange(ctx, name, 0, 0).Err()
-}
-
 // Probe writes and reads a key in Redis once, in c's own time, for programs that
 // end. It returns nil where there is no Redis.
 func (c RedisConfig) Probe(ctx context.Context) error {
@@ -368,129 +181,6 @@ func (c RedisConfig) Probe(ctx context.Context) error {
 
 // name is the key in Redis. A hash of a hash of a token says nothing of it.
 func (s *shared) name(key cacheKey) string { return s.prefix + hex.EncodeToString(key[:]) }
-
-// do runs an operation on Redis, unless the breaker is open, and reports whether
-// it went well. That a key is absent is well.
-func do[T any](ctx context.Context, s *shared, kind operation, run func(ctx context.Context) (T, error)) (value T, ok bool) {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
-	a := s.begin(kind, cancel)
-	if a == nil {
-		return value, false
-	}
-	hang := time.AfterFunc(s.timeout*hangPercent/100, func() { s.suspect(a) })
-	defer hang.Stop()
-	type result struct {
-		value T
-		err   error
-	}
-	done := make(chan result, 1)
-	go func() { // it heeds ctx's deadline, but not that it is abandoned
-		value, err := run(ctx)
-		done <- result{value, err}
-	}()
-	var r result
-	select {
-	case r = <-done:
-	case <-ctx.Done():
-		r.err = ctx.Err()
-	}
-	if errors.Is(r.err, redis.Nil) || redis.HasErrorPrefix(r.err, "WRONGTYPE") { // somebody else's value
-		r.err = nil
-	}
-	s.end(a, r.err)
-	return r.value, r.err == nil
-}
-
-func (s *shared) isOpen() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.open
-}
-
-// begin notes an operation that is to run, or returns nil where the breaker is
-// open.
-func (s *shared) begin(kind operation, abandon func()) *attempt {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.open {
-		return nil
-	}
-	a := &attempt{kind, time.Now(), abandon}
-	s.running[a] = true
-	return a
-}
-
-// end counts how an operation went.
-func (s *shared) end(a *attempt, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.running, a)
-	if err != nil {
-		s.failed.Add(1)
-		if s.failures[a.kind]++; s.failures[a.kind] >= breakerFailures {
-			s.trip(err)
-		}
-		return
-	}
-	s.failures[a.kind], s.well[a.kind] = 0, time.Now()
-}
-
-var errHangs = errors.New("operations hang")
-
-// connected notes that Redis has answered a new connection: in a burst nothing else
-// may have come back yet.
-func (s *shared) connected(context.Context, *redis.Conn) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.well[read], s.well[write] = time.Now(), time.Now()
-	return nil
-}
-
-// suspect opens the breaker where a is not the only operation that hangs.
-func (s *shared) suspect(a *attempt) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	hanging := 0
-	for other := range s.running {
-		if other.kind == a.kind && s.over(freshPercent, other) {
-			hanging++
-		}
-	}
-	if !s.over(latePercent, a) && hanging >= breakerFailures && s.well[a.kind].Before(a.began) {
-		s.trip(errHangs)
-		select {
-		case s.hung <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// over reports whether a has gone on for so much of the timeout.
-func (s *shared) over(percent time.Duration, a *attempt) bool {
-	return time.Since(a.began) > s.timeout*percent/100
-}
-
-// trip opens the breaker, and lets go of all who wait. s.mu is held.
-func (s *shared) trip(err error) {
-	if s.open {
-		return
-	}
-	s.open = true
-	s.log.Warn("Redis fails; going on without it", "error", err)
-	for a := range s.running {
-		a.abandon()
-	}
-}
-
-// close closes the breaker.
-func (s *shared) close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.open = false
-	clear(s.failures)
-	s.log.Info("Redis answers again")
-}
 
 // get returns the entry under key, nil for none. Whatever is not ours is none.
 // ok is false where Redis did not answer.

@@ -1,0 +1,195 @@
+package obo
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	// breakerFailures in a row, of reads or of writes, make us leave Redis alone,
+	// so that an outage costs requests no more than these few waits. It is tried
+	// every breakerPause, behind requests.
+	breakerFailures = 3
+	breakerPause    = 5 * time.Second
+
+	// So does one that hangs for hangPercent of the timeout while nothing comes back
+	// and as many wait, each for freshPercent at least: with 100 ms, a Redis that
+	// falls silent delays no request of a busy service by more than 50. Where we look
+	// later than latePercent, it may have been our own process that did not run.
+	freshPercent = 12
+	hangPercent  = 35
+	latePercent  = 60
+)
+
+// attempt is an operation under way.
+type attempt struct {
+	kind    operation
+	began   time.Time
+	abandon func()
+}
+
+// operation is a kind of them. A replica that became read-only still reads well.
+type operation int
+
+const (
+	read operation = iota
+	write
+)
+
+// do runs an operation on Redis, unless the breaker is open, and reports whether
+// it went well. That a key is absent is well.
+func do[T any](ctx context.Context, s *shared, kind operation, run func(ctx context.Context) (T, error)) (value T, ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	a := s.begin(kind, cancel)
+	if a == nil {
+		return value, false
+	}
+	hang := time.AfterFunc(s.timeout*hangPercent/100, func() { s.suspect(a) })
+	defer hang.Stop()
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() { // it heeds ctx's deadline, but not that it is abandoned
+		value, err := run(ctx)
+		done <- result{value, err}
+	}()
+	var r result
+	select {
+	case r = <-done:
+	case <-ctx.Done():
+		r.err = ctx.Err()
+	}
+	if errors.Is(r.err, redis.Nil) || redis.HasErrorPrefix(r.err, "WRONGTYPE") { // somebody else's value
+		r.err = nil
+	}
+	s.end(a, r.err)
+	return r.value, r.err == nil
+}
+
+func (s *shared) isOpen() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.open
+}
+
+// begin notes an operation that is to run, or returns nil where the breaker is
+// open.
+func (s *shared) begin(kind operation, abandon func()) *attempt {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open {
+		return nil
+	}
+	a := &attempt{kind, time.Now(), abandon}
+	s.running[a] = true
+	return a
+}
+
+// end counts how an operation went.
+func (s *shared) end(a *attempt, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.running, a)
+	if err != nil {
+		s.failed.Add(1)
+		if s.failures[a.kind]++; s.failures[a.kind] >= breakerFailures {
+			s.trip(err)
+		}
+		return
+	}
+	s.failures[a.kind], s.well[a.kind] = 0, time.Now()
+}
+
+var errHangs = errors.New("operations hang")
+
+// connected notes that Redis has answered a new connection: in a burst nothing else
+// may have come back yet.
+func (s *shared) connected(context.Context, *redis.Conn) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.well[read], s.well[write] = time.Now(), time.Now()
+	return nil
+}
+
+// suspect opens the breaker where a is not the only operation that hangs.
+func (s *shared) suspect(a *attempt) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	hanging := 0
+	for other := range s.running {
+		if other.kind == a.kind && s.over(freshPercent, other) {
+			hanging++
+		}
+	}
+	if !s.over(latePercent, a) && hanging >= breakerFailures && s.well[a.kind].Before(a.began) {
+		s.trip(errHangs)
+		select {
+		case s.hung <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// over reports whether a has gone on for so much of the timeout.
+func (s *shared) over(percent time.Duration, a *attempt) bool {
+	return time.Since(a.began) > s.timeout*percent/100
+}
+
+// trip opens the breaker, and lets go of all who wait. s.mu is held.
+func (s *shared) trip(err error) {
+	if s.open {
+		return
+	}
+	s.open = true
+	s.log.Warn("Redis fails; going on without it", "error", err)
+	for a := range s.running {
+		a.abandon()
+	}
+}
+
+// close closes the breaker.
+func (s *shared) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open = false
+	clear(s.failures)
+	s.log.Info("Redis answers again")
+}
+
+// revive tries whether Redis takes and gives values again. One that hung may only
+// be far away: it is tried at once, though not again in the same pause, since a
+// cluster in which one node hangs passes too.
+func (s *shared) revive(ctx context.Context) {
+	tick := time.NewTicker(breakerPause)
+	defer tick.Stop()
+	hung := s.hung
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hung:
+			hung = nil
+		case <-tick.C:
+			hung = s.hung
+		}
+		if s.isOpen() && s.probe(ctx) == nil {
+			s.close()
+		}
+	}
+}
+
+func (s *shared) probe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	name := s.prefix + "probe"
+	if err := s.client.Set(ctx, name, "", time.Second).Err(); err != nil {
+		return err
+	}
+	return s.client.GetRange(ctx, name, 0, 0).Err()
+}

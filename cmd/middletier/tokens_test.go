@@ -193,8 +193,13 @@ func TestSecondChallengeGoesUpToTheCaller(t *testing.T) {
 	if calls != 2 || w.exchanges() != 2 {
 		t.Errorf("%d calls and %d exchanges, want 2 and 2", calls, w.exchanges())
 	}
-	if r := w.call("GET", "/api/todo/items", w.simple(), ""); r.StatusCode != 502 || r.kind() != "downstream-rejected-token" {
-		t.Errorf("without cp1: got %d %s, want 502 downstream-rejected-token", r.StatusCode, r.kind())
+	if r := w.call("GET", "/api/todo/items", w.simple(), ""); r.StatusCode != 401 || r.kind() != "interaction-required" {
+		t.Errorf("without cp1: got %d %s, want 401 interaction-required", r.StatusCode, r.kind())
+	}
+	daemon := w.idp.AppClaims("daemon", "middletier", "ToDoList.Read.All")
+	delete(daemon, "xms_cc")
+	if r := w.call("GET", "/app/todo/items", w.idp.Sign(daemon), ""); r.StatusCode != 502 || r.kind() != "downstream-rejected-token" {
+		t.Errorf("without a user: got %d %s, want 502 downstream-rejected-token", r.StatusCode, r.kind())
 	}
 }
 

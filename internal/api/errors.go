@@ -74,7 +74,7 @@ var problemTypes = map[string]problemType{
 	},
 	"interaction-required": {
 		http.StatusUnauthorized, "The user must sign in",
-		"The identity provider does not trade the user's token without the user.",
+		"The identity provider does not trade the user's token without the user, or the API does not take what it trades for it.",
 		"The client has the user sign in again and repeats the request.",
 	},
 	"consent-required": {
@@ -278,7 +278,7 @@ func refusalProblem(e *obo.Error, caller *validate.Caller) problem {
 		if answersClaims(e.Claims, caller) {
 			return claimsProblem(e)
 		}
-		p.kind, p.detail = "interaction-required", "The identity provider asks for the user: sign in again and repeat the request."
+		p.kind, p.detail = "interaction-required", "The user must act: sign in again and repeat the request."
 		p.challenge = `Bearer error="interaction_required"`
 	case obo.ConsentRequired:
 		p.kind, p.detail = "consent-required", "Nobody has consented yet to this service calling the API on the user's behalf."
@@ -307,8 +307,8 @@ func claimsProblem(e *obo.Error) problem {
 // callProblem passes on a challenge of an API that no exchange of ours could
 // answer.
 func callProblem(e *downstream.Error, caller *validate.Caller) problem {
-	if e.Kind == downstream.RejectedToken && answersClaims(e.Claims, caller) {
-		return claimsProblem(&obo.Error{Claims: e.Claims})
+	if e.Kind == downstream.RejectedToken && e.Claims != "" && caller != nil && (caller.HandlesClaims() || !caller.IsApp()) {
+		return refusalProblem(&obo.Error{Kind: obo.InteractionRequired, Claims: e.Claims}, caller)
 	}
 	switch e.Kind {
 	case downstream.Timeout:

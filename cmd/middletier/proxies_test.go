@@ -179,6 +179,8 @@ func TestPrefixOfTheGateway(t *testing.T) {
 		{"stripped", "https://gateway.example/middle/", "", "/api/todo/items", "https://gateway.example/middle"},
 		{"kept", "", "/middle", "/middle/api/todo/items", "/middle"},
 		{"kept and public", "https://gateway.example/middle", "/middle", "/middle/api/todo/items", "https://gateway.example/middle"},
+		{"kept, and not said in public", "https://gateway.example", "/middle", "/middle/api/todo/items", "https://gateway.example/middle"},
+		{"kept, and a slash in public", "https://gateway.example/", "/middle", "/middle/api/todo/items", "https://gateway.example/middle"},
 		{"kept, and another in public", "https://gateway.example/public/middle", "/middle", "/middle/api/todo/items", "https://gateway.example/public/middle"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

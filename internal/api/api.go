@@ -23,7 +23,8 @@ import (
 // Config is what the surface needs. The keys in its errors are those of the
 // server section.
 type Config struct {
-	// PublicURL is how clients reach the service; "": as the request says.
+	// PublicURL is how clients reach the service; "": as the request says. BasePath
+	// is added to one without a path.
 	PublicURL string
 	// BasePath is a prefix that the gateway in front keeps on the path.
 	BasePath string
@@ -110,6 +111,9 @@ type Server struct {
 
 // New returns a Server for c, whose Check must have passed.
 func New(c Config) *Server {
+	if u, err := url.Parse(c.PublicURL); err == nil && u.Host != "" && strings.Trim(u.Path, "/") == "" {
+		c.PublicURL = strings.TrimSuffix(c.PublicURL, "/") + c.BasePath
+	}
 	s := &Server{config: c, proxies: parseProxies(c.TrustedProxies, func(string, string) {})} // checked before
 	var browsers []echo.MiddlewareFunc
 	if len(c.CORS.Origins) > 0 {

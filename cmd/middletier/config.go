@@ -31,14 +31,15 @@ type file struct {
 type server struct {
 	Address        string        `yaml:"address" doc:"Where the service listens, as :8080"`
 	AdminAddress   string        `yaml:"adminAddress" doc:"Where health and metrics are answered for operators; empty: off"`
-	PublicURL      string        `yaml:"publicUrl" doc:"How clients reach the service when it is behind a gateway; used in challenges and metadata"`
+	SidecarAddress string        `yaml:"sidecarAddress" doc:"For a listener with the interface of Microsoft's sidecar container, which is not there yet: must be empty"`
+	PublicURL      string        `yaml:"publicUrl" doc:"How clients reach the service when it is behind a gateway; used in challenges and metadata. basePath is added where it has no path"`
 	BasePath       string        `yaml:"basePath" doc:"A prefix that the gateway keeps on the path"`
 	TrustedProxies []string      `yaml:"trustedProxies" doc:"CIDRs of proxies whose X-Forwarded-For, -Host and -Proto or Forwarded are believed and continued; from others they are replaced"`
 	TLS            tlsFiles      `yaml:"tls" doc:"The public listener's certificate; off without certFile"`
 	H2C            bool          `yaml:"h2c" doc:"Accepts HTTP/2 without TLS too, from a proxy that knows it (prior knowledge)"`
 	MaxConnections int           `yaml:"maxConnections" doc:"More connections to the public listener wait until others end; 0: any number"`
 	CORS           cors          `yaml:"cors" doc:"Which web pages of other origins may call the service from a browser; none without allowedOrigins"`
-	RequestTimeout time.Duration `yaml:"requestTimeout" doc:"Bounds a whole request, streams excepted"`
+	RequestTimeout time.Duration `yaml:"requestTimeout" doc:"Bounds a whole request, its upload included; answers that are streams, of unknown length or from 1 MiB, may take longer"`
 	MaxBodySize    config.Size   `yaml:"maxBodySize" doc:"Largest request body; 413 beyond"`
 	MaxHeaderSize  config.Size   `yaml:"maxHeaderSize" doc:"Largest request headers; 431 beyond"`
 	RateLimit      rateLimit     `yaml:"rateLimit" doc:"How often each caller may call: a user, or an application without one; 429 beyond"`
@@ -283,6 +284,9 @@ func (s server) check(report report) {
 		if _, badPort := strconv.ParseUint(port, 10, 16); (err != nil || badPort != nil) && (address != "" || key == "address") {
 			report(key, "must be HOST:PORT, as 127.0.0.1:8080 or :8080")
 		}
+	}
+	if s.SidecarAddress != "" {
+		report("sidecarAddress", "must be empty: there is no sidecar listener yet")
 	}
 	if s.RequestTimeout <= 0 {
 		report("requestTimeout", "must be positive")

@@ -88,6 +88,16 @@ func TestTwoProgramsShareOneRedis(t *testing.T) {
 			if got := redis.Keys(); entries(redis) != 0 {
 				t.Errorf("after the sign-out Redis holds %q", got)
 			}
+			// And the other program, whose memory has the token.
+			before := w.exchanges()
+			eventually(t, func() bool {
+				for _, url := range urls {
+					if url != w.url {
+						w.crowd(1, alice, url)
+					}
+				}
+				return w.exchanges() > before
+			}, func() string { return "the other program goes on with the token" })
 			for _, p := range programs {
 				if log := p.stdout.String(); strings.Contains(log, "Redis") {
 					t.Errorf("log: got %s, want no trouble with Redis", log)

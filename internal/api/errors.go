@@ -114,7 +114,7 @@ var problemTypes = map[string]problemType{
 	},
 	"shared-cache-unavailable": {
 		http.StatusServiceUnavailable, "Shared cache unavailable",
-		"What this replica held in memory is forgotten, but Redis did not answer, so what it holds was not dropped.",
+		"What this replica held in memory is forgotten, but Redis did not answer: what it holds was not dropped, or other replicas were not told.",
 		"The operators repeat the request when Redis is back. Tokens there expire by themselves.",
 	},
 	"upgrade-not-supported": {
@@ -229,7 +229,7 @@ func problemFor(err error, caller *validate.Caller) problem {
 	case errors.Is(err, errWebPage):
 		return problem{kind: "invalid-request", detail: "The admin listener does not answer web pages: ask it by its address or as localhost, and not from another site."}
 	case errors.Is(err, obo.ErrRedis):
-		return problem{kind: "shared-cache-unavailable", detail: "Memory is cleared; Redis could not be reached.", refusal: &obo.Error{RetryAfter: keysRetryAfter}}
+		return problem{kind: "shared-cache-unavailable", detail: "Memory is cleared; Redis could not be reached, or does not allow it.", refusal: &obo.Error{RetryAfter: keysRetryAfter}}
 	case errors.Is(err, errUpgrade):
 		return problem{kind: "upgrade-not-supported", detail: "Protocol upgrades, as to WebSocket, are not supported."}
 	case errors.As(err, &tooLarge), errors.Is(err, errBodyTooLarge):

@@ -109,8 +109,11 @@ func (s *shared) end(a *attempt, err error) {
 var errHangs = errors.New("operations hang")
 
 // connected notes that Redis has answered a new connection: in a burst nothing else
-// may have come back yet.
-func (s *shared) connected(context.Context, *redis.Conn) error {
+// may have come back yet. One to listen on says nothing of operations.
+func (s *shared) connected(ctx context.Context, _ *redis.Conn) error {
+	if ctx.Value(listening{}) != nil {
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.well[read], s.well[write] = time.Now(), time.Now()

@@ -122,7 +122,7 @@ func (c *Cache) Run(ctx context.Context) error {
 			ran <- nil
 			return
 		}
-		ran <- c.shared.run(writing)
+		ran <- c.shared.run(writing, c.heard)
 	}()
 	<-ctx.Done()
 	c.mu.Lock()
@@ -173,22 +173,6 @@ func (c *Cache) ForApp(ctx context.Context, tenant, scope string, ask Ask) (Toke
 			rejected: ask.Rejected,
 		}
 	})
-}
-
-// Forget drops every token held for a's assertion and the lists of scopes, and
-// what is remembered of refusals. What is being fetched is served and not kept.
-// Tokens in other processes' memory stay until they end.
-func (c *Cache) Forget(ctx context.Context, a Assertion, scopes [][]string) {
-	var keys []cacheKey
-	for _, s := range scopes {
-		key := c.userKey(a, s, "")
-		c.outdate(key)
-		_ = c.memory.Delete(string(key[:])) // it may not be there
-		keys = append(keys, key)
-	}
-	if c.shared != nil {
-		c.shared.forget(context.WithoutCancel(ctx), keys) // also of a caller who does not wait for it
-	}
 }
 
 // order is a wish and where its tokens are kept.

@@ -26,3 +26,9 @@ func (c *Cache) Drop(a Assertion, scopes []string) {
 
 // HookRedis puts a hook around all that goes to Redis.
 func (c *Cache) HookRedis(hook redis.Hook) { c.shared.client.AddHook(hook) }
+
+// Holds reports whether memory has a token for a.
+func (c *Cache) Holds(a Assertion, scopes []string) bool {
+	_, ok := c.held(c.userKey(a, scopes, ""), time.Now())
+	return ok
+}

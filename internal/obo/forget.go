@@ -10,25 +10,37 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// ErrRedis says that what is in Redis could not be dropped. It stays until it
-// expires.
-var ErrRedis = errors.New("entries in Redis could not be dropped")
+// ErrRedis says that what is in Redis could not be dropped, or other replicas not
+// be told. It stays until it expires.
+var ErrRedis = errors.New("entries in Redis could not be dropped, or other replicas not be told")
+
+// Forget drops every token held for a's assertion and the lists of scopes, and
+// what is remembered of refusals. What is being fetched is served and not kept.
+// Replicas that share Redis do the same as soon as they hear of it; one that does
+// not hear it at the moment keeps what it has in memory until that ends.
+func (c *Cache) Forget(ctx context.Context, a Assertion, scopes [][]string) {
+	var keys []cacheKey
+	for _, s := range scopes {
+		keys = append(keys, c.userKey(a, s, ""))
+	}
+	c.dropTokens(keys)
+	if c.shared != nil {
+		ctx = context.WithoutCancel(ctx) // also of a caller who does not wait for it
+		c.shared.tell(ctx, notice{tokens, keys})
+		c.shared.forget(ctx, keys)
+	}
+}
 
 // ForgetUser drops every token held for a user, and what is remembered of
 // refusals, as Forget does. The error is ErrRedis.
 func (c *Cache) ForgetUser(ctx context.Context, tenantID, objectID string) error {
-	owner := c.ownerKey(tenantID, objectID)
-	c.outdate(owner)
-	for entries := c.memory.Iterator(); entries.SetNext(); {
-		held, err := entries.Value()
-		if err != nil {
-			continue // it has left by itself
-		}
-		if e, ok := decode(held.Value()); ok && e.owner == owner.short() {
-			_ = c.memory.Delete(held.Key()) // it may have left
-		}
+	key := c.ownerKey(tenantID, objectID)
+	c.dropOwner(key)
+	if c.shared == nil {
+		return nil
 	}
-	if c.shared != nil && !c.shared.forgetOwner(ctx, owner) {
+	told := c.shared.tell(ctx, notice{owner, []cacheKey{key}})
+	if !c.shared.forgetOwner(ctx, key) || !told {
 		return ErrRedis
 	}
 	return nil
@@ -36,16 +48,63 @@ func (c *Cache) ForgetUser(ctx context.Context, tenantID, objectID string) error
 
 // ForgetAll drops everything, as ForgetUser does for one user.
 func (c *Cache) ForgetAll(ctx context.Context) error {
-	c.outdateAll()
-	if err := c.memory.Reset(); err != nil {
+	if err := c.dropAll(); err != nil {
 		return err
 	}
-	if c.shared != nil {
-		if err := c.shared.forgetAll(ctx); err != nil {
-			return fmt.Errorf("%w: %w", ErrRedis, err)
-		}
+	if c.shared == nil {
+		return nil
+	}
+	told := c.shared.tell(ctx, notice{what: all})
+	if err := c.shared.forgetAll(ctx); err != nil {
+		return fmt.Errorf("%w: %w", ErrRedis, err)
+	}
+	if !told {
+		return ErrRedis
 	}
 	return nil
+}
+
+// heard forgets what another replica has forgotten. What we were just writing to
+// Redis may have come there after the other one looked.
+func (c *Cache) heard(n notice) {
+	switch n.what {
+	case tokens:
+		c.dropTokens(n.keys)
+		c.shared.behind(func(ctx context.Context) { c.shared.forget(ctx, n.keys) })
+	case owner:
+		c.dropOwner(n.keys[0])
+		c.shared.behind(func(ctx context.Context) { c.shared.forgetOwner(ctx, n.keys[0]) })
+	case all:
+		_ = c.dropAll() // nobody waits for it
+	}
+}
+
+// dropTokens empties memory of tokens.
+func (c *Cache) dropTokens(keys []cacheKey) {
+	for _, key := range keys {
+		c.outdate(key)
+		_ = c.memory.Delete(string(key[:])) // it may not be there
+	}
+}
+
+// dropOwner empties memory of what is kept for a user.
+func (c *Cache) dropOwner(key cacheKey) {
+	c.outdate(key)
+	for entries := c.memory.Iterator(); entries.SetNext(); {
+		held, err := entries.Value()
+		if err != nil {
+			continue // it has left by itself
+		}
+		if e, ok := decode(held.Value()); ok && e.owner == key.short() {
+			_ = c.memory.Delete(held.Key()) // it may have left
+		}
+	}
+}
+
+// dropAll empties memory.
+func (c *Cache) dropAll() error {
+	c.outdateAll()
+	return c.memory.Reset()
 }
 
 // forgottenSlots bound what is kept of what was forgotten. Where a fetch shares its

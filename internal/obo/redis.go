@@ -82,6 +82,7 @@ const (
 // shared is the tier that all replicas see. It may be slow, down or wrong at any
 // time: then it holds nothing, and requests go on without it.
 type shared struct {
+	id      replicaID
 	client  redis.UniversalClient
 	sealer  *sealer
 	prefix  string
@@ -127,7 +128,7 @@ func newShared(c RedisConfig) (*shared, error) {
 		}
 	}
 	s := &shared{
-		sealer: sealer, prefix: c.KeyPrefix, timeout: c.Timeout, log: c.Log,
+		id: newReplicaID(), sealer: sealer, prefix: c.KeyPrefix, timeout: c.Timeout, log: c.Log,
 		writes: make(chan func(context.Context), writeQueue), hung: make(chan struct{}, 1),
 		failures: map[operation]int{}, well: map[operation]time.Time{}, running: map[*attempt]bool{},
 	}
@@ -136,11 +137,13 @@ func newShared(c RedisConfig) (*shared, error) {
 	return s, nil
 }
 
-// run writes behind requests and tries a Redis that failed until ctx ends, writes
-// what still waits then, and closes the connections.
-func (s *shared) run(ctx context.Context) error {
+// run writes behind requests, tries a Redis that failed, and tells heard what other
+// replicas forget, until ctx ends. Then it writes what still waits, and closes the
+// connections.
+func (s *shared) run(ctx context.Context, heard func(notice)) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.revive(ctx) })
+	wg.Go(func() { s.listen(ctx, heard) })
 	for range writers {
 		wg.Go(func() { s.work(ctx) })
 	}

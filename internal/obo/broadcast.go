@@ -1,0 +1,166 @@
+package obo
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// notice is what one replica tells the others through Redis: what was forgotten,
+// for them to forget as well.
+type notice struct {
+	what forgotten
+	keys []cacheKey // with tokens: theirs; with owner: its own
+}
+
+// forgotten is what a notice is about.
+type forgotten byte
+
+const (
+	tokens forgotten = 't'
+	owner  forgotten = 'o'
+	all    forgotten = 'a'
+)
+
+// maxNoticeKeys bounds a notice: a sign-out has a key for each API.
+const maxNoticeKeys = 1024
+
+// replicaID names a process to itself, which hears its own notices too.
+type replicaID [16]byte
+
+func newReplicaID() (id replicaID) {
+	_, _ = rand.Read(id[:]) // it never fails
+	return id
+}
+
+// encode writes a notice of from.
+func (n notice) encode(from replicaID) []byte {
+	b := append(from[:], byte(n.what))
+	for _, key := range n.keys {
+		b = append(b, key[:]...)
+	}
+	return b
+}
+
+// decodeNotice reads what encode wrote, and nothing else.
+func decodeNotice(b []byte) (n notice, from replicaID, ok bool) {
+	if len(b) < len(from)+1 {
+		return notice{}, from, false
+	}
+	from, n.what, b = replicaID(b), forgotten(b[len(from)]), b[len(from)+1:]
+	if len(b)%len(cacheKey{}) != 0 || len(b) > maxNoticeKeys*len(cacheKey{}) {
+		return notice{}, from, false
+	}
+	for key := range slices.Chunk(b, len(cacheKey{})) {
+		n.keys = append(n.keys, cacheKey(key))
+	}
+	switch n.what {
+	case tokens:
+		ok = len(n.keys) > 0
+	case owner:
+		ok = len(n.keys) == 1
+	case all:
+		ok = len(n.keys) == 0
+	}
+	return n, from, ok
+}
+
+// channel is where notices go. They are sealed: nobody else can write one.
+func (s *shared) channel() string { return s.prefix + "forgotten" }
+
+// tell has the other replicas forget something, and reports whether Redis took it.
+// Who does not listen at the moment is not told again.
+func (s *shared) tell(ctx context.Context, n notice) bool {
+	sealed := s.sealer.seal(s.channel(), n.encode(s.id))
+	refused, ok := do(ctx, s, write, func(ctx context.Context) (error, error) {
+		err := s.client.Publish(ctx, s.channel(), sealed).Err()
+		if isReply(err) { // a missing permission: all else goes on
+			return err, nil
+		}
+		return nil, err
+	})
+	if refused != nil {
+		s.failed.Add(1)
+		s.log.Warn("Redis does not pass on to other replicas what was forgotten", "error", refused)
+	}
+	return ok && refused == nil
+}
+
+// isReply reports whether an error is an answer of Redis: it is there.
+func isReply(err error) bool {
+	var reply redis.Error
+	return errors.As(err, &reply)
+}
+
+const (
+	// listenPause is between two attempts to listen.
+	listenPause = time.Second
+
+	// listenSilence is how long nothing may come before Redis is asked whether it is
+	// there, and then before the connection is given up.
+	listenSilence = 15 * time.Second
+)
+
+// listening marks the context of a connection to listen on.
+type listening struct{}
+
+// listen tells heard what other replicas have forgotten, until ctx ends.
+func (s *shared) listen(ctx context.Context, heard func(notice)) {
+	ctx = context.WithValue(ctx, listening{}, true)
+	refused := false
+	for ctx.Err() == nil {
+		err := s.listenOnce(ctx, func(n notice) {
+			refused = false
+			heard(n)
+		})
+		if isReply(err) && !refused { // else Redis is gone, which others say
+			refused = true
+			s.log.Warn("Redis does not let us hear what other replicas forget", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(listenPause):
+		}
+	}
+}
+
+// listenOnce is listen with one connection, until that ends.
+func (s *shared) listenOnce(ctx context.Context, heard func(notice)) error {
+	subscription := s.client.Subscribe(ctx, s.channel())
+	stop := context.AfterFunc(ctx, func() { _ = subscription.Close() }) // ends the wait
+	defer stop()
+	defer subscription.Close()
+	for asked := false; ; {
+		message, err := subscription.ReceiveTimeout(ctx, listenSilence)
+		var silent net.Error
+		switch {
+		case errors.As(err, &silent) && silent.Timeout() && !asked:
+			asked, err = true, subscription.Ping(ctx)
+		case err == nil:
+			asked = false
+		}
+		if err != nil {
+			return err
+		}
+		if m, ok := message.(*redis.Message); ok {
+			if n, ok := s.read(m.Payload); ok {
+				heard(n)
+			}
+		}
+	}
+}
+
+// read opens a message. ok is false for our own and for what is not a notice.
+func (s *shared) read(message string) (n notice, ok bool) {
+	b, ok := s.sealer.open(s.channel(), []byte(message))
+	if !ok {
+		return notice{}, false
+	}
+	n, from, ok := decodeNotice(b)
+	return n, ok && from != s.id
+}

@@ -6,8 +6,11 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // Fault makes the platform misbehave. The first fault that matches a request is
@@ -30,9 +33,15 @@ type Fault struct {
 	Drop bool // close the connection (with HTTP/2, the stream) without an answer
 }
 
-// check reports what makes the fault unusable.
+// requestFlows are all values of a Request's Flow but "".
+var requestFlows = []string{"on_behalf_of", "client_credentials", "authorization_code", "refresh_token", "keys", "metadata"}
+
+// check reports what makes the fault unusable: it contradicts itself, or could
+// never be seen.
 func (f Fault) check() error {
 	switch {
+	case f.Flow != "" && !slices.Contains(requestFlows, f.Flow):
+		return fmt.Errorf("flow %q is none: it must be %s, or left out for all to the token endpoint", f.Flow, strings.Join(requestFlows, ", "))
 	case f.Times < 0:
 		return errors.New("times is negative")
 	case f.Delay < 0:
@@ -43,6 +52,15 @@ func (f Fault) check() error {
 		return errors.New("body and error exclude each other")
 	case f.Error == "" && (f.Suberror != "" || f.Claims != "" || f.Description != "" || len(f.ErrorCodes) > 0):
 		return errors.New("suberror, claims, description and error codes belong to an error")
+	case f.Drop && f.answers():
+		return errors.New("drop leaves no answer, so status, header, body and error have no effect")
+	case f.Times == 0 && f.Delay == 0 && !f.Drop && !f.answers(): // with times it spares so many requests the next fault
+		return errors.New("it does nothing: it needs delay, error, status, header, body or drop")
+	}
+	for name, value := range f.Header {
+		if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
+			return fmt.Errorf("header %q cannot be sent with the value %q", name, value)
+		}
 	}
 	return nil
 }

@@ -100,7 +100,7 @@ func (s *Server) postFault(w http.ResponseWriter, r *http.Request) {
 	}
 	fault, err := body.fault()
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
+		http.Error(w, "the fault cannot be used: "+err.Error(), http.StatusBadRequest)
 		return
 	}
 	s.AddFault(fault)

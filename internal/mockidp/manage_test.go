@@ -44,24 +44,50 @@ func TestManagementAddsAndClearsFaults(t *testing.T) {
 
 func TestManagementRefusesWhatItDoesNotKnow(t *testing.T) {
 	k := start(t)
-	for _, c := range []struct{ path, body string }{
-		{"/mock/faults", `{"flows":"keys"}`},
-		{"/mock/faults", `{"delay":"soon"}`},
-		{"/mock/faults", `{"status":99}`},
-		{"/mock/faults", `{"error":"a","body":"b"}`},
-		{"/mock/faults", `{"claims":"{}"}`},
-		{"/mock/faults", `{} {}`},
-		{"/mock/faults", `{"body":"` + strings.Repeat("a", 1<<20) + `"}`},
-		{"/mock/tokens", `{"claims":[]}`},
-		{"/mock/tokens", `{}`},
-		{"/mock/tokens", `{"claims":{},"alg":"none"}`},
+	for _, c := range []struct{ path, body, want string }{
+		{"/mock/faults", `{"flows":"keys"}`, `unknown field "flows"`},
+		{"/mock/faults", `{"flow":"obo","drop":true}`, `flow "obo" is none: it must be on_behalf_of, client_credentials,`},
+		{"/mock/faults", `{"flow":"On_Behalf_Of","drop":true}`, `flow "On_Behalf_Of" is none`},
+		{"/mock/faults", `{"times":-1,"drop":true}`, "times is negative"},
+		{"/mock/faults", `{"delay":"soon"}`, "delay is not a duration"},
+		{"/mock/faults", `{"delay":"-1s"}`, "delay is negative"},
+		{"/mock/faults", `{"status":99}`, "status 99"},
+		{"/mock/faults", `{"error":"a","body":"b"}`, "exclude each other"},
+		{"/mock/faults", `{"claims":"{}"}`, "belong to an error"},
+		{"/mock/faults", `{"drop":true,"status":503}`, "drop leaves no answer"},
+		{"/mock/faults", `{"flow":"keys"}`, "it does nothing"},
+		{"/mock/faults", `{"header":{"Retry After":"7"}}`, `header "Retry After"`},
+		{"/mock/faults", `{"header":{"Retry-After":"7\n"}}`, `header "Retry-After"`},
+		{"/mock/faults", `{} {}`, "more than one value"},
+		{"/mock/faults", `{"body":"` + strings.Repeat("a", 1<<20) + `"}`, "too large"},
+		{"/mock/tokens", `{"claims":[]}`, "claims must be an object"},
+		{"/mock/tokens", `{}`, "claims must be an object"},
+		{"/mock/tokens", `{"claims":{},"alg":"none"}`, `unknown field "alg"`},
 	} {
-		if status, body := k.do("POST", c.path, "application/json", c.body); status != http.StatusBadRequest {
-			t.Errorf("POST %s %.40s: got %d %s, want 400", c.path, c.body, status, body)
+		if status, body := k.do("POST", c.path, "application/json", c.body); status != http.StatusBadRequest || !strings.Contains(string(body), c.want) {
+			t.Errorf("POST %s %.40s: got %d %s, want 400 and %q", c.path, c.body, status, body, c.want)
 		}
+	}
+	if status, body := k.post(contoso, k.daemon()); status != http.StatusOK {
+		t.Errorf("after faults that were refused: got %d %v, want 200", status, body)
 	}
 	if status, _ := k.do("GET", "/mock/else", "", ""); status != http.StatusNotFound {
 		t.Errorf("GET /mock/else: got %d, want 404", status)
+	}
+}
+
+// A fault without effect lets requests pass before the next one.
+func TestManagementSparesRequestsAFault(t *testing.T) {
+	k := start(t)
+	for _, fault := range []string{`{"flow":"client_credentials","times":1}`, `{"flow":"client_credentials","error":"temporarily_unavailable","status":503}`} {
+		if status, body := k.do("POST", "/mock/faults", "application/json", fault); status != http.StatusNoContent {
+			t.Fatalf("POST /mock/faults %s: got %d %s, want 204", fault, status, body)
+		}
+	}
+	for i, want := range []int{200, 503, 503} {
+		if status, body := k.post(contoso, k.daemon()); status != want {
+			t.Errorf("request %d: got %d %v, want %d", i+1, status, body, want)
+		}
 	}
 }
 

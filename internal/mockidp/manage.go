@@ -113,6 +113,19 @@ func (s *Server) deleteFaults(w http.ResponseWriter, _ *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
+// postKeys answers POST /mock/keys: a new signing key, whose id is the answer.
+// The old ones stay published, unless they are withdrawn.
+func (s *Server) postKeys(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		Withdraw bool `json:"withdraw"`
+	}
+	if !decode(w, r, &body) {
+		return
+	}
+	s.RotateKeys(!body.Withdraw)
+	writeJSON(w, map[string]string{"kid": s.KeyID()})
+}
+
 // getRequests answers GET /mock/requests. Credentials are masked: some of the
 // assertions come from elsewhere and are good for more than this mock.
 func (s *Server) getRequests(w http.ResponseWriter, _ *http.Request) {
@@ -133,11 +146,12 @@ func (s *Server) deleteRequests(w http.ResponseWriter, _ *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// decode reads a JSON body strictly, or answers 400 and reports false.
+// decode reads a JSON body strictly, or answers 400 and reports false. An empty
+// body leaves into as it is.
 func decode(w http.ResponseWriter, r *http.Request, into any) bool {
 	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(into); err != nil {
+	if err := decoder.Decode(into); err != nil && !errors.Is(err, io.EOF) {
 		http.Error(w, "the body cannot be used: "+err.Error(), http.StatusBadRequest)
 		return false
 	}

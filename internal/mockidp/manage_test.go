@@ -42,6 +42,35 @@ func TestManagementAddsAndClearsFaults(t *testing.T) {
 	}
 }
 
+func TestManagementRotatesKeys(t *testing.T) {
+	k := start(t)
+	for i, row := range []struct {
+		body      string
+		published int
+		old       int // status of an exchange for a token that the last key signed
+	}{
+		{"", 2, 200},
+		{"{}", 3, 200},
+		{`{"withdraw":false}`, 4, 200},
+		{`{"withdraw":true}`, 1, 400},
+	} {
+		last, old := k.KeyID(), k.obo()
+		status, body := k.do("POST", "/mock/keys", "application/json", row.body)
+		if kid := parse(t, body)["kid"]; status != http.StatusOK || kid != k.KeyID() || kid == last {
+			t.Errorf("%d: POST /mock/keys: got %d %s, want 200 and the id of a new key", i, status, body)
+		}
+		if keys := k.get("/common/discovery/v2.0/keys")["keys"].([]any); len(keys) != row.published {
+			t.Errorf("%d: got %d published keys, want %d", i, len(keys), row.published)
+		}
+		if status, body := k.post(contoso, old); status != row.old {
+			t.Errorf("%d: assertion of the old key: got %d %v, want %d", i, status, body, row.old)
+		}
+		if status, body := k.post(contoso, k.obo()); status != http.StatusOK {
+			t.Errorf("%d: assertion of the new key: got %d %v, want 200", i, status, body)
+		}
+	}
+}
+
 func TestManagementRefusesWhatItDoesNotKnow(t *testing.T) {
 	k := start(t)
 	for _, c := range []struct{ path, body, want string }{
@@ -60,6 +89,10 @@ func TestManagementRefusesWhatItDoesNotKnow(t *testing.T) {
 		{"/mock/faults", `{"header":{"Retry-After":"7\n"}}`, `header "Retry-After"`},
 		{"/mock/faults", `{} {}`, "more than one value"},
 		{"/mock/faults", `{"body":"` + strings.Repeat("a", 1<<20) + `"}`, "too large"},
+		{"/mock/faults", "", "it does nothing"},
+		{"/mock/keys", `{"withdraw":"all"}`, "the body cannot be used"},
+		{"/mock/keys", `{"keep":false}`, `unknown field "keep"`},
+		{"/mock/tokens", "", "claims must be an object"},
 		{"/mock/tokens", `{"claims":[]}`, "claims must be an object"},
 		{"/mock/tokens", `{}`, "claims must be an object"},
 		{"/mock/tokens", `{"claims":{},"alg":"none"}`, `unknown field "alg"`},

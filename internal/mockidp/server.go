@@ -90,6 +90,7 @@ func (s *Server) manageRoutes() *http.ServeMux {
 	mux.HandleFunc("GET /mock/tokens/{name}", s.presetToken)
 	mux.HandleFunc("POST /mock/faults", s.postFault)
 	mux.HandleFunc("DELETE /mock/faults", s.deleteFaults)
+	mux.HandleFunc("POST /mock/keys", s.postKeys)
 	mux.HandleFunc("GET /mock/requests", s.getRequests)
 	mux.HandleFunc("DELETE /mock/requests", s.deleteRequests)
 	return mux

@@ -26,7 +26,7 @@ type callCommand struct {
 	Path   string  `arg:"" help:"The path below its baseUrl, as it is to be sent, with a query if there is one."`
 	Method string  `short:"X" help:"The request's method; default: GET, or POST with a body." placeholder:"METHOD"`
 	Data   *string `short:"d" help:"The request's body, or @FILE, or - for standard input." placeholder:"BODY"`
-	Config string  `help:"The configuration file." default:"config.yaml" placeholder:"FILE"`
+	Config string  `help:"The configuration file." default:"config.yaml"`
 }
 
 func (c callCommand) run(ctx context.Context, std streams) error {

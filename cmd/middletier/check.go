@@ -23,7 +23,7 @@ import (
 
 // checkCommand says what is wrong with a configuration before it is served.
 type checkCommand struct {
-	Config string `help:"The configuration file." default:"config.yaml" placeholder:"FILE"`
+	Config string `help:"The configuration file." default:"config.yaml"`
 	Online bool   `help:"Also try the identity provider, each credential and each API. Without it nothing but the configuration is read, and nothing is sent."`
 }
 

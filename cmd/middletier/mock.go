@@ -17,8 +17,8 @@ import (
 // mockCommand runs the embedded identity platform alone, for the integration
 // tests of others.
 type mockCommand struct {
-	Address     string   `help:"Where the platform listens, over TLS." default:"127.0.0.1:9443" placeholder:"HOST:PORT"`
-	CAOut       string   `name:"ca-out" help:"Where to write the certificate that clients must trust, in PEM: set SSL_CERT_FILE to it." default:"ca.pem" placeholder:"FILE"`
+	Address     string   `help:"Where the platform listens, over TLS." default:"127.0.0.1:9443"`
+	CAOut       string   `name:"ca-out" help:"Where to write the certificate that clients must trust, in PEM: set SSL_CERT_FILE to it." default:"ca.pem"`
 	Host        []string `help:"A name by which others reach the platform, as in a container network. The first is what it calls itself in its metadata and in tokens." placeholder:"NAME"`
 	TodoAddress string   `help:"Serve the protected ToDo API here too, over HTTP; left out: no API." placeholder:"HOST:PORT"`
 }

@@ -336,11 +336,14 @@ func TestCommandLine(t *testing.T) {
 		want string
 	}{
 		{[]string{"--help"}, 0, "Usage: middletier"},
-		{[]string{"serve", "--help"}, 0, "--config"},
-		{[]string{"demo", "--help"}, 0, "--port"},
+		{[]string{"serve", "--help"}, 0, `--config="config.yaml"`},
+		{[]string{"demo", "--help"}, 0, "--port=8080"},
+		{[]string{"check", "--help"}, 0, `--config="config.yaml"`},
 		{[]string{"check", "--help"}, 0, "--online"},
+		{[]string{"call", "--help"}, 0, `--config="config.yaml"`},
 		{[]string{"call", "--help"}, 0, "--method=METHOD"},
-		{[]string{"mock", "--help"}, 0, "--ca-out"},
+		{[]string{"mock", "--help"}, 0, `--address="127.0.0.1:9443"`},
+		{[]string{"mock", "--help"}, 0, `--ca-out="ca.pem"`},
 		{[]string{"version"}, 0, "middletier dev"},
 		{[]string{}, 2, "Usage: middletier"},
 		{[]string{"sreve"}, 2, "Usage: middletier"},

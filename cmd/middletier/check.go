@@ -24,7 +24,7 @@ import (
 // checkCommand says what is wrong with a configuration before it is served.
 type checkCommand struct {
 	Config string `help:"The configuration file." default:"config.yaml"`
-	Online bool   `help:"Also try the identity provider, each credential and each API. Without it nothing but the configuration is read, and nothing is sent."`
+	Online bool   `help:"Also try the files of server.tls, the identity provider, each credential, Redis and each API. Without it nothing but the configuration is read, and nothing is sent."`
 }
 
 // trialLimit bounds each trial by itself.
@@ -36,7 +36,7 @@ func (c checkCommand) run(ctx context.Context, std streams) error {
 		return err
 	}
 	if !c.Online {
-		_, err := fmt.Fprintf(std.out, "%s: no mistakes. With --online the provider, the credentials and the APIs are tried too.\n", c.Config)
+		_, err := fmt.Fprintf(std.out, "%s: no mistakes. With --online the TLS files, the provider, the credentials, Redis and the APIs are tried too.\n", c.Config)
 		return err
 	}
 	findings := try(ctx, trials(f, http.DefaultTransport.(*http.Transport).Clone(), downstream.NewTransport()))
@@ -128,11 +128,34 @@ func (t trial) try(ctx context.Context) finding {
 func trials(f file, provider, sender http.RoundTripper) []trial {
 	names := slices.Sorted(maps.Keys(f.DownstreamAPIs))
 	return slices.Concat(
+		tlsTrials(f.Server.TLS),
 		providerTrials(f, newClient(provider)),
 		credentialTrials(f, names, newClient(provider)),
 		redisTrials(f),
 		apiTrials(f, names, newClient(sender)),
 	)
+}
+
+// tlsTrials load the listener's own certificate, as the service would, and look
+// at its times, as its callers will.
+func tlsTrials(files tlsFiles) []trial {
+	if files.CertFile == "" {
+		return nil
+	}
+	return []trial{{"server.tls", func(context.Context) (string, error) {
+		pair, key, err := files.load()
+		if err != nil {
+			return key, err
+		}
+		from, to := pair.Leaf.NotBefore.UTC(), pair.Leaf.NotAfter.UTC()
+		switch now := time.Now(); {
+		case now.Before(from):
+			return "certFile", fmt.Errorf("the certificate is not valid before %s", from.Format(time.RFC3339))
+		case now.After(to):
+			return "certFile", fmt.Errorf("the certificate expired at %s", to.Format(time.RFC3339))
+		}
+		return "expires at " + to.Format(time.RFC3339), nil
+	}}}
 }
 
 // redisTrials write and read a key as the service would, in the time that it

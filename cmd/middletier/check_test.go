@@ -351,6 +351,46 @@ func (p *process) wait(t *testing.T) int {
 	}
 }
 
+func TestCheckOnlineTriesTheTLSFiles(t *testing.T) {
+	dir := t.TempDir()
+	pair := func(name string, from, to time.Duration) tlsFiles {
+		return writePairOf(t, filepath.Join(dir, name), name, time.Now().Add(from), time.Now().Add(to))
+	}
+	for _, name := range []string{"good", "expired", "early"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	good, expired, early := pair("good", -time.Hour, time.Hour), pair("expired", -2*time.Hour, -time.Hour), pair("early", time.Hour, 2*time.Hour)
+	nowhere := filepath.Join(dir, "nowhere")
+	for _, row := range []struct {
+		name  string
+		files tlsFiles
+		want  string
+	}{
+		{"none", tlsFiles{}, ""},
+		{"good", good, "ok expires at 20"},
+		{"expired", expired, "failed certFile: the certificate expired at 20"},
+		{"not valid yet", early, "failed certFile: the certificate is not valid before 20"},
+		{"no certificate", tlsFiles{nowhere, good.KeyFile}, "failed certFile: open " + nowhere + ": no such file or directory"},
+		{"no key", tlsFiles{good.CertFile, nowhere}, "failed keyFile: open " + nowhere + ": no such file or directory"},
+		{"key of another", tlsFiles{good.CertFile, early.KeyFile}, "failed certFile: tls: private key does not match public key"},
+		{"a key for a certificate", tlsFiles{good.KeyFile, good.KeyFile}, "failed certFile: tls: failed to find certificate PEM data"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := newStoppedWorld(t, func(f *file) { f.Server.TLS = row.files })
+			want := map[string]string{"server.tls": row.want}
+			if row.want == "" {
+				want = nil
+				if lines, _ := w.check(w.transport()); lines["server.tls"] != "" {
+					t.Errorf("got %q, want no line", lines["server.tls"])
+				}
+			}
+			w.expectCheck(w.transport(), want)
+		})
+	}
+}
+
 func TestCheckOnlineTriesRedis(t *testing.T) {
 	redis := redistest.Start(t, "--requirepass", "redis-password")
 	with := func(user string) func(*file) {

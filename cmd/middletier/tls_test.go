@@ -26,13 +26,19 @@ import (
 // then leads. It returns what server.tls says.
 func writePair(t *testing.T, dir, name string) tlsFiles {
 	t.Helper()
+	return writePairOf(t, dir, name, time.Unix(0, 0), time.Now().Add(1000*time.Hour)) // the clock of a test may stand in the year 2000
+}
+
+// writePairOf is writePair with the certificate's times.
+func writePairOf(t *testing.T, dir, name string, from, to time.Time) tlsFiles {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Unix(0, 0), NotAfter: time.Now().Add(1000 * time.Hour), // the clock of a test may stand in the year 2000
+		NotBefore: from, NotAfter: to,
 	}
 	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {

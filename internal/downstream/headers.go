@@ -82,7 +82,8 @@ type Origin struct {
 	Host, Proto string
 }
 
-// Of returns o, completed by what r itself shows.
+// Of returns o, completed by what r itself shows. Host stays empty where r names
+// none.
 func (o Origin) Of(r *http.Request) Origin {
 	if o.Host == "" {
 		o.Host = r.Host
@@ -101,10 +102,16 @@ func (o Origin) Of(r *http.Request) Origin {
 // (RFC 7239, and the de facto X-Forwarded headers.)
 func (x *exchange) setForwarded(h http.Header, in *http.Request) {
 	o := x.Origin.Of(in)
-	x.set(h, "X-Forwarded-Host", o.Host)
 	x.set(h, "X-Forwarded-Proto", o.Proto)
-	// Quoted as RFC 9110, section 5.6.4, says. It is the client's: on the first.
-	how := `;host="` + quoting.Replace(o.Host) + `";proto=` + o.Proto
+	// How the client reached us: on the first.
+	var how string
+	if o.Host == "" { // HTTP/1.0, or said to be none
+		how = ";proto=" + o.Proto
+	} else {
+		x.set(h, "X-Forwarded-Host", o.Host)
+		// Quoted as RFC 9110, section 5.6.4, says.
+		how = `;host="` + quoting.Replace(o.Host) + `";proto=` + o.Proto
+	}
 	peer, _, err := net.SplitHostPort(in.RemoteAddr)
 	if err != nil { // as of a Unix socket
 		x.set(h, "Forwarded", "for=unknown"+how)

@@ -56,8 +56,10 @@ func build(f file, transport http.RoundTripper, log *slog.Logger) (*program, err
 
 	exchange := f.oboConfig()
 	exchange.Client, exchange.Log = client, log
+	advise := &adviser{log: log, told: map[given]time.Time{}}
 	exchange.Exchanged = func(flow obo.Flow, took time.Duration, err error) {
 		watch.Exchange(string(flow), obo.Outcome(err), took)
+		advise.exchanged(err)
 	}
 	exchanger, err := obo.NewClient(exchange)
 	if err != nil {

@@ -17,26 +17,6 @@ import (
 	"middletier/internal/obo"
 )
 
-// advice says what to do about the AADSTS numbers that a new deployment meets
-// ("Microsoft Entra authentication & authorization error codes").
-var advice = map[int]string{
-	65001:   "nobody has consented to it for this application",
-	70011:   "the scope is not valid: it must be RESOURCE/.default",
-	90002:   "no such tenant: check azureAd.tenantId and azureAd.instance",
-	500011:  "the tenant knows no such resource: check the scope, and that the API's service principal exists",
-	501051:  "the API wants an assignment: give this application one of its app roles",
-	700016:  "the tenant knows no such application: check azureAd.clientId and azureAd.tenantId",
-	700024:  "the assertion's times are not accepted: check this machine's clock",
-	700027:  "the signature is not accepted: is the certificate registered on the application?",
-	700211:  "no federated credential of the application has this issuer",
-	700212:  "no federated credential of the application has this audience",
-	700213:  "no federated credential of the application has this subject",
-	1000502: "the certificate has expired",
-	1002012: "the scope is not valid: it must be RESOURCE/.default",
-	7000215: "the client secret is wrong: is it the secret's value, not its ID?",
-	7000222: "the client secret has expired",
-}
-
 // reason says in words to act on why something that was tried did not work. Of
 // what the other side sent it repeats codes only.
 func reason(err error) string {
@@ -69,27 +49,26 @@ func refusalReason(e *obo.Error) string {
 	case e.Code == "":
 		return fmt.Sprintf("the provider answered %d and no OAuth error: check azureAd.instance", e.Status)
 	}
-	words := clean(e.Code, 60)
-	for _, number := range e.Codes {
-		words += fmt.Sprintf(" AADSTS%d", number)
+	words := codes(e)
+	if what := numberAdvice(e.Codes); what != "" {
+		return words + ": " + what
 	}
-	for _, number := range e.Codes {
-		if what, ok := advice[number]; ok {
-			return words + ": " + what
-		}
-	}
-	switch {
-	case e.Kind == obo.Unavailable:
+	if e.Kind == obo.Unavailable {
 		words += fmt.Sprintf(": the provider answered %d, try again later", e.Status)
-	case e.Code == "invalid_client":
-		words += ": the credential is not accepted"
-	case e.Code == "unauthorized_client":
-		words += ": the application may not do this"
-	case aboutResource(e):
-		words += ": the scope is not accepted"
+	} else if what := codeAdvice(e); what != "" {
+		words += ": " + what
 	}
 	if e.CorrelationID != "" {
 		words += " (correlation id " + clean(e.CorrelationID, 40) + ")"
+	}
+	return words
+}
+
+// codes are the provider's own words for a refusal.
+func codes(e *obo.Error) string {
+	words := clean(e.Code, 60)
+	for _, number := range e.Codes {
+		words += fmt.Sprintf(" AADSTS%d", number)
 	}
 	return words
 }

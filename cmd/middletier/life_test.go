@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -165,6 +167,62 @@ func TestStreamsEndAtTheGrace(t *testing.T) {
 	}
 	if err := s.end(t); err != nil {
 		t.Errorf("exit: %v\n%s", err, s.stdout.String())
+	}
+}
+
+// The log tells requests that the end cut off from those whose callers left.
+func TestRequestsCutOffAtTheGraceAreLoggedAsSuch(t *testing.T) {
+	w := newStoppedWorld(t, func(f *file) { f.Server.H2C, f.Server.ShutdownGrace = true, 300*time.Millisecond })
+	p, stop := w.startStoppable()
+	if err := awaitKeys(t.Context(), p.validator); err != nil {
+		t.Fatal(err)
+	}
+	w.api.handle(func(rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/events" {
+			_, _ = io.WriteString(rw, "data: first\n\n")
+			rw.(http.Flusher).Flush()
+		}
+		<-r.Context().Done()
+	})
+	h2c := &http.Protocols{}
+	h2c.SetUnencryptedHTTP2(true)
+	var callers sync.WaitGroup
+	begun := make(chan struct{})
+	for _, client := range []*http.Client{{Transport: &http.Transport{}}, {Transport: &http.Transport{Protocols: h2c}}} {
+		t.Cleanup(client.CloseIdleConnections)
+		for _, path := range []string{"/api/todo/events", "/api/todo/held"} {
+			req, err := http.NewRequest("GET", w.url+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Authorization", "Bearer "+w.alice())
+			callers.Go(func() {
+				resp, err := client.Do(req)
+				if err != nil {
+					return
+				}
+				defer resp.Body.Close()
+				begun <- struct{}{}
+				if _, err := io.ReadAll(resp.Body); err == nil {
+					t.Errorf("%s: a clean end", path)
+				}
+			})
+		}
+	}
+	<-begun
+	<-begun
+	eventually(t, func() bool { return len(w.api.seen()) == 4 }, func() string { return "not all calls arrived" })
+	stop()
+	callers.Wait()
+	got := map[string]int{}
+	for _, line := range w.log.lines(t) {
+		if line["msg"] == "request" {
+			got[fmt.Sprint(line["level"], " ", line["status"], " ", line["error"])]++
+		}
+	}
+	const ended = " the service ended before the end of the answer"
+	if want := map[string]int{"WARN 200" + ended: 2, "WARN 499" + ended: 2}; !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"middletier/internal/api"
 )
 
 // serveCommand runs the service until it is told to end.
@@ -79,10 +81,13 @@ func explainHangups(log *slog.Logger) (stop func()) {
 // then.
 func (s server) noticeTime() time.Duration { return min(5*time.Second, s.ShutdownGrace/3) }
 
+// lastWords is how long requests that are cut off may take to be logged.
+const lastWords = time.Second
+
 // serve answers on the listeners until ctx ends, then goes on for a moment, and
-// lets running requests finish, all within the grace that s gives. Bodies have no
-// deadline here: streams may take as long as they take, and other requests are
-// timed where they are forwarded.
+// lets running requests finish, all within the grace that s gives; those that take
+// longer are cut off. Bodies have no deadline here: streams may take as long as
+// they take, and other requests are timed where they are forwarded.
 func serve(ctx context.Context, s server, p *program, listeners map[net.Listener]http.Handler, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -95,6 +100,8 @@ func serve(ctx context.Context, s server, p *program, listeners map[net.Listener
 	var group errgroup.Group
 	for listener, handler := range listeners {
 		srv := newServer(s, handler, log)
+		requests, cut := context.WithCancelCause(context.Background())
+		srv.BaseContext = func(net.Listener) context.Context { return requests }
 		group.Go(func() error {
 			defer cancel() // one listener's end is the program's
 			if err := srv.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -104,12 +111,17 @@ func serve(ctx context.Context, s server, p *program, listeners map[net.Listener
 		})
 		group.Go(func() error {
 			<-ctx.Done()
+			defer cut(nil)
 			p.api.Drain()
 			grace, stop := context.WithTimeout(context.Background(), s.ShutdownGrace)
 			defer stop()
 			time.Sleep(s.noticeTime())
 			if err := srv.Shutdown(grace); err != nil {
 				log.Warn("requests were still running at the end of server.shutdownGrace")
+				cut(api.ErrEnded)
+				last, stop := context.WithTimeout(context.Background(), lastWords)
+				defer stop()
+				_ = srv.Shutdown(last) // what is left is closed now
 				return srv.Close()
 			}
 			return nil

@@ -18,8 +18,8 @@ import (
 	"middletier/internal/validate"
 )
 
-// statusClientClosed is in the log where the caller left before an answer. It is
-// never sent.
+// statusClientClosed is in the log where the caller left before an answer, or the
+// service ended. It is never sent.
 const statusClientClosed = 499
 
 // problemType is what a kind of error is called, means and asks for.
@@ -159,7 +159,7 @@ var problemTypes = map[string]problemType{
 	},
 	"client-closed-request": {
 		statusClientClosed, "Request abandoned",
-		"The caller left before there was an answer. Nothing is sent; this is for the log.",
+		"The caller left before there was an answer, or the service ended. Nothing is sent; this is for the log.",
 		"Nobody needs to act.",
 	},
 }

@@ -50,6 +50,17 @@ func (e *event) Value(key any) any {
 // eventOf returns the event of a request. Every route has one.
 func eventOf(r *http.Request) *event { return r.Context().Value(eventKey{}).(*event) }
 
+// ErrEnded is the cause that a request's context ends with where the service ends
+// first.
+var ErrEnded error = endedError{}
+
+type endedError struct{}
+
+func (endedError) Error() string { return "the service ended before the end of the answer" }
+
+// Is makes it a cancellation: nobody is answered.
+func (endedError) Is(target error) bool { return target == context.Canceled }
+
 // observe gives a request its id, answers its errors and panics, and logs it
 // once. It is the outermost middleware, so what goes wrong anywhere is in the
 // line.
@@ -85,9 +96,14 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 				ev.err = fmt.Errorf("panic: %v\n%s", broken, debug.Stack())
 				s.handleError(ev.err, c)
 			}
+			abandoned := c.Response().Status == statusClientClosed && !c.Response().Committed
+			cut := abandoned || broken == http.ErrAbortHandler
+			if cut && ev.broken == nil && errors.Is(context.Cause(ev.Context), ErrEnded) {
+				ev.err = ErrEnded // whatever it interrupted
+			}
 			s.finish(c, ev)
 			// net/http breaks the connection. It would make a good answer of none.
-			if abandoned := c.Response().Status == statusClientClosed && !c.Response().Committed; abandoned || broken == http.ErrAbortHandler {
+			if cut {
 				panic(http.ErrAbortHandler)
 			}
 		}()
@@ -168,7 +184,7 @@ func (s *Server) logRequest(c echo.Context, ev *event, route string, took time.D
 // and debug for probes and scrapes that go well.
 func logLevel(path string, status int, ev *event) slog.Level {
 	switch {
-	case ev.broken != nil:
+	case ev.broken != nil, ev.err == ErrEnded:
 		return slog.LevelWarn
 	case status >= 500 && status != http.StatusNotImplemented:
 		return slog.LevelError

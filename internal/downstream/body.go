@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
+	"time"
 )
 
 // ErrBody says that the caller's body was malformed or broke off.
@@ -17,18 +19,29 @@ var ErrBody = errors.New("the request body could not be read")
 // the call can be made once more when the API rejects the token.
 const replayLimit = 64 << 10
 
-// keepBody reads a small body of known length, so that it can be sent twice. It
-// marks errors of other bodies, which the transport meets while it sends.
-func keepBody(x *exchange, r *http.Request) error {
-	if r.ContentLength == 0 {
-		return nil
-	}
-	marked := &markedBody{r.Body, x, r.Trailer}
-	if r.Body = marked; r.ContentLength < 0 || r.ContentLength > replayLimit {
+// callersBody is the body of a caller's request. Its errors are told from the
+// transport's, and its time from the API's. At its end the trailers that were
+// announced have come, and are passed on.
+type callersBody struct {
+	io.ReadCloser
+	call    *exchange
+	trailer http.Header // of the caller's request
+	answer  http.ResponseWriter
+	reading sync.Mutex // held by each read
+
+	mu    sync.Mutex // guards what follows
+	whole bool       // it was read to its end before it was cut off
+	cut   bool       // off
+}
+
+// keep reads a small body of known length, so that it can be sent twice. Others
+// the transport reads, while it sends.
+func (b *callersBody) keep(r *http.Request) error {
+	if r.Body = b; r.ContentLength < 0 || r.ContentLength > replayLimit {
 		return nil
 	}
 	body := make([]byte, r.ContentLength)
-	if _, err := io.ReadFull(marked, body); err != nil {
+	if _, err := io.ReadFull(b, body); err != nil {
 		return err
 	}
 	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
@@ -36,21 +49,17 @@ func keepBody(x *exchange, r *http.Request) error {
 	return nil
 }
 
-// markedBody is a caller's body whose errors are told from the transport's, and
-// whose time from the API's. At its end the trailers that were announced have
-// come, and are passed on.
-type markedBody struct {
-	io.ReadCloser
-	call    *exchange
-	trailer http.Header // of the caller's request
-}
-
-func (b *markedBody) Read(p []byte) (int, error) {
+func (b *callersBody) Read(p []byte) (int, error) {
+	b.reading.Lock()
+	defer b.reading.Unlock()
 	b.call.limit.awaitBody(true)
 	n, err := b.ReadCloser.Read(p)
 	b.call.limit.awaitBody(false)
 	switch {
 	case err == io.EOF:
+		b.mu.Lock()
+		b.whole = !b.cut
+		b.mu.Unlock()
 		for name := range b.call.trailer {
 			b.call.trailer[name] = b.trailer[name]
 		}
@@ -58,6 +67,53 @@ func (b *markedBody) Read(p []byte) (int, error) {
 		err = fmt.Errorf("%w: %w", ErrBody, err)
 	}
 	return n, err
+}
+
+// isWhole reports whether nothing is left of b.
+func (b *callersBody) isWhole() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.whole
+}
+
+// cutOff ends a read of b, and each that begins, and reports whether it could: not
+// every writer can. Behind a whole body net/http reads by itself, and would take
+// the end of that for the caller's: the next request of the connection would be
+// cancelled.
+func (b *callersBody) cutOff() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.whole && !b.cut {
+		b.cut = http.NewResponseController(b.answer).SetReadDeadline(time.Now()) == nil
+	}
+	return b.cut
+}
+
+// hangUp lets the answer be the last of an HTTP/1 connection, unless b is whole.
+// Where net/http leaves a body to its handler (EnableFullDuplex), it does not look
+// whether it came to its end, and would take the rest for a request. This is the
+// one way to tell it.
+func (b *callersBody) hangUp() {
+	if b.isWhole() {
+		return
+	}
+	w := b.answer
+	for inner, ok := w.(wrapper); ok; inner, ok = w.(wrapper) {
+		w = inner.Unwrap()
+	}
+	_, _ = http.MaxBytesReader(w, io.NopCloser(strings.NewReader("x")), 0).Read(make([]byte, 1)) // that is too much
+}
+
+type wrapper interface{ Unwrap() http.ResponseWriter }
+
+// leave ends the reading of b before the handler does: behind that net/http would
+// wait for the rest for ever.
+func (b *callersBody) leave() {
+	b.hangUp()
+	if b.cutOff() {
+		b.reading.Lock() // the last read has ended
+		defer b.reading.Unlock()
+	}
 }
 
 // notedBody is an API's answer that tells when it breaks off. One that ends

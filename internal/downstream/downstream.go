@@ -205,7 +205,7 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, call Call) erro
 	defer cancel(nil)
 	x := &exchange{Context: ctx, Call: call, retries: c.config.Attempts - 1}
 	if r.ContentLength != 0 {
-		x.limit.reading = http.NewResponseController(w)
+		x.limit.body = &callersBody{ReadCloser: r.Body, call: x, trailer: r.Trailer, answer: w}
 	}
 	x.limit.start(c.config.RequestTimeout, c.config.Timeout, cancel)
 	defer x.limit.stop()
@@ -216,13 +216,14 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, call Call) erro
 	}
 	r = r.WithContext(x)
 	w.Header()["Content-Type"] = nil // else net/http would guess one where the API sends none
-	if err := keepBody(x, r); err != nil {
-		return classify(ctx, err)
-	}
-	if x.limit.reading != nil && r.GetBody == nil {
+	if body := x.limit.body; body != nil {
 		// Else net/http would read the rest of the body before it lets an answer
 		// begin. Where the writer cannot, HTTP/2 can anyway.
-		_ = x.limit.reading.EnableFullDuplex()
+		_ = http.NewResponseController(w).EnableFullDuplex()
+		defer body.leave()
+		if err := body.keep(r); err != nil {
+			return classify(ctx, err)
+		}
 	}
 	x.limit.ask()
 	c.proxy.ServeHTTP(w, r)

@@ -149,6 +149,9 @@ func (c *Client) modifyResponse(resp *http.Response) error {
 	c.stripTrailer(resp.Trailer) // what is announced
 	resp.Body = &notedBody{resp.Body, x, c, resp}
 	x.limit.answered(isStream(resp))
+	if x.limit.body != nil {
+		x.limit.body.hangUp()
+	}
 	return nil
 }
 

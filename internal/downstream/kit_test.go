@@ -145,7 +145,7 @@ func (k *kit) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path, err := downstream.ParsePath(raw)
 	if err == nil {
 		if k.maxBody > 0 {
-			r.Body = http.MaxBytesReader(w, r.Body, k.maxBody)
+			r.Body = http.MaxBytesReader(nil, r.Body, k.maxBody)
 		}
 		err = k.client.Forward(w, r, downstream.Call{Path: path, Token: k.token, RequestID: "request-1"})
 	}

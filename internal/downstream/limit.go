@@ -17,11 +17,11 @@ var (
 // runs, unless the API is owed more of the caller's body: how long a caller takes
 // to send it counts only against the whole request.
 type limit struct {
-	end     time.Time // of the whole request
-	answer  time.Duration
-	cancel  context.CancelCauseFunc
-	timer   *time.Timer
-	reading *http.ResponseController // that can end a read of the body; nil without one
+	end    time.Time // of the whole request
+	answer time.Duration
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+	body   *callersBody // nil for none
 
 	mu       sync.Mutex // of what follows: a body is read beside the call
 	until    time.Time  // zero for never
@@ -33,8 +33,8 @@ type limit struct {
 func (l *limit) start(total, answer time.Duration, cancel context.CancelCauseFunc) {
 	l.end, l.answer, l.cancel = time.Now().Add(total), answer, cancel
 	l.until = l.end
-	if l.reading != nil {
-		_ = l.reading.SetReadDeadline(time.Time{}) // one for bodies that nobody reads; not every writer can
+	if l.body != nil {
+		_ = http.NewResponseController(l.body.answer).SetReadDeadline(time.Time{}) // one for bodies that nobody reads; not every writer can
 	}
 	l.timer = time.AfterFunc(total, l.expire)
 }
@@ -44,17 +44,16 @@ func (l *limit) start(total, answer time.Duration, cancel context.CancelCauseFun
 func (l *limit) expire() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := time.Now()
 	switch {
-	case l.until.IsZero() || now.Before(l.until): // set anew at this moment
+	case l.until.IsZero() || time.Now().Before(l.until): // set anew at this moment
 		return
 	case l.awaiting:
 		l.cancel(errLateBody)
 	default:
 		l.cancel(errTimeout)
 	}
-	if l.reading != nil {
-		_ = l.reading.SetReadDeadline(now)
+	if l.body != nil {
+		l.body.cutOff()
 	}
 }
 

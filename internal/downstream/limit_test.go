@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -13,19 +14,24 @@ import (
 	"middletier/internal/downstream"
 )
 
-// slowBody gives pieces, each after a pause, and then its end.
+// slowBody gives pieces, each after a pause, and then its end, unless it is ended.
 type slowBody struct {
 	pieces int
 	pause  time.Duration
+	ended  chan struct{}
 }
 
 func (b *slowBody) Read(p []byte) (int, error) {
 	if b.pieces == 0 {
 		return 0, io.EOF
 	}
-	time.Sleep(b.pause)
-	b.pieces--
-	return copy(p, "piece"), nil
+	select {
+	case <-time.After(b.pause):
+		b.pieces--
+		return copy(p, "piece"), nil
+	case <-b.ended:
+		return 0, os.ErrDeadlineExceeded
+	}
 }
 
 func (*slowBody) Close() error { return nil }
@@ -61,15 +67,18 @@ func takes(pieces int, pause, work time.Duration) apiFunc {
 	}
 }
 
-// deadlineRecorder counts how often a read of the body was ended.
+// deadlineRecorder ends reads of a body, and counts how often.
 type deadlineRecorder struct {
 	*httptest.ResponseRecorder
+	body  *slowBody
 	ended int
 }
 
 func (r *deadlineRecorder) SetReadDeadline(t time.Time) error {
 	if !t.IsZero() {
-		r.ended++
+		if r.ended++; r.ended == 1 {
+			close(r.body.ended)
+		}
 	}
 	return nil
 }
@@ -88,16 +97,16 @@ func TestAPIsTimeIsNotTheCallers(t *testing.T) {
 		want  string // "": an answer
 		after time.Duration
 	}{
-		{"a slow caller", slowBody{5, 9 * s}, takes(all, 0, 9*s), "", 54 * s},
-		{"a caller slower than the API may be", slowBody{2, 15 * s}, takes(all, 0, s), "", 31 * s},
-		{"an API that takes it slowly", slowBody{5, 0}, takes(all, 9*s, 0), "", 54 * s},
-		{"a caller that takes too long", slowBody{7, 9 * s}, takes(all, 0, 0), "body", 60 * s},
-		{"a caller that stops", slowBody{2, 40 * s}, takes(all, 0, 0), "body", 60 * s},
-		{"an API that stops at once", slowBody{5, s}, takes(0, 0, 100*s), "timeout", 10 * s},
-		{"an API that stops later", slowBody{5, s}, takes(3, 0, 100*s), "timeout", 13 * s},
-		{"an API without an answer", slowBody{5, s}, takes(all, 0, 100*s), "timeout", 15 * s},
-		{"an API for which little is left", slowBody{6, 9 * s}, takes(all, 0, 100*s), "timeout", 60 * s},
-		{"an answer before the body's end", slowBody{50, s}, takes(2, 0, s), "", 3 * s},
+		{"a slow caller", slowBody{5, 9 * s, nil}, takes(all, 0, 9*s), "", 54 * s},
+		{"a caller slower than the API may be", slowBody{2, 15 * s, nil}, takes(all, 0, s), "", 31 * s},
+		{"an API that takes it slowly", slowBody{5, 0, nil}, takes(all, 9*s, 0), "", 54 * s},
+		{"a caller that takes too long", slowBody{7, 9 * s, nil}, takes(all, 0, 0), "body", 60 * s},
+		{"a caller that stops", slowBody{2, 40 * s, nil}, takes(all, 0, 0), "body", 60 * s},
+		{"an API that stops at once", slowBody{5, s, nil}, takes(0, 0, 100*s), "timeout", 10 * s},
+		{"an API that stops later", slowBody{5, s, nil}, takes(3, 0, 100*s), "timeout", 13 * s},
+		{"an API without an answer", slowBody{5, s, nil}, takes(all, 0, 100*s), "timeout", 15 * s},
+		{"an API for which little is left", slowBody{6, 9 * s, nil}, takes(all, 0, 100*s), "timeout", 60 * s},
+		{"an answer before the body's end", slowBody{50, s, nil}, takes(2, 0, s), "", 3 * s},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -107,14 +116,16 @@ func TestAPIsTimeIsNotTheCallers(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				row.body.ended = make(chan struct{})
 				r := httptest.NewRequest("POST", "http://middle.example/x", &row.body)
 				r.ContentLength = -1
-				w, begun := &deadlineRecorder{httptest.NewRecorder(), 0}, time.Now()
+				w, begun := &deadlineRecorder{httptest.NewRecorder(), &row.body, 0}, time.Now()
 				err = client.Forward(w, r, downstream.Call{Token: (&tokens{}).token})
 				took := time.Since(begun)
 				time.Sleep(200 * s) // what the API still reads changes nothing
-				if failed := err != nil; failed != (w.ended > 0) || w.ended > 1 {
-					t.Errorf("a read of the body was ended %d times", w.ended)
+				synctest.Wait()
+				if whole := row.body.pieces == 0; whole != (w.ended == 0) || w.ended > 1 {
+					t.Errorf("the body was read to its end: %v; and its reads were ended %d times", whole, w.ended)
 				}
 				got, failed := "", new(downstream.Error)
 				switch {

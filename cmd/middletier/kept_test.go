@@ -1,0 +1,147 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A connection is used again where a request's body came to its end, however the
+// request ended. Else it is closed with the answer, and soon: what is left of a
+// body is neither waited for nor taken for a request.
+func TestConnectionIsKeptOnlyBehindAWholeBody(t *testing.T) {
+	const (
+		requestTime = time.Second
+		apiTime     = 300 * time.Millisecond
+		soon        = 500 * time.Millisecond // the machine may be busy
+		next        = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+		large       = 100_000
+	)
+	w := newWorld(t, func(f *file) {
+		f.Server.RequestTimeout = requestTime
+		f.Server.MaxBodySize = 64 << 20
+		d := f.DownstreamAPIs["todo"]
+		d.Timeout = apiTime
+		f.DownstreamAPIs["todo"] = d
+	})
+	alice := w.alice()
+	w.call("GET", "/api/todo/items", alice, "") // from here on the token is there
+	early := func(answer http.HandlerFunc) http.HandlerFunc {
+		return func(rw http.ResponseWriter, r *http.Request) {
+			if err := http.NewResponseController(rw).EnableFullDuplex(); err != nil {
+				t.Error(err)
+			}
+			rw.Header().Set("Connection", "close") // else net/http takes the body's rest for a request
+			answer(rw, r)
+		}
+	}
+	apis := map[string]http.HandlerFunc{
+		"reads": func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) },
+		"hangs": func(_ http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			<-r.Context().Done()
+		},
+		"stops reading":     early(func(_ http.ResponseWriter, r *http.Request) { time.Sleep(2 * apiTime) }),
+		"answers early":     early(func(rw http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(rw, "early") }),
+		"streams early":     early(func(rw http.ResponseWriter, _ *http.Request) { _ = http.NewResponseController(rw).Flush() }),
+		"rejects the token": early(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(401) }),
+		"breaks off, early": func(rw http.ResponseWriter, _ *http.Request) {
+			conn, _, err := http.NewResponseController(rw).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nearly\r\n")
+			time.Sleep(soon / 5) // what is not read yet would be lost with the connection
+			_ = conn.Close()
+		},
+	}
+	length := func(n int) string { return fmt.Sprintf("Content-Length: %d\r\n", n) }
+	const chunked = "Transfer-Encoding: chunked\r\n"
+	body := func(n int) string { return strings.Repeat("x", n) }
+	for _, row := range []struct {
+		api, sends, header, body string // of which rest is missing
+		rest                     int
+		status                   int
+		after                    time.Duration
+	}{
+		{"reads", "small", length(10), body(10), 0, 200, 0},
+		{"reads", "large", length(large), body(large), 0, 200, 0},
+		{"reads", "chunked", chunked, "4\r\nbody\r\n0\r\n\r\n", 0, 200, 0},
+		{"hangs", "small", length(10), body(10), 0, 504, apiTime},
+		{"hangs", "large", length(large), body(large), 0, 504, apiTime},
+		{"hangs", "chunked", chunked, "4\r\nbody\r\n0\r\n\r\n", 0, 504, apiTime},
+
+		{"reads", "a part of a small one", length(100), body(100), len(next), 400, requestTime},
+		{"reads", "a part of a large one", length(large), body(large), len(next), 400, requestTime},
+		{"reads", "a part of a chunk", chunked, "50\r\n" + body(0x50) + "\r\n0\r\n\r\n", 7 + len(next), 400, requestTime},
+		{"reads", "no chunk", chunked, "4\r\nbody\r\nx", len("x"), 400, requestTime},
+		{"reads", "what is no chunk", chunked, "4\r\nbody\r\nx\r\n", 0, 400, 0},
+		{"stops reading", "very large", length(16 << 20), body(16 << 20), len(next), 504, apiTime},
+		{"answers early", "a part of a large one", length(large), body(large), len(next), 200, 0},
+		{"answers early", "a part of a chunk", chunked, "50\r\n" + body(0x50) + "\r\n0\r\n\r\n", 7 + len(next), 200, 0},
+		{"streams early", "a part of a large one", length(large), body(large), len(next), 200, 0},
+		{"streams early", "a part of a chunk", chunked, "50\r\n" + body(0x50) + "\r\n0\r\n\r\n", 7 + len(next), 200, 0},
+		{"rejects the token", "a part of a large one", length(large), body(large), len(next), 502, 0},
+		{"rejects the token", "a part of a chunk", chunked, "50\r\n" + body(0x50) + "\r\n0\r\n\r\n", 7 + len(next), 502, 0},
+		{"breaks off, early", "a part of a large one", length(large), body(large), len(next), 200, 0},
+		{"breaks off, early", "a part of a chunk", chunked, "50\r\n" + body(0x50) + "\r\n0\r\n\r\n", 7 + len(next), 200, 0},
+	} {
+		t.Run(row.api+", "+row.sends, func(t *testing.T) {
+			w.api.handle(apis[row.api])
+			conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			begun := time.Now()
+			go func() { // what is not taken is not all sent
+				_, _ = io.WriteString(conn, "POST /api/todo/items HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+alice+"\r\n"+row.header+"\r\n"+row.body[:len(row.body)-row.rest])
+			}()
+			reader := bufio.NewReader(conn)
+			resp, err := http.ReadResponse(reader, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, broken := io.Copy(io.Discard, resp.Body)
+			if took := time.Since(begun); resp.StatusCode != row.status || took < row.after || took > row.after+soon {
+				t.Errorf("got %d after %v, want %d after %v", resp.StatusCode, took, row.status, row.after)
+			}
+			if breaks := strings.HasPrefix(row.api, "breaks"); breaks != (broken != nil) {
+				t.Errorf("the answer ends with %v", broken)
+			}
+			whole := row.rest == 0 && row.sends != "what is no chunk"
+			if resp.Close == whole && broken == nil {
+				t.Errorf("it says that the connection closes: %v", resp.Close)
+			}
+			if row.sends == "very large" {
+				return // there is no room for more
+			}
+			_, _ = io.WriteString(conn, next) // it may be closed
+			resp, err = http.ReadResponse(reader, nil)
+			if !whole {
+				if took := time.Since(begun); err == nil || took > row.after+soon {
+					t.Errorf("what followed: got %v %v after %v, want the connection's end", resp, err, took)
+				}
+				return
+			}
+			if err != nil || resp.StatusCode != 200 {
+				t.Fatalf("what followed: got %v %v, want 200", resp, err)
+			}
+			_, _ = io.Copy(io.Discard, resp.Body)
+			w.api.handle(apis["reads"])
+			_, _ = io.WriteString(conn, "GET /api/todo/items HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+alice+"\r\n\r\n")
+			if resp, err = http.ReadResponse(reader, nil); err != nil || resp.StatusCode != 200 {
+				t.Errorf("the next call: got %v %v, want 200", resp, err)
+			}
+		})
+	}
+}

@@ -145,3 +145,35 @@ func TestConnectionIsKeptOnlyBehindAWholeBody(t *testing.T) {
 		})
 	}
 }
+
+// What the transport reads of a body beside the answer must not touch that. The
+// race detector sees it within a few calls.
+func TestBodyGrowsTooLargeBesideTheAnswer(t *testing.T) {
+	w := newWorld(t, func(f *file) { f.Server.MaxBodySize = 1000 })
+	alice := w.alice()
+	w.api.handle(func(rw http.ResponseWriter, r *http.Request) {
+		if err := http.NewResponseController(rw).EnableFullDuplex(); err != nil {
+			t.Error(err)
+		}
+		rw.Header().Set("Connection", "close")
+		_, _ = r.Body.Read(make([]byte, 100))
+		_, _ = io.WriteString(rw, "early")
+	})
+	for i := range 30 {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(conn, "POST /api/todo/items HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+alice+"\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n")
+		time.Sleep(time.Duration(i) * 50 * time.Microsecond)
+		_, _ = io.WriteString(conn, "400\r\n"+strings.Repeat("x", 0x400)+"\r\n")
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || resp.StatusCode != 200 && resp.StatusCode != 413 {
+			t.Errorf("got %v %v, want 200 or 413", resp, err)
+		}
+	}
+}

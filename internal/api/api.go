@@ -213,7 +213,9 @@ func (s *Server) limit(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		if r.ContentLength != 0 {
 			hurry(c)
-			r.Body = http.MaxBytesReader(c.Response().Writer, r.Body, s.config.MaxBodySize)
+			// Without the writer, which it would change while the answer is written to
+			// it: the transport reads beside that.
+			r.Body = http.MaxBytesReader(nil, r.Body, s.config.MaxBodySize)
 		}
 		return next(c)
 	}

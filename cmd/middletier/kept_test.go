@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"middletier/internal/mockidp"
 )
 
 // A connection is used again where a request's body came to its end, however the
@@ -174,6 +176,38 @@ func TestBodyGrowsTooLargeBesideTheAnswer(t *testing.T) {
 		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err != nil || resp.StatusCode != 200 && resp.StatusCode != 413 {
 			t.Errorf("got %v %v, want 200 or 413", resp, err)
+		}
+	}
+}
+
+// A caller that wants its connection closed, as nginx does by default, has the
+// answer also where its body is refused unread.
+func TestRefusalReachesWhoStillSends(t *testing.T) {
+	w := newWorld(t)
+	w.idp.AddFault(mockidp.Fault{Flow: "on_behalf_of", Status: 503})
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for _, row := range []struct {
+		path, token   string
+		status, times int // one in a hundred failed at the least
+	}{
+		{"/api/todo/items", "none", 401, 200},
+		{"/api/nothing/items", w.alice(), 404, 50},
+		{"/api/todo/items", w.alice(), 503, 10}, // of the provider
+	} {
+		for range row.times {
+			req, err := http.NewRequest("POST", w.url+row.path, strings.NewReader(strings.Repeat("x", 100<<10)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Authorization", "Bearer "+row.token)
+			resp, err := client.Do(req)
+			if err != nil {
+				t.Fatalf("%s: %v", row.path, err)
+			}
+			_ = resp.Body.Close()
+			if resp.StatusCode != row.status {
+				t.Fatalf("%s: got %d, want %d", row.path, resp.StatusCode, row.status)
+			}
 		}
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -212,23 +211,13 @@ func (s *Server) limit(next echo.HandlerFunc) echo.HandlerFunc {
 			return errBodyTooLarge
 		}
 		if r.ContentLength != 0 {
-			hurry(c)
+			downstream.Spare(c.Response())
 			// Without the writer, which it would change while the answer is written to
 			// it: the transport reads beside that.
 			r.Body = http.MaxBytesReader(nil, r.Body, s.config.MaxBodySize)
 		}
 		return next(c)
 	}
-}
-
-// bodyGrace is how long net/http may wait for a body that nobody reads. It reads
-// the rest of one before it sends an answer.
-const bodyGrace = 2 * time.Second
-
-// hurry gives a body that will not be read little time. Where it is forwarded,
-// package downstream gives it more.
-func hurry(c echo.Context) {
-	_ = http.NewResponseController(c.Response()).SetReadDeadline(time.Now().Add(bodyGrace)) // not every writer can
 }
 
 // headerSize is the size of a request's target and headers as sent by HTTP/1.1,

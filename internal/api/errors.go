@@ -364,8 +364,8 @@ func (s *Server) handleError(err error, c echo.Context) {
 		resp.Status = statusClientClosed
 		return
 	}
-	if r.ContentLength != 0 {
-		hurry(c)
+	if r.ContentLength != 0 && !event.forwarded { // else package downstream has seen to it
+		downstream.Refuse(resp, r)
 	}
 	base := s.baseURL(r)
 	s.setHeaders(resp.Header(), p, base)

@@ -34,6 +34,8 @@ type event struct {
 	err     error
 	broken  error   // that ended the API's answer before its end
 	timing  *timing // nil where Server-Timing is off
+
+	forwarded bool // or was about to be
 }
 
 type eventKey struct{}

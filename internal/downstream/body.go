@@ -19,6 +19,26 @@ var ErrBody = errors.New("the request body could not be read")
 // the call can be made once more when the API rejects the token.
 const replayLimit = 64 << 10
 
+// bodyGrace is how long net/http may wait for a body that nobody reads. It reads
+// the rest of one before it sends an answer.
+const bodyGrace = 2 * time.Second
+
+// Spare gives a request's body little time, which will perhaps not be read.
+// Forward gives it more.
+func Spare(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyGrace)) // not every writer can
+}
+
+// Refuse prepares w for an answer to r, whose body will not be read. A connection
+// that the caller wants closed would be closed over what is still on its way, and
+// the caller might lose the answer: it lingers.
+func Refuse(w http.ResponseWriter, r *http.Request) {
+	Spare(w)
+	if r.Close {
+		hangUp(w)
+	}
+}
+
 // callersBody is the body of a caller's request. Its errors are told from the
 // transport's, and its time from the API's. At its end the trailers that were
 // announced have come, and are passed on.
@@ -89,15 +109,18 @@ func (b *callersBody) cutOff() bool {
 	return b.cut
 }
 
-// hangUp lets the answer be the last of an HTTP/1 connection, unless b is whole.
-// Where net/http leaves a body to its handler (EnableFullDuplex), it does not look
-// whether it came to its end, and would take the rest for a request. This is the
-// one way to tell it.
+// hangUp closes the connection behind the answer, unless b is whole. Where net/http
+// leaves a body to its handler (EnableFullDuplex), it does not look whether it came
+// to its end, and would take the rest for a request.
 func (b *callersBody) hangUp() {
-	if b.isWhole() {
-		return
+	if !b.isWhole() {
+		hangUp(b.answer)
 	}
-	w := b.answer
+}
+
+// hangUp lets the answer be the last of an HTTP/1 connection, which lingers for a
+// moment. This is the one way to tell net/http.
+func hangUp(w http.ResponseWriter) {
 	for inner, ok := w.(wrapper); ok; inner, ok = w.(wrapper) {
 		w = inner.Unwrap()
 	}

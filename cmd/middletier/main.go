@@ -27,10 +27,24 @@ func main() { os.Exit(execute()) }
 // execute is the program as the system sees it: its arguments, streams and
 // signals.
 func execute() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends at once
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go endOn(signals, cancel)
 	return run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr})
+}
+
+// endOn ends the program gently at the first signal, and at the second at once, as
+// if nobody had asked for signals. It lasts as long as the process.
+func endOn(signals <-chan os.Signal, gently func()) {
+	<-signals
+	gently()
+	second := <-signals
+	signal.Reset(second)
+	if self, err := os.FindProcess(os.Getpid()); err == nil {
+		_ = self.Signal(second) // there is nothing else to do
+	}
 }
 
 // commands is the command line.

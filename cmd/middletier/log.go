@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"io"
 	"log/slog"
 	"sync"
@@ -84,7 +85,8 @@ func (q *lineQueue) run() {
 		q.lines, q.dropped = spare[:0], 0
 		q.mu.Unlock()
 		if len(lines) > 0 {
-			_, _ = q.out.Write(lines) // nowhere to report that the log is broken
+			n, _ := q.out.Write(lines) // nowhere to report that the log is broken, but to count
+			q.lose(bytes.Count(lines[n:], []byte("\n")))
 		}
 		if dropped > 0 {
 			q.log.Warn("log lines were dropped: whoever reads standard output did not keep up", "lines", dropped)
@@ -93,10 +95,17 @@ func (q *lineQueue) run() {
 	}
 }
 
+// lose counts lines that could not be written.
+func (q *lineQueue) lose(n int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.total += n
+}
+
 // register has meter count the lines that were dropped.
 func (q *lineQueue) register(meter metric.Meter) error {
 	_, err := meter.Float64ObservableCounter("middletier_log_lines_dropped_total",
-		metric.WithDescription("Log lines that nobody took in time."),
+		metric.WithDescription("Log lines that standard output did not take, or not in time."),
 		reading(func(o metric.Float64Observer) {
 			q.mu.Lock()
 			defer q.mu.Unlock()

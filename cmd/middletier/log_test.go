@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,12 +52,7 @@ func TestLinesWaitForAReaderAndAreDroppedWhenTooMany(t *testing.T) {
 		if kept < 10_000 || kept+got.Lines != lines || !strings.Contains(got.Msg, "dropped") {
 			t.Errorf("%d lines came, then %+v", kept, got)
 		}
-		var measured metricdata.ResourceMetrics
-		if err := meter.Collect(t.Context(), &measured); err != nil {
-			t.Fatal(err)
-		}
-		sum := measured.ScopeMetrics[0].Metrics[0].Data.(metricdata.Sum[float64])
-		if counted := sum.DataPoints[0].Value; counted != float64(got.Lines) {
+		if counted := droppedLines(t, meter); counted != float64(got.Lines) {
 			t.Errorf("the metric says %v, the log %d", counted, got.Lines)
 		}
 		log.Info("line", "i", -1)
@@ -67,6 +63,42 @@ func TestLinesWaitForAReaderAndAreDroppedWhenTooMany(t *testing.T) {
 		}
 		q.close()
 	})
+}
+
+// droppedLines is what the metric says.
+func droppedLines(t *testing.T, meter *sdkmetric.ManualReader) float64 {
+	t.Helper()
+	var measured metricdata.ResourceMetrics
+	if err := meter.Collect(t.Context(), &measured); err != nil {
+		t.Fatal(err)
+	}
+	return measured.ScopeMetrics[0].Metrics[0].Data.(metricdata.Sum[float64]).DataPoints[0].Value
+}
+
+// fullDisk takes a few bytes, and then no more.
+type fullDisk struct{ room int }
+
+func (d *fullDisk) Write(p []byte) (int, error) {
+	n := min(len(p), d.room)
+	if d.room -= n; n < len(p) {
+		return n, syscall.ENOSPC
+	}
+	return n, nil
+}
+
+func TestLinesThatCannotBeWrittenAreCounted(t *testing.T) {
+	q := queueLines(logging{Level: "info", Format: "text"}, &fullDisk{room: 20})
+	meter := sdkmetric.NewManualReader()
+	if err := q.register(sdkmetric.NewMeterProvider(sdkmetric.WithReader(meter)).Meter("test")); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10 {
+		_, _ = fmt.Fprintln(q, "line", i) // 7 bytes
+	}
+	q.close()
+	if got := droppedLines(t, meter); got != 8 {
+		t.Errorf("%v lines are counted, want the 8 for which there was no room", got)
+	}
 }
 
 func TestLastLinesAreWaitedFor(t *testing.T) {

@@ -3,7 +3,7 @@ COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 FUZZTIME ?= 1m
 # IDLE connections at once; more than descriptors allow (ulimit -n) fails.
-IDLE ?= 19500
+IDLE ?= 19900
 
 .PHONY: run demo build image test check bench fuzz generate
 

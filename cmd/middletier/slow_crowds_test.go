@@ -100,7 +100,7 @@ func TestCrowdsCostOthersNothing(t *testing.T) {
 			t.Fatalf("%s: %v", idleVariable, err)
 		}
 	}
-	allowDescriptors(t, uint64(max(idle, 3*slowCrowd)+500))
+	allowDescriptors(t, uint64(max(idle, 3*slowCrowd)+100))
 	w := newStoppedWorld(t)
 	piece := bytes.Repeat([]byte("x"), 64<<10)
 	w.api.handle(func(rw http.ResponseWriter, r *http.Request) {

@@ -15,16 +15,16 @@ import (
 // for them to forget as well.
 type notice struct {
 	what forgotten
-	keys []cacheKey // with tokens: theirs; with owner: its own
+	keys []cacheKey // with theseTokens: theirs; with allOfUser: the user's own
 }
 
 // forgotten is what a notice is about.
 type forgotten byte
 
 const (
-	tokens forgotten = 't'
-	owner  forgotten = 'o'
-	all    forgotten = 'a'
+	theseTokens forgotten = 't'
+	allOfUser   forgotten = 'o'
+	everything  forgotten = 'a'
 )
 
 // maxNoticeKeys bounds a notice: a sign-out has a key for each API.
@@ -60,11 +60,11 @@ func decodeNotice(b []byte) (n notice, from replicaID, ok bool) {
 		n.keys = append(n.keys, cacheKey(key))
 	}
 	switch n.what {
-	case tokens:
+	case theseTokens:
 		ok = len(n.keys) > 0
-	case owner:
+	case allOfUser:
 		ok = len(n.keys) == 1
-	case all:
+	case everything:
 		ok = len(n.keys) == 0
 	}
 	return n, from, ok

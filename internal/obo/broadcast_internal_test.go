@@ -10,18 +10,18 @@ import (
 // What is read is what would have been written, and everything else is refused.
 func FuzzDecodeNotice(f *testing.F) {
 	id, key := newReplicaID(), cacheKey{1, 2, 3}
-	for _, n := range []notice{{tokens, []cacheKey{key, {}}}, {owner, []cacheKey{key}}, {what: all}} {
+	for _, n := range []notice{{theseTokens, []cacheKey{key, {}}}, {allOfUser, []cacheKey{key}}, {what: everything}} {
 		f.Add(n.encode(id))
 	}
-	f.Add(notice{what: tokens}.encode(id))
-	f.Add(notice{owner, []cacheKey{key, key}}.encode(id))
-	f.Add(notice{all, []cacheKey{key}}.encode(id))
+	f.Add(notice{what: theseTokens}.encode(id))
+	f.Add(notice{allOfUser, []cacheKey{key, key}}.encode(id))
+	f.Add(notice{everything, []cacheKey{key}}.encode(id))
 	f.Add(notice{'x', nil}.encode(id))
-	f.Add(append(notice{owner, []cacheKey{key}}.encode(id), 0))
+	f.Add(append(notice{allOfUser, []cacheKey{key}}.encode(id), 0))
 	f.Add([]byte("a"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		n, from, ok := decodeNotice(b)
-		wanted := map[forgotten]bool{tokens: len(n.keys) > 0, owner: len(n.keys) == 1, all: len(n.keys) == 0}[n.what]
+		wanted := map[forgotten]bool{theseTokens: len(n.keys) > 0, allOfUser: len(n.keys) == 1, everything: len(n.keys) == 0}[n.what]
 		if ok && (!wanted || len(n.keys) > maxNoticeKeys || !bytes.Equal(n.encode(from), b)) {
 			t.Errorf("%x is read as %+v", b, n)
 		}
@@ -30,7 +30,7 @@ func FuzzDecodeNotice(f *testing.F) {
 
 func TestNoticesAreRead(t *testing.T) {
 	id, key := newReplicaID(), cacheKey{1, 2, 3}
-	for _, n := range []notice{{tokens, []cacheKey{key}}, {tokens, []cacheKey{key, {}}}, {owner, []cacheKey{key}}, {what: all}} {
+	for _, n := range []notice{{theseTokens, []cacheKey{key}}, {theseTokens, []cacheKey{key, {}}}, {allOfUser, []cacheKey{key}}, {what: everything}} {
 		got, from, ok := decodeNotice(n.encode(id))
 		if !ok || from != id || got.what != n.what || len(got.keys) != len(n.keys) {
 			t.Errorf("%+v is read as %+v, %v", n, got, ok)
@@ -62,8 +62,8 @@ func TestWhoseNoticesAreHeeded(t *testing.T) {
 		"another prefix":  {start("elsewhere:", 1), false},
 		"another key":     {start("middletier:", 2), false},
 	} {
-		sealed := row.from.sealer.seal(row.from.channel(), notice{what: all}.encode(row.from.id))
-		if n, ok := one.read(string(sealed)); ok != row.want || ok && n.what != all {
+		sealed := row.from.sealer.seal(row.from.channel(), notice{what: everything}.encode(row.from.id))
+		if n, ok := one.read(string(sealed)); ok != row.want || ok && n.what != everything {
 			t.Errorf("%s: got %+v, %v; want %v", name, n, ok, row.want)
 		}
 	}

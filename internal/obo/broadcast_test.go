@@ -21,6 +21,15 @@ func (s tier) listens(t *testing.T, n int64) {
 	}, func() string { return fmt.Sprintf("listeners: got %v, want %d", got, n) })
 }
 
+// startListeners starts two replicas that hear each other.
+func startListeners(t *testing.T) (redis tier, p *platform, one, other kit) {
+	t.Helper()
+	redis, p = startTier(t), newPlatform()
+	one, other = redis.replica(t, p, nil), redis.replica(t, p, nil)
+	redis.listens(t, 2)
+	return redis, p, one, other
+}
+
 // forgets waits until k holds nothing more for a.
 func (k kit) forgets(a obo.Assertion, scopes []string) {
 	k.t.Helper()
@@ -30,9 +39,7 @@ func (k kit) forgets(a obo.Assertion, scopes []string) {
 func TestForgettingReachesOtherReplicas(t *testing.T) {
 	for way, forget := range forgetters {
 		t.Run(way, func(t *testing.T) {
-			redis, p := startTier(t), newPlatform()
-			one, other := redis.replica(t, p, nil), redis.replica(t, p, nil)
-			redis.listens(t, 2)
+			redis, _, one, other := startListeners(t)
 			alice, bob := user("alice"), user("bob")
 			one.want(alice, "", "token-1", obo.IdentityProvider)
 			one.want(bob, "", "token-2", obo.IdentityProvider)
@@ -57,9 +64,7 @@ func TestForgettingReachesOtherReplicas(t *testing.T) {
 
 // What another replica is fetching at that moment is served there and not kept.
 func TestForgettingReachesFetchesOfOtherReplicas(t *testing.T) {
-	redis, p := startTier(t), newPlatform()
-	one, other := redis.replica(t, p, nil), redis.replica(t, p, nil)
-	redis.listens(t, 2)
+	redis, p, one, other := startListeners(t)
 	alice, notes := user("alice"), []string{"api://notes/.default"}
 	if refusal := other.ask(alice, notes...); refusal != nil {
 		t.Fatal(refusal)
@@ -89,9 +94,7 @@ func TestForgettingReachesFetchesOfOtherReplicas(t *testing.T) {
 
 // Nobody else can write a notice, nor move one from another prefix.
 func TestForeignNoticesAreNotHeeded(t *testing.T) {
-	redis, p := startTier(t), newPlatform()
-	one, other := redis.replica(t, p, nil), redis.replica(t, p, nil)
-	redis.listens(t, 2)
+	redis, p, one, other := startListeners(t)
 	alice, bob := user("alice"), user("bob")
 	one.want(alice, "", "token-1", obo.IdentityProvider)
 	one.want(bob, "", "token-2", obo.IdentityProvider)
@@ -110,9 +113,7 @@ func TestForeignNoticesAreNotHeeded(t *testing.T) {
 
 // A Redis that comes back is listened to again.
 func TestListeningOutlivesRedis(t *testing.T) {
-	redis, p := startTier(t), newPlatform()
-	one, other := redis.replica(t, p, nil), redis.replica(t, p, nil)
-	redis.listens(t, 2)
+	redis, _, one, other := startListeners(t)
 	redis.Kill()
 	redis.Restart()
 	redis.listens(t, 2)

@@ -26,7 +26,7 @@ func (c *Cache) Forget(ctx context.Context, a Assertion, scopes [][]string) {
 	c.dropTokens(keys)
 	if c.shared != nil {
 		ctx = context.WithoutCancel(ctx) // also of a caller who does not wait for it
-		c.shared.tell(ctx, notice{tokens, keys})
+		c.shared.tell(ctx, notice{theseTokens, keys})
 		c.shared.forget(ctx, keys)
 	}
 }
@@ -39,7 +39,7 @@ func (c *Cache) ForgetUser(ctx context.Context, tenantID, objectID string) error
 	if c.shared == nil {
 		return nil
 	}
-	told := c.shared.tell(ctx, notice{owner, []cacheKey{key}})
+	told := c.shared.tell(ctx, notice{allOfUser, []cacheKey{key}})
 	if !c.shared.forgetOwner(ctx, key) || !told {
 		return ErrRedis
 	}
@@ -54,7 +54,7 @@ func (c *Cache) ForgetAll(ctx context.Context) error {
 	if c.shared == nil {
 		return nil
 	}
-	told := c.shared.tell(ctx, notice{what: all})
+	told := c.shared.tell(ctx, notice{what: everything})
 	if err := c.shared.forgetAll(ctx); err != nil {
 		return fmt.Errorf("%w: %w", ErrRedis, err)
 	}
@@ -68,13 +68,13 @@ func (c *Cache) ForgetAll(ctx context.Context) error {
 // Redis may have come there after the other one looked.
 func (c *Cache) heard(n notice) {
 	switch n.what {
-	case tokens:
+	case theseTokens:
 		c.dropTokens(n.keys)
 		c.shared.behind(func(ctx context.Context) { c.shared.forget(ctx, n.keys) })
-	case owner:
+	case allOfUser:
 		c.dropOwner(n.keys[0])
 		c.shared.behind(func(ctx context.Context) { c.shared.forgetOwner(ctx, n.keys[0]) })
-	case all:
+	case everything:
 		_ = c.dropAll() // nobody waits for it
 	}
 }

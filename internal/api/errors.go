@@ -364,7 +364,7 @@ func (s *Server) handleError(err error, c echo.Context) {
 		resp.Status = statusClientClosed
 		return
 	}
-	if r.ContentLength != 0 && !event.forwarded { // else package downstream has seen to it
+	if !event.forwarded { // else package downstream has seen to it
 		downstream.Refuse(resp, r)
 	}
 	base := s.baseURL(r)

@@ -29,10 +29,13 @@ func Spare(w http.ResponseWriter) {
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyGrace)) // not every writer can
 }
 
-// Refuse prepares w for an answer to r, whose body will not be read. A connection
+// Refuse prepares w for an answer to r, whose body, if any, will not be read. A connection
 // that the caller wants closed would be closed over what is still on its way, and
 // the caller might lose the answer: it lingers.
 func Refuse(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength == 0 {
+		return
+	}
 	Spare(w)
 	if r.Close {
 		hangUp(w)

@@ -212,9 +212,7 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, call Call) erro
 
 	var err error
 	if x.token, err = call.Token(ctx, Refused{}); err != nil {
-		if x.limit.body != nil {
-			Refuse(w, r)
-		}
+		Refuse(w, r)
 		return classify(ctx, tokenError{err})
 	}
 	r = r.WithContext(x)

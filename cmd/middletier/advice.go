@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"strings"
@@ -75,10 +76,7 @@ func (a *adviser) exchanged(err error) {
 	if !errors.As(err, &refusal) || refusal.Kind != obo.Misconfigured {
 		return
 	}
-	what := numberAdvice(refusal.Codes)
-	if what == "" {
-		what = codeAdvice(refusal)
-	}
+	what := cmp.Or(numberAdvice(refusal.Codes), codeAdvice(refusal))
 	if what == "" {
 		return
 	}

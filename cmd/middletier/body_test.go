@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -156,15 +155,12 @@ func TestPausingUploadIsWaitedFor(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			head := fmt.Sprintf("POST /api/todo/items HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n", w.alice(), size)
-			conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
-			if err != nil {
-				t.Fatal(err)
-			}
+			conn := w.dial(t, 15*time.Second)
 			defer conn.Close()
 			if _, err := io.WriteString(conn, head+strings.Repeat("x", size/2)); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(2500 * time.Millisecond)
+			time.Sleep(2500 * time.Millisecond) // beyond both: 2 s, and the API's 1
 			if _, err := io.WriteString(conn, strings.Repeat("x", size-size/2)); err != nil {
 				t.Fatal(err)
 			}
@@ -224,14 +220,8 @@ func TestContinueIsSaidWhenTheBodyIsWanted(t *testing.T) {
 		{"bad path", "/api/todo/%2e%2e", alice, 10, 400, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
-			if err != nil {
-				t.Fatal(err)
-			}
+			conn := w.dial(t, 15*time.Second)
 			defer conn.Close()
-			if err := conn.SetDeadline(time.Now().Add(15 * time.Second)); err != nil {
-				t.Fatal(err)
-			}
 			before := len(w.api.seen())
 			authorization := ""
 			if row.token != "" {

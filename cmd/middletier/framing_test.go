@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -60,14 +59,8 @@ func TestRequestsWhoseEndIsInDoubt(t *testing.T) {
 		{"a name of other letters", "X-\xc3\xa4: x\r\n", "", 400, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
-			if err != nil {
-				t.Fatal(err)
-			}
+			conn := w.dial(t, 15*time.Second)
 			defer conn.Close()
-			if err := conn.SetDeadline(time.Now().Add(15 * time.Second)); err != nil {
-				t.Fatal(err)
-			}
 			head := "POST /api/todo/items HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + alice + "\r\n"
 			switch row.name {
 			case "a folded first header":

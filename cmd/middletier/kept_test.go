@@ -59,7 +59,8 @@ func TestConnectionIsKeptOnlyBehindAWholeBody(t *testing.T) {
 				return
 			}
 			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nearly\r\n")
-			time.Sleep(soon / 5) // what is not read yet would be lost with the connection
+			_ = conn.(*net.TCPConn).CloseWrite()
+			_, _ = io.Copy(io.Discard, conn) // until the service has seen it: what it had not read would be lost
 			_ = conn.Close()
 		},
 	}
@@ -96,14 +97,8 @@ func TestConnectionIsKeptOnlyBehindAWholeBody(t *testing.T) {
 	} {
 		t.Run(row.api+", "+row.sends, func(t *testing.T) {
 			w.api.handle(apis[row.api])
-			conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
-			if err != nil {
-				t.Fatal(err)
-			}
+			conn := w.dial(t, 10*time.Second)
 			defer conn.Close()
-			if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
-				t.Fatal(err)
-			}
 			begun := time.Now()
 			go func() { // what is not taken is not all sent
 				_, _ = io.WriteString(conn, "POST /api/todo/items HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+alice+"\r\n"+row.header+"\r\n"+row.body[:len(row.body)-row.rest])
@@ -162,16 +157,10 @@ func TestBodyGrowsTooLargeBesideTheAnswer(t *testing.T) {
 		_, _ = io.WriteString(rw, "early")
 	})
 	for i := range 30 {
-		conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		conn := w.dial(t, 10*time.Second)
 		defer conn.Close()
-		if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
-			t.Fatal(err)
-		}
 		_, _ = io.WriteString(conn, "POST /api/todo/items HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+alice+"\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n")
-		time.Sleep(time.Duration(i) * 50 * time.Microsecond)
+		time.Sleep(time.Duration(i) * 50 * time.Microsecond) // so that the rest comes at every moment of the answer
 		_, _ = io.WriteString(conn, "400\r\n"+strings.Repeat("x", 0x400)+"\r\n")
 		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err != nil || resp.StatusCode != 200 && resp.StatusCode != 413 {

@@ -191,6 +191,19 @@ func (w *world) bob() string { return w.idp.UserToken("bob", "app", "middletier"
 
 func (w *world) daemon() string { return w.idp.AppToken("daemon", "middletier", "ToDoList.Read.All") }
 
+// dial opens a connection to the service, to be used for so long at the most.
+func (w *world) dial(t *testing.T, patience time.Duration) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
 // reply is an answer, read to its end.
 type reply struct {
 	*http.Response

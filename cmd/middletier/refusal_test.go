@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -194,14 +193,8 @@ func TestPresentationOfTheToken(t *testing.T) {
 // rawRequest sends bytes and reads one answer.
 func rawRequest(t *testing.T, w *world, request string) *http.Response {
 	t.Helper()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := w.dial(t, 15*time.Second) // half of the service's own
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(15 * time.Second)); err != nil { // half of the service's own
-		t.Fatal(err)
-	}
 	if _, err := conn.Write([]byte(request)); err != nil {
 		t.Fatal(err)
 	}

@@ -145,8 +145,8 @@ func TestRetryHasTheNewToken(t *testing.T) {
 	})
 }
 
-// How long is waited: little, or what the API asks for if the call's time is
-// enough for it; else the answer is the caller's.
+// How long is waited: little, or what the API asks for if that is short; else the
+// answer is the caller's at once.
 func TestRetryAfter(t *testing.T) {
 	for _, row := range []struct {
 		name       string
@@ -156,13 +156,14 @@ func TestRetryAfter(t *testing.T) {
 	}{
 		{"none", func() string { return "" }, 50 * time.Millisecond, 200},
 		{"at once", func() string { return "0" }, 50 * time.Millisecond, 200},
-		{"seconds", func() string { return "3" }, 3050 * time.Millisecond, 200},
-		{"a date", func() string { return time.Now().Add(4 * time.Second).UTC().Format(http.TimeFormat) }, 4050 * time.Millisecond, 200},
+		{"seconds", func() string { return "1" }, 1050 * time.Millisecond, 200},
+		{"a date", func() string { return time.Now().Add(2 * time.Second).UTC().Format(http.TimeFormat) }, 2050 * time.Millisecond, 200},
 		{"a date that has passed", func() string { return "Sun, 06 Nov 1994 08:49:37 GMT" }, 50 * time.Millisecond, 200},
 		{"nonsense", func() string { return "soon" }, 50 * time.Millisecond, 200},
 		{"negative", func() string { return "-1" }, 50 * time.Millisecond, 200},
-		{"just in time", func() string { return "9" }, 9050 * time.Millisecond, 200},
-		{"too long", func() string { return "10" }, 0, 503},
+		{"just short enough", func() string { return "2" }, 2050 * time.Millisecond, 200},
+		{"too long", func() string { return "3" }, 0, 503},
+		{"too long, though there is time", func() string { return "8" }, 0, 503},
 		{"far too long", func() string { return "4294967295" }, 0, 503},
 		{"a date too late", func() string { return time.Now().Add(time.Hour).UTC().Format(http.TimeFormat) }, 0, 503},
 	} {
@@ -184,7 +185,7 @@ func TestRetryAfter(t *testing.T) {
 
 func TestLeavingCallerEndsThePause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &script{steps: []step{{status: 503, retryAfter: "8"}}}
+		s := &script{steps: []step{{status: 503, retryAfter: "2"}}}
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Second, cancel)
 		_, err := s.forward(t, 2, httptest.NewRequest("GET", "http://middle.example/x", nil).WithContext(ctx))

@@ -49,11 +49,16 @@ func (t sending) RoundTrip(r *http.Request) (*http.Response, error) {
 // that not all callers come back at once.
 const retryPause = 50 * time.Millisecond
 
-// try sends r, and again after a pause while x allows it. Beneath, net/http does
-// one more thing by itself: where the API closes a kept connection at the moment
+// maxRetryAfter is how long an API may ask to wait before a retry. A caller that
+// would wait longer gets the answer at once, and decides by itself.
+const maxRetryAfter = 2 * time.Second
+
+// try sends r, and again after a pause while x allows it. Beneath, net/http and
+// Transport do more: where the API closes a kept HTTP/1.1 connection at the moment
 // a request is sent on it, a request that has not left, or that is safe (GET,
 // HEAD, OPTIONS, or one with an Idempotency-Key) and was not answered, goes on
-// another connection.
+// another connection; and so does an HTTP/2 request that the API says it did not
+// process.
 func (t sending) try(x *exchange, r *http.Request) (*http.Response, error) {
 	for {
 		resp, err := t.RoundTripper.RoundTrip(r)
@@ -93,8 +98,9 @@ func (x *exchange) pauseAfter(r *http.Request, resp *http.Response, err error) (
 	} else {
 		switch resp.StatusCode {
 		case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-			ok = true
-			pause += retryAfter(resp.Header.Get("Retry-After"))
+			wait := retryAfter(resp.Header.Get("Retry-After"))
+			ok = wait <= maxRetryAfter
+			pause += wait
 		}
 	}
 	return pause, ok && x.limit.left() > pause

@@ -11,24 +11,55 @@ import (
 	"middletier/internal/obo"
 )
 
-// advice says what to do about the AADSTS numbers that a new deployment meets
-// ("Microsoft Entra authentication & authorization error codes").
+// advice says what to fix for every AADSTS number that the operators can do something
+// about ("Microsoft Entra authentication & authorization error codes").
 var advice = map[int]string{
+	28002:   "the scope is not valid: check scopes of the API",
+	50013:   "callers' tokens are not accepted for an exchange: their signature or issuer does not fit azureAd.clientId and its tenant",
+	50020:   "the user's account is not in the tenant: invite it as a guest, or remove its tenant from azureAd.allowedTenants",
+	50027:   "the provider does not accept the form of callers' tokens: they may be of an application with signing keys of its own",
+	50105:   "the user is not assigned to the application: assign the user or a group, or turn off \"assignment required\"",
 	65001:   "nobody has consented to it for this application",
+	65005:   "the application does not list the API among its permissions: add it to the registration of azureAd.clientId",
+	70002:   "the credential is missing or not valid: check azureAd.clientCredentials",
 	70011:   "the scope is not valid; an application's own is RESOURCE/.default",
+	70021:   "no federated credential of the application matches the assertion's issuer, subject and audience",
 	90002:   "no such tenant: check azureAd.tenantId and azureAd.instance",
+	90009:   "the application asks for a token for itself: scopes must name the API, and by its GUID where the API is this application",
+	90072:   "the user's account is not in the tenant: invite it as a guest, or remove its tenant from azureAd.allowedTenants",
+	240002:  "an ID token was sent as the caller's token: clients must send an access token for this service",
 	500011:  "the tenant knows no such resource: check the scope, and that the API's service principal exists",
+	500131:  "callers' tokens are for another application: each of azureAd.audiences must be an identifier of azureAd.clientId itself",
 	501051:  "the API wants an assignment: give this application one of its app roles",
+	650052:  "the tenant has no service principal of the API: an administrator must consent to the API there first",
+	650056:  "the registration is incomplete: add the API to the application's permissions, and have an administrator consent",
+	650057:  "the API is not among the permissions of the application: add it to the registration of azureAd.clientId",
 	700016:  "the tenant knows no such application: check azureAd.clientId and azureAd.tenantId",
+	700022:  "scopes are of more than one resource: a token is for one",
+	700023:  "the scope names no resource, or the client assertion is for another audience: check scopes and azureAd.instance",
 	700024:  "the assertion's times are not accepted: check this machine's clock",
 	700027:  "the signature is not accepted: is the certificate registered on the application?",
+	700030:  "the certificate's subject name is not one that the application trusts",
 	700211:  "no federated credential of the application has this issuer",
 	700212:  "no federated credential of the application has this audience",
 	700213:  "no federated credential of the application has this subject",
+	700229:  "the federated assertion is a user's token: only an application's own token may be one",
+	900382:  "the application and the tenant are in different clouds: check azureAd.instance",
+	900432:  "the application and the tenant are in different clouds: check azureAd.instance",
 	1000502: "the certificate has expired",
 	1002012: "the scope is not valid: it must be RESOURCE/.default",
+	7000112: "the application is disabled in the tenant",
+	7000114: "the caller's token is an application's: have the API of this registration ask for the optional claim idtyp",
+	7000214: "the certificate has been revoked",
 	7000215: "the client secret is wrong: is it the secret's value, not its ID?",
+	7000218: "the credential is missing: check azureAd.clientCredentials",
 	7000222: "the client secret has expired",
+	7000274: "the certificate did not pass the provider's checks",
+	7000277: "the certificate has been revoked",
+	7002137: "no federated credential of the application has this subject",
+	7002138: "no federated credential of the application has this subject: upper and lower case make a difference",
+	9001023: "the grant type needs a tenant: azureAd.tenantId must be a GUID or a domain",
+	9010010: "scopes and resource are of different APIs: check scopes of the API",
 }
 
 // numberAdvice is the advice on the first of numbers for which there is one, or "".
@@ -44,6 +75,8 @@ func numberAdvice(numbers []int) string {
 // codeAdvice says what the error code alone tells, or "".
 func codeAdvice(e *obo.Error) string {
 	switch {
+	case e.Suberror == "client_mismatch":
+		return "callers' tokens are for another application: each of azureAd.audiences must be an identifier of azureAd.clientId itself"
 	case e.Code == "invalid_client":
 		return "the credential is not accepted"
 	case e.Code == "unauthorized_client":

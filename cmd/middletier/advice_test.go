@@ -60,3 +60,19 @@ func TestAdviceIsRepeatedAfterAnHour(t *testing.T) {
 		}
 	})
 }
+
+// There is advice on every refusal that only the operators can do something about.
+func TestThereIsAdviceOnEveryRefusalOfTheOperators(t *testing.T) {
+	for _, number := range []int{
+		50013, 50020, 50027, 50105, 65005, 70002, 70011, 70021, 28002, 90002, 90009, 90072, 240002, 500011, 500131, 501051, 650052, 650056, 650057,
+		700016, 700022, 700023, 700024, 700027, 700030, 700211, 700212, 700213, 700229, 900382, 900432, 1000502,
+		7000112, 7000114, 7000214, 7000215, 7000218, 7000222, 7000274, 7000277, 7002137, 7002138, 9001023, 9010010,
+	} {
+		if numberAdvice([]int{number}) == "" {
+			t.Errorf("AADSTS%d: no advice", number)
+		}
+	}
+	if codeAdvice(&obo.Error{Code: "invalid_grant", Suberror: "client_mismatch"}) == "" {
+		t.Error("client_mismatch: no advice")
+	}
+}

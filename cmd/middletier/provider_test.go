@@ -133,6 +133,96 @@ func TestProviderRefusals(t *testing.T) {
 	}
 }
 
+// A token that has just ended passes our clock skew and not the exchange. A new one is
+// all it takes: nobody has to sign in, and nothing is remembered.
+func TestTokenThatExpiresBeforeItsExchangeIsToldSo(t *testing.T) {
+	expired := `Bearer error="invalid_token", error_description="The token has expired."`
+	for _, row := range []struct {
+		name  string
+		exp   time.Duration // from now
+		fault *mockidp.Fault
+	}{
+		{"20 s ago", -20 * time.Second, nil},
+		{"20 s ago, by another number", -20 * time.Second, &mockidp.Fault{Error: "invalid_grant", ErrorCodes: []int{50013}}},
+		{"20 s ago, as interaction", -20 * time.Second, &mockidp.Fault{Error: "interaction_required"}},
+		{"not by our clock", time.Hour, &mockidp.Fault{Error: "invalid_grant", ErrorCodes: []int{500133}}},
+		{"not by our clock, by its suberror", time.Hour, &mockidp.Fault{Error: "invalid_grant", Suberror: "token_expired"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := newWorld(t)
+			claims := w.idp.UserClaims("alice", "app", "middletier", "ToDoList.Read")
+			claims["exp"] = time.Now().Add(row.exp).Unix()
+			token := w.idp.Sign(claims)
+			if row.fault != nil {
+				row.fault.Flow = "on_behalf_of"
+				w.idp.AddFault(*row.fault)
+			}
+			for calls := 1; calls <= 2; calls++ {
+				r := w.call("GET", "/api/todo/items", token, "")
+				if got := r.Header.Get("WWW-Authenticate"); r.StatusCode != 401 || r.kind() != "invalid-token" || got != expired || r.problem.Detail != "The token has expired." {
+					t.Errorf("got %d %s with %q, want 401 invalid-token with %q", r.StatusCode, r.body, got, expired)
+				}
+				if got := w.exchanges(); got != calls {
+					t.Errorf("call %d: %d exchanges, want as many: the next one may be accepted", calls, got)
+				}
+			}
+			w.idp.ClearFaults()
+			if r := w.call("GET", "/api/todo/items", w.alice(), ""); r.StatusCode != 200 {
+				t.Errorf("with a new token: got %d %s, want 200", r.StatusCode, r.body)
+			}
+		})
+	}
+}
+
+// An API whose tokens are for another registration can be configured, and refuses every
+// user at the exchange. No sign-in helps; the log says what does.
+func TestRefusalsThatNoUserCanEndAreTheOperators(t *testing.T) {
+	t.Run("audience of another registration", func(t *testing.T) {
+		w := newWorld(t, func(f *file) { f.AzureAd.Audiences = []string{"api://other"} })
+		claims := w.idp.UserClaims("alice", "app", "middletier", "ToDoList.Read")
+		claims["aud"] = "api://other"
+		r := w.call("GET", "/api/todo/items", w.idp.Sign(claims), "")
+		if r.StatusCode != 500 || r.kind() != "misconfigured" || r.Header.Get("WWW-Authenticate") != "" {
+			t.Errorf("got %d %s, want 500 misconfigured", r.StatusCode, r.body)
+		}
+		if log := w.log.String(); !strings.Contains(log, `"advice":"callers' tokens are for another application: each of azureAd.audiences`) {
+			t.Errorf("no advice in\n%s", log)
+		}
+	})
+	for _, number := range []int{50013, 50105, 240002, 7000114, 65005, 90072} {
+		t.Run(strconv.Itoa(number), func(t *testing.T) {
+			w := newWorld(t)
+			w.idp.AddFault(mockidp.Fault{Flow: "on_behalf_of", Error: "invalid_grant", ErrorCodes: []int{number}})
+			r := w.call("GET", "/api/todo/items", w.alice(), "")
+			if r.StatusCode != 500 || r.kind() != "misconfigured" || r.Header.Get("WWW-Authenticate") != "" {
+				t.Errorf("got %d %s, want 500 misconfigured", r.StatusCode, r.body)
+			}
+			if log := w.log.String(); !strings.Contains(log, `"advice":"`) {
+				t.Errorf("no advice in\n%s", log)
+			}
+		})
+	}
+}
+
+// Throttling that looks like a bad grant is no reason to sign in, and ends with its time.
+func TestThrottlingInTheFormOfABadGrant(t *testing.T) {
+	for _, number := range []int{50196, 90055, 90024, 90033, 90090, 50033} {
+		w := newWorld(t)
+		w.idp.AddFault(mockidp.Fault{Flow: "on_behalf_of", Error: "invalid_grant", ErrorCodes: []int{number}})
+		alice := w.alice()
+		for range 3 {
+			r := w.call("GET", "/api/todo/items", alice, "")
+			left, err := strconv.Atoi(r.Header.Get("Retry-After"))
+			if r.StatusCode != 503 || r.kind() != "identity-provider-unavailable" || err != nil || left > 60 || left < 10 {
+				t.Errorf("%d: got %d %s, Retry-After %q; want 503, what is left of 60", number, r.StatusCode, r.body, r.Header.Get("Retry-After"))
+			}
+		}
+		if got := w.exchanges(); got != 1 {
+			t.Errorf("%d: %d exchanges, want 1", number, got)
+		}
+	}
+}
+
 // On the way without a user the provider refuses us, whatever it says: there is no
 // user to act, and our challenge is not the daemon's.
 func TestRefusalsOfTheAppItselfAreOurs(t *testing.T) {

@@ -124,8 +124,9 @@ var problemTypes = map[string]problemType{
 	},
 	"misconfigured": {
 		http.StatusInternalServerError, "Misconfigured",
-		"The identity provider refuses this service itself: its credential, its permissions, or the scopes it asks for.",
-		"The operators look at the log line with this requestId: it holds the provider's reason.",
+		"The identity provider refuses this service itself: its credential, its permissions, the scopes it asks for, the audience it accepts, "+
+			"or a user who is not assigned to it. A sign-in does not help.",
+		"The operators look at the log line with this requestId: it holds the provider's reason. A line with advice says what to fix.",
 	},
 	"identity-provider-unavailable": {
 		http.StatusServiceUnavailable, "Identity provider unavailable",
@@ -206,8 +207,7 @@ func problemFor(err error, caller *validate.Caller) problem {
 	case errors.Is(err, errPresentation):
 		return problem{kind: "invalid-request", detail: "The Authorization header is not one bearer token.", challenge: `Bearer error="invalid_request"`}
 	case errors.As(err, &token):
-		sentence := sentences[token.Reason]
-		return problem{kind: "invalid-token", detail: sentence, challenge: fmt.Sprintf("Bearer error=%q, error_description=%q", "invalid_token", sentence)}
+		return tokenProblem(token.Reason)
 	case errors.Is(err, validate.ErrKeysUnavailable):
 		return problem{kind: "identity-provider-unavailable", detail: "The identity provider's signing keys could not be loaded yet.", refusal: &obo.Error{RetryAfter: keysRetryAfter}}
 	case errors.Is(err, validate.ErrClientNotAllowed):
@@ -256,6 +256,15 @@ var internalProblem = problem{kind: "internal", detail: "Something went wrong in
 // are there within seconds of the provider's return.
 const keysRetryAfter = 5 * time.Second
 
+// tokenProblem is for a token of the caller that was not accepted.
+func tokenProblem(reason validate.Reason) problem {
+	sentence := sentences[reason]
+	return problem{
+		kind: "invalid-token", detail: sentence,
+		challenge: fmt.Sprintf("Bearer error=%q, error_description=%q", "invalid_token", sentence),
+	}
+}
+
 func accessProblem(e *validate.AccessError) problem {
 	switch {
 	case e.Allow != nil:
@@ -280,6 +289,10 @@ func refusalProblem(e *obo.Error, caller *validate.Caller) problem {
 		}
 		p.kind, p.detail = "interaction-required", "The user must act: sign in again and repeat the request."
 		p.challenge = `Bearer error="interaction_required"`
+	case obo.AssertionExpired:
+		expired := tokenProblem(validate.Expired)
+		expired.refusal = e
+		return expired
 	case obo.ConsentRequired:
 		p.kind, p.detail = "consent-required", "Nobody has consented yet to this service calling the API on the user's behalf."
 	case obo.Misconfigured:

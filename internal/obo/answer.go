@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -107,35 +106,17 @@ func (r *received) refusal(now time.Time, body tokenAnswer, parseErr error) *Err
 		CorrelationID: body.CorrelationID, TraceID: body.TraceID, Err: errors.New(firstLine(body.Description)),
 	}
 	switch {
-	case r.status == http.StatusTooManyRequests || r.status >= 500 || body.Error == "temporarily_unavailable":
+	case r.status == http.StatusTooManyRequests || r.status >= 500 ||
+		body.Error == "temporarily_unavailable" && !r.isThrottledGrant(body):
 		e.Kind, e.RetryAfter, e.Throttled = Unavailable, retryAfter(r, now), r.isThrottling()
 	case parseErr != nil || body.Error == "":
 		e.Err = errors.Join(errors.New("an error without a code"), parseErr)
+	case r.isThrottledGrant(body):
+		e.Kind, e.Throttled, e.RetryAfter, e.Claims = Unavailable, true, retryAfterOr(throttledRetryAfter, r, now), ""
 	default:
 		e.Kind = kindOf(body)
 	}
 	return e
-}
-
-// kindOf decides by error and suberror who has to act. Microsoft asks not to
-// branch on the AADSTS numbers; consent is the exception, because not every
-// answer of that number has the suberror.
-func kindOf(body tokenAnswer) Kind {
-	switch body.Error {
-	case "interaction_required", "login_required":
-		return InteractionRequired
-	case "consent_required":
-		return ConsentRequired
-	case "invalid_grant":
-		switch {
-		case body.Suberror == "consent_required", body.Suberror == "" && slices.Contains(body.Codes, 65001):
-			return ConsentRequired
-		case body.Suberror == "client_mismatch":
-			return Misconfigured
-		}
-		return InteractionRequired
-	}
-	return Misconfigured // invalid_client, unauthorized_client, invalid_scope, invalid_resource, …
 }
 
 // discoveryError classifies a failure before the token endpoint was asked.
@@ -148,6 +129,9 @@ func (r *received) discoveryError(now time.Time, err error) *Error {
 		e.Kind, e.RetryAfter, e.Throttled = Unavailable, retryAfter(r, now), r.isThrottling()
 	case r.status != http.StatusOK && json.Unmarshal(r.body, &body) == nil && body.Error != "":
 		e.Kind, e.Code, e.Codes = Misconfigured, body.Error, body.Codes // an unknown tenant
+		if r.isThrottledGrant(body) {
+			e.Kind, e.Throttled, e.RetryAfter = Unavailable, true, retryAfterOr(throttledRetryAfter, r, now)
+		}
 	}
 	return e
 }
@@ -160,11 +144,15 @@ func (r *received) isThrottling() bool {
 // retryAfter reads a Retry-After header, in seconds or as a date (RFC 9110,
 // section 10.2.3).
 func retryAfter(r *received, now time.Time) time.Duration {
-	value := r.header.Get("Retry-After")
-	after := defaultRetryAfter
 	if r.status == http.StatusTooManyRequests {
-		after = throttledRetryAfter
+		return retryAfterOr(throttledRetryAfter, r, now)
 	}
+	return retryAfterOr(defaultRetryAfter, r, now)
+}
+
+// retryAfterOr is retryAfter, or a time where the provider names none.
+func retryAfterOr(after time.Duration, r *received, now time.Time) time.Duration {
+	value := r.header.Get("Retry-After")
 	if seconds, err := strconv.Atoi(value); err == nil || errors.Is(err, strconv.ErrRange) {
 		after = time.Duration(min(seconds, int(maxRetryAfter.Seconds()))) * time.Second
 	} else if date, err := http.ParseTime(value); err == nil {

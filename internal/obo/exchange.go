@@ -184,7 +184,10 @@ func (c *Client) try(ctx context.Context, who *identity, w wish) (grant, *Error)
 		return g, nil
 	}
 	refusal.Scopes = w.scopes
-	if w.user == nil && (refusal.Kind == InteractionRequired || refusal.Kind == ConsentRequired) {
+	switch {
+	case w.user != nil && refusal.outdated(w.user, time.Now()):
+		refusal.Kind = AssertionExpired
+	case w.user == nil && (refusal.Kind == InteractionRequired || refusal.Kind == ConsentRequired || refusal.Kind == AssertionExpired):
 		// There is no user who could act, and it is not the caller who is refused.
 		refusal.Kind, refusal.Claims = Misconfigured, ""
 	}

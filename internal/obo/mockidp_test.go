@@ -146,7 +146,7 @@ func TestStrictPlatformRefuses(t *testing.T) {
 	}{
 		{"no consent", r, r.assertion("alice", ourTenant), []string{"api://todo/Admin"}, obo.ConsentRequired, "invalid_grant"},
 		{"unknown resource", r, r.assertion("alice", ourTenant), []string{"api://nothing/.default"}, obo.Misconfigured, "invalid_resource"},
-		{"another tenant's assertion", r, r.assertion("gina", ourTenant), todo, obo.InteractionRequired, "invalid_grant"},
+		{"another tenant's assertion", r, r.assertion("gina", ourTenant), todo, obo.Misconfigured, "invalid_grant"},
 		{"wrong secret", wrong, wrong.assertion("alice", ourTenant), todo, obo.Misconfigured, "invalid_client"},
 	} {
 		_, err := c.r.cache.OnBehalfOf(t.Context(), c.a, c.scopes, obo.Ask{})

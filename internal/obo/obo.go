@@ -126,10 +126,13 @@ const (
 	Misconfigured
 	// Nonsense: the provider's answer cannot be understood.
 	Nonsense
+	// AssertionExpired: the caller's own token is past its time. The caller needs a
+	// new one, which takes no user.
+	AssertionExpired
 )
 
 func (k Kind) String() string {
-	return [...]string{"unavailable", "interaction required", "consent required", "misconfigured", "nonsense"}[k]
+	return [...]string{"unavailable", "interaction required", "consent required", "misconfigured", "nonsense", "assertion expired"}[k]
 }
 
 // Error is an exchange that gave no token. Its fields are the provider's own

@@ -192,8 +192,9 @@ var (
 	errUpgrade         = errors.New("a protocol upgrade was asked for")
 )
 
-// limit refuses requests that are too large before anything else looks at them,
-// and bounds the bodies whose length is not announced.
+// limit refuses requests that are too large, and methods of another spelling,
+// before anything else looks at them, and bounds the bodies whose length is not
+// announced.
 func (s *Server) limit(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
@@ -202,6 +203,9 @@ func (s *Server) limit(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		if headerSize(r) > s.config.MaxHeaderSize {
 			return errHeadersTooLarge
+		}
+		if !isMethod(r.Method) {
+			return errMethod
 		}
 		if strings.Contains(strings.ToLower(r.Header.Get("Upgrade")), "websocket") {
 			return errUpgrade
@@ -220,10 +224,10 @@ func (s *Server) limit(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// headerSize is the size of a request's target and headers as sent by HTTP/1.1,
-// in bytes.
+// headerSize is the size of a request's method, target and headers as sent by
+// HTTP/1.1, in bytes.
 func headerSize(r *http.Request) int64 {
-	size := len(r.RequestURI) + len(r.Host)
+	size := len(r.Method) + len(r.RequestURI) + len(r.Host)
 	for name, values := range r.Header {
 		for _, value := range values {
 			size += len(name) + len(value) + len(": \r\n")

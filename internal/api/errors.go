@@ -39,7 +39,7 @@ var problemTypes = map[string]problemType{
 	},
 	"invalid-request": {
 		http.StatusBadRequest, "Invalid request",
-		"The request is malformed: more than one Authorization header, a path that could be understood in two ways, or a body that breaks off.",
+		"The request is malformed: more than one Authorization header, a method that is not in upper case, a path that could be understood in two ways, or a body that breaks off.",
 		"The client mends the request.",
 	},
 	"invalid-token": {
@@ -226,6 +226,8 @@ func problemFor(err error, caller *validate.Caller) problem {
 		return problem{kind: "unknown-api", detail: "No downstream API of that name is configured."}
 	case errors.Is(err, downstream.ErrPath):
 		return problem{kind: "invalid-request", detail: "The path is malformed or ambiguous and is not forwarded."}
+	case errors.Is(err, errMethod):
+		return problem{kind: "invalid-request", detail: "The method is not an HTTP method in upper case."}
 	case errors.Is(err, errWebPage):
 		return problem{kind: "invalid-request", detail: "The admin listener does not answer web pages: ask it by its address or as localhost, and not from another site."}
 	case errors.Is(err, obo.ErrRedis):

@@ -149,6 +149,10 @@ func (s *Server) finish(c echo.Context, ev *event) {
 	s.logRequest(c, ev, done.Route, took)
 }
 
+// maxLoggedMethod is longer than any registered method. Over HTTP/2 a method can
+// be as long as all headers.
+const maxLoggedMethod = 32
+
 // logRequest writes the line. Nothing in it is a token or a secret: errors from
 // below are made so that they hold none.
 func (s *Server) logRequest(c echo.Context, ev *event, route string, took time.Duration) {
@@ -160,7 +164,7 @@ func (s *Server) logRequest(c echo.Context, ev *event, route string, took time.D
 	}
 	var fields [16]slog.Attr
 	attrs := append(fields[:0],
-		slog.String("method", r.Method), slog.String("route", route), slog.Int("status", status),
+		slog.String("method", r.Method[:min(len(r.Method), maxLoggedMethod)]), slog.String("route", route), slog.Int("status", status),
 		slog.Float64("latencyMs", float64(took.Microseconds())/1e3), slog.Int64("bytes", c.Response().Size), slog.String("requestId", ev.id))
 	for _, a := range [...]slog.Attr{
 		slog.String("api", ev.api), slog.String("tokenSource", string(ev.source)), slog.String("problem", ev.problem),

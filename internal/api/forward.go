@@ -63,6 +63,11 @@ func (s *Server) forward(route route) echo.HandlerFunc {
 		if err := api.Access.Check(event.caller, r.Method, target.Decoded()); err != nil {
 			return err
 		}
+		for _, method := range overridingMethods(r.Header) { // which the API may obey
+			if err := api.Access.Check(event.caller, method, target.Decoded()); err != nil {
+				return err
+			}
+		}
 		event.forwarded = true
 		return api.Client.Forward(c.Response(), r, downstream.Call{
 			Path: target, Token: s.tokenFor(event, api, route), RequestID: event.id, Origin: s.proxies.origin(r),

@@ -132,9 +132,10 @@ func isScope(s string) bool {
 }
 
 // isEchoing reports whether an API may answer to method with the request it got,
-// our token in it (RFC 9110, section 9.3.8), or none can be forwarded.
+// our token in it (TRACE: RFC 9110, section 9.3.8; TRACK is IIS' name for it), or
+// the method cannot be forwarded (CONNECT).
 func isEchoing(method string) bool {
-	return strings.EqualFold(method, "TRACE") || strings.EqualFold(method, "CONNECT")
+	return strings.EqualFold(method, "TRACE") || strings.EqualFold(method, "TRACK") || strings.EqualFold(method, "CONNECT")
 }
 
 // Methods returns those that can be allowed at all.

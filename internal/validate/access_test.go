@@ -185,6 +185,7 @@ func TestRuleMistakesAreReportedByKey(t *testing.T) {
 		{validate.Rule{Paths: []string{`/a\b`}, Scopes: read}, "[0].paths[0]"},
 		{validate.Rule{Methods: []string{"GET"}}, "[0]"},
 		{validate.Rule{Methods: []string{"GET", "trace"}, Scopes: read}, "[0].methods[1]"},
+		{validate.Rule{Methods: []string{"Track"}, Scopes: read}, "[0].methods[0]"},
 		{validate.Rule{Methods: []string{"GET "}, Scopes: read}, "[0].methods[0]"},
 		{validate.Rule{Methods: []string{"GET", "get,post"}, Scopes: read}, "[0].methods[1]"},
 		{validate.Rule{Scopes: []string{"Read", `a" b`}}, "[0].scopes[1]"},
@@ -214,7 +215,7 @@ func TestTraceIsNeverAllowed(t *testing.T) {
 	user, _ := callers(t)
 	for _, rule := range []validate.Rule{{Scopes: []string{"Read"}}, {Methods: []string{"GET"}, Scopes: []string{"Read"}}} {
 		access := newAccess(t, rule)
-		for _, method := range []string{"TRACE", "CONNECT"} {
+		for _, method := range []string{"TRACE", "TRACK", "CONNECT"} {
 			var refused *validate.AccessError
 			if err := access.Check(user, method, "/"); !errors.As(err, &refused) || !slices.Contains(refused.Allow, "GET") {
 				t.Errorf("%s under %v: got %v, want a refusal that names GET", method, rule.Methods, err)

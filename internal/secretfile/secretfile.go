@@ -1,0 +1,110 @@
+// Package secretfile reads the small files that people hand to a service:
+// secrets, tokens, certificates and keys, whichever system wrote them.
+//
+// Editors and shells leave traces: a byte order mark, line ends of Windows, an
+// empty line, UTF-16. What has one meaning is read, anything else is refused with
+// a sentence to act on. No error quotes what was read.
+package secretfile
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxSize is far above any certificate chain or token; a larger file is a wrong
+// one.
+const maxSize = 1 << 20
+
+// mark is UTF-8's byte order mark.
+const mark = "\ufeff"
+
+var (
+	errEmpty = errors.New("is empty")
+	errUTF16 = errors.New("is in UTF-16: save it as UTF-8 (PowerShell: Set-Content -Encoding ascii)")
+)
+
+// Read returns what is in the file at path. The error names the path.
+func Read(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() // it was only read
+	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxSize {
+		return nil, fmt.Errorf("%s: is larger than 1 MiB", path)
+	}
+	return data, nil
+}
+
+// Secret returns the one line that data holds, without a byte order mark and the
+// white space around it.
+func Secret(data []byte) (string, error) {
+	text, err := plain(data)
+	if err != nil {
+		return "", err
+	}
+	if lines := strings.Count(text, "\n") + 1; lines > 1 {
+		return "", fmt.Errorf("holds %d lines, and one is expected", lines)
+	}
+	at := 0
+	for _, c := range text {
+		at++
+		if !unicode.IsPrint(c) {
+			return "", fmt.Errorf("is not printable text: see its character %d", at)
+		}
+	}
+	return text, nil
+}
+
+// Base64 returns the bytes that text stands for: in lines or not, padded or not,
+// in either alphabet (RFC 4648, sections 4 and 5).
+func Base64(text string) ([]byte, error) {
+	text, err := plain([]byte(text))
+	if err != nil {
+		return nil, err
+	}
+	text = strings.Join(strings.Fields(text), "")
+	text = strings.TrimRight(strings.NewReplacer("-", "+", "_", "/").Replace(text), "=")
+	data, err := base64.RawStdEncoding.DecodeString(text)
+	if err != nil {
+		return nil, errors.New("is not base64")
+	}
+	return data, nil
+}
+
+// plain returns data as text, without what editors put around it.
+func plain(data []byte) (string, error) {
+	if isUTF16(data) {
+		return "", errUTF16
+	}
+	if !utf8.Valid(data) {
+		return "", errors.New("is not text in UTF-8")
+	}
+	text := trim(string(data))
+	if text == "" {
+		return "", errEmpty
+	}
+	return text, nil
+}
+
+func trim(text string) string {
+	return strings.TrimFunc(text, func(c rune) bool { return unicode.IsSpace(c) || c == '\ufeff' })
+}
+
+// isUTF16 reports whether data has the byte order mark of UTF-16, or begins as
+// plain text does in it: one byte of the first character is zero.
+func isUTF16(data []byte) bool {
+	return bytes.HasPrefix(data, []byte{0xff, 0xfe}) || bytes.HasPrefix(data, []byte{0xfe, 0xff}) ||
+		len(data) > 1 && (data[0] == 0) != (data[1] == 0)
+}

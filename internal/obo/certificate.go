@@ -1,7 +1,6 @@
 package obo
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
@@ -13,7 +12,8 @@ import (
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 	"github.com/golang-jwt/jwt/v5"
-	"software.sslmate.com/src/go-pkcs12"
+
+	"middletier/internal/secretfile"
 )
 
 // assertionLife is that of MSAL's own client assertions.
@@ -29,42 +29,23 @@ type certificate struct {
 // parseCertificate reads a certificate, its chain if there is one, and its key
 // from PEM or PFX (PKCS #12). Errors do not quote what was read.
 func parseCertificate(data []byte, password string) (*certificate, error) {
-	var all []*x509.Certificate
-	var key any
-	var err error
-	switch {
-	case bytes.Contains(data, []byte("-----BEGIN ENCRYPTED PRIVATE KEY-----")):
-		return nil, errors.New("the private key is encrypted: use a PFX, or a PEM with the key in the clear")
-	case bytes.Contains(data, []byte("-----BEGIN ")):
-		all, key, err = confidential.CertFromPEM(data, "")
-	default:
-		var leaf *x509.Certificate
-		key, leaf, all, err = pkcs12.DecodeChain(data, password)
-		all = append([]*x509.Certificate{leaf}, all...)
-	}
+	bundle, err := secretfile.Parse(data, password)
 	if err != nil {
 		return nil, err
 	}
-	credential, err := confidential.NewCredFromCert(all, key)
+	pair, err := bundle.Pair(time.Now())
 	if err != nil {
 		return nil, err
 	}
-	c := &certificate{key: key.(*rsa.PrivateKey), credential: credential} // NewCredFromCert takes no other
-	for _, candidate := range all {
-		if c.key.PublicKey.Equal(candidate.PublicKey) {
-			c.leaf = candidate
-		}
+	key, ok := pair.Key.(*rsa.PrivateKey)
+	if !ok {
+		return nil, errors.New("the private key is not RSA: Microsoft Entra takes certificates with an RSA key only")
 	}
-	return c, nil
-}
-
-// decodeBase64 takes base64 with line breaks and spaces, as tools write it.
-func decodeBase64(text string) ([]byte, error) {
-	data, err := base64.StdEncoding.DecodeString(string(bytes.Join(bytes.Fields([]byte(text)), nil)))
+	credential, err := confidential.NewCredFromCert(pair.Chain, key)
 	if err != nil {
-		return nil, errors.New("is not base64")
+		return nil, err
 	}
-	return data, nil
+	return &certificate{leaf: pair.Leaf, key: key, credential: credential}, nil
 }
 
 // withClaims returns the certificate as a credential whose assertions hold extra

@@ -5,13 +5,14 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"sync/atomic"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/managedidentity"
 	"github.com/golang-jwt/jwt/v5"
+
+	"middletier/internal/secretfile"
 )
 
 // assertionError is a client assertion that could not be had: nothing was sent.
@@ -31,7 +32,10 @@ type assertionFile struct {
 // accept remembers what was read, if it is a token. It may be expired: the
 // provider's clock counts.
 func (f *assertionFile) accept(data []byte) error {
-	assertion := strings.TrimSpace(string(data))
+	assertion, err := secretfile.Secret(data)
+	if err != nil {
+		return err
+	}
 	if _, _, err := jwt.NewParser().ParseUnverified(assertion, jwt.MapClaims{}); err != nil {
 		return errors.New("does not hold a signed token")
 	}
@@ -43,7 +47,7 @@ func (f *assertionFile) accept(data []byte) error {
 // in the middle of being replaced, it uses the last good token.
 func (f *assertionFile) credential() confidential.Credential {
 	return confidential.NewCredFromAssertionCallback(func(context.Context, confidential.AssertionRequestOptions) (string, error) {
-		if data, err := os.ReadFile(f.path); err == nil {
+		if data, err := secretfile.Read(f.path); err == nil {
 			_ = f.accept(data) // the reload that watches the file says what is wrong with it
 		}
 		return *f.last.Load(), nil

@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -117,14 +115,14 @@ func newShared(c RedisConfig) (*shared, error) {
 	options.PipelinePoolSize = -1          // they take any connection
 	redis.SetLogger(&logging.VoidLogger{}) // what matters is logged once, by leave
 	if c.PasswordFile != "" {
-		if _, err := readPassword(c.PasswordFile); err != nil {
+		file, err := openPasswordFile(c.PasswordFile, c.Log)
+		if err != nil {
 			return nil, fmt.Errorf("tokenCache.redis.passwordFile: %w", err)
 		}
 		username := options.Username
 		// Read for each connection, so that a new password needs no restart.
 		options.CredentialsProviderContext = func(context.Context) (string, string, error) {
-			password, err := readPassword(c.PasswordFile)
-			return username, password, err
+			return username, file.password(), nil
 		}
 	}
 	s := &shared{
@@ -280,9 +278,4 @@ func (s *shared) forget(ctx context.Context, keys []cacheKey) bool {
 		all = all && ok
 	}
 	return all
-}
-
-func readPassword(file string) (string, error) {
-	data, err := os.ReadFile(file)
-	return strings.TrimRight(string(data), "\r\n"), err
 }

@@ -405,7 +405,7 @@ func TestPasswordFileIsReadAgain(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "password")
 	write := func(password string) {
 		t.Helper()
-		if err := os.WriteFile(file, []byte(password+"\n"), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte("\ufeff"+password+"\r\n"), 0o600); err != nil { // as on Windows
 			t.Fatal(err)
 		}
 	}
@@ -420,6 +420,31 @@ func TestPasswordFileIsReadAgain(t *testing.T) {
 	redis.Do("CLIENT KILL TYPE normal SKIPME yes")
 	k.want(user("bob"), "", "token-2", obo.IdentityProvider)
 	redis.settles(t, 2)
+	write("two\nlines")
+	const line = "the Redis password cannot be read again"
+	for i, name := range []string{"carol", "dave"} { // each with a new connection
+		redis.Do("CLIENT KILL TYPE normal SKIPME yes")
+		k.want(user(name), "", fmt.Sprintf("token-%d", i+3), obo.IdentityProvider)
+	}
+	eventually(t, func() bool { return strings.Contains(redis.log.String(), line) }, func() string { return "the log does not say that the file is bad" })
+	if log := redis.log.String(); strings.Count(log, line) != 1 || strings.Contains(log, "WRONGPASS") {
+		t.Errorf("got %s, want it to be said once, and the last good password used", log)
+	}
+}
+
+func TestPasswordFileThatHoldsNoPasswordIsRefused(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "password")
+	c := obo.RedisConfig{URL: "redis://localhost", PasswordFile: file}
+	for text, want := range map[string]string{"": "is empty", "\xff\xfep\x00": "is in UTF-16", "a\nb": "holds 2 lines", "abc\x00d": "is not printable text"} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		c.CheckLoading(func(key, problem string) { got = append(got, key+": "+problem) })
+		if len(got) != 1 || !strings.HasPrefix(got[0], "passwordFile: "+want) {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
 }
 
 func TestRedisConfigIsChecked(t *testing.T) {

@@ -4,8 +4,9 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/sha256"
-	"encoding/base64"
 	"errors"
+
+	"middletier/internal/secretfile"
 )
 
 // sealer encrypts values so that each opens under its own key name only.
@@ -19,7 +20,7 @@ const sealKeyID = 4 // bytes of the id in front of a sealed value
 func newSealer(keys []string) (*sealer, error) {
 	s := &sealer{aeads: map[string]cipher.AEAD{}}
 	for _, text := range keys {
-		key, err := base64.StdEncoding.DecodeString(text)
+		key, err := secretfile.Base64(text)
 		if err != nil || len(key) != 32 {
 			return nil, errors.New("not 32 bytes in base64")
 		}

@@ -5,11 +5,12 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+
+	"middletier/internal/secretfile"
 )
 
 // readTimeout bounds one reading of a credential over the network.
@@ -130,14 +131,14 @@ func (s *source) read(ctx context.Context) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	if path := s.path(); path != "" {
-		return os.ReadFile(path)
+		return secretfile.Read(path)
 	}
 	var err error
 	switch s.SourceType {
 	case "ClientSecret":
 		return []byte(s.ClientSecret), nil
 	case "Base64Encoded":
-		return decodeBase64(s.Base64EncodedValue)
+		return []byte(s.Base64EncodedValue), nil
 	case "KeyVault":
 		if s.vault == nil {
 			if s.vault, err = openVault(*s.config, s.Credential); err != nil {
@@ -165,9 +166,9 @@ func (s *source) accept(data []byte) error {
 	}
 	switch s.SourceType {
 	case "ClientSecret":
-		secret := strings.TrimRight(string(data), "\r\n")
-		if strings.TrimSpace(secret) == "" {
-			return errors.New("is empty")
+		secret, err := secretfile.Secret(data)
+		if err != nil {
+			return err
 		}
 		credential, err := confidential.NewCredFromSecret(secret)
 		if err != nil {

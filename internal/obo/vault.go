@@ -59,10 +59,8 @@ func (v *vault) read(ctx context.Context) ([]byte, error) {
 		return nil, errors.New("is not a certificate with its key")
 	}
 	switch *secret.ContentType {
-	case "application/x-pem-file":
+	case "application/x-pem-file", "application/x-pkcs12": // the latter in base64
 		return []byte(*secret.Value), nil
-	case "application/x-pkcs12":
-		return decodeBase64(*secret.Value)
 	}
 	return nil, errors.New("is not a certificate with its key")
 }

@@ -136,7 +136,7 @@ func TestCertificateFromAVault(t *testing.T) {
 	}{
 		{name: "PFX", kind: "application/x-pkcs12", value: vaultPFX(t, rsa)},
 		{name: "PEM", kind: "application/x-pem-file", value: rsa.keyPEM() + rsa.certificatePEM()},
-		{name: "PEM without key", kind: "application/x-pem-file", value: rsa.certificatePEM(), problem: "no private key found"},
+		{name: "PEM without key", kind: "application/x-pem-file", value: rsa.certificatePEM(), problem: "holds a certificate, but not its private key"},
 		{name: "PFX of noise", kind: "application/x-pkcs12", value: "bm9pc2U=", problem: "clientCredentials[0].keyVaultCertificateName: "},
 		{name: "a password", kind: "text/plain", value: ourSecret, problem: "is not a certificate with its key"},
 		{name: "untyped", value: ourSecret, problem: "is not a certificate with its key"},

@@ -25,7 +25,7 @@ type server struct {
 	Ratio   float64       `yaml:"ratio"`
 	Timing  bool          `yaml:"serverTiming"`
 	Format  string        `yaml:"format" enum:"json,text"`
-	TLS     tlsFiles      `yaml:",inline"`
+	TLS     tlsFiles      `yaml:"tls"`
 }
 
 type tlsFiles struct {

@@ -41,7 +41,7 @@ func (d *Document) decodeStruct(n *node, v reflect.Value, key string, r rules) {
 			continue
 		}
 		if d.first(seen, f.name, e.value, join(key, f.name)) {
-			d.decode(e.value, v.FieldByIndex(f.index), join(key, f.name), r.below(f))
+			d.decode(e.value, v.Field(f.index), join(key, f.name), r.below(f))
 		}
 	}
 }

@@ -124,7 +124,7 @@ func (l layer) layField(n *node, v reflect.Value, path []string, key string, r r
 		return l.refuse(join(key, path[0]), unknownKey(path[0], fields))
 	}
 	return l.layBelow(n, f.name, func(child *node) bool {
-		return l.lay(child, v.FieldByIndex(f.index), path[1:], join(key, f.name), r.below(f))
+		return l.lay(child, v.Field(f.index), path[1:], join(key, f.name), r.below(f))
 	})
 }
 

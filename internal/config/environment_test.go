@@ -22,7 +22,7 @@ func TestEnvironmentWinsOverFile(t *testing.T) {
 		{"value with =", "", []string{"Server__Address=a=b"}, func(s *settings) { s.Server.Address = "a=b" }},
 		{"every kind", "", []string{
 			"Server__Timeout=5s", "Server__MaxBodySize=1GiB", "Server__Burst=4", "Server__Ratio=.5",
-			"Server__ServerTiming=True", "Server__Format=TEXT", "Server__CertFile=c",
+			"Server__ServerTiming=True", "Server__Format=TEXT", "Server__TLS__CertFile=c",
 		}, func(s *settings) {
 			s.Server = server{":8080", 5 * time.Second, 1 << 30, 4, 0.5, true, "text", tlsFiles{"c"}}
 		}},
@@ -115,7 +115,7 @@ func TestMistakesOfTheEnvironment(t *testing.T) {
 			`DownstreamApis__todo__Retry__Atempts: downstreamApis.todo.retry.Atempts: unknown key; did you mean "attempts"?`,
 		}},
 		{"below a value", "", "Server__Address__Host=x", []string{`Server__Address__Host: server.address.Host: unknown key`}},
-		{"no key", "", "Server__=x", []string{`Server__: server.: unknown key; the nearest known key is "burst"`}},
+		{"no key", "", "Server__=x", []string{`Server__: server.: unknown key; the nearest known key is "tls"`}},
 		{"no name", "", "Labels__=x", []string{`Labels__: labels: the name of an entry is missing between __ and __`}},
 		{"gap", "azureAd: {audiences: [a]}", "AzureAd__Audiences__2=x", []string{
 			`AzureAd__Audiences__2: azureAd.audiences[2]: leaves a gap: the next index is 1`,

@@ -73,24 +73,18 @@ type field struct {
 	rules
 	name  string
 	doc   string
-	index []int // for reflect.Value.FieldByIndex
+	index int // for reflect.Value.Field
 	typ   reflect.Type
 }
 
-// fieldsOf returns the keys of a struct, those of inlined structs included.
+// fieldsOf returns the keys of a struct.
 func fieldsOf(t reflect.Type) []field {
 	var all []field
 	for sf := range t.Fields() {
-		tag, tagged := sf.Tag.Lookup("yaml")
-		name, option, _ := strings.Cut(tag, ",")
+		name := sf.Tag.Get("yaml")
 		switch {
-		case option == "inline":
-			for _, f := range fieldsOf(sf.Type) {
-				f.index = slices.Concat(sf.Index, f.index)
-				all = append(all, f)
-			}
-		case !sf.IsExported() || tag == "-":
-		case !tagged || name == "":
+		case !sf.IsExported() || name == "-":
+		case name == "":
 			panic(fmt.Sprintf("config: field %s.%s has no yaml tag", t, sf.Name))
 		default:
 			all = append(all, newField(name, sf))
@@ -100,7 +94,7 @@ func fieldsOf(t reflect.Type) []field {
 }
 
 func newField(name string, sf reflect.StructField) field {
-	f := field{name: name, doc: sf.Tag.Get("doc"), index: sf.Index, typ: sf.Type}
+	f := field{name: name, doc: sf.Tag.Get("doc"), index: sf.Index[0], typ: sf.Type}
 	f.secret = sf.Tag.Get("secret") == "true"
 	if enum, ok := sf.Tag.Lookup("enum"); ok {
 		f.enum = strings.Split(enum, ",")

@@ -1,7 +1,7 @@
 // Package config reads a YAML file and environment variables, strictly, into a
 // struct that holds the defaults already. It knows the struct by its tags only:
 //
-//	yaml:"name"      the key; ",inline" lifts a struct's keys into its parent
+//	yaml:"name"      the key
 //	doc:"…"          its description, for the JSON Schema
 //	enum:"a,b"       the only texts allowed
 //	secret:"true"    its value, or any part of it, is never quoted

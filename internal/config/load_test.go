@@ -30,7 +30,7 @@ func TestFileIsReadOverDefaults(t *testing.T) {
 			"  ratio: 0.25",
 			"  serverTiming: true",
 			"  format: text",
-			"  certFile: /tls.pem",
+			"  tls: {certFile: /tls.pem}",
 		), func(s *settings) {
 			s.Server = server{
 				"127.0.0.1:80", 90500 * time.Millisecond, 64 << 10, -3, 0.25, true, "text", tlsFiles{"/tls.pem"},

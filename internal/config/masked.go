@@ -21,7 +21,7 @@ func masked(v reflect.Value, r rules) any {
 	case kind == structShape:
 		all := map[string]any{}
 		for _, f := range fieldsOf(v.Type()) {
-			all[f.name] = masked(v.FieldByIndex(f.index), r.below(f))
+			all[f.name] = masked(v.Field(f.index), r.below(f))
 		}
 		return all
 	case kind == mapShape:

@@ -142,7 +142,7 @@ func TestScalarsThatAreRefused(t *testing.T) {
 }
 
 func TestTheRestIsReadDespiteMistakes(t *testing.T) {
-	got, mistakes := load(t, "server: {burst: x, format: text}\nnope: 1\nazureAd: {tenantId: t}\n", "Server__Ratio=x", "Server__CertFile=c")
+	got, mistakes := load(t, "server: {burst: x, format: text}\nnope: 1\nazureAd: {tenantId: t}\n", "Server__Ratio=x", "Server__TLS__CertFile=c")
 	if n := strings.Count(mistakes, "\n") + 1; n != 3 {
 		t.Errorf("got %d mistakes, want 3:\n%s", n, mistakes)
 	}

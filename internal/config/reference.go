@@ -25,7 +25,7 @@ func writeSection(page *strings.Builder, path, doc string, v reflect.Value) {
 	fields := fieldsOf(v.Type())
 	for _, f := range fields {
 		if _, inner := innerSection(f.typ); path != "" && inner == nil {
-			fmt.Fprintf(page, "| `%s` | %s | %s | %s |\n", f.name, describeType(f.typ, f.rules), describeDefault(v.FieldByIndex(f.index)), f.doc)
+			fmt.Fprintf(page, "| `%s` | %s | %s | %s |\n", f.name, describeType(f.typ, f.rules), describeDefault(v.Field(f.index)), f.doc)
 		} else if path != "" {
 			fmt.Fprintf(page, "| `%s` | see below | | %s |\n", f.name, f.doc)
 		}
@@ -35,7 +35,7 @@ func writeSection(page *strings.Builder, path, doc string, v reflect.Value) {
 		if inner == nil {
 			continue
 		}
-		value := v.FieldByIndex(f.index)
+		value := v.Field(f.index)
 		if suffix != "" {
 			value = newValue(inner)
 		}

@@ -36,7 +36,7 @@ func TestSchemaTellsGoodFromBad(t *testing.T) {
 	tests := []struct{ name, text, problem string }{
 		{"everything", `{
 			"server": {"address": "a", "timeout": "1m30.5s", "maxBodySize": "64KiB", "burst": 1, "ratio": 0.5,
-				"serverTiming": true, "format": "text", "certFile": "c"},
+				"serverTiming": true, "format": "text", "tls": {"certFile": "c"}},
 			"azureAd": {"audiences": ["a"], "clientCredentials": [{"clientSecret": "s"}]},
 			"downstreamApis": {"todo": {"access": [{"methods": ["GET"]}]}},
 			"labels": {"a": "b"}}`, ""},

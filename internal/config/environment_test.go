@@ -76,16 +76,6 @@ func TestEnvironmentWinsOverFile(t *testing.T) {
 		},
 		{"numeric name of an entry", "", []string{"Labels__0=x"}, func(s *settings) { s.Labels = map[string]string{"0": "x"} }},
 		{"same value in two cases", "", []string{"Server__Burst=1", "SERVER__BURST=1"}, func(s *settings) { s.Server.Burst = 1 }},
-		{
-			"one use of an alias only", "downstreamApis: {a: &x {baseUrl: u}, b: *x}",
-			[]string{"DownstreamApis__b__BaseUrl=v"},
-			func(s *settings) {
-				s.APIs = map[string]api{
-					"a": newAPI(func(a *api) { a.BaseURL = "u" }),
-					"b": newAPI(func(a *api) { a.BaseURL = "v" }),
-				}
-			},
-		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -15,8 +16,8 @@ import (
 )
 
 const (
-	// maxNodes bounds what a file may hold and what its aliases may expand to.
-	maxNodes = 100_000
+	// maxTokens bounds what a file may hold: a value has at least one token.
+	maxTokens = 100_000
 	// maxDepth bounds brackets within brackets: the parser recurses, and takes
 	// time quadratic in the depth.
 	maxDepth = 100
@@ -45,23 +46,20 @@ func (d *Document) parse(text []byte) {
 		d.fail(syntaxMistake(err))
 		return
 	}
-	d.build(file)
+	d.setRoot(file)
 }
 
-func (d *Document) build(file *ast.File) {
-	b := builder{doc: d, anchors: map[string]*node{}}
+func (d *Document) setRoot(file *ast.File) {
 	for _, doc := range file.Docs {
 		if _, directive := doc.Body.(*ast.DirectiveNode); directive || doc.Body == nil {
 			continue
 		}
-		root := b.build(doc.Body)
-		switch {
-		case b.nodes > maxNodes:
-			d.fail(place{}, fmt.Sprintf("its aliases expand to more than %d values", maxNodes))
-		case root.kind == mappingNode:
+		root := d.build(doc.Body)
+		switch root.kind {
+		case mappingNode:
 			root.place = place{}
 			d.root = root
-		case root.kind == scalarNode || root.kind == listNode:
+		case scalarNode, listNode:
 			d.fail(root.place, "expected a mapping of keys to values, got "+root.kind.String())
 		}
 	}
@@ -83,11 +81,27 @@ func invalidLine(text []byte) int {
 	return 0
 }
 
+// shorthand is what YAML has to say a thing once and mean it twice, or to say of
+// which type it is. A configuration needs neither, and the aliases of a small
+// file can expand to billions of values.
+var shorthand = []token.Type{token.AnchorType, token.AliasType, token.MergeKeyType, token.TagType}
+
+// refusedShorthand does not name what was found: it may be the first character
+// of a secret that is not in quotes.
+const refusedShorthand = "YAML anchors (&), aliases (*), merge keys (<<) and tags (!) are not supported; " +
+	"a text that begins with one of these needs quotes"
+
 // unparsable finds what must not reach the parser: files it would take minutes
-// over, and further documents, of which it may silently drop some.
+// over, what we do not read, and further documents, of which it may silently
+// drop some.
 func unparsable(tokens token.Tokens) (place, string) {
-	if len(tokens) > maxNodes {
-		return place{}, fmt.Sprintf("holds more than %d values", maxNodes)
+	if len(tokens) > maxTokens {
+		return place{}, fmt.Sprintf("holds more than %d values", maxTokens)
+	}
+	for _, tk := range tokens {
+		if slices.Contains(shorthand, tk.Type) {
+			return placeOf(tk), refusedShorthand
+		}
 	}
 	if tk := secondDocument(tokens); tk != nil {
 		return placeOf(tk), "a second YAML document begins here; only one is read"

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"bufio"
+	"io"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A client can name headers as its connection's own, and so have them dropped;
@@ -86,5 +90,64 @@ func TestRequestIDs(t *testing.T) {
 	}
 	if got := w.say("/api/todo/items", alice, "X-Request-ID: one", "X-Request-ID: two").Header["X-Request-Id"]; len(got) != 1 || got[0] == "one" || got[0] == "two" {
 		t.Errorf("two ids: answered %q, want one of ours", got)
+	}
+}
+
+// Servers that map header names to variables take an underscore for a dash. So a
+// header that is dropped or set has one name in all spellings, also in trailers.
+func TestConfiguredHeadersHaveOneNameInEverySpelling(t *testing.T) {
+	w := newWorld(t, func(f *file) {
+		api := f.DownstreamAPIs["todo"]
+		api.RequestHeaders.Drop = []string{"X-Forwarded-User", "remote_user"}
+		api.RequestHeaders.Set = map[string]string{"X-Api-Key": "ours"}
+		api.ResponseHeaders.Drop = []string{"X-Powered-By"}
+		f.DownstreamAPIs["todo"] = api
+	})
+	var trailer http.Header
+	w.api.handle(func(rw http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		trailer = r.Trailer
+		h := rw.Header()
+		h.Set("Trailer", "X_Powered_By, X-Sum")
+		h["X_Powered_By"], h["X-powered_by"], h["X_other"] = []string{"them"}, []string{"them"}, []string{"1"}
+		_, _ = io.WriteString(rw, "hello")
+		h.Set("X_Powered_By", "them")
+		h.Set("X-Sum", "1")
+	})
+	spellings := []string{"X_Forwarded_User", "x_forwarded-user", "X-Forwarded_USER", "X-FORWARDED-USER", "Remote-User", "REMOTE_USER", "X_Api_Key", "x-api_key", "X-API-KEY"}
+	request := "POST /api/todo/items HTTP/1.1\r\nHost: middle.example\r\nAuthorization: Bearer " + w.alice() + "\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n" +
+		"X_Other: 1\r\nTrailer: X-Sum, " + strings.Join(spellings, ", ") + "\r\n"
+	lines := strings.Join(spellings, ": theirs\r\n") + ": theirs\r\n\r\n"
+	conn := w.dial(t, 15*time.Second)
+	defer conn.Close()
+	if _, err := io.WriteString(conn, request+lines+"2\r\nhi\r\n0\r\nX-Sum: 1\r\n"+lines); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != 200 {
+		t.Fatalf("got %d, %v", resp.StatusCode, err)
+	}
+	got := w.api.last(t)
+	for name, values := range got.Header {
+		if slices.Contains(values, "theirs") {
+			t.Errorf("%s: %q reached the API", name, values)
+		}
+	}
+	if key := got.Header["X-Api-Key"]; !slices.Equal(key, []string{"ours"}) || got.Header.Get("X_Other") != "1" {
+		t.Errorf("the API got %v, want our X-Api-Key and the caller's X_Other", got.Header)
+	}
+	if want := (http.Header{"X-Sum": {"1"}}); !reflect.DeepEqual(trailer, want) {
+		t.Errorf("the API got trailers %v, want %v", trailer, want)
+	}
+	for name := range resp.Header {
+		if strings.Contains(strings.ToLower(name), "powered") {
+			t.Errorf("%s reached the caller", name)
+		}
+	}
+	if want := (http.Header{"X-Sum": {"1"}}); !reflect.DeepEqual(resp.Trailer, want) || resp.Header.Get("X_other") != "1" {
+		t.Errorf("the caller got %v and trailers %v, want X_other and %v", resp.Header, resp.Trailer, want)
 	}
 }

@@ -31,9 +31,11 @@ type Config struct {
 	RequestTimeout time.Duration
 	// KeepCookies lets Set-Cookie of the API through to callers.
 	KeepCookies bool
-	// DropRequest and DropResponse are headers to leave out, beyond the rules.
+	// DropRequest and DropResponse are headers to leave out, beyond the rules. An
+	// underscore in a header's name is a dash.
 	DropRequest, DropResponse []string
-	// SetRequest are headers to set on every request to the API.
+	// SetRequest are headers to set on every request to the API, in place of the
+	// caller's.
 	SetRequest map[string]string
 	// Transport sends the requests. See NewTransport.
 	Transport http.RoundTripper
@@ -62,7 +64,7 @@ func (c Config) Check(report func(key, problem string)) {
 	}
 	for name, value := range c.SetRequest {
 		switch {
-		case isOurs(http.CanonicalHeaderKey(name)):
+		case isOurs(fold(http.CanonicalHeaderKey(name))):
 			report("requestHeaders.set", fmt.Sprintf("%q is set by the service itself", name))
 		case !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value):
 			report("requestHeaders.set", fmt.Sprintf("%q is not a header that can be sent", name))
@@ -121,6 +123,8 @@ type Client struct {
 	base   *url.URL
 	prefix string // the base URL's path without a slash at its end, as it is sent
 	proxy  *httputil.ReverseProxy
+
+	dropRequest, dropResponse names // what does not pass, beyond the fixed rules
 }
 
 // New returns a Client for c, whose Check must have passed.
@@ -129,7 +133,22 @@ func New(c Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("baseUrl: %w", err)
 	}
-	client := &Client{config: c, base: base, prefix: strings.TrimSuffix(base.EscapedPath(), "/")}
+	client := &Client{
+		config: c, base: base, prefix: strings.TrimSuffix(base.EscapedPath(), "/"),
+		dropRequest: names{}, dropResponse: names{"X-Request-Id": {}}, // ours is set
+	}
+	for _, name := range c.DropRequest {
+		client.dropRequest.add(name)
+	}
+	for name := range c.SetRequest {
+		client.dropRequest.add(name)
+	}
+	for _, name := range c.DropResponse {
+		client.dropResponse.add(name)
+	}
+	if !c.KeepCookies {
+		client.dropResponse.add("Set-Cookie")
+	}
 	client.proxy = &httputil.ReverseProxy{
 		Rewrite:        client.rewrite,
 		Transport:      sending{c.Transport},

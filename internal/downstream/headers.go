@@ -10,14 +10,32 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// isOurs reports whether a request header, named in canonical form, is the
-// service's own to set, or must not reach an API from outside: what it carries
-// would be believed there. Servers that map header names to variables take an
-// underscore for a dash, so we do too.
-func isOurs(name string) bool {
-	if strings.Contains(name, "_") {
-		name = http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
+// fold returns the name that a header, named in canonical form, has in every list
+// of headers. Servers that map header names to variables (CGI, WSGI, Rack) take an
+// underscore for a dash, so we do too. An ordinary name costs no allocation.
+func fold(name string) string {
+	if strings.IndexByte(name, '_') < 0 {
+		return name
 	}
+	return http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
+}
+
+// names is a set of header names, folded.
+type names map[string]struct{}
+
+// add adds a name in any spelling.
+func (n names) add(name string) { n[fold(http.CanonicalHeaderKey(name))] = struct{}{} }
+
+// has reports whether a folded name is in n.
+func (n names) has(name string) bool {
+	_, ok := n[name]
+	return ok
+}
+
+// isOurs reports whether a request header, named as fold does, is the service's
+// own to set, or must not reach an API from outside: what it carries would be
+// believed there.
+func isOurs(name string) bool {
 	switch name {
 	case "Authorization", "Cookie", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto",
 		"X-Request-Id", "Connection", "Keep-Alive", "Transfer-Encoding", "Upgrade", "Host", "Content-Length":
@@ -55,15 +73,12 @@ func (c *Client) rewrite(p *httputil.ProxyRequest) {
 }
 
 // stripRequest takes out of a request's headers or trailers what is not for the
-// API.
+// API. A caller's header never stands beside one that is configured.
 func (c *Client) stripRequest(h http.Header) {
 	for name := range h {
-		if isOurs(name) {
+		if folded := fold(name); isOurs(folded) || c.dropRequest.has(folded) {
 			delete(h, name)
 		}
-	}
-	for _, name := range c.config.DropRequest {
-		h.Del(name)
 	}
 }
 
@@ -159,17 +174,10 @@ func (c *Client) modifyResponse(resp *http.Response) error {
 // caller.
 func (c *Client) stripResponse(h http.Header) {
 	for name := range h {
-		if strings.HasPrefix(name, "Access-Control-") {
+		if folded := fold(name); strings.HasPrefix(folded, "Access-Control-") || c.dropResponse.has(folded) {
 			delete(h, name)
 		}
 	}
-	if !c.config.KeepCookies {
-		h.Del("Set-Cookie")
-	}
-	for _, name := range c.config.DropResponse {
-		h.Del(name)
-	}
-	h.Del("X-Request-Id") // ours is set
 }
 
 // stripTrailer does the same for trailers, where less is allowed (RFC 9110,

@@ -143,6 +143,11 @@ var problemTypes = map[string]problemType{
 		"The downstream API could not be reached, or broke the connection before it answered.",
 		"The client may repeat the request if its method allows; the operators check the API and its baseUrl.",
 	},
+	"downstream-invalid-response": {
+		http.StatusBadGateway, "API's answer is invalid",
+		"The downstream API sent an answer that HTTP does not allow: a status below 100, or a change of protocol (101) that nobody asked for.",
+		"The operators check the API and the proxies in front of it.",
+	},
 	"downstream-timeout": {
 		http.StatusGatewayTimeout, "API timed out",
 		"The downstream API did not answer in time.",
@@ -330,6 +335,8 @@ func callProblem(e *downstream.Error, caller *validate.Caller) problem {
 		return problem{kind: "downstream-timeout", detail: "The downstream API did not answer in time."}
 	case downstream.RejectedToken:
 		return problem{kind: "downstream-rejected-token", detail: "The downstream API refused this service's token for it."}
+	case downstream.InvalidResponse:
+		return problem{kind: "downstream-invalid-response", detail: "The downstream API sent an answer that HTTP does not allow."}
 	case downstream.Unreachable:
 		return problem{kind: "downstream-unreachable", detail: "The downstream API could not be reached, or broke the connection."}
 	}

@@ -70,6 +70,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		{called(downstream.Timeout), "downstream-timeout", 504},
 		{called(downstream.RejectedToken), "downstream-rejected-token", 502},
 		{called(downstream.Unreachable), "downstream-unreachable", 502},
+		{called(downstream.InvalidResponse), "downstream-invalid-response", 502},
 		{echo.ErrNotFound, "not-found", 404},
 		{echo.ErrMethodNotAllowed, "method-not-allowed", 405},
 		{echo.ErrTeapot, "internal", 500},

@@ -40,7 +40,7 @@ var examples = func() map[string]problem {
 		&validate.InvalidTokenError{Reason: validate.Expired}, validate.ErrClientNotAllowed, validate.ErrTenantNotAllowed,
 		&validate.AccessError{Needed: []string{"ToDoList.Read", "ToDoList.ReadWrite"}}, &validate.AccessError{Allow: []string{"GET", "HEAD"}},
 		refused(obo.InteractionRequired, "invalid_grant", 50076), consent, refused(obo.Misconfigured, "invalid_client", 7000215), busy, &obo.Error{Kind: obo.Nonsense},
-		&downstream.Error{Kind: downstream.Unreachable}, &downstream.Error{Kind: downstream.Timeout}, &downstream.Error{Kind: downstream.RejectedToken},
+		&downstream.Error{Kind: downstream.Unreachable}, &downstream.Error{Kind: downstream.Timeout}, &downstream.Error{Kind: downstream.RejectedToken}, &downstream.Error{Kind: downstream.InvalidResponse},
 		&rateError{keysRetryAfter},
 		http.ErrAbortHandler, // any that nobody knows
 	} {

@@ -100,10 +100,11 @@ const (
 	Unreachable Kind = iota
 	Timeout
 	RejectedToken
+	InvalidResponse // HTTP does not allow it
 )
 
 func (k Kind) String() string {
-	return [...]string{"unreachable", "timeout", "rejected token"}[k]
+	return [...]string{"unreachable", "timeout", "rejected token", "invalid response"}[k]
 }
 
 // Error is a call that failed on the way to the API.
@@ -190,6 +191,8 @@ const (
 type exchange struct {
 	context.Context // of the request
 	Call
+	in      *http.Request // the caller's
+	answer  answerWriter
 	limit   limit
 	token   string
 	retries int // that are left
@@ -222,7 +225,8 @@ func exchangeOf(r *http.Request) *exchange { return r.Context().Value(exchangeKe
 func (c *Client) Forward(w http.ResponseWriter, r *http.Request, call Call) error {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	x := &exchange{Context: ctx, Call: call, retries: c.config.Attempts - 1}
+	x := &exchange{Context: ctx, Call: call, in: r, retries: c.config.Attempts - 1}
+	x.answer = answerWriter{ResponseWriter: w, call: x, client: c}
 	if r.ContentLength != 0 {
 		x.limit.body = &callersBody{ReadCloser: r.Body, call: x, trailer: r.Trailer, answer: w}
 	}
@@ -246,7 +250,8 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, call Call) erro
 		}
 	}
 	x.limit.ask()
-	c.proxy.ServeHTTP(w, r)
+	c.proxy.ServeHTTP(&x.answer, r)
+	x.answer.settle()
 	return classify(ctx, x.err)
 }
 

@@ -157,8 +157,11 @@ func forwardedNode(addr string) string {
 var quoting = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
 // modifyResponse takes out of an API's answer what is not for the caller, and
-// lets streams run on.
+// lets streams run on. Where it returns an error, ReverseProxy closes the answer.
 func (c *Client) modifyResponse(resp *http.Response) error {
+	if err := checkStatus(resp); err != nil {
+		return err
+	}
 	x := exchangeOf(resp.Request)
 	c.stripResponse(resp.Header)
 	c.stripTrailer(resp.Trailer) // what is announced
@@ -167,6 +170,7 @@ func (c *Client) modifyResponse(resp *http.Response) error {
 	if x.limit.body != nil {
 		x.limit.body.hangUp()
 	}
+	x.answer.accept()
 	return nil
 }
 

@@ -118,10 +118,16 @@ func TestNoContentTypeIsInvented(t *testing.T) {
 	}
 }
 
-func TestInformationalAnswersStayBehind(t *testing.T) {
+// An informational answer goes on by the rules of others, and nothing of it stays
+// in the answer that follows.
+func TestInformationalAnswersArePassedOn(t *testing.T) {
+	next := make(chan struct{}, 1) // the caller has got an informational answer
 	url := serveRaw(t, func(conn net.Conn, _ *http.Request) {
-		_, _ = io.WriteString(conn, "HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\nSet-Cookie: a=b\r\nAccess-Control-Allow-Origin: *\r\n\r\n"+
-			"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody")
+		_, _ = io.WriteString(conn, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\nSet-Cookie: a=b\r\nAccess-Control-Allow-Origin: *\r\nConnection: X-Hop\r\nX-Hop: 1\r\nUpgrade: h2c\r\n\r\n")
+		<-next
+		_, _ = io.WriteString(conn, "HTTP/1.1 102 Processing\r\n\r\n")
+		<-next
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody")
 	})
 	k := start(t, url, nil)
 	k.front.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -132,14 +138,39 @@ func TestInformationalAnswersStayBehind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var informed []string
 	got := k.send(r.WithContext(httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
 		Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
-			t.Errorf("the caller got %d with %v", code, header)
+			informed = append(informed, fmt.Sprint(code, header))
+			next <- struct{}{}
 			return nil
 		},
 	})))
+	if want := []string{"103 map[Link:[</style.css>]]", "102 map[]"}; !slices.Equal(informed, want) {
+		t.Errorf("the caller got %q before the answer, want %q", informed, want)
+	}
 	if got.status != 200 || got.body != "body" || got.header.Get("X-Set-Before") != "1" || got.header["Link"] != nil || got.header["Set-Cookie"] != nil {
 		t.Errorf("got %d %q with %v", got.status, got.body, got.header)
+	}
+}
+
+// HTTP/1.0 knows no informational answers, and a caller who waits for a 100 of ours
+// gets no other.
+func TestInformationalAnswersForWhoCannotTakeThem(t *testing.T) {
+	url := serveRaw(t, func(conn net.Conn, r *http.Request) {
+		_, _ = io.WriteString(conn, "HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n")
+		_, _ = io.Copy(io.Discard, r.Body)
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody")
+	})
+	k := start(t, url, nil)
+	for _, request := range []string{
+		"GET /x HTTP/1.0\r\nHost: h\r\n\r\n",
+		"POST /x HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi",
+	} {
+		answer, err := io.ReadAll(k.dial(request))
+		if err != nil || strings.Contains(string(answer), "103") || !strings.HasSuffix(string(answer), "body") {
+			t.Errorf("%q: got %q, %v", request, answer, err)
+		}
 	}
 }
 
@@ -155,7 +186,7 @@ func TestSwitchingProtocolsIsRefused(t *testing.T) {
 	if got.status != 599 {
 		t.Errorf("got %d", got.status)
 	}
-	k.wantKind(downstream.Unreachable)
+	k.wantKind(downstream.InvalidResponse)
 }
 
 func TestStreamsAreNotHeldBack(t *testing.T) {

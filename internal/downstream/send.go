@@ -14,10 +14,7 @@ import (
 type sending struct{ http.RoundTripper }
 
 func (t sending) RoundTrip(r *http.Request) (*http.Response, error) {
-	// In its own context ReverseProxy would pass informational answers on, with
-	// headers that modifyResponse never sees, and forget headers set before.
 	x := exchangeOf(r)
-	r = r.WithContext(x)
 	resp, err := t.try(x, r)
 	if err != nil || resp.StatusCode != http.StatusUnauthorized {
 		return resp, err
@@ -75,7 +72,7 @@ func (t sending) try(x *exchange, r *http.Request) (*http.Response, error) {
 			return nil, x.Err()
 		}
 		x.retries--
-		r = r.WithContext(x)
+		r = r.WithContext(r.Context()) // a copy
 		if r.GetBody != nil {
 			if r.Body, err = r.GetBody(); err != nil {
 				return nil, err

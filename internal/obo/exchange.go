@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -126,12 +127,36 @@ func acquire(ctx context.Context, msal confidential.Client, w wish) error {
 	return err
 }
 
-// retryPause is how long a provider that failed is given before the one retry.
-const retryPause = 100 * time.Millisecond
+const (
+	// retryPause is how long a provider that failed is given before the one retry.
+	retryPause = 100 * time.Millisecond
+
+	// unmatchedPause is the same for one that does not find our federated credential.
+	unmatchedPause = time.Second
+)
+
+// retryPause returns how long to wait before the one retry, 0 for none.
+func (who *identity) retryPause(refusal *Error) time.Duration {
+	switch {
+	case refusal == nil:
+		return 0
+	case refusal.Kind == Unavailable && !refusal.Throttled:
+		return retryPause + jitter(retryPause)
+	case who.source.isFederated() && slices.ContainsFunc(refusal.Codes, isUnmatched):
+		return unmatchedPause
+	}
+	return 0
+}
+
+// isUnmatched reports whether a number says that no federated credential matches our
+// assertion. Some of the provider's replicas may not know one yet, or not for a moment
+// (kedacore/keda#8152, Azure/azure-workload-identity#1200). 7002137 and 7002138 are no
+// such numbers: they name a credential that is almost the same.
+func isUnmatched(number int) bool { return number == 70021 || number >= 700211 && number <= 700213 }
 
 // exchange waits its turn and makes the exchange; once more where the provider
-// refuses our credential and another one is there to be loaded, or where it broke
-// down rather than answered; all within Config.Timeout. The error is an *Error.
+// refuses our credential and another one is there to be loaded, where it broke down
+// rather than answered, or where it does not find our federated credential; all within Config.Timeout. The error is an *Error.
 func (c *Client) exchange(ctx context.Context, w wish) (_ grant, err error) {
 	start := time.Now()
 	defer func() { c.config.Exchanged(w.flow(), time.Since(start), err) }()
@@ -151,8 +176,8 @@ func (c *Client) exchange(ctx context.Context, w wish) (_ grant, err error) {
 			g, refusal = c.try(ctx, who, w)
 		}
 	}
-	if refusal != nil && refusal.Kind == Unavailable && !refusal.Throttled && ctx.Err() == nil {
-		pause := time.NewTimer(retryPause + jitter(retryPause))
+	if wait := who.retryPause(refusal); wait > 0 && ctx.Err() == nil {
+		pause := time.NewTimer(wait)
 		defer pause.Stop()
 		select {
 		case <-ctx.Done():

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -68,6 +70,55 @@ func TestAssertionFileIsReadAtEveryUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	k.want(user("last"), "", "token-6", obo.IdentityProvider)
+}
+
+// The provider's replicas do not all know a federated credential at once.
+func TestFederatedCredentialThatIsNotFoundIsTriedOnceMore(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		number int
+		secret bool // in place of a federated credential
+		times  int  // that it is refused
+		want   int  // exchanges
+	}{
+		{"subject, once", 700213, false, 1, 2},
+		{"issuer, once", 700211, false, 1, 2},
+		{"audience, once", 700212, false, 1, 2},
+		{"record, once", 70021, false, 1, 2},
+		{"subject, always", 700213, false, 100, 2},
+		{"subject in another case", 7002138, false, 100, 1},
+		{"a secret", 700213, true, 100, 1},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			path := file(t, foreignToken(t, nil))
+			synctest.Test(t, func(t *testing.T) {
+				k := start(t, func(c *obo.Config, _ *obo.CacheConfig) {
+					if !row.secret {
+						c.Credentials = []obo.Credential{{SourceType: "SignedAssertionFilePath", SignedAssertionFileDiskPath: path}}
+					}
+				})
+				k.token = func(r sent) answer {
+					if r.n <= row.times {
+						return refused(401, "invalid_client", fmt.Sprintf(`"error_codes":[%d],`, row.number))
+					}
+					return numbered(r)
+				}
+				begin := time.Now()
+				got, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Ask{})
+				var refusal *obo.Error
+				switch {
+				case row.times == 1 && (err != nil || got.Value != "token-2"):
+					t.Errorf("got %v %v, want the token of the second exchange", got, err)
+				case row.times > 1 && (!errors.As(err, &refusal) || refusal.Kind != obo.Misconfigured):
+					t.Errorf("got %v %v, want misconfigured", got, err)
+				}
+				k.wantExchanges(row.want)
+				if took := time.Since(begin); took != time.Duration(row.want-1)*time.Second {
+					t.Errorf("took %v, want a second before the second exchange", took)
+				}
+			})
+		})
+	}
 }
 
 func TestClientClaimsAreInTheAssertion(t *testing.T) {

@@ -77,6 +77,12 @@ func (s *source) remote() bool {
 	return s.SourceType == "KeyVault" || s.SourceType == "SignedAssertionFromManagedIdentity"
 }
 
+// isFederated reports whether s holds a token of another platform, which the provider
+// matches against the application's federated credentials.
+func (s *source) isFederated() bool {
+	return s.SourceType == "SignedAssertionFilePath" || s.SourceType == "SignedAssertionFromManagedIdentity"
+}
+
 // path is the file that s reads, or "".
 func (s *source) path() string {
 	switch s.SourceType {

@@ -70,7 +70,7 @@ type azureAd struct {
 	ClockSkew              time.Duration    `yaml:"clockSkew" doc:"How far the identity provider's clock may be from ours"`
 	ClientCapabilities     []string         `yaml:"clientCapabilities" doc:"Declared to the identity provider; cp1: claims challenges are handled"`
 	Timeout                time.Duration    `yaml:"timeout" doc:"Bounds one token exchange"`
-	MaxConcurrentExchanges int              `yaml:"maxConcurrentExchanges" doc:"More wait their turn; past the timeout: 503"`
+	MaxConcurrentExchanges int              `yaml:"maxConcurrentExchanges" doc:"More wait their turn; past the timeout: 503. While others wait, one caller holds at most a quarter, one API or tenant three quarters"`
 	ClientCredentials      []obo.Credential `yaml:"clientCredentials" doc:"Prove who this service is; the first that loads is used"`
 }
 

@@ -166,7 +166,7 @@ func (c *Cache) ForApp(ctx context.Context, tenant, scope string, ask Ask) (Toke
 	key := c.appKey(tenant, scopes, "")
 	return c.token(ctx, key, ask.Rejected, func() order {
 		return order{
-			wish:     wish{tenant: tenant, scopes: scopes, claims: ask.Claims},
+			wish:     wish{tenant: tenant, scopes: scopes, claims: ask.Claims, again: ask.Rejected != ""},
 			key:      key,
 			throttle: newKey("throttled tenant", nil, c.identity, tenant, "", nil),
 			flight:   c.appKey(tenant, scopes, ask.Claims),
@@ -209,7 +209,7 @@ func (c *Cache) userOrder(key cacheKey, a Assertion, scopes []string, ask Ask) o
 		user = a.Digest[:] // users without an id have nothing in common
 	}
 	return order{
-		wish:     wish{user: &a, scopes: scopes, claims: ask.Claims},
+		wish:     wish{user: &a, scopes: scopes, claims: ask.Claims, again: ask.Rejected != ""},
 		key:      key,
 		throttle: newKey("throttled user", user, c.identity, a.TenantID, "", scopes),
 		flight:   c.userKey(a, scopes, ask.Claims),

@@ -2,6 +2,7 @@ package obo
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -40,6 +41,7 @@ type wish struct {
 	tenant string     // "": our own
 	scopes []string
 	claims string // of a claims challenge, as JSON
+	again  bool   // an API has refused the last token
 }
 
 func (w wish) flow() Flow {
@@ -52,7 +54,7 @@ func (w wish) flow() Flow {
 // Client makes exchanges, one for every call. It remembers nothing; Cache does.
 type Client struct {
 	config Config
-	turns  chan struct{} // one place for each exchange that may run
+	turns  *turns // for the exchanges that may run at once
 
 	current   atomic.Pointer[identity]
 	sources   []*source     // in the order of preference
@@ -71,7 +73,7 @@ func NewClient(c Config) (*Client, error) {
 	if c.Exchanged == nil {
 		c.Exchanged = func(Flow, time.Duration, error) {}
 	}
-	client := &Client{config: c, turns: make(chan struct{}, c.MaxConcurrent), reloading: make(chan struct{}, 1)}
+	client := &Client{config: c, turns: newTurns(c.MaxConcurrent), reloading: make(chan struct{}, 1)}
 	client.sources = client.config.newSources()
 	if err := client.reload(context.Background(), func(*source) bool { return true }); err != nil {
 		return nil, err
@@ -80,7 +82,7 @@ func NewClient(c Config) (*Client, error) {
 }
 
 // UnderWay returns how many exchanges run now.
-func (c *Client) UnderWay() int { return len(c.turns) }
+func (c *Client) UnderWay() int { return c.turns.inUse() }
 
 // String keeps the secrets in it from being printed.
 func (c *Client) String() string { return "exchanges as " + c.config.ClientID }
@@ -154,6 +156,29 @@ func (who *identity) retryPause(refusal *Error) time.Duration {
 // such numbers: they name a credential that is almost the same.
 func isUnmatched(number int) bool { return number == 70021 || number >= 700211 && number <= 700213 }
 
+// shares keep the exchanges fair while there are more than may run at once: no caller
+// locks out the others, no API and no tenant those of another, and no API that refuses
+// its tokens those who have none yet.
+func (c *Client) shares(w wish) []share {
+	tenant, caller := cmp.Or(w.tenant, c.config.TenantID), "ourselves"
+	if w.user != nil {
+		tenant, caller = w.user.TenantID, w.user.ObjectID
+		if caller == "" {
+			caller = string(w.user.Digest[:])
+		}
+	}
+	tenant = strings.ToLower(tenant)
+	shares := []share{
+		c.turns.quarter("caller " + tenant + " " + caller),
+		c.turns.most("tenant " + tenant),
+		c.turns.most("api " + strings.Join(w.scopes, " ")),
+	}
+	if w.again {
+		shares = append(shares, c.turns.quarter("again"))
+	}
+	return shares
+}
+
 // exchange waits its turn and makes the exchange; once more where the provider
 // refuses our credential and another one is there to be loaded, where it broke down
 // rather than answered, or where it does not find our federated credential; all within Config.Timeout. The error is an *Error.
@@ -162,12 +187,11 @@ func (c *Client) exchange(ctx context.Context, w wish) (_ grant, err error) {
 	defer func() { c.config.Exchanged(w.flow(), time.Since(start), err) }()
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
-	select {
-	case c.turns <- struct{}{}:
-		defer func() { <-c.turns }()
-	case <-ctx.Done():
+	giveBack, err := c.turns.take(ctx, c.shares(w)...)
+	if err != nil {
 		return grant{}, &Error{Kind: Unavailable, RetryAfter: defaultRetryAfter, Scopes: w.scopes, Err: errors.New("too many exchanges are under way")}
 	}
+	defer giveBack()
 	who := c.current.Load()
 	g, refusal := c.try(ctx, who, w)
 	if refusal != nil && refusal.Code == "invalid_client" {

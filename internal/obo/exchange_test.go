@@ -304,3 +304,31 @@ func TestMSALRemembersNothing(t *testing.T) {
 		t.Errorf("400 exchanges left %d bytes, want almost none", grown)
 	}
 }
+
+// One user with many tokens, with a provider that takes a second, waits for others and
+// not they for one. Each new user would have waited 6 s, which is beyond the timeout.
+func TestOneCallersExchangesLockNobodyOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := start(t, nil)
+		k.token = slowly(time.Second, numbered)
+		var group sync.WaitGroup
+		for i := range 400 {
+			group.Go(func() {
+				a := user(fmt.Sprint("mallory-", i))
+				a.ObjectID = "mallory"
+				_, _ = k.cache.OnBehalfOf(t.Context(), a, todo, obo.Ask{}) // may be too late
+			})
+		}
+		synctest.Wait()
+		for i := range 100 {
+			group.Go(func() {
+				begin := time.Now()
+				if _, err := k.cache.OnBehalfOf(t.Context(), user(fmt.Sprint("new-", i)), todo, obo.Ask{}); err != nil {
+					t.Errorf("a new user, after %v: %v", time.Since(begin), err)
+				}
+			})
+			time.Sleep(50 * time.Millisecond)
+		}
+		group.Wait()
+	})
+}

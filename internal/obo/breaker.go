@@ -56,8 +56,12 @@ func do[T any](ctx context.Context, s *shared, kind operation, run func(ctx cont
 	}
 	done := make(chan result, 1)
 	go func() { // it heeds ctx's deadline, but not that it is abandoned
-		value, err := run(ctx)
-		done <- result{value, err}
+		var r result
+		r.err = safely(func() (err error) {
+			r.value, err = run(ctx)
+			return err
+		})
+		done <- r
 	}()
 	var r result
 	select {

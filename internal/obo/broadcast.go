@@ -114,10 +114,15 @@ func (s *shared) listen(ctx context.Context, heard func(notice)) {
 	ctx = context.WithValue(ctx, listening{}, true)
 	refused := false
 	for ctx.Err() == nil {
-		err := s.listenOnce(ctx, func(n notice) {
-			refused = false
-			heard(n)
+		err := safely(func() error {
+			return s.listenOnce(ctx, func(n notice) {
+				refused = false
+				heard(n)
+			})
 		})
+		if errors.Is(err, errRedisPanic) {
+			s.failed.Add(1)
+		}
 		if isReply(err) && !refused { // else Redis is gone, which others say
 			refused = true
 			s.log.Warn("Redis does not let us hear what other replicas forget", "error", err)

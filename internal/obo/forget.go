@@ -158,9 +158,11 @@ func (s *shared) forgetOwner(ctx context.Context, owner cacheKey) bool {
 // forgetAll removes everything of ours.
 func (s *shared) forgetAll(ctx context.Context) error {
 	if cluster, ok := s.client.(*redis.ClusterClient); ok {
-		return cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error { return s.sweep(ctx, node) })
+		return cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
+			return safely(func() error { return s.sweep(ctx, node) })
+		})
 	}
-	return s.sweep(ctx, s.client)
+	return safely(func() error { return s.sweep(ctx, s.client) })
 }
 
 // sweepCount is how many keys Redis looks at before it lets others in.

@@ -112,7 +112,8 @@ func newShared(c RedisConfig) (*shared, error) {
 	options.DialerRetries = 1            // likewise
 	options.DisableIdentity = true
 	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	options.PipelinePoolSize = -1          // they take any connection
+	options.PipelinePoolSize = -1 // they take any connection
+	options.Dialer = dialer(options)
 	redis.SetLogger(&logging.VoidLogger{}) // what matters is logged once, by leave
 	if c.PasswordFile != "" {
 		file, err := openPasswordFile(c.PasswordFile, c.Log)
@@ -132,6 +133,7 @@ func newShared(c RedisConfig) (*shared, error) {
 	}
 	options.OnConnect = s.connected
 	s.client = redis.NewUniversalClient(options)
+	recoverFrom(s.client)
 	return s, nil
 }
 

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"middletier/internal/redistest"
+)
+
+// A Redis that answers what it never should fails no request, let alone the process,
+// and is used again when it has come to its senses.
+func TestRedisAnswersWrongly(t *testing.T) {
+	redis := redistest.Start(t)
+	proxy := redistest.NewProxy(t, redis)
+	proxy.Answer("*0\r\n", "subscribe") // as early as at the start
+	w := newWorld(t, withRedis(redis), patientWithRedis, func(f *file) { f.TokenCache.Redis.URL = "redis://" + proxy.Addr() })
+	called := func(what string) {
+		t.Helper()
+		for range 3 {
+			if r := w.call("GET", "/api/todo/items", w.alice(), ""); r.StatusCode != 200 {
+				t.Errorf("%s: got %d %s, want 200", what, r.StatusCode, r.body)
+			}
+		}
+	}
+	called("an empty array to SUBSCRIBE")
+	eventually(t, func() bool { return proxy.Asked("subscribe") > 1 }, func() string { return "the program does not try to listen again" })
+	proxy.Answer("$9223372036854775807\r\n", "*")
+	called("a length of 2^63")
+	w.awaitLine("Redis fails", time.Time{})
+	back := time.Now()
+	proxy.Answer("")
+	w.awaitLine("Redis answers again", back)
+	redis.Do("FLUSHALL")
+	called("good answers again")
+	eventually(t, func() bool { return entries(redis) > 0 }, func() string { return "nothing is written to Redis" })
+}

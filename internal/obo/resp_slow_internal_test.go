@@ -1,0 +1,14 @@
+//go:build slow
+
+package obo
+
+import "testing"
+
+// Every wrong answer to every command.
+func TestSlowWrongAnswersOfRedis(t *testing.T) {
+	giveWrongAnswers(t, "hello", "getrange", "set", "del", "evalsha", "publish", "scan", "unlink", "ping")
+}
+
+func TestSlowWrongAnswersOfASentinel(t *testing.T) {
+	giveWrongAnswersOfASentinel(t, "hello", "ping", "auth")
+}

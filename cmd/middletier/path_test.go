@@ -1,6 +1,10 @@
 package main
 
-import "testing"
+import (
+	"testing"
+
+	"middletier/internal/validate"
+)
 
 // itemsBelowBase puts the API below a base path and opens its items only.
 func itemsBelowBase(f *file) {
@@ -28,7 +32,7 @@ func TestTargetsOnTheWire(t *testing.T) {
 		{"matched decoded, sent as it came", "/api/todo/%69tems/%c3%A4%20b", 200, "/%69tems/%c3%A4%20b"},
 		{"characters that net/url would write otherwise", `/api/todo/items/"<>^{|}` + "`", 200, `/items/"<>^{|}` + "`"},
 		{"parameters", "/api/todo/items/x;v=1;w/y;", 200, "/items/x;v=1;w/y;"},
-		{"dots within names", "/api/todo/items/..a/b../.c", 200, "/items/..a/b../.c"},
+		{"dots within names", "/api/todo/items/..a/b..c/.c", 200, "/items/..a/b..c/.c"},
 		{"an encoded percent sign", "/api/todo/items/50%25", 200, "/items/50%25"},
 		{"an encoded query and fragment", "/api/todo/items/a%3Fb%23c", 200, "/items/a%3Fb%23c"},
 		{"query", "/api/todo/items?a=%2e%2e/%2f&b=%zz;c&&?", 200, "/items?a=%2e%2e/%2f&b=%zz;c&&?"},
@@ -64,6 +68,22 @@ func TestTargetsOnTheWire(t *testing.T) {
 		{"DEL", "/api/todo/items/%7f", 400, ""},
 		{"DEL as it is", "/api/todo/items/\x7f", 400, ""},
 		{"control character as it is", "/api/todo/items/\x01", 400, ""},
+		{"a letter encoded twice", "/api/todo/items/%2561", 400, ""},
+		{"a blank encoded twice", "/api/todo/items/%2520", 400, ""},
+		{"a letter encoded twice in parts", "/api/todo/items/%25%36%31", 400, ""},
+		{"a letter encoded three times", "/api/todo/items/%252561", 400, ""},
+		{"an encoding of another kind, encoded", "/api/todo/items/%25u0061", 400, ""},
+		{"a dot at a name's end", "/api/todo/items./x", 400, ""},
+		{"dots at the end", "/api/todo/items/x..", 400, ""},
+		{"a dot before a parameter", "/api/todo/items/x.;v=1", 400, ""},
+		{"a blank at a name's end", "/api/todo/items%20/x", 400, ""},
+		{"a blank at the end", "/api/todo/items/x%20", 400, ""},
+		{"a blank before a name", "/api/todo/items/%20x", 400, ""},
+		{"a blank that does not break lines", "/api/todo/items/x%C2%A0", 400, ""},
+		{"the data stream of a file", "/api/todo/items/x::$DATA", 400, ""},
+		{"a wide slash", "/api/todo/items%EF%BC%8F..%EF%BC%8Fx", 400, ""},
+		{"a wide dot at the end", "/api/todo/items/x%EF%BC%8E", 400, ""},
+
 		{"half an encoding", "/api/todo/items/%", 400, ""},
 		{"no encoding", "/api/todo/items/%zz", 400, ""},
 		{"encoding of another kind", "/api/todo/items/%u002e%u002e/x", 400, ""},
@@ -118,5 +138,42 @@ func TestTargetsOnTheWire(t *testing.T) {
 	}
 	if got := w.api.seen()[before:]; len(got) != 0 {
 		t.Errorf("CONNECT, TRACE or OPTIONS * reached the API: %v", got)
+	}
+}
+
+// A path that some servers read as another one reaches the API only where that
+// one is allowed too, or where no rule names paths: then byte for byte.
+func TestSpellingOfThePathDoesNotLeadRoundItsRule(t *testing.T) {
+	targets := map[string]int{ // with a rule for /admin
+		"/admin": 403, "/admin/x": 403, "/ADMIN": 403, "/Admin/x": 403, "/%61dmin": 403, "/admin;x": 403, "/%EF%BD%81dmin": 403,
+		"/%2561dmin": 400, "/admin.": 400, "/admin%20": 400, "/admin%20;x": 400, "/%20admin/x": 400, "/admin::$DATA": 400, "/%25u0061dmin": 400,
+		"/x%EF%BC%8Fadmin": 400, "/users": 200, "/Users('a%20b')": 200, "/cafe%CC%81": 200, "/50%25": 200,
+	}
+	for name, rules := range map[string][]validate.Rule{
+		"rules name paths":     {{Paths: []string{"/admin/**"}, Scopes: []string{"Admin"}}, {Scopes: []string{"ToDoList.ReadWrite"}}},
+		"no rule names a path": {{Scopes: []string{"ToDoList.ReadWrite"}}},
+		"all paths are named":  {{Paths: []string{"/**"}, Scopes: []string{"ToDoList.ReadWrite"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, func(f *file) {
+				api := f.DownstreamAPIs["todo"]
+				api.Access = rules
+				f.DownstreamAPIs["todo"] = api
+			})
+			alice := w.alice()
+			for target, status := range targets {
+				want, before := status, len(w.api.seen())
+				if name != "rules name paths" {
+					want = 200
+				}
+				r := w.call("GET", "/api/todo"+target, alice, "")
+				if r.StatusCode != want || want == 400 && r.kind() != "invalid-request" {
+					t.Errorf("%s: got %d %s, want %d", target, r.StatusCode, r.body, want)
+				}
+				if seen := w.api.seen()[before:]; want == 200 && (len(seen) != 1 || seen[0].RequestURI != target) || want != 200 && len(seen) != 0 {
+					t.Errorf("%s: the API got %v", target, seen)
+				}
+			}
+		})
 	}
 }

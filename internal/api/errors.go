@@ -229,7 +229,7 @@ func problemFor(err error, caller *validate.Caller) problem {
 		return problem{kind: "rate-limited", detail: "The caller has made more calls than this service allows.", refusal: &obo.Error{RetryAfter: beyond.after}}
 	case errors.Is(err, errUnknownAPI), errors.Is(err, errNotForwarded):
 		return problem{kind: "unknown-api", detail: "No downstream API of that name is configured."}
-	case errors.Is(err, downstream.ErrPath):
+	case errors.Is(err, downstream.ErrPath), errors.Is(err, validate.ErrPath):
 		return problem{kind: "invalid-request", detail: "The path is malformed or ambiguous and is not forwarded."}
 	case errors.Is(err, errMethod):
 		return problem{kind: "invalid-request", detail: "The method is not an HTTP method in upper case."}

@@ -12,7 +12,7 @@ import (
 // Rule says what a caller's token must hold for the requests it matches.
 type Rule struct {
 	Methods        []string `yaml:"methods" doc:"HTTP methods the rule is for; none: all"`
-	Paths          []string `yaml:"paths" doc:"Paths below the API that the rule is for: * is one segment or a part of one, ** any number of them; default /**"`
+	Paths          []string `yaml:"paths" doc:"Paths below the API that the rule is for: * is one segment or a part of one, ** any number of them; default /**. Paths that an API may read as other ones are refused; those that differ in case only must be allowed in both"`
 	Scopes         []string `yaml:"scopes" doc:"Delegated scopes of which a user's token must hold any one; none: users are refused"`
 	AppPermissions []string `yaml:"appPermissions" doc:"App permissions (roles) of which an app-only token must hold any one; none: apps are refused"`
 }
@@ -23,11 +23,13 @@ type Access struct {
 	rules []rule
 	allow []string // methods that some rule mentions, sorted; nil: all
 	paths bool     // some rule looks at the path
+	folds bool     // some rule has a path that is not the same when it is folded
 }
 
 type rule struct {
 	Rule
 	patterns [][]string // segments of the paths
+	folded   [][]string // the same, folded
 }
 
 // AccessError is a refusal by Access. Either Allow or Needed may be set.
@@ -58,7 +60,11 @@ func NewAccess(rules []Rule, report func(key, problem string)) *Access {
 			if err != nil {
 				report(fmt.Sprintf("[%d].paths[%d]", i, j), err.Error())
 			}
+			folded := foldPath(path)
 			compiled.patterns = append(compiled.patterns, pattern)
+			compiled.folded = append(compiled.folded, splitPath(folded))
+			a.folds = a.folds || folded != path
+			a.paths = a.paths || !isAnyPath(pattern)
 		}
 		for key, names := range map[string][]string{"scopes": r.Scopes, "appPermissions": r.AppPermissions} {
 			if j := slices.IndexFunc(names, func(n string) bool { return !isScope(n) }); j >= 0 {
@@ -68,7 +74,6 @@ func NewAccess(rules []Rule, report func(key, problem string)) *Access {
 		if len(r.Scopes) == 0 && len(r.AppPermissions) == 0 {
 			report(fmt.Sprintf("[%d]", i), "a rule needs scopes or appPermissions")
 		}
-		a.paths = a.paths || len(r.Paths) > 0
 		compiled.Methods = nil
 		for j, m := range r.Methods {
 			switch {
@@ -92,9 +97,9 @@ func NewAccess(rules []Rule, report func(key, problem string)) *Access {
 }
 
 // Check returns nil where a rule allows caller the request, else an
-// *AccessError. path is the decoded path below the API. A path with parameters
-// (RFC 3986, section 3.3) must be allowed with and without them, since servers
-// differ in whether they belong to the name.
+// *AccessError, or ErrPath. path is the decoded path below the API. Where rules
+// name paths, every reading of it must be allowed, since nobody knows which one is
+// the API's.
 func (a *Access) Check(caller *Caller, method, path string) error {
 	if isEchoing(method) {
 		return &AccessError{Allow: a.Methods()}
@@ -103,21 +108,9 @@ func (a *Access) Check(caller *Caller, method, path string) error {
 		return &AccessError{Allow: a.allow}
 	}
 	if !a.paths {
-		return a.check(caller, method, nil)
+		return a.check(caller, method, reading{})
 	}
-	segments := splitPath(path)
-	if strings.Contains(path, ";") {
-		var bare []string
-		for _, s := range segments {
-			if name, _, _ := strings.Cut(s, ";"); name != "" { // servers merge the slashes round it
-				bare = append(bare, name)
-			}
-		}
-		if err := a.check(caller, method, bare); err != nil {
-			return err
-		}
-	}
-	return a.check(caller, method, segments)
+	return a.checkReadings(caller, method, path)
 }
 
 // isScope reports whether s is a scope token (RFC 6749, section 3.3). It is
@@ -146,10 +139,10 @@ func (a *Access) Methods() []string {
 	return []string{"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
 }
 
-func (a *Access) check(caller *Caller, method string, segments []string) error {
+func (a *Access) check(caller *Caller, method string, path reading) error {
 	for i := range a.rules {
 		r := &a.rules[i]
-		if !r.matches(method, segments) {
+		if !r.matches(method, path) {
 			continue
 		}
 		held, needed := caller.id.scopes, r.Scopes
@@ -164,14 +157,23 @@ func (a *Access) check(caller *Caller, method string, segments []string) error {
 	return &AccessError{}
 }
 
-func (r *rule) matches(method string, segments []string) bool {
+func (r *rule) matches(method string, path reading) bool {
 	if len(r.Methods) > 0 && !slices.Contains(r.Methods, method) {
 		return false
 	}
 	if len(r.patterns) == 0 {
 		return true
 	}
-	return slices.ContainsFunc(r.patterns, func(p []string) bool { return matchPath(p, segments) })
+	patterns := r.patterns
+	if path.folded {
+		patterns = r.folded
+	}
+	return slices.ContainsFunc(patterns, func(p []string) bool { return matchPath(p, path.segments) })
+}
+
+// isAnyPath reports whether a pattern matches all paths, as the default does.
+func isAnyPath(pattern []string) bool {
+	return len(pattern) > 0 && !slices.ContainsFunc(pattern, func(s string) bool { return s != "**" })
 }
 
 // splitPath splits a path into its segments. A slash at the end makes no
@@ -198,6 +200,8 @@ func parsePattern(pattern string) ([]string, error) {
 			return nil, errors.New("** stands for whole segments")
 		case strings.ContainsAny(s, "?#%\\"):
 			return nil, errors.New("a path is written decoded, without query or backslash")
+		case isAmbiguous(s):
+			return nil, errors.New("no path matches: a name with blanks round it, a dot at its end or :$ in it is refused")
 		}
 	}
 	return segments, nil

@@ -93,6 +93,20 @@ func TestAccessRules(t *testing.T) {
 	add([]validate.Rule{{Paths: []string{"/a;x"}, Scopes: []string{"Admin"}}, {Scopes: []string{"Read"}}}, user, "GET", "needs Admin", "/a;x")
 	add([]validate.Rule{{Paths: []string{"/public"}, Scopes: []string{"Read"}}}, user, "GET", none, "/public;x", "/;x/public")
 
+	// So must one that differs from another in case only, or is composed otherwise.
+	add(fallback, user, "GET", "needs Admin", "/Admin", "/ADMIN/x", "/aDMIN;x", "/ａdmin", "/；x/admin", "/adᵐin/x")
+	add(fallback, user, "GET", ok, "/Users/Alice", "/caf\u00e9", "/cafe\u0301", "/½", "/a…b", "/①.txt")
+	add([]validate.Rule{{Paths: []string{"/Caf\u00e9/**", "/\u017fecret"}, Scopes: []string{"Admin"}}, {Scopes: []string{"Read"}}}, user, "GET", "needs Admin",
+		"/Caf\u00e9", "/cafe\u0301", "/CAF\u00c9/x", "/secret", "/SECRET")
+	// One that some server changes before it looks for what it names is none that
+	// rules for paths can decide on.
+	add(fallback, user, "GET", "ambiguous", "/%61dmin", "/x/%2561", "/%u0061dmin", "/%U0061dmin", "/100%de", "/admin.", "/admin..", "/admin./x", "/admin.;x", "/...", "/x.", "/admin ",
+		"/ admin", "/admin /x", "/x /admin", "/admin ;x", "/admin . .", "/admin\u00a0", "/\u3000admin", "/admin\u2003/x", "/admin\ufeff", "/admin\u200b", "/admin::$DATA",
+		"/admin::$data/x", "/admin:$i30:$INDEX_ALLOCATION", "/x／..／admin", "/admin．", "/admin…", "/x＼admin", "/％61dmin", "/x/℀")
+	add(fallback, user, "GET", ok, "/50%", "/50%off", "/%u00zz", "/a.b", "/.well-known/x", "/..a/b..c", "/a b", "/items/1:cancel", "/$metadata", "/a+b", "/x;. ", "/x;v=1./y")
+	add([]validate.Rule{{Paths: []string{"/**"}, Scopes: []string{"Read"}}, {Scopes: []string{"Admin"}}}, user, "GET", ok, "/%20", "/admin.", "/ x", "/a::$DATA") // names no path
+	add(usual, user, "GET", ok, "/%20", "/admin.", "/ x ", "/a::$DATA", "/％61")
+
 	for _, r := range rows {
 		if got := verdict(newAccess(t, r.rules...).Check(r.caller, r.method, r.path)); got != r.want {
 			t.Errorf("app %t, %s %q: got %q, want %q", r.caller.IsApp(), r.method, r.path, got, r.want)
@@ -105,6 +119,8 @@ func verdict(err error) string {
 	switch {
 	case err == nil:
 		return ""
+	case errors.Is(err, validate.ErrPath):
+		return "ambiguous"
 	case !errors.As(err, &refused):
 		return err.Error()
 	case refused.Allow != nil:
@@ -183,6 +199,8 @@ func TestRuleMistakesAreReportedByKey(t *testing.T) {
 		{validate.Rule{Paths: []string{"/a?b"}, Scopes: read}, "[0].paths[0]"},
 		{validate.Rule{Paths: []string{"/a%2Fb"}, Scopes: read}, "[0].paths[0]"},
 		{validate.Rule{Paths: []string{`/a\b`}, Scopes: read}, "[0].paths[0]"},
+		{validate.Rule{Paths: []string{"/a/", "/b./c"}, Scopes: read}, "[0].paths[1]"},
+		{validate.Rule{Paths: []string{"/a b", "/*.", "/ a", "/x::$DATA"}, Scopes: read}, "[0].paths[1] [0].paths[2] [0].paths[3]"},
 		{validate.Rule{Methods: []string{"GET"}}, "[0]"},
 		{validate.Rule{Methods: []string{"GET", "trace"}, Scopes: read}, "[0].methods[1]"},
 		{validate.Rule{Methods: []string{"Track"}, Scopes: read}, "[0].methods[0]"},

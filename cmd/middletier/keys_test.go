@@ -6,7 +6,20 @@ import (
 	"time"
 
 	"middletier/internal/mockidp"
+	"middletier/internal/tokentest"
 )
+
+// A key that another one replaces under its own name serves its first token.
+func TestKeyReplacedUnderItsNameIsFetched(t *testing.T) {
+	w := newStoppedWorld(t)
+	keys := tokentest.Encode(map[string]any{"keys": []any{tokentest.JWK(w.idp.KeyID(), tokentest.ForeignKey(), "issuer", nil)}})
+	w.idp.AddFault(mockidp.Fault{Flow: "keys", Body: keys})
+	w.startReady()
+	w.idp.ClearFaults()
+	if r := w.call("GET", "/api/todo/items", w.alice(), ""); r.StatusCode != 200 {
+		t.Errorf("got %d %s, want 200; the log says %q", r.StatusCode, r.body, w.lastError())
+	}
+}
 
 // A provider that sends us elsewhere for its metadata or keys is out of order:
 // nobody is trusted for being named in a redirect.

@@ -28,8 +28,9 @@ const (
 	// announces new keys well ahead of their first use.
 	refreshInterval = time.Hour
 
-	// refreshFloor is the least time between two fetches that tokens with
-	// unknown key ids bring about, so that invented ids cost the provider nothing.
+	// refreshFloor is the least time between two fetches that tokens with unknown
+	// key ids or bad signatures bring about, so that invented ones cost the provider
+	// nothing.
 	refreshFloor = 30 * time.Second
 
 	// maxKeyWait is how long a caller waits for such a fetch and the first together.
@@ -92,7 +93,7 @@ type keySource struct {
 	done chan struct{} // closed when the fetch that is under way, or the next one, has ended
 }
 
-// floor keeps fetches for unknown key ids apart, and shares them between the two
+// floor keeps fetches that tokens bring about apart, and shares them between the two
 // documents of a provider: tokens that nobody signed cannot have one of them
 // fetched for ever and the other never.
 type floor struct {
@@ -227,24 +228,22 @@ func (s *keySource) awaitFirst(ctx context.Context, end time.Time) {
 	}
 }
 
-// key returns the set in use, of which there must be one, and its key named id.
-// For an unknown id it asks for a fetch and waits for it until end.
-func (s *keySource) key(ctx context.Context, id string, end time.Time) (*keySet, *signingKey) {
-	set := s.current.Load()
-	if set.keys[id] != nil {
-		return set, set.keys[id]
+// refetch has the keys fetched and waits for that until end, or joins a fetch that
+// is under way. It reports whether there was one to wait for: not where the last was
+// asked for a moment ago.
+func (s *keySource) refetch(ctx context.Context, end time.Time) bool {
+	done := s.ask()
+	if done == nil {
+		return false
 	}
-	if done := s.ask(); done != nil {
-		timer := time.NewTimer(time.Until(end))
-		defer timer.Stop()
-		select {
-		case <-done:
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-		set = s.current.Load()
+	timer := time.NewTimer(time.Until(end))
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	case <-ctx.Done():
 	}
-	return set, set.keys[id]
+	return true
 }
 
 // ask returns a channel that is closed after the fetch that is under way, or

@@ -262,27 +262,10 @@ func (v *Validator) check(ctx context.Context, t *compact, now time.Time) (*iden
 		return nil, &InvalidTokenError{NotAccess, err}
 	}
 
-	// The key, by its id, and whose tokens it signs.
-	set, key := source.key(ctx, kid, end)
-	if key == nil && ctx.Err() != nil {
-		return nil, fmt.Errorf("wait for signing keys: %w", ctx.Err())
-	}
-	if key == nil {
-		return nil, invalid(BadSig, "no signing key with kid %q", kid)
-	}
-	if err := v.checkIssuer(key, id); err != nil {
+	// The key, by its id, whose tokens it signs, and the signature.
+	if id.key, err = v.verify(ctx, source, t, id, kid, end); err != nil {
 		return nil, err
 	}
-
-	// The signature (RFC 7515, section 5.2; RFC 7518, section 3.3).
-	public, err := set.pick(&jwt.Token{Header: map[string]any{"alg": "RS256", "kid": kid}})
-	if err != nil {
-		return nil, &InvalidTokenError{BadSig, err}
-	}
-	if err := jwt.SigningMethodRS256.Verify(t.signed, t.signature, public); err != nil {
-		return nil, &InvalidTokenError{BadSig, err}
-	}
-	id.key = key
 
 	// What only counts of a token that is genuine, so that nobody learns whom we
 	// would let in.
@@ -293,6 +276,46 @@ func (v *Validator) check(ctx context.Context, t *compact, now time.Time) (*iden
 		return nil, fmt.Errorf("%w: %q", ErrClientNotAllowed, id.client)
 	}
 	return id, nil
+}
+
+// verify returns the key named kid, whose signature t has. Where there is none, or
+// the signature is by another, it waits until end for keys that are fetched, and
+// looks once more: some providers replace a key under its own name.
+func (v *Validator) verify(ctx context.Context, source *keySource, t *compact, id *identity, kid string, end time.Time) (*signingKey, error) {
+	set := source.current.Load()
+	key, err := v.verifyWith(set, t, id, kid)
+	var refused *InvalidTokenError
+	if !errors.As(err, &refused) || refused.Reason != BadSig {
+		return key, err
+	}
+	if source.current.Load() == set && source.refetch(ctx, end) && ctx.Err() != nil {
+		return nil, fmt.Errorf("wait for signing keys: %w", ctx.Err())
+	}
+	if set = source.current.Load(); set.keys[kid] == key {
+		return nil, err
+	}
+	return v.verifyWith(set, t, id, kid)
+}
+
+// verifyWith is verify with the keys of one set. With an error it returns the key
+// that there is, if any.
+func (v *Validator) verifyWith(set *keySet, t *compact, id *identity, kid string) (*signingKey, error) {
+	key := set.keys[kid]
+	if key == nil {
+		return nil, invalid(BadSig, "no signing key with kid %q", kid)
+	}
+	if err := v.checkIssuer(key, id); err != nil {
+		return key, err
+	}
+	// RFC 7515, section 5.2; RFC 7518, section 3.3
+	public, err := set.pick(&jwt.Token{Header: map[string]any{"alg": "RS256", "kid": kid}})
+	if err != nil {
+		return key, &InvalidTokenError{BadSig, err}
+	}
+	if err := jwt.SigningMethodRS256.Verify(t.signed, t.signature, public); err != nil {
+		return key, &InvalidTokenError{BadSig, err}
+	}
+	return key, nil
 }
 
 // isKeyID reports whether kid may be looked up: it reaches logs and maps.

@@ -30,7 +30,7 @@ type callCommand struct {
 }
 
 func (c callCommand) run(ctx context.Context, std streams) error {
-	f, err := load(c.Config, os.Environ(), checkLoading)
+	f, err := load(c.Config, os.Environ(), checkLoading, checkRoots(os.Environ()))
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ type checkCommand struct {
 const trialLimit = 10 * time.Second
 
 func (c checkCommand) run(ctx context.Context, std streams) error {
-	f, err := load(c.Config, os.Environ())
+	f, err := load(c.Config, os.Environ(), checkRoots(os.Environ()))
 	if err != nil {
 		return err
 	}

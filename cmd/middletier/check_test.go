@@ -374,8 +374,8 @@ func TestCheckOnlineTriesTheTLSFiles(t *testing.T) {
 		{"not valid yet", early, "failed certFile: the certificate is not valid before 20"},
 		{"no certificate", tlsFiles{nowhere, good.KeyFile}, "failed certFile: open " + nowhere + ": no such file or directory"},
 		{"no key", tlsFiles{good.CertFile, nowhere}, "failed keyFile: open " + nowhere + ": no such file or directory"},
-		{"key of another", tlsFiles{good.CertFile, early.KeyFile}, "failed certFile: tls: private key does not match public key"},
-		{"a key for a certificate", tlsFiles{good.KeyFile, good.KeyFile}, "failed certFile: tls: failed to find certificate PEM data"},
+		{"key of another", tlsFiles{good.CertFile, early.KeyFile}, "failed keyFile: " + early.KeyFile + ": the private key fits none of the certificates of certFile"},
+		{"a key for a certificate", tlsFiles{good.KeyFile, good.KeyFile}, "failed certFile: " + good.KeyFile + ": holds no certificate"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			w := newStoppedWorld(t, func(f *file) { f.Server.TLS = row.files })

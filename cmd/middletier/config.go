@@ -188,18 +188,14 @@ func checkLoading(f file, report report) { f.oboConfig().CheckLoading(under("azu
 // checkServing reports whatever cannot be read that serving needs.
 func checkServing(f file, report report) {
 	checkLoading(f, report)
+	f.cacheConfig().Redis.CheckLoading(under("tokenCache.redis", report))
 	f.Server.TLS.checkLoading(under("server.tls", report))
 }
 
 // inherit takes what is not said from the variables that Azure's own tools and
 // workload identity set. It returns the variable of each key that it took.
 func (a *azureAd) inherit(environ []string, instance bool) (from map[string]string) {
-	azure := map[string]string{}
-	for _, variable := range environ {
-		if name, value, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "AZURE_") {
-			azure[name] = value
-		}
-	}
+	azure := environment(environ)
 	from = map[string]string{}
 	take := func(into *string, key, name string) {
 		if azure[name] != "" {
@@ -230,11 +226,19 @@ func (a *azureAd) inherit(environ []string, instance bool) (from map[string]stri
 // programs, and notes that it did.
 func (t *telemetryKeys) inherit(environ []string, from map[string]string) {
 	const name = "OTEL_EXPORTER_OTLP_ENDPOINT"
-	for _, variable := range environ {
-		if endpoint, ok := strings.CutPrefix(variable, name+"="); ok && endpoint != "" && t.OTLPEndpoint == "" {
-			t.OTLPEndpoint, from["telemetry.otlpEndpoint"] = endpoint, name
-		}
+	if endpoint := environment(environ)[name]; endpoint != "" && t.OTLPEndpoint == "" {
+		t.OTLPEndpoint, from["telemetry.otlpEndpoint"] = endpoint, name
 	}
+}
+
+// environment returns the variables by name.
+func environment(environ []string) map[string]string {
+	variables := map[string]string{}
+	for _, variable := range environ {
+		name, value, _ := strings.Cut(variable, "=")
+		variables[name] = value
+	}
+	return variables
 }
 
 // report takes a mistake in the value of a key.

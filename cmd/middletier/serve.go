@@ -23,7 +23,7 @@ type serveCommand struct {
 }
 
 func (c serveCommand) run(ctx context.Context, std streams) error {
-	f, mistaken, err := loadDocument(c.Config, os.Environ(), checkServing)
+	f, mistaken, err := loadDocument(c.Config, os.Environ(), checkServing, checkRoots(os.Environ()))
 	if err != nil {
 		return err
 	}

@@ -76,7 +76,7 @@ func TestServeReportsEveryMistake(t *testing.T) {
 		{"no certificate file", goodConfig + "server:\n  tls: {certFile: /nonexistent/tls.crt, keyFile: /nonexistent/tls.key}\n", []string{"config.yaml:12: server.tls.certFile: open /nonexistent/tls.crt"}},
 		{"a certificate without its key", goodConfig + "server: {tls: {certFile: x}, maxConnections: -1}\n", []string{"config.yaml:11: server.tls.keyFile: must be set with certFile", "server.maxConnections: must be a number", "server.tls.certFile: open x"}},
 		{"a sidecar listener", goodConfig + "server:\n  sidecarAddress: 127.0.0.1:8082\n", []string{"config.yaml:12: server.sidecarAddress: must be empty"}},
-		{"h2c and TLS", goodConfig + "server: {h2c: true, tls: {certFile: config.go, keyFile: tls.go}}\n", []string{"server.h2c: is HTTP/2 without TLS", "server.tls.certFile: tls: failed to find any PEM data"}},
+		{"h2c and TLS", goodConfig + "server: {h2c: true, tls: {certFile: config.go, keyFile: tls.go}}\n", []string{"server.h2c: is HTTP/2 without TLS", "server.tls.certFile: config.go: holds no certificate"}},
 		{"limits that cannot be", goodConfig + "server:\n  rateLimit: {requestsPerSecond: -1}\n  shutdownGrace: -1s\n", []string{"config.yaml:12: server.rateLimit.requestsPerSecond: must be a number up to a million", "config.yaml:13: server.shutdownGrace: "}},
 		{"a burst without a rate", goodConfig + "server:\n  rateLimit: {burst: 3}\n", []string{"config.yaml:12: server.rateLimit.burst: must be a number of requests that requestsPerSecond allows"}},
 		{"a public URL that is no route", goodConfig + "server:\n  publicUrl: https://api.contoso.example/a/../b\n", []string{"config.yaml:12: server.publicUrl: must have a plain path or none"}},

@@ -6,10 +6,11 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"middletier/internal/secretfile"
 )
 
 // tlsInterval is how often the files are read. They are small and seldom on a
@@ -43,19 +44,42 @@ func (t tlsFiles) checkLoading(report report) {
 
 // load reads the pair. An error comes with the key whose value is at fault.
 func (t tlsFiles) load() (pair *tls.Certificate, key string, err error) {
-	certificate, err := os.ReadFile(t.CertFile)
+	certificates, err := readPEM(t.CertFile)
 	if err != nil {
 		return nil, "certFile", err
 	}
-	private, err := os.ReadFile(t.KeyFile)
-	if err != nil {
+	keys, err := readPEM(t.KeyFile)
+	switch {
+	case err != nil:
 		return nil, "keyFile", err
+	case len(certificates.Certificates) == 0:
+		return nil, "certFile", fmt.Errorf("%s: holds no certificate", t.CertFile)
+	case len(keys.Keys) == 0:
+		return nil, "keyFile", fmt.Errorf("%s: holds no private key", t.KeyFile)
 	}
-	loaded, err := tls.X509KeyPair(certificate, private)
+	both := secretfile.Bundle{Certificates: certificates.Certificates, Keys: keys.Keys}
+	found, err := both.Pair(time.Now())
 	if err != nil {
-		return nil, "certFile", err
+		return nil, "keyFile", fmt.Errorf("%s: %w of certFile", t.KeyFile, err)
 	}
-	return &loaded, "", nil
+	loaded := &tls.Certificate{PrivateKey: found.Key, Leaf: found.Leaf}
+	for _, c := range found.Chain {
+		loaded.Certificate = append(loaded.Certificate, c.Raw)
+	}
+	return loaded, "", nil
+}
+
+// readPEM reads a file of certificates or keys. The error names it.
+func readPEM(path string) (secretfile.Bundle, error) {
+	data, err := secretfile.Read(path)
+	if err != nil {
+		return secretfile.Bundle{}, err
+	}
+	bundle, err := secretfile.ParsePEM(data)
+	if err != nil {
+		return secretfile.Bundle{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return bundle, nil
 }
 
 // certificate is the pair of files in use: connections that begin see the newest

@@ -106,7 +106,7 @@ func parsePEM(text string) (Bundle, error) {
 	}
 }
 
-const encrypted = "is an encrypted private key: write it in the clear with openssl pkey -in FILE -out KEY.pem, or use a PFX"
+const encrypted = "is an encrypted private key: write it in the clear with openssl pkey -in FILE -out KEY.pem"
 
 // add takes what a block holds.
 func (b *Bundle) add(block *pem.Block, others *[]string) error {

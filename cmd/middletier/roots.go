@@ -1,0 +1,50 @@
+package main
+
+import (
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"middletier/internal/secretfile"
+)
+
+// checkRoots reports a file of CAs that Go passes over silently: crypto/x509 reads
+// SSL_CERT_FILE itself, and of a file with a byte order mark, in UTF-16 or in DER
+// no certificate. A file that is missing may come before it is needed.
+func checkRoots(environ []string) func(file, report) {
+	return func(_ file, report report) {
+		const name = "SSL_CERT_FILE"
+		path := environment(environ)[name]
+		if path == "" {
+			return
+		}
+		data, err := secretfile.Read(path)
+		if err == nil {
+			err = checkPEM(data)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			report(name, fmt.Sprintf("%s: %v", path, err))
+		}
+	}
+}
+
+// checkPEM compares what Go finds in data with what is there.
+func checkPEM(data []byte) error {
+	found := 0
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type == "CERTIFICATE" {
+			found++
+		}
+	}
+	bundle, err := secretfile.ParsePEM(data)
+	switch {
+	case err != nil && found == 0:
+		return err
+	case err == nil && len(bundle.Certificates) == 0:
+		return errors.New("holds no certificate")
+	case err == nil && found < len(bundle.Certificates):
+		return errors.New("Go reads only plain PEM there: save it as UTF-8 without a byte order mark (from DER: openssl x509 -inform DER -in FILE -out FILE.pem)")
+	}
+	return nil
+}

@@ -57,6 +57,6 @@ fuzz: ## Run every fuzz target for FUZZTIME.
 		done; \
 	done
 
-generate: ## Write config.schema.json, docs/configuration.md and docs/errors.md from the code.
-	go test ./cmd/middletier -run '^Test(Schema|Reference)IsCurrent$$' -update
+generate: ## Write config.yaml, config.schema.json, docs/configuration.md, docs/errors.md and the README table from the code.
+	go test ./cmd/middletier -run '^Test(Schema|Reference|Example|Readme)IsCurrent$$' -update
 	go test ./internal/api -run '^TestErrorsPageIsCurrent$$' -update

@@ -20,108 +20,108 @@ import (
 // file is the whole of config.yaml, key by key. Its sections are spread over the
 // packages that use them, which also check them.
 type file struct {
-	Server         server                   `yaml:"server" doc:"The listeners and their limits"`
-	AzureAd        azureAd                  `yaml:"azureAd" doc:"Who this service is to Microsoft Entra, and whose tokens it accepts"`
-	DownstreamAPIs map[string]downstreamAPI `yaml:"downstreamApis" doc:"The APIs that calls are forwarded to, by name"`
-	TokenCache     tokenCache               `yaml:"tokenCache" doc:"How tokens for the APIs are kept"`
-	Logging        logging                  `yaml:"logging" doc:"The log, on standard output"`
-	Telemetry      telemetryKeys            `yaml:"telemetry" doc:"Metrics and traces for a collector; metrics are on the admin listener too"`
+	Server         server                   `yaml:"server" doc:"Listeners and their limits."`
+	AzureAd        azureAd                  `yaml:"azureAd" doc:"Who this service is to Microsoft Entra, and whose tokens it accepts."`
+	DownstreamAPIs map[string]downstreamAPI `yaml:"downstreamApis" doc:"The APIs that requests are forwarded to; NAME is that of /api/NAME/… and /app/NAME/…." yours:"todo"`
+	TokenCache     tokenCache               `yaml:"tokenCache" doc:"The cache of tokens for the APIs."`
+	Logging        logging                  `yaml:"logging" doc:"The log, which goes to standard output."`
+	Telemetry      telemetryKeys            `yaml:"telemetry" doc:"Metrics and traces for a collector; metrics are on the admin listener too."`
 }
 
 type server struct {
-	Address        string        `yaml:"address" doc:"Where the service listens, as :8080"`
-	AdminAddress   string        `yaml:"adminAddress" doc:"Where health and metrics are answered for operators; empty: off"`
-	SidecarAddress string        `yaml:"sidecarAddress" doc:"For a listener with the interface of Microsoft's sidecar container, which is not there yet: must be empty"`
-	PublicURL      string        `yaml:"publicUrl" doc:"How clients reach the service when it is behind a gateway; used in challenges and metadata. basePath is added where it has no path"`
-	BasePath       string        `yaml:"basePath" doc:"A prefix that the gateway keeps on the path"`
-	TrustedProxies []string      `yaml:"trustedProxies" doc:"CIDRs of proxies whose X-Forwarded-For, -Host and -Proto or Forwarded are believed and continued; from others they are replaced"`
-	TLS            tlsFiles      `yaml:"tls" doc:"The public listener's certificate; off without certFile"`
-	H2C            bool          `yaml:"h2c" doc:"Accepts HTTP/2 without TLS too, from a proxy that knows it (prior knowledge)"`
-	MaxConnections int           `yaml:"maxConnections" doc:"More connections to the public listener wait until others end; 0: any number"`
-	CORS           cors          `yaml:"cors" doc:"Which web pages of other origins may call the service from a browser; none without allowedOrigins"`
-	RequestTimeout time.Duration `yaml:"requestTimeout" doc:"Bounds a whole request, its upload included; answers that are streams, of unknown length or from 1 MiB, may take longer"`
-	MaxBodySize    config.Size   `yaml:"maxBodySize" doc:"Largest request body; 413 beyond"`
-	MaxHeaderSize  config.Size   `yaml:"maxHeaderSize" doc:"Largest request headers; 431 beyond"`
-	RateLimit      rateLimit     `yaml:"rateLimit" doc:"How often each caller may call: a user, or an application without one; 429 beyond"`
-	ShutdownGrace  time.Duration `yaml:"shutdownGrace" doc:"How long the end may take: new connections are served for a third of it, 5s at most, and running requests finish"`
-	ServerTiming   bool          `yaml:"serverTiming" doc:"Adds Server-Timing to answers: how long validate, token (with its source) and downstream took"`
-	AdminProfiling bool          `yaml:"adminProfiling" doc:"Answers /debug/pprof/ on the admin listener"`
+	Address        string        `yaml:"address" doc:"Where the service listens, such as :8080."`
+	AdminAddress   string        `yaml:"adminAddress" doc:"Where operators reach health and metrics; empty: nowhere."`
+	SidecarAddress string        `yaml:"sidecarAddress" doc:"Must be empty: there is no listener with the interface of Microsoft's sidecar container yet."`
+	PublicURL      string        `yaml:"publicUrl" doc:"The service's URL as clients see it behind a gateway, such as https://api.contoso.example." details:"Challenges and metadata name it. If it has no path, basePath is added."`
+	BasePath       string        `yaml:"basePath" doc:"A prefix of the path that the gateway does not remove, such as /middle."`
+	TrustedProxies []string      `yaml:"trustedProxies" doc:"CIDRs of gateways whose X-Forwarded-For, -Host, -Proto or Forwarded are believed, such as 10.0.0.0/8." details:"The headers are continued; from other addresses they are replaced."`
+	TLS            tlsFiles      `yaml:"tls" doc:"The certificate of the public listener; without it, the listener has no TLS."`
+	H2C            bool          `yaml:"h2c" doc:"Accept HTTP/2 without TLS too, from a gateway that uses it with prior knowledge."`
+	MaxConnections int           `yaml:"maxConnections" doc:"How many connections the public listener serves at once; more wait; 0: any number."`
+	CORS           cors          `yaml:"cors" doc:"Which web pages of other origins may call the service; without allowedOrigins, none."`
+	RequestTimeout time.Duration `yaml:"requestTimeout" doc:"The longest time for a request, its upload included; streamed answers may take longer." details:"Streamed answers are those of unknown length or from 1 MiB, and server-sent events."`
+	MaxBodySize    config.Size   `yaml:"maxBodySize" doc:"The largest request body; larger ones are answered with 413."`
+	MaxHeaderSize  config.Size   `yaml:"maxHeaderSize" doc:"The largest request headers; larger ones are answered with 431." details:"A token with many groups can have 18 KB."`
+	RateLimit      rateLimit     `yaml:"rateLimit" doc:"How often each caller may send requests; more are answered with 429." details:"A caller is a user, or an application that calls without a user."`
+	ShutdownGrace  time.Duration `yaml:"shutdownGrace" doc:"How long running requests may take to finish after a signal to stop." details:"New connections are served for a third of it, at most 5s."`
+	ServerTiming   bool          `yaml:"serverTiming" doc:"Add Server-Timing to answers: the time for validation, token (and its source) and API."`
+	AdminProfiling bool          `yaml:"adminProfiling" doc:"Serve /debug/pprof/ on the admin listener."`
 }
 
 type rateLimit struct {
-	RequestsPerSecond float64 `yaml:"requestsPerSecond" doc:"For long; may be a part of one; 0: no limit"`
-	Burst             int     `yaml:"burst" doc:"At once; 0: as many as in one second"`
+	RequestsPerSecond float64 `yaml:"requestsPerSecond" doc:"The sustained rate per caller; fractions are allowed; 0: no limit."`
+	Burst             int     `yaml:"burst" doc:"The largest burst; 0: one second's worth."`
 }
 
 type cors struct {
-	AllowedOrigins []string      `yaml:"allowedOrigins" doc:"Origins as browsers send them, as https://app.contoso.example; no patterns"`
-	AllowedHeaders []string      `yaml:"allowedHeaders" doc:"Request headers for pages to send, beyond Authorization, Content-Type, Traceparent, Tracestate and X-Request-ID"`
-	ExposedHeaders []string      `yaml:"exposedHeaders" doc:"Response headers for pages to read, beyond WWW-Authenticate, X-Request-ID, Retry-After, RateLimit and RateLimit-Policy"`
-	MaxAge         time.Duration `yaml:"maxAge" doc:"How long a browser may remember what pages may send"`
+	AllowedOrigins []string      `yaml:"allowedOrigins" doc:"Origins as browsers send them, such as https://app.contoso.example; no patterns."`
+	AllowedHeaders []string      `yaml:"allowedHeaders" doc:"Request headers that pages may send, beyond Authorization, Content-Type, Traceparent, Tracestate and X-Request-ID."`
+	ExposedHeaders []string      `yaml:"exposedHeaders" doc:"Response headers that pages may read, beyond WWW-Authenticate, X-Request-ID, Retry-After, RateLimit and RateLimit-Policy."`
+	MaxAge         time.Duration `yaml:"maxAge" doc:"How long a browser may cache the answer to its preflight request."`
 }
 
 type azureAd struct {
-	Instance               string           `yaml:"instance" doc:"Base URL of the cloud; default from AZURE_AUTHORITY_HOST"`
-	TenantID               string           `yaml:"tenantId" doc:"The tenant's GUID or domain; organizations or common for a multi-tenant API; default from AZURE_TENANT_ID"`
-	ClientID               string           `yaml:"clientId" doc:"This service's application (client) ID; default from AZURE_CLIENT_ID"`
-	Audiences              []string         `yaml:"audiences" doc:"Accepted values of aud; default: clientId and api://clientId"`
-	AllowedTenants         []string         `yaml:"allowedTenants" doc:"Tenants whose tokens are accepted, by GUID; required when tenantId is organizations or common; *: any"`
-	AllowedClients         []string         `yaml:"allowedClients" doc:"Applications whose tokens are accepted (azp or appid); empty: any"`
-	ClockSkew              time.Duration    `yaml:"clockSkew" doc:"How far the identity provider's clock may be from ours"`
-	ClientCapabilities     []string         `yaml:"clientCapabilities" doc:"Declared to the identity provider; cp1: claims challenges are handled"`
-	Timeout                time.Duration    `yaml:"timeout" doc:"Bounds one token exchange"`
-	MaxConcurrentExchanges int              `yaml:"maxConcurrentExchanges" doc:"More wait their turn; past the timeout: 503. While others wait, one caller holds at most a quarter, one API or tenant three quarters"`
-	ClientCredentials      []obo.Credential `yaml:"clientCredentials" doc:"Prove who this service is; the first that loads is used"`
+	Instance               string           `yaml:"instance" doc:"The base URL of the cloud; default from AZURE_AUTHORITY_HOST." details:"For External ID: https://NAME.ciamlogin.com/."`
+	TenantID               string           `yaml:"tenantId" doc:"The tenant's GUID or domain; organizations or common for several tenants; default from AZURE_TENANT_ID." yours:"00000000-0000-0000-0000-000000000000"`
+	ClientID               string           `yaml:"clientId" doc:"The application (client) ID of this service's registration; default from AZURE_CLIENT_ID." yours:"00000000-0000-0000-0000-000000000000"`
+	Audiences              []string         `yaml:"audiences" doc:"Accepted values of aud; empty: clientId and api://clientId."`
+	AllowedTenants         []string         `yaml:"allowedTenants" doc:"GUIDs of tenants whose tokens are accepted, * for any; required with organizations or common."`
+	AllowedClients         []string         `yaml:"allowedClients" doc:"Client IDs of applications whose tokens are accepted (azp or appid); empty: any."`
+	ClockSkew              time.Duration    `yaml:"clockSkew" doc:"How far the identity provider's clock may be from ours."`
+	ClientCapabilities     []string         `yaml:"clientCapabilities" doc:"What is declared to the identity provider; cp1: this service handles claims challenges."`
+	Timeout                time.Duration    `yaml:"timeout" doc:"The longest time for a token exchange, its retry included."`
+	MaxConcurrentExchanges int              `yaml:"maxConcurrentExchanges" doc:"How many token exchanges run at once; more wait; after timeout they are answered with 503." details:"While others wait, one caller holds at most a quarter of them, one API or tenant at most three quarters."`
+	ClientCredentials      []obo.Credential `yaml:"clientCredentials" doc:"What proves who this service is; the first entry that loads is used." details:"Each entry is of one kind."`
 }
 
 type downstreamAPI struct {
-	BaseURL         string          `yaml:"baseUrl" doc:"What request paths are joined under"`
-	Scopes          []string        `yaml:"scopes" doc:"Delegated scopes to ask for on behalf of users, of one resource"`
-	Tenant          string          `yaml:"tenant" doc:"The tenant to ask for tokens as an application in; default: azureAd.tenantId; required for the app path when that is organizations or common"`
-	AppScopes       []string        `yaml:"appScopes" doc:"The scope to ask for as an application; default: RESOURCE/.default derived from scopes"`
-	Timeout         time.Duration   `yaml:"timeout" doc:"How long the API may take until its response headers arrive. While a caller sends a body larger than 64 KiB, or of unknown length, the time runs only where the API does not take it"`
-	Retry           retry           `yaml:"retry" doc:"When a call is sent again: idempotent methods whose body is small, where the API cannot be reached or answers 502, 503 or 504. Its Retry-After is honoured within timeout"`
-	Access          []validate.Rule `yaml:"access" doc:"What the caller's token must hold; the first rule that matches method and path decides. No rules: every request is refused"`
-	RequestHeaders  requestHeaders  `yaml:"requestHeaders" doc:"Changes to request headers, beyond the fixed rules"`
-	ResponseHeaders responseHeaders `yaml:"responseHeaders" doc:"Changes to response headers, beyond the fixed rules"`
+	BaseURL         string          `yaml:"baseUrl" doc:"The API's URL; paths of requests are appended to it." yours:"https://todo.contoso.example/v1/"`
+	Scopes          []string        `yaml:"scopes" doc:"Delegated scopes to request on behalf of users, all of one resource." yours:"[api://todo/.default]"`
+	Tenant          string          `yaml:"tenant" doc:"The tenant in which to request tokens as an application; default: azureAd.tenantId." details:"Required if azureAd.tenantId is organizations or common and a rule has appPermissions."`
+	AppScopes       []string        `yaml:"appScopes" doc:"The scope to request as an application; default: RESOURCE/.default, derived from scopes."`
+	Timeout         time.Duration   `yaml:"timeout" doc:"How long the API may take until its response headers arrive, retries included." details:"While a caller sends a body that is larger than 64 KiB or of unknown length, only the time counts in which the API does not read it."`
+	Retry           retry           `yaml:"retry" doc:"Whether a call is sent again when the API cannot be reached or answers 502, 503 or 504." details:"That holds for GET, HEAD, OPTIONS, PUT and DELETE with a body up to 64 KiB. The API's Retry-After is honoured within timeout."`
+	Access          []validate.Rule `yaml:"access" doc:"What a caller's token must hold; the first rule that matches method and path decides; none: 403."`
+	RequestHeaders  requestHeaders  `yaml:"requestHeaders" doc:"Changes to request headers, beyond the fixed rules."`
+	ResponseHeaders responseHeaders `yaml:"responseHeaders" doc:"Changes to response headers, beyond the fixed rules."`
 }
 
 type retry struct {
-	Attempts int `yaml:"attempts" doc:"How often a call is sent at most; 1: never again"`
+	Attempts int `yaml:"attempts" doc:"How often a call is sent at most; 1: no retry."`
 }
 
 type requestHeaders struct {
-	Drop []string          `yaml:"drop" doc:"Headers not to forward"`
-	Set  map[string]string `yaml:"set" secret:"true" doc:"Headers to set on every request to the API"`
+	Drop []string          `yaml:"drop" doc:"Headers that are not forwarded, beyond those that never are." details:"If the API's framework obeys them: X-HTTP-Method-Override, X-Original-URL, X-Rewrite-URL and X-Forwarded-Prefix."`
+	Set  map[string]string `yaml:"set" secret:"true" doc:"Headers to set on every request to the API."`
 }
 
 type responseHeaders struct {
-	Drop        []string `yaml:"drop" doc:"Headers not to pass back"`
-	KeepCookies bool     `yaml:"keepCookies" doc:"Lets the API's Set-Cookie through to callers"`
+	Drop        []string `yaml:"drop" doc:"Headers that are not passed back, beyond Set-Cookie and the API's CORS headers."`
+	KeepCookies bool     `yaml:"keepCookies" doc:"Pass the API's Set-Cookie back to callers."`
 }
 
 type tokenCache struct {
-	MaxSize      config.Size   `yaml:"maxSize" doc:"Memory for tokens; the oldest leave first"`
-	ExpiryBuffer time.Duration `yaml:"expiryBuffer" doc:"A token is not used in its last minutes, or in the second half of its life if that is shorter"`
-	Redis        redisTier     `yaml:"redis" doc:"The tier shared by all replicas; off without url"`
+	MaxSize      config.Size   `yaml:"maxSize" doc:"Memory for tokens; when it is full, the oldest are evicted."`
+	ExpiryBuffer time.Duration `yaml:"expiryBuffer" doc:"A token is not used in its last minutes, or in the second half of its life if that is shorter."`
+	Redis        redisTier     `yaml:"redis" doc:"A cache that all replicas share; off without url."`
 }
 
 type redisTier struct {
-	URL            string        `yaml:"url" secret:"true" doc:"redis://, rediss:// or unix://; with addr parameters a cluster, with master_name a sentinel. Of what go-redis reads there it may also have db, username, password, skip_verify, protocol, client_name, pool_size, min_idle_conns, max_idle_conns, max_active_conns, conn_max_idle_time and conn_max_lifetime"`
-	PasswordFile   string        `yaml:"passwordFile" doc:"A file that holds the password; read for every connection"`
-	KeyPrefix      string        `yaml:"keyPrefix" doc:"Goes before every key"`
-	EncryptionKeys []string      `yaml:"encryptionKeys" secret:"true" doc:"Base64, 32 bytes each; the first encrypts, all decrypt; required with url"`
-	Timeout        time.Duration `yaml:"timeout" doc:"Of one operation; where Redis is slower, the request goes on without it. Where several requests wait and nothing comes back, they do so after 35% of it"`
+	URL            string        `yaml:"url" secret:"true" doc:"redis://, rediss:// or unix://; with addr parameters a cluster, with master_name a sentinel." details:"Other parameters of go-redis that it may have: db, username, password, skip_verify, protocol, client_name, pool_size, min_idle_conns, max_idle_conns, max_active_conns, conn_max_idle_time and conn_max_lifetime."`
+	PasswordFile   string        `yaml:"passwordFile" doc:"A file that holds the password; read for every connection, so a new one needs no restart."`
+	KeyPrefix      string        `yaml:"keyPrefix" doc:"What every key in Redis begins with."`
+	EncryptionKeys []string      `yaml:"encryptionKeys" secret:"true" doc:"Base64 of 32 bytes each (openssl rand -base64 32); the first encrypts, all decrypt; needed with url."`
+	Timeout        time.Duration `yaml:"timeout" doc:"The longest time for an operation; if Redis is slower, the request continues without it." details:"If several requests wait and Redis sends nothing, they continue after 35% of it."`
 }
 
 type logging struct {
-	Level  string `yaml:"level" enum:"debug,info,warn,error" doc:"Least level that is logged"`
-	Format string `yaml:"format" enum:"json,text" doc:"One JSON object or one line of text per event"`
+	Level  string `yaml:"level" enum:"debug,info,warn,error" doc:"The least level that is logged."`
+	Format string `yaml:"format" enum:"json,text" doc:"How an event is written."`
 }
 
 type telemetryKeys struct {
-	OTLPEndpoint     string  `yaml:"otlpEndpoint" doc:"Base URL of a collector that takes OTLP over HTTP, as http://127.0.0.1:4318; default from OTEL_EXPORTER_OTLP_ENDPOINT; empty: off"`
-	TraceSampleRatio float64 `yaml:"traceSampleRatio" doc:"The part of the requests that are traced, from 0 to 1, of those without a traceparent, which says itself"`
+	OTLPEndpoint     string  `yaml:"otlpEndpoint" doc:"A collector's URL (OTLP over HTTP), such as http://127.0.0.1:4318; default from OTEL_EXPORTER_OTLP_ENDPOINT."`
+	TraceSampleRatio float64 `yaml:"traceSampleRatio" doc:"The fraction of requests that are traced, from 0 to 1." details:"A request with the header traceparent is traced if that says so."`
 }
 
 // SetDefaults is called for every API before its keys are read.

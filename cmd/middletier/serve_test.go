@@ -304,8 +304,9 @@ const referenceIntroduction = `# Configuration
 <!-- Written by make generate from the code; do not edit. -->
 
 One file, in YAML or JSON. Keys match in any case; unknown ones are errors. Every key can be set from the environment,
-which wins: two underscores between levels, an index for lists, in any case, as in ` + "`AzureAd__TenantId`" + ` and
+which wins: two underscores between levels, an index for lists, in any case, such as ` + "`AzureAd__TenantId`" + ` and
 ` + "`DownstreamApis__todo__Scopes__0`" + `. Durations are written ` + "`30s`, `10m` or `1m30s`, sizes `64KiB`, `10MiB` or `1GiB`" + `.
+YAML anchors, aliases, merge keys and tags are refused.
 ` + "`config.schema.json` gives editors completion, `middletier check`" + ` names every mistake. The file is
 read once, at start; files that it names are read again when they change. [config.yaml](../config.yaml) is one to start from.
 `

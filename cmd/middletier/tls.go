@@ -19,8 +19,8 @@ const tlsInterval = 5 * time.Second
 
 // tlsFiles are the certificate that the public listener shows, and its key.
 type tlsFiles struct {
-	CertFile string `yaml:"certFile" doc:"PEM: the certificate and its chain. With keyFile, the service answers over TLS; read again when it changes"`
-	KeyFile  string `yaml:"keyFile" doc:"PEM: the certificate's private key"`
+	CertFile string `yaml:"certFile" doc:"A PEM file with the certificate and its chain; read again when it changes."`
+	KeyFile  string `yaml:"keyFile" doc:"A PEM file with the certificate's private key."`
 }
 
 func (t tlsFiles) check(report report) {

@@ -71,10 +71,14 @@ type rules struct {
 // field is one key of a struct.
 type field struct {
 	rules
-	name  string
-	doc   string
-	index int // for reflect.Value.Field
-	typ   reflect.Type
+	name     string
+	doc      string
+	details  string
+	only     []string // the kinds of entry that it belongs to; nil: all
+	examples []string // what Example shows, one for each entry of a list
+	yours    bool     // the example must be changed
+	index    int      // for reflect.Value.Field
+	typ      reflect.Type
 }
 
 // fieldsOf returns the keys of a struct.
@@ -94,12 +98,38 @@ func fieldsOf(t reflect.Type) []field {
 }
 
 func newField(name string, sf reflect.StructField) field {
-	f := field{name: name, doc: sf.Tag.Get("doc"), index: sf.Index[0], typ: sf.Type}
+	f := field{
+		name: name, doc: sf.Tag.Get("doc"), details: sf.Tag.Get("details"),
+		only: splitTag(sf, "only", ","), examples: splitTag(sf, "example", " | "),
+		index: sf.Index[0], typ: sf.Type,
+	}
 	f.secret = sf.Tag.Get("secret") == "true"
-	if enum, ok := sf.Tag.Lookup("enum"); ok {
-		f.enum = strings.Split(enum, ",")
+	f.enum = splitTag(sf, "enum", ",")
+	if yours := splitTag(sf, "yours", " | "); yours != nil {
+		f.examples, f.yours = yours, true
 	}
 	return f
+}
+
+// splitTag returns the parts of a tag, or nil where the field does not have it.
+func splitTag(sf reflect.StructField, name, separator string) []string {
+	text, ok := sf.Tag.Lookup(name)
+	if !ok {
+		return nil
+	}
+	return strings.Split(text, separator)
+}
+
+// explanation is all that is said of a key, in sentences.
+func (f field) explanation() string {
+	text := f.doc
+	if f.details != "" {
+		text += " " + f.details
+	}
+	if len(f.only) > 0 {
+		text = strings.Join(f.only, ", ") + ": " + text
+	}
+	return text
 }
 
 // below returns the rules for the field f of a struct that r holds for.

@@ -1,10 +1,18 @@
 // Package config reads a YAML file and environment variables, strictly, into a
-// struct that holds the defaults already. It knows the struct by its tags only:
+// struct that holds the defaults already, and writes what explains it: a JSON
+// Schema, a reference and an example file. It knows the struct by its tags only:
 //
 //	yaml:"name"      the key
-//	doc:"…"          its description, for the JSON Schema
+//	doc:"…"          one sentence on it
+//	details:"…"      further sentences, which the example file leaves out
 //	enum:"a,b"       the only texts allowed
 //	secret:"true"    its value, or any part of it, is never quoted
+//	only:"a,b"       the kinds of entry, named by the list's first key, that have it
+//	example:"…"      what the example file shows instead of the default, in YAML
+//	yours:"…"        the same, where every user must change it
+//
+// An example may be several, separated by " | ": one for each entry of the list
+// that the key is in. That of a map is the name of an entry.
 //
 // A key path is written as in azureAd.clientCredentials[0].clientSecret.
 package config

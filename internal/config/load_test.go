@@ -42,9 +42,12 @@ func TestFileIsReadOverDefaults(t *testing.T) {
 		{"floats as text", "azureAd: {tenantId: 1.0}", func(s *settings) { s.Azure.TenantID = "1.0" }},
 		{"booleans as text", "azureAd: {tenantId: True}", func(s *settings) { s.Azure.TenantID = "True" }},
 		{"quoted null as text", `azureAd: {tenantId: "null"}`, func(s *settings) { s.Azure.TenantID = "null" }},
-		{"YAML's own characters in quotes and inside text", `azureAd: {tenantId: "*a", audiences: ['&a', "!a", "<<", a*b&c!d<<e]}`, func(s *settings) {
-			s.Azure.TenantID, s.Azure.Audiences = "*a", []string{"&a", "!a", "<<", "a*b&c!d<<e"}
-		}},
+		{
+			"YAML's own characters in quotes and inside text", `azureAd: {tenantId: "*a", audiences: ['&a', "!a", "<<", a*b&c!d<<e]}`,
+			func(s *settings) {
+				s.Azure.TenantID, s.Azure.Audiences = "*a", []string{"&a", "!a", "<<", "a*b&c!d<<e"}
+			},
+		},
 		{"double quotes", `azureAd: {tenantId: "a\tb\u00e9"}`, func(s *settings) { s.Azure.TenantID = "a\tbé" }},
 		{"single quotes", `azureAd: {tenantId: 'it''s'}`, func(s *settings) { s.Azure.TenantID = "it's" }},
 		{"block text", "azureAd:\n  tenantId: |\n    a\n    b\n  audiences: [x]\n", func(s *settings) {

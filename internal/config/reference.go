@@ -18,16 +18,14 @@ func Reference(root any) string {
 }
 
 // writeSection writes the keys of a struct, then the sections below it.
-func writeSection(page *strings.Builder, path, doc string, v reflect.Value) {
+func writeSection(page *strings.Builder, path, explanation string, v reflect.Value) {
 	if path != "" {
-		fmt.Fprintf(page, "\n## %s\n\n%s.\n\n| key | value | default | |\n|---|---|---|---|\n", path, doc)
+		fmt.Fprintf(page, "\n## %s\n\n%s\n\n| key | value | default | |\n|---|---|---|---|\n", path, explanation)
 	}
 	fields := fieldsOf(v.Type())
 	for _, f := range fields {
-		if _, inner := innerSection(f.typ); path != "" && inner == nil {
-			fmt.Fprintf(page, "| `%s` | %s | %s | %s |\n", f.name, describeType(f.typ, f.rules), describeDefault(v.Field(f.index)), f.doc)
-		} else if path != "" {
-			fmt.Fprintf(page, "| `%s` | see below | | %s |\n", f.name, f.doc)
+		if path != "" {
+			page.WriteString(row(f, f.name, v.Field(f.index)))
 		}
 	}
 	for _, f := range fields {
@@ -39,8 +37,54 @@ func writeSection(page *strings.Builder, path, doc string, v reflect.Value) {
 		if suffix != "" {
 			value = newValue(inner)
 		}
-		writeSection(page, strings.TrimPrefix(path+"."+f.name+suffix, "."), f.doc, value)
+		writeSection(page, strings.TrimPrefix(path+"."+f.name+suffix, "."), f.explanation(), value)
 	}
+}
+
+// row is a line of a section's table.
+func row(f field, name string, v reflect.Value) string {
+	if _, inner := innerSection(f.typ); inner != nil {
+		return fmt.Sprintf("| `%s` | see below | | %s |\n", name, f.doc)
+	}
+	return fmt.Sprintf("| `%s` | %s | %s | %s |\n", name, describeType(f.typ, f.rules), describeDefault(v), f.explanation())
+}
+
+// Table returns a table in Markdown of the keys at paths, which are written as
+// in Reference. An unknown one is an error.
+func Table(root any, paths ...string) (string, error) {
+	var table strings.Builder
+	table.WriteString("| key | default | |\n|---|---|---|\n")
+	for _, path := range paths {
+		f, v, ok := keyAt(reflect.ValueOf(root).Elem(), path)
+		if !ok {
+			return "", fmt.Errorf("there is no key %q", path)
+		}
+		value := ""
+		if _, inner := innerSection(f.typ); inner == nil {
+			value = strings.TrimRight(" "+describeDefault(v), " ")
+		}
+		fmt.Fprintf(&table, "| `%s` |%s | %s |\n", path, value, f.doc)
+	}
+	return table.String(), nil
+}
+
+// keyAt returns the key at a path below v, with its default.
+func keyAt(v reflect.Value, path string) (field, reflect.Value, bool) {
+	for _, f := range fieldsOf(v.Type()) {
+		if f.name == path {
+			return f, v.Field(f.index), true
+		}
+		suffix, inner := innerSection(f.typ)
+		rest, below := strings.CutPrefix(path, f.name+suffix+".")
+		if inner == nil || !below {
+			continue
+		}
+		if suffix == "" {
+			return keyAt(v.Field(f.index), rest)
+		}
+		return keyAt(newValue(inner), rest)
+	}
+	return field{}, reflect.Value{}, false
 }
 
 // innerSection returns the struct that a key holds and what its path has behind

@@ -55,7 +55,7 @@ func structSchema(t reflect.Type) *jsonschema.Schema {
 	properties := jsonschema.NewProperties()
 	for _, f := range fieldsOf(t) {
 		s := schemaOf(f.typ, f.enum)
-		s.Description = f.doc
+		s.Description = f.explanation()
 		properties.Set(f.name, s)
 	}
 	return &jsonschema.Schema{

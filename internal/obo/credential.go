@@ -12,17 +12,17 @@ import (
 // Credential is one way to prove who we are, under the names of
 // Microsoft.Identity.Web. One kind in an entry.
 type Credential struct {
-	SourceType                  string            `yaml:"sourceType" enum:"ClientSecret,Path,Base64Encoded,KeyVault,SignedAssertionFilePath,SignedAssertionFromManagedIdentity" doc:"Where the credential comes from"`
-	ClientSecret                string            `yaml:"clientSecret" secret:"true" doc:"ClientSecret: the secret itself; better from the environment or a file"`
-	ClientSecretFile            string            `yaml:"clientSecretFile" doc:"ClientSecret: a file that holds the secret; read again when it changes"`
-	CertificateDiskPath         string            `yaml:"certificateDiskPath" doc:"Path: a PEM file (certificate, chain and key) or a PFX file; read again when it changes"`
-	Base64EncodedValue          string            `yaml:"base64EncodedValue" secret:"true" doc:"Base64Encoded: a PFX or PEM file in base64; better from the environment"`
-	CertificatePassword         string            `yaml:"certificatePassword" secret:"true" doc:"Path and Base64Encoded: the password of the PFX"`
-	KeyVaultURL                 string            `yaml:"keyVaultUrl" doc:"KeyVault: the vault, as https://NAME.vault.azure.net"`
-	KeyVaultCertificateName     string            `yaml:"keyVaultCertificateName" doc:"KeyVault: the certificate, with an exportable key; read again every hour"`
-	SignedAssertionFileDiskPath string            `yaml:"signedAssertionFileDiskPath" doc:"SignedAssertionFilePath: a file that holds another platform's token for us, such as Kubernetes'; read at every use; default from AZURE_FEDERATED_TOKEN_FILE"`
-	ManagedIdentityClientID     string            `yaml:"managedIdentityClientId" doc:"SignedAssertionFromManagedIdentity: a user-assigned identity; empty: the system-assigned one"`
-	ClientClaims                map[string]string `yaml:"clientClaims" doc:"Certificates: more claims for the assertion that is signed with them"`
+	SourceType                  string            `yaml:"sourceType" enum:"ClientSecret,Path,Base64Encoded,KeyVault,SignedAssertionFilePath,SignedAssertionFromManagedIdentity" doc:"The kind of credential."`
+	ClientSecret                string            `yaml:"clientSecret" secret:"true" only:"ClientSecret" doc:"The secret itself; better set from the environment."`
+	ClientSecretFile            string            `yaml:"clientSecretFile" only:"ClientSecret" doc:"A file that holds the secret; read again when it changes." yours:"/run/secrets/client-secret"`
+	CertificateDiskPath         string            `yaml:"certificateDiskPath" only:"Path" doc:"A PEM file (certificate, chain and key) or PFX file; read again when it changes." example:"/run/secrets/client.pem"`
+	Base64EncodedValue          string            `yaml:"base64EncodedValue" secret:"true" only:"Base64Encoded" doc:"A PFX or PEM file in base64; better set from the environment."`
+	CertificatePassword         string            `yaml:"certificatePassword" secret:"true" only:"Path,Base64Encoded" doc:"The password of the PFX file; better set from the environment."`
+	KeyVaultURL                 string            `yaml:"keyVaultUrl" only:"KeyVault" doc:"The vault; Azure's default credential opens it." example:"https://contoso.vault.azure.net"`
+	KeyVaultCertificateName     string            `yaml:"keyVaultCertificateName" only:"KeyVault" doc:"A certificate with an exportable key; read again every hour." example:"middletier"`
+	SignedAssertionFileDiskPath string            `yaml:"signedAssertionFileDiskPath" only:"SignedAssertionFilePath" doc:"A file with a token of another platform, such as Kubernetes; read at every use; default from AZURE_FEDERATED_TOKEN_FILE." example:"/var/run/secrets/azure/tokens/azure-identity-token"`
+	ManagedIdentityClientID     string            `yaml:"managedIdentityClientId" only:"SignedAssertionFromManagedIdentity" doc:"A user-assigned identity; empty: the system-assigned one."`
+	ClientClaims                map[string]string `yaml:"clientClaims" only:"Path,Base64Encoded,KeyVault" doc:"More claims for the assertion that is signed with the certificate."`
 }
 
 // String names the kind of credential only.

@@ -11,10 +11,10 @@ import (
 
 // Rule says what a caller's token must hold for the requests it matches.
 type Rule struct {
-	Methods        []string `yaml:"methods" doc:"HTTP methods the rule is for; none: all"`
-	Paths          []string `yaml:"paths" doc:"Paths below the API that the rule is for: * is one segment or a part of one, ** any number of them; default /**. Paths that an API may read as other ones are refused; those that differ in case only must be allowed in both"`
-	Scopes         []string `yaml:"scopes" doc:"Delegated scopes of which a user's token must hold any one; none: users are refused"`
-	AppPermissions []string `yaml:"appPermissions" doc:"App permissions (roles) of which an app-only token must hold any one; none: apps are refused"`
+	Methods        []string `yaml:"methods" doc:"HTTP methods that the rule is for; empty: all." example:"[GET, HEAD] | [POST, PUT, PATCH, DELETE]"`
+	Paths          []string `yaml:"paths" doc:"Paths that the rule is for: * is one segment or a part of one, ** any number; empty: /**." details:"Paths that an API may read as other ones are refused; those that differ in case only must be allowed in both." example:"[\"/**\"]"`
+	Scopes         []string `yaml:"scopes" doc:"Delegated scopes of which a user's token must hold one; empty: users are refused." example:"[ToDoList.Read, ToDoList.ReadWrite] | [ToDoList.ReadWrite]"`
+	AppPermissions []string `yaml:"appPermissions" doc:"App permissions (roles) of which an app-only token must hold one; empty: applications are refused." example:"[ToDoList.Read.All, ToDoList.ReadWrite.All] | [ToDoList.ReadWrite.All]"`
 }
 
 // Access decides by method and path what a caller may do. The first rule that

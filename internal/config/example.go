@@ -1,0 +1,252 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Example sets comments beside values from commentColumn on. Beside a longer
+// value a comment follows it if there is room for it on the line; else it stands
+// above.
+const (
+	commentColumn = 34
+	exampleWidth  = 130
+)
+
+// yoursMark begins the comment of a value that every user must change.
+const yoursMark = "(yours) "
+
+// Example returns a configuration file in YAML with every key of the struct that
+// root points to, each with its comment and with the value that its tags show,
+// or else the default that root holds. Of a list whose entries differ by kind
+// ("only" tags), the first kind is an entry and the others are commented out.
+func Example(root any) string {
+	v := reflect.ValueOf(root).Elem()
+	var page strings.Builder
+	for i, f := range fieldsOf(v.Type()) {
+		if i > 0 {
+			page.WriteByte('\n')
+		}
+		var section exampleSection
+		section.field(f, v.Field(f.index), "", "", 0)
+		section.write(&page)
+	}
+	return page.String()
+}
+
+// exampleLine is a key with its value and its comment. The prefix is what stands
+// before the key on its line; below is what stands there on lines of comments.
+type exampleLine struct {
+	prefix, below, text, comment string
+}
+
+// exampleSection is a key of the first level with all that is below it.
+type exampleSection struct{ lines []exampleLine }
+
+func (s *exampleSection) add(prefix, below, text, comment string) {
+	s.lines = append(s.lines, exampleLine{prefix, below, text, comment})
+}
+
+// fields adds the keys of v, which is entry number n of its list. The first key
+// has a prefix of its own, as in "- methods".
+func (s *exampleSection) fields(v reflect.Value, first, prefix string, n int) {
+	for _, f := range fieldsOf(v.Type()) {
+		if n > 0 && f.shown(n) == "" {
+			continue
+		}
+		s.field(f, v.Field(f.index), first, prefix, n)
+		first = prefix
+	}
+}
+
+func (s *exampleSection) field(f field, v reflect.Value, first, prefix string, n int) {
+	comment := f.comment(n)
+	suffix, inner := innerSection(f.typ)
+	switch {
+	case inner == nil:
+		value := f.shown(n)
+		if value == "" {
+			value = exampleValue(v)
+		}
+		s.add(first, prefix, f.name+": "+value, comment)
+	case suffix == "":
+		s.add(first, prefix, f.name+":", comment)
+		s.fields(v, prefix+"  ", prefix+"  ", n)
+	case f.typ.Kind() == reflect.Map:
+		s.add(first, prefix, f.name+":", comment)
+		s.add(prefix+"  ", prefix+"  ", f.shown(0)+":", strings.TrimSpace(yoursMark))
+		s.fields(newValue(inner), prefix+"    ", prefix+"    ", 0)
+	default:
+		s.add(first, prefix, f.name+":", comment)
+		s.entries(inner, prefix+"  ")
+	}
+}
+
+// entries adds the entries of a list: one for each kind, or as many as the tags
+// of the keys show.
+func (s *exampleSection) entries(inner reflect.Type, prefix string) {
+	fields := fieldsOf(inner)
+	kinds := kindsOf(fields)
+	for n, kind := range kinds {
+		s.kind(fields, newValue(inner), kind, n == 0, prefix)
+		for i, f := range fields { // each key is explained once
+			if i == 0 || f.belongsTo(kind) {
+				fields[i].doc = ""
+			}
+		}
+	}
+	for n := range examplesOf(fields) {
+		if kinds == nil {
+			s.fields(newValue(inner), prefix+"- ", prefix+"  ", n)
+		}
+	}
+}
+
+// kind adds an entry of one kind with the keys that belong to it. Where it is
+// active, keys for which the tags show nothing are commented out; else all are.
+func (s *exampleSection) kind(fields []field, v reflect.Value, kind string, active bool, prefix string) {
+	if !active {
+		prefix += "# "
+	}
+	s.add(prefix+"- ", prefix+"  ", fields[0].name+": "+kind, fields[0].doc)
+	for _, f := range fields[1:] {
+		if !f.belongsTo(kind) {
+			continue
+		}
+		below := prefix + "  "
+		if active && f.shown(0) == "" {
+			below += "# "
+		}
+		if !active {
+			f.yours = false
+		}
+		s.field(f, v.Field(f.index), below, below, 0)
+	}
+}
+
+func (f field) belongsTo(kind string) bool { return len(f.only) == 0 || slices.Contains(f.only, kind) }
+
+// kindsOf returns the kinds that entries with these keys can be of: what the
+// first key may be, if others belong to some kinds only.
+func kindsOf(fields []field) []string {
+	if slices.ContainsFunc(fields, func(f field) bool { return len(f.only) > 0 }) {
+		return fields[0].enum
+	}
+	return nil
+}
+
+// examplesOf returns how many entries the tags of the keys show.
+func examplesOf(fields []field) int {
+	most := 1
+	for _, f := range fields {
+		most = max(most, len(f.examples))
+	}
+	return most
+}
+
+// shown returns the value that the tags show for entry number n, or "".
+func (f field) shown(n int) string {
+	if n < len(f.examples) {
+		return f.examples[n]
+	}
+	return ""
+}
+
+// comment returns what is said of the key, in the first entry of its list.
+func (f field) comment(n int) string {
+	if n > 0 {
+		return ""
+	}
+	comment := f.doc
+	if len(f.enum) > 0 {
+		comment = strings.TrimSuffix(comment, ".") + ": " + strings.ReplaceAll(alternatives(f.enum), `"`, "") + "."
+	}
+	if f.yours && f.typ.Kind() != reflect.Map {
+		comment = yoursMark + comment
+	}
+	return comment
+}
+
+// write sets the lines with their comments.
+func (s *exampleSection) write(page *strings.Builder) {
+	for _, l := range s.lines {
+		key := l.prefix + l.text
+		end := utf8.RuneCountInString(key) + len("  ")
+		switch {
+		case l.comment == "":
+			fmt.Fprintln(page, key)
+		case end <= commentColumn:
+			for _, text := range wrap(l.comment, exampleWidth-commentColumn-len("# ")) {
+				fmt.Fprintf(page, "%-*s# %s\n", commentColumn, key, text)
+				key = strings.TrimRight(l.below, " ") // of what goes on below
+			}
+		case end+len("# ")+utf8.RuneCountInString(l.comment) <= exampleWidth:
+			fmt.Fprintf(page, "%s  # %s\n", key, l.comment)
+		default:
+			for _, text := range wrap(l.comment, exampleWidth-len(l.below)-len("# ")) {
+				fmt.Fprintf(page, "%s# %s\n", l.below, text)
+			}
+			fmt.Fprintln(page, key)
+		}
+	}
+}
+
+// wrap breaks a text into lines of at most width characters.
+func wrap(text string, width int) []string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(text) {
+		if line != "" && utf8.RuneCountInString(line+" "+word) > width {
+			lines = append(lines, line)
+			line = ""
+		}
+		line = strings.TrimPrefix(line+" "+word, " ")
+	}
+	return append(lines, line)
+}
+
+// exampleValue writes a default in YAML, on one line.
+func exampleValue(v reflect.Value) string {
+	switch value := v.Interface().(type) {
+	case time.Duration:
+		return writeDuration(value)
+	case Size:
+		return value.String()
+	}
+	switch v.Kind() {
+	case reflect.String:
+		return quoteYAML(v.String())
+	case reflect.Slice:
+		items := make([]string, v.Len())
+		for i := range items {
+			items[i] = exampleValue(v.Index(i))
+		}
+		return "[" + strings.Join(items, ", ") + "]"
+	case reflect.Map:
+		var items []string
+		for name, value := range v.Seq2() {
+			items = append(items, quoteYAML(name.String())+": "+exampleValue(value))
+		}
+		slices.Sort(items)
+		return "{" + strings.Join(items, ", ") + "}"
+	}
+	return fmt.Sprint(v.Interface())
+}
+
+// plainText is text that is itself in YAML without quotes, wherever it stands.
+var plainText = regexp.MustCompile(`^[A-Za-z/][A-Za-z0-9_./-]*(:[A-Za-z0-9_./-]+)*$`)
+
+// typedWords are texts that YAML's readers take for something else.
+var typedWords = []string{"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
+
+func quoteYAML(text string) string {
+	if plainText.MatchString(text) && !slices.Contains(typedWords, strings.ToLower(text)) {
+		return text
+	}
+	return fmt.Sprintf("%q", text)
+}

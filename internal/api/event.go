@@ -30,6 +30,7 @@ type event struct {
 	caller  *validate.Caller
 	api     string
 	source  obo.Source
+	trial   *obo.Trial // nil: the token is on none
 	problem string
 	err     error
 	broken  error   // that ended the API's answer before its end

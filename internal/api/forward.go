@@ -69,10 +69,14 @@ func (s *Server) forward(route route) echo.HandlerFunc {
 			}
 		}
 		event.forwarded = true
-		return api.Client.Forward(c.Response(), r, downstream.Call{
+		err = api.Client.Forward(c.Response(), r, downstream.Call{
 			Path: target, Token: s.tokenFor(event, api, route), RequestID: event.id, Origin: s.proxies.origin(r),
 			Broken: func(err error) { event.broken = err },
 		})
+		if err == nil && event.trial != nil { // any answer but 401
+			event.trial.Passed()
+		}
+		return err
 	}
 }
 
@@ -115,7 +119,7 @@ func (s *Server) tokenFor(event *event, api API, route route) downstream.TokenFu
 		} else {
 			token, err = s.config.Tokens.OnBehalfOf(ctx, assertionOf(event.caller), api.Scopes, ask)
 		}
-		event.source = token.Source
+		event.source, event.trial = token.Source, token.Trial
 		event.timing.gotToken(start, err)
 		outcome := obo.Outcome(err)
 		s.config.Telemetry.Token(ctx, string(flow), string(token.Source), outcome)

@@ -227,7 +227,10 @@ func (c *Cache) token(ctx context.Context, key cacheKey, rejected string, comple
 		if e.due(now) {
 			c.renew(complete())
 		}
-		return Token{e.token, Memory}, nil
+		if e.onTrial {
+			return Token{e.token, Memory, c.trial(complete(), e)}, nil
+		}
+		return Token{e.token, Memory, nil}, nil
 	}
 	o := complete()
 	// The exchange serves every waiting request, so it must outlive the one that
@@ -260,8 +263,8 @@ func (c *Cache) fetch(ctx context.Context, o order) (Token, error) {
 	o = c.begin(o)
 	now := time.Now()
 	if e, ok := c.held(o.key, now); ok {
-		if e.refusal != nil || e.token != o.rejected {
-			return e.give(Memory, now)
+		if e.refusal != nil || e.token != o.rejected || o.claims == "" && c.stays(o, e, now) {
+			return c.give(o, e, Memory, now)
 		}
 		_ = c.memory.Delete(string(o.key[:])) // it was there
 	}
@@ -274,21 +277,21 @@ func (c *Cache) fetch(ctx context.Context, o order) (Token, error) {
 		}
 		if found {
 			c.keep(o, o.key, e)
-			return e.give(Redis, now)
+			return c.give(o, e, Redis, now)
 		}
 	}
 	if throttled {
-		return wait.give(Memory, now)
+		return c.give(o, wait, Memory, now)
 	}
 	return c.exchange(ctx, o, lock)
 }
 
-// give is what an entry answers.
-func (e entry) give(source Source, now time.Time) (Token, error) {
+// give is what an entry answers to an order.
+func (c *Cache) give(o order, e entry, source Source, now time.Time) (Token, error) {
 	if e.refusal != nil {
 		return Token{Source: source}, e.refusal.after(now, e.until)
 	}
-	return Token{e.token, source}, nil
+	return Token{e.token, source, c.trial(o, e)}, nil
 }
 
 // exchange makes the exchange and keeps what comes of it.
@@ -296,8 +299,10 @@ func (c *Cache) exchange(ctx context.Context, o order, lock string) (Token, erro
 	g, err := c.client.exchange(ctx, o.wish)
 	now := time.Now()
 	if err == nil {
-		c.store(o, newEntry(g, c.buffer, o.end, now), lock, now)
-		return Token{g.token, IdentityProvider}, nil
+		e := newEntry(g, c.buffer, o.end, now)
+		e.onTrial = o.rejected != ""
+		c.store(o, e, lock, now)
+		return Token{g.token, IdentityProvider, c.trial(o, e)}, nil
 	}
 	var refusal *Error
 	if errors.As(err, &refusal) && (refusal.Kind == InteractionRequired || refusal.Kind == ConsentRequired) {

@@ -184,6 +184,7 @@ func TestRejectedTokenIsReplaced(t *testing.T) {
 	k.want(alice, "", "token-2", obo.Memory)
 	k.want(alice, "token-1", "token-2", obo.Memory) // rejected before it was replaced
 	k.wantExchanges(2)
+	k.accepted(alice)
 	k.want(alice, "token-2", "token-3", obo.IdentityProvider)
 	k.want(user("bob"), "token-3", "token-4", obo.IdentityProvider)
 	k.want(alice, "", "token-3", obo.Memory) // bob's words are not alice's

@@ -18,12 +18,19 @@ type entry struct {
 	owner   uint64    // the user it is kept for, as order.owner begins; 0: nobody
 	token   string
 	refusal *Error // nil for a token
+
+	// onTrial: the token replaced one that the API refused, and nothing has been
+	// heard of it yet. keptUntil: the API refused this one too, and it is not
+	// replaced before, whatever the API says; zero: it has not.
+	onTrial   bool
+	keptUntil time.Time
 }
 
 // The first byte of an encoded entry.
 const (
 	tokenEntry   = 3
 	refusalEntry = 4
+	trialEntry   = 5 // a token that is onTrial or has a keptUntil, which stands before it
 )
 
 const entryHead = 1 + 8 + 8 + 1 + 8 // kind, until, renewAt, failed, owner
@@ -32,8 +39,11 @@ const entryHead = 1 + 8 + 8 + 1 + 8 // kind, until, renewAt, failed, owner
 func (e entry) encode() []byte {
 	b := make([]byte, 0, entryHead+len(e.token))
 	kind := byte(tokenEntry)
-	if e.refusal != nil {
+	switch {
+	case e.refusal != nil:
 		kind = refusalEntry
+	case e.onTrial || !e.keptUntil.IsZero():
+		kind = trialEntry
 	}
 	b = append(b, kind)
 	b = binary.BigEndian.AppendUint64(b, uint64(e.until.UnixMilli()))
@@ -44,6 +54,13 @@ func (e entry) encode() []byte {
 	b = binary.BigEndian.AppendUint64(b, uint64(renew))
 	b = append(b, e.failed)
 	b = binary.BigEndian.AppendUint64(b, e.owner)
+	if kind == trialEntry {
+		kept := uint64(0)
+		if !e.keptUntil.IsZero() {
+			kept = uint64(e.keptUntil.UnixMilli())
+		}
+		b = binary.BigEndian.AppendUint64(b, kept)
+	}
 	if e.refusal == nil {
 		return append(b, e.token...)
 	}
@@ -66,6 +83,17 @@ func decode(b []byte) (entry, bool) {
 	switch b[0] {
 	case tokenEntry:
 		e.token = unsafe.String(&b[entryHead], len(b)-entryHead) // ours alone: BigCache and the sealer give copies
+		return e, true
+	case trialEntry:
+		if len(b) <= entryHead+8 {
+			return entry{}, false
+		}
+		if kept := int64(binary.BigEndian.Uint64(b[entryHead:])); kept != 0 {
+			e.keptUntil = time.UnixMilli(kept)
+		} else {
+			e.onTrial = true
+		}
+		e.token = string(b[entryHead+8:])
 		return e, true
 	case refusalEntry:
 		var told told

@@ -233,7 +233,7 @@ func user(name string) obo.Assertion { return userOf(ourTenant, name) }
 func (k kit) want(a obo.Assertion, rejected, value string, source obo.Source) {
 	k.t.Helper()
 	got, err := k.cache.OnBehalfOf(k.t.Context(), a, todo, obo.Ask{Rejected: rejected})
-	if err != nil || got != (obo.Token{Value: value, Source: source}) {
+	if err != nil || got.Value != value || got.Source != source {
 		k.t.Fatalf("token, after %q was rejected: got %v %v, want %s from %s", rejected, got, err, value, source)
 	}
 }

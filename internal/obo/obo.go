@@ -93,6 +93,8 @@ const (
 type Token struct {
 	Value  string
 	Source Source
+	// Trial is there while nothing is known of a token that replaced a refused one.
+	Trial *Trial
 }
 
 // Assertion is a caller's token that was checked, and what the check found.
@@ -106,7 +108,7 @@ type Assertion struct {
 
 // Ask says what an API had against the last token. The zero value asks for any.
 type Ask struct {
-	Rejected string // the token, which is not given again
+	Rejected string // the token, which is not given again but after two 401s in a row
 	Claims   string // the API's claims challenge, as JSON
 }
 

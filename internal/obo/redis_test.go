@@ -122,7 +122,7 @@ func TestReplicasShareTokens(t *testing.T) {
 	eventually(t, func() bool {
 		third := redis.replica(t, p, nil)
 		got, err := third.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Ask{})
-		return err == nil && got == obo.Token{Value: "token-3", Source: obo.Redis}
+		return err == nil && got.Value == "token-3" && got.Source == obo.Redis
 	}, func() string { return "the rejected token was not replaced in Redis" })
 	if got := one.cache.Stats().RedisErrors + other.cache.Stats().RedisErrors; got != 0 {
 		t.Errorf("errors of Redis: got %d, want 0", got)

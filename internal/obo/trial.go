@@ -1,0 +1,43 @@
+package obo
+
+import "time"
+
+// rejectedPause is for how long no new token is fetched once an API has refused two in
+// a row: a third would not fare better, and each costs an exchange.
+const rejectedPause = 30 * time.Second
+
+// Trial is of a token that replaced one that its API refused with 401.
+type Trial struct {
+	cache *Cache
+	order order
+	token string
+}
+
+// Passed says that the API has accepted the token: the next 401 is the first again.
+func (t *Trial) Passed() {
+	o := t.cache.begin(t.order)
+	if e, ok := t.cache.held(o.key, time.Now()); ok && e.token == t.token && e.onTrial {
+		e.onTrial = false
+		t.cache.keep(o, o.key, e)
+	}
+}
+
+// trial returns the trial of the token that e holds for o, nil where it is on none.
+func (c *Cache) trial(o order, e entry) *Trial {
+	if !e.onTrial {
+		return nil
+	}
+	return &Trial{c, o, e.token}
+}
+
+// stays reports whether a token that its API has just refused without a claims challenge
+// is not to be replaced now. The second 401 in a row begins the pause. It is not made
+// longer by those that follow, and a success of another call does not end it: an API
+// may refuse on one path what it accepts on others.
+func (c *Cache) stays(o order, e entry, now time.Time) bool {
+	if e.onTrial {
+		e.onTrial, e.keptUntil = false, now.Add(rejectedPause)
+		c.keep(o, o.key, e)
+	}
+	return now.Before(e.keptUntil)
+}

@@ -2,10 +2,13 @@ package main
 
 import (
 	"bufio"
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -318,6 +321,104 @@ func TestRejectedTokenIsReplacedOnce(t *testing.T) {
 	}
 	if got := len(w.api.seen()); got != 3 {
 		t.Errorf("the API got %d requests, want 3", got)
+	}
+}
+
+// What an API that refuses every token costs: two exchanges, and then none for a while.
+func TestAPIThatRefusesEveryTokenCostsFewExchanges(t *testing.T) {
+	w := newWorld(t)
+	w.api.handle(func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+		rw.WriteHeader(401)
+	})
+	for _, row := range []struct{ path, token string }{{"/api/todo/items", w.alice()}, {"/app/todo/items", w.daemon()}} {
+		before, begin := w.exchanges(), time.Now()
+		for range 20 {
+			if r := w.call("GET", row.path, row.token, ""); r.StatusCode != 502 || r.kind() != "downstream-rejected-token" {
+				t.Fatalf("%s: got %d %s, want 502 downstream-rejected-token", row.path, r.StatusCode, r.body)
+			}
+		}
+		pauses := int(time.Since(begin) / (30 * time.Second))
+		if got := w.exchanges() - before; got > 3+pauses {
+			t.Errorf("%s: %d exchanges for 20 calls, want 2 or 3", row.path, got)
+		}
+	}
+}
+
+// A token that the API took for a time is replaced when it is refused, as often as that
+// happens.
+func TestTokenThatWasAcceptedIsReplacedAtOnce(t *testing.T) {
+	w := newWorld(t)
+	var refused sync.Map
+	var last atomic.Value
+	w.api.handle(func(rw http.ResponseWriter, r *http.Request) {
+		last.Store(r.Header.Get("Authorization"))
+		if _, ok := refused.Load(r.Header.Get("Authorization")); ok {
+			rw.WriteHeader(401)
+		}
+	})
+	alice := w.alice()
+	for i := range 5 {
+		for range 2 {
+			if r := w.call("GET", "/api/todo/items", alice, ""); r.StatusCode != 200 {
+				t.Fatalf("round %d: got %d %s, want 200", i, r.StatusCode, r.body)
+			}
+		}
+		refused.Store(last.Load(), true)
+	}
+	if got := w.exchanges(); got != 5 {
+		t.Errorf("got %d exchanges, want 5", got)
+	}
+}
+
+// A 401 that asks for a key or for proof of possession is not about our token.
+func TestAPIThatAsksForAnotherCredential(t *testing.T) {
+	const detail = "The downstream API asks for another kind of credential than a bearer token, such as a key."
+	for challenge, schemes := range map[string]string{
+		`AzureApiManagementKey realm="https://contoso.azure-api.net/todo",name="Ocp-Apim-Subscription-Key",type="header"`: "AzureApiManagementKey",
+		`DPoP algs="ES256"`: "DPoP",
+		`NTLM TlRMTVNTUAAC`: "NTLM",
+	} {
+		w := newWorld(t)
+		w.api.handle(func(rw http.ResponseWriter, _ *http.Request) {
+			rw.Header().Set("WWW-Authenticate", challenge)
+			rw.WriteHeader(401)
+		})
+		r := w.call("GET", "/api/todo/items", w.alice(), "")
+		if r.StatusCode != 502 || r.kind() != "downstream-rejected-token" || r.problem.Detail != detail {
+			t.Errorf("%s: got %d %s, want 502 downstream-rejected-token, %s", challenge, r.StatusCode, r.body, detail)
+		}
+		if got := len(w.api.seen()); got != 1 || w.exchanges() != 1 {
+			t.Errorf("%s: %d calls of the API and %d exchanges, want one of each", challenge, got, w.exchanges())
+		}
+		if log := w.log.String(); !strings.Contains(log, "another scheme than Bearer: "+schemes+`"`) {
+			t.Errorf("the log does not say %s:\n%s", schemes, log)
+		}
+	}
+}
+
+// Claims challenges of Azure Resource Manager and of others who do not write them as
+// Microsoft's page does.
+func TestClaimsChallengeOfAnAPIInEverySpelling(t *testing.T) {
+	const claims = `{"access_token":{"nbf":{"essential":true,"value":"1700000000"}}}`
+	encoded := base64.StdEncoding.EncodeToString([]byte(claims))
+	for _, challenge := range []string{
+		`Bearer authorization_uri="https://login.example/", error="invalid_token", error_description="User session has been revoked", claims="` + encoded + `"`,
+		`bearer error="Insufficient_Claims", claims="` + strings.TrimRight(encoded, "=") + `"`,
+		`PoP nonce="x", Bearer claims="` + strings.ReplaceAll(claims, `"`, `\"`) + `"`,
+		`Bearer claims="` + url.QueryEscape(claims) + `"`,
+	} {
+		w := newWorld(t)
+		w.api.handle(func(rw http.ResponseWriter, _ *http.Request) {
+			rw.Header().Set("WWW-Authenticate", challenge)
+			rw.WriteHeader(401)
+		})
+		alice := w.alice()
+		wantChallenge(t, w.call("GET", "/api/todo/items", alice, ""), claims)
+		seen := w.idp.Requests()
+		if got := seen[len(seen)-1].Form.Get("claims"); !strings.Contains(got, `"1700000000"`) {
+			t.Errorf("%s: the exchange asked for %s, want the API's claims", challenge, got)
+		}
 	}
 }
 

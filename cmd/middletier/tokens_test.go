@@ -127,7 +127,7 @@ func TestChallengesThatAskForNothing(t *testing.T) {
 		"numbers": with(encode(`{"access_token":1}`)), "a null member": with(encode(`{"access_token":null}`)), "two documents": with(encode(`{"a":{}}{"b":{}}`)),
 		"not UTF-8": with(encode("{\"a\":{\"\xff\":1}}")), "what the client can do": with(encode(`{"access_token":{"xms_cc":{"values":["cp9"]}}}`)),
 		"200 KiB": with(encode(`{"access_token":{"x":"` + strings.Repeat("x", 150<<10) + `"}}`)), "deep": with(encode(strings.Repeat(`{"a":`, 9000))),
-		"another error": `Bearer error="invalid_token", claims="` + encode(apiClaims) + `"`, "another scheme": `PoP error="insufficient_claims", claims="` + encode(apiClaims) + `"`,
+		"another scheme": `Bearer, PoP error="insufficient_claims", claims="` + encode(apiClaims) + `"`,
 		"unclosed quote": `Bearer error="insufficient_claims", claims="` + encode(apiClaims), "unclosed before": `Bearer realm="x, error="insufficient_claims", claims="` + encode(apiClaims),
 		"parameters of nothing": `error="insufficient_claims", claims="` + encode(apiClaims) + `"`, "commas": strings.Repeat(",", 1000), "backslash at the end": `Bearer claims="\`,
 	} {

@@ -124,7 +124,7 @@ var problemTypes = map[string]problemType{
 	},
 	"misconfigured": {
 		http.StatusInternalServerError, "Misconfigured",
-		"The identity provider refuses this service itself: its credential, its permissions, the scopes it asks for, the audience it accepts, "+
+		"The identity provider refuses this service itself: its credential, its permissions, the scopes it asks for, the audience it accepts, " +
 			"or a user who is not assigned to it. A sign-in does not help.",
 		"The operators look at the log line with this requestId: it holds the provider's reason. A line with advice says what to fix.",
 	},
@@ -155,8 +155,10 @@ var problemTypes = map[string]problemType{
 	},
 	"downstream-rejected-token": {
 		http.StatusBadGateway, "API rejected our token",
-		"The downstream API refused the token that this service got for it, also a fresh one. The caller's token is not at fault.",
-		"The operators check that scopes name the API that baseUrl leads to.",
+		"The downstream API refused the token that this service got for it, also a fresh one, or asks for another kind of credential. " +
+			"The caller's token is not at fault.",
+		"The operators check that scopes name the API that baseUrl leads to. " +
+			"Where the detail speaks of another kind of credential, the log says which scheme the API asks for.",
 	},
 	"internal": {
 		http.StatusInternalServerError, "Internal error",
@@ -334,6 +336,12 @@ func callProblem(e *downstream.Error, caller *validate.Caller) problem {
 	case downstream.Timeout:
 		return problem{kind: "downstream-timeout", detail: "The downstream API did not answer in time."}
 	case downstream.RejectedToken:
+		if e.Schemes != "" {
+			return problem{
+				kind:   "downstream-rejected-token",
+				detail: "The downstream API asks for another kind of credential than a bearer token, such as a key.",
+			}
+		}
 		return problem{kind: "downstream-rejected-token", detail: "The downstream API refused this service's token for it."}
 	case downstream.InvalidResponse:
 		return problem{kind: "downstream-invalid-response", detail: "The downstream API sent an answer that HTTP does not allow."}

@@ -76,7 +76,8 @@ func (c Config) Check(report func(key, problem string)) {
 // last one is passed as refused, whose zero value is for the first.
 type TokenFunc func(ctx context.Context, refused Refused) (string, error)
 
-// Refused is a token that an API answered with 401, and is not given again.
+// Refused is a token that an API answered with 401. A TokenFunc that gives the same
+// one again has no other.
 type Refused struct {
 	Token  string
 	Claims string // what the API asks for instead, as JSON; "" for nothing
@@ -111,7 +112,10 @@ func (k Kind) String() string {
 type Error struct {
 	Kind   Kind
 	Claims string // with RejectedToken: what the API asks for, as JSON
-	Err    error
+	// Schemes are, with RejectedToken, the authentication schemes that the API asks
+	// for where a bearer token is none of them; "" else.
+	Schemes string
+	Err     error
 }
 
 func (e *Error) Error() string { return fmt.Sprintf("downstream: %s: %v", e.Kind, e.Err) }

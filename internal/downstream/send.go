@@ -20,9 +20,16 @@ func (t sending) RoundTrip(r *http.Request) (*http.Response, error) {
 		return resp, err
 	}
 	_ = resp.Body.Close() // its reason is not for the caller, whose token is good
-	claims := claimsOf(resp.Header["Www-Authenticate"])
-	if x.token, err = x.Token(r.Context(), Refused{x.token, claims}); err != nil {
+	challenges := challengesOf(resp.Header["Www-Authenticate"])
+	if otherSchemes(challenges) != "" { // it is not about our token
+		return nil, rejected(challenges, "answered 401")
+	}
+	refused := x.token
+	if x.token, err = x.Token(r.Context(), Refused{refused, claimsOf(challenges)}); err != nil {
 		return nil, tokenError{err}
+	}
+	if x.token == refused {
+		return nil, rejected(challenges, "answered 401 again; no new token is fetched for a while")
 	}
 	if r.Body != nil && r.GetBody == nil {
 		return nil, &Error{Kind: RejectedToken, Err: errors.New("answered 401 to a body that cannot be sent again")}
@@ -37,9 +44,19 @@ func (t sending) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err = t.try(x, again)
 	if err == nil && resp.StatusCode == http.StatusUnauthorized {
 		_ = resp.Body.Close()
-		return nil, &Error{Kind: RejectedToken, Claims: claimsOf(resp.Header["Www-Authenticate"]), Err: errors.New("answered 401 twice")}
+		return nil, rejected(challengesOf(resp.Header["Www-Authenticate"]), "answered 401 twice")
 	}
 	return resp, err
+}
+
+// rejected is the error for an API's last 401 with these challenges.
+func rejected(challenges []challenge, what string) *Error {
+	e := &Error{Kind: RejectedToken, Claims: claimsOf(challenges), Schemes: otherSchemes(challenges)}
+	if e.Schemes != "" {
+		what += " and asks for another scheme than Bearer: " + e.Schemes
+	}
+	e.Err = errors.New(what)
+	return e
 }
 
 // retryPause is waited before a request is sent again, and up to as much more, so

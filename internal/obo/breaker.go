@@ -69,7 +69,7 @@ func do[T any](ctx context.Context, s *shared, kind operation, run func(ctx cont
 	case <-ctx.Done():
 		r.err = ctx.Err()
 	}
-	if errors.Is(r.err, redis.Nil) || redis.HasErrorPrefix(r.err, "WRONGTYPE") { // somebody else's value
+	if errors.Is(r.err, redis.Nil) {
 		r.err = nil
 	}
 	s.end(a, r.err)

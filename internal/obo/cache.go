@@ -185,6 +185,8 @@ type order struct {
 	owner     cacheKey  // of all that is kept for the user; zero for an application
 	end       time.Time // no token is used past it; zero: none
 	forgotten uint64    // as Cache.timesForgotten when the fetch began
+
+	generation string // of owner, in Redis before the exchange; "": unknown, and nothing is written
 }
 
 // userKey is the key of what is fetched on behalf of a's user; appKey, of what is
@@ -271,9 +273,9 @@ func (c *Cache) fetch(ctx context.Context, o order) (Token, error) {
 	wait, throttled := c.held(o.throttle, now)
 	lock := ""
 	if c.shared != nil {
-		e, found, up := c.look(ctx, o)
+		e, found, up := c.look(ctx, &o)
 		if !found && up && !throttled {
-			e, lock, found = c.await(ctx, o)
+			e, lock, found = c.await(ctx, &o)
 		}
 		if found {
 			c.keep(o, o.key, e)
@@ -331,20 +333,21 @@ func (c *Cache) keepThrottling(o order, err error, now time.Time) {
 	}
 }
 
-// look returns what the shared tier has under o's key, if it still counts. up is
-// false where the tier did not answer.
-func (c *Cache) look(ctx context.Context, o order) (e entry, found, up bool) {
-	b, up := c.shared.get(ctx, o.key)
-	e, ok := decode(b)
+// look returns what the shared tier has under o's key, if it still counts, and notes
+// the owner's generation. up is false where the tier did not answer.
+func (c *Cache) look(ctx context.Context, o *order) (e entry, found, up bool) {
+	held, up := c.shared.get(ctx, o.key, o.owner)
+	o.generation = held.generation
+	e, ok := decode(held.entry)
 	return e, ok && time.Now().Before(e.until) && (e.refusal != nil || e.token != o.rejected), up
 }
 
 // await takes the lock for a fetch of our own or, where another replica has it,
 // waits for what that one brings for as long as the lock may last.
-func (c *Cache) await(ctx context.Context, o order) (e entry, lock string, found bool) {
+func (c *Cache) await(ctx context.Context, o *order) (e entry, lock string, found bool) {
 	deadline := time.Now().Add(lockLease)
 	for {
-		lock, mine := c.shared.lock(ctx, o.key)
+		lock, mine := c.shared.lock(ctx, o.key, o.owner)
 		if mine && lock == "" { // Redis does not answer: not to be waited for twice
 			return entry{}, "", false
 		}
@@ -400,8 +403,8 @@ func (c *Cache) renewNow(ctx context.Context, o order) error {
 	lock := ""
 	if c.shared != nil {
 		mine := false
-		lock, mine = c.shared.lock(ctx, o.key)
-		newer, found, _ := c.look(ctx, o)
+		lock, mine = c.shared.lock(ctx, o.key, o.owner)
+		newer, found, _ := c.look(ctx, &o)
 		found = found && newer.refusal == nil && newer.token != e.token && !newer.due(now)
 		if found && c.holds(o.key, old) {
 			c.keep(o, o.key, newer)
@@ -476,14 +479,14 @@ func (c *Cache) store(o order, e entry, lock string, now time.Time) {
 		return
 	}
 	life := e.until.Sub(now)
-	if !kept || life < time.Millisecond { // without a life it would stay for ever
+	if !kept || o.generation == "" || life < time.Millisecond { // without a life it would stay for ever
 		c.shared.unlockBehind(key, lock)
 		return
 	}
 	b := e.encode()
 	c.shared.behind(func(ctx context.Context) {
 		if c.holds(key, b) {
-			c.shared.put(ctx, key, o.owner, b, life)
+			c.shared.put(ctx, key, o.owner, o.generation, b, life)
 			if !c.holds(key, b) { // forgotten or replaced while it was written
 				c.shared.forget(ctx, []cacheKey{key})
 			}

@@ -14,7 +14,11 @@ func (c *Cache) Fill(ctx context.Context, a Assertion, scopes []string, token st
 	key, e := c.userKey(a, scopes, ""), newEntry(grant{token: token, expires: now.Add(time.Hour)}, c.buffer, a.Expires, now)
 	c.keep(c.begin(order{key: key}), key, e)
 	if c.shared != nil {
-		c.shared.put(ctx, key, c.ownerKey(a.TenantID, a.ObjectID), e.encode(), time.Hour)
+		owner := c.ownerKey(a.TenantID, a.ObjectID)
+		lock, _ := c.shared.lock(ctx, key, owner)
+		held, _ := c.shared.get(ctx, key, owner)
+		c.shared.put(ctx, key, owner, held.generation, e.encode(), time.Hour)
+		c.shared.unlock(ctx, key, lock)
 	}
 }
 

@@ -23,11 +23,14 @@ func (c *Cache) Forget(ctx context.Context, a Assertion, scopes [][]string) {
 	for _, s := range scopes {
 		keys = append(keys, c.userKey(a, s, ""))
 	}
-	c.dropTokens(keys)
+	ctx = context.WithoutCancel(ctx) // also of a caller who does not wait for it
 	if c.shared != nil {
-		ctx = context.WithoutCancel(ctx) // also of a caller who does not wait for it
-		c.shared.tell(ctx, notice{theseTokens, keys})
+		c.shared.endGeneration(ctx, c.ownerKey(a.TenantID, a.ObjectID))
 		c.shared.forget(ctx, keys)
+	}
+	c.dropTokens(keys) // after Redis, from which they could come back
+	if c.shared != nil {
+		c.shared.tell(ctx, notice{theseTokens, keys})
 	}
 }
 
@@ -35,12 +38,15 @@ func (c *Cache) Forget(ctx context.Context, a Assertion, scopes [][]string) {
 // refusals, as Forget does. The error is ErrRedis.
 func (c *Cache) ForgetUser(ctx context.Context, tenantID, objectID string) error {
 	key := c.ownerKey(tenantID, objectID)
-	c.dropOwner(key)
 	if c.shared == nil {
+		c.dropOwner(key)
 		return nil
 	}
-	told := c.shared.tell(ctx, notice{allOfUser, []cacheKey{key}})
-	if !c.shared.forgetOwner(ctx, key) || !told {
+	ctx = context.WithoutCancel(ctx)
+	ended := c.shared.endGeneration(ctx, key)
+	removed := c.shared.forgetOwner(ctx, key)
+	c.dropOwner(key) // after Redis, from which they could come back
+	if told := c.shared.tell(ctx, notice{allOfUser, []cacheKey{key}}); !ended || !removed || !told {
 		return ErrRedis
 	}
 	return nil
@@ -48,15 +54,17 @@ func (c *Cache) ForgetUser(ctx context.Context, tenantID, objectID string) error
 
 // ForgetAll drops everything, as ForgetUser does for one user.
 func (c *Cache) ForgetAll(ctx context.Context) error {
-	if err := c.dropAll(); err != nil {
+	if c.shared == nil {
+		return c.dropAll()
+	}
+	ctx = context.WithoutCancel(ctx)
+	removed := c.shared.forgetAll(ctx)
+	if err := c.dropAll(); err != nil { // after Redis, from which it could come back
 		return err
 	}
-	if c.shared == nil {
-		return nil
-	}
 	told := c.shared.tell(ctx, notice{what: everything})
-	if err := c.shared.forgetAll(ctx); err != nil {
-		return fmt.Errorf("%w: %w", ErrRedis, err)
+	if removed != nil {
+		return fmt.Errorf("%w: %w", ErrRedis, removed)
 	}
 	if !told {
 		return ErrRedis
@@ -141,10 +149,22 @@ func (c *Cache) timesForgotten(o order) uint64 {
 	return c.forgotten[o.key.slot()] + c.forgotten[o.owner.slot()]
 }
 
-// forgetOwner removes the entries of an owner and reports whether Redis did.
+// endGeneration makes all values of an owner that are in Redis now worthless, and
+// reports whether Redis did.
+func (s *shared) endGeneration(ctx context.Context, owner cacheKey) bool {
+	_, ok := do(ctx, s, write, func(ctx context.Context) (int64, error) { return s.client.Del(ctx, s.generationName(owner)).Result() })
+	return ok
+}
+
+// forgetOwner removes the entries of an owner that are listed, and reports whether
+// Redis did. Redis may have evicted the list, which leaves values that do not open.
 func (s *shared) forgetOwner(ctx context.Context, owner cacheKey) bool {
 	listed, ok := do(ctx, s, read, func(ctx context.Context) ([]string, error) {
-		return s.client.ZRange(ctx, s.index(owner), 0, -1).Result()
+		listed, err := s.client.ZRange(ctx, s.index(owner), 0, -1).Result()
+		if redis.HasErrorPrefix(err, "WRONGTYPE") { // somebody else's value, which would be in the way for ever
+			err = errors.Join(err, s.client.Del(ctx, s.index(owner)).Err())
+		}
+		return listed, err
 	})
 	var keys []cacheKey
 	for _, member := range listed {
@@ -171,7 +191,7 @@ const sweepCount = 1000
 // sweep removes what is ours from one server, which may hold other things too.
 // Every operation is bounded by the connection's own timeout.
 func (s *shared) sweep(ctx context.Context, node redis.Cmdable) error {
-	ours := regexp.MustCompile("^" + regexp.QuoteMeta(s.prefix) + "[0-9a-f]{64}(:user|:lock)?$")
+	ours := regexp.MustCompile("^" + regexp.QuoteMeta(s.prefix) + "[0-9a-f]{64}(:user|:lock|:generation)?$")
 	for cursor := uint64(0); ; {
 		names, next, err := node.Scan(ctx, cursor, globbing.Replace(s.prefix)+"*", sweepCount).Result()
 		if err != nil {

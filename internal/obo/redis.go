@@ -185,35 +185,88 @@ func (c RedisConfig) Probe(ctx context.Context) error {
 // name is the key in Redis. A hash of a hash of a token says nothing of it.
 func (s *shared) name(key cacheKey) string { return s.prefix + hex.EncodeToString(key[:]) }
 
-// get returns the entry under key, nil for none. Whatever is not ours is none.
-// ok is false where Redis did not answer.
-func (s *shared) get(ctx context.Context, key cacheKey) (entry []byte, ok bool) {
+// The values of an owner (a user, or all applications) are sealed with the owner's
+// generation, a random value that lives in Redis beside them. Whoever forgets the owner
+// deletes it, and none of the values opens again, whatever Redis still holds or has
+// evicted: a value without its generation, or with another one, is a miss.
+
+// generationSize is the length of a generation in bytes: nobody guesses a former one.
+const generationSize = 16
+
+// generationName is the key of an owner's generation.
+func (s *shared) generationName(owner cacheKey) string { return s.name(owner) + ":generation" }
+
+// place is what a value at name is bound to: the name, and the owner's generation.
+func place(name, generation string) string { return name + "\x00" + generation }
+
+// stored is what Redis holds for a key and its owner.
+type stored struct {
+	entry      []byte // nil for none
+	generation string // "" for none
+}
+
+// get returns the entry under key and the generation of its owner. Whatever is not
+// ours is none. ok is false where Redis did not answer.
+func (s *shared) get(ctx context.Context, key, owner cacheKey) (found stored, ok bool) {
 	name := s.name(key)
-	sealed, ok := do(ctx, s, read, func(ctx context.Context) ([]byte, error) {
-		return s.client.GetRange(ctx, name, 0, maxSealed).Bytes()
+	type answers struct{ sealed, generation []byte }
+	a, ok := do(ctx, s, read, func(ctx context.Context) (answers, error) {
+		var sealed, generation *redis.StringCmd
+		_, _ = s.client.Pipelined(ctx, func(p redis.Pipeliner) error { // each command has its error
+			sealed = p.GetRange(ctx, name, 0, maxSealed)
+			generation = p.GetRange(ctx, s.generationName(owner), 0, generationSize)
+			return nil
+		})
+		value, valueErr := ours(sealed)
+		current, generationErr := ours(generation)
+		return answers{value, current}, errors.Join(valueErr, generationErr)
 	})
-	if !ok || len(sealed) > maxSealed {
-		return nil, ok
+	if !ok || len(a.generation) != generationSize {
+		return stored{}, ok
 	}
-	entry, _ = s.sealer.open(name, sealed)
-	return entry, true
+	found.generation = string(a.generation)
+	if len(a.sealed) <= maxSealed {
+		found.entry, _ = s.sealer.open(place(name, found.generation), a.sealed)
+	}
+	return found, true
+}
+
+// ours returns a value of Redis. One of another type is somebody else's, and none.
+func ours(command *redis.StringCmd) ([]byte, error) {
+	value, err := command.Bytes()
+	if err == redis.Nil || redis.HasErrorPrefix(err, "WRONGTYPE") {
+		return nil, nil
+	}
+	return value, err
 }
 
 // put writes an entry, to expire after life, and notes that it is of owner, if
-// that is not zero.
-func (s *shared) put(ctx context.Context, key, owner cacheKey, entry []byte, life time.Duration) {
+// that is not zero. generation is what get returned before the entry was fetched: what
+// was forgotten since is not to come back.
+func (s *shared) put(ctx context.Context, key, owner cacheKey, generation string, entry []byte, life time.Duration) {
 	name := s.name(key)
-	do(ctx, s, write, func(ctx context.Context) ([]redis.Cmder, error) {
-		return s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+	do(ctx, s, write, func(ctx context.Context) (any, error) {
+		var listed *redis.IntCmd
+		commands, _ := s.client.Pipelined(ctx, func(p redis.Pipeliner) error { // each command has its error
 			if owner != (cacheKey{}) {
 				index, now := s.index(owner), time.Now()
-				p.ZAdd(ctx, index, redis.Z{Score: float64(now.Add(life).Unix()), Member: key[:]})
+				listed = p.ZAdd(ctx, index, redis.Z{Score: float64(now.Add(life).Unix()), Member: key[:]})
 				p.ZRemRangeByScore(ctx, index, "-inf", strconv.FormatInt(now.Unix()-1, 10)) // what has expired
 				p.Expire(ctx, index, longestLife)
 			}
-			p.Set(ctx, name, s.sealer.seal(name, entry), life)
+			p.Expire(ctx, s.generationName(owner), max(longestLife, life))
+			p.Set(ctx, name, s.sealer.seal(place(name, generation), entry), life)
 			return nil
 		})
+		if listed != nil && redis.HasErrorPrefix(listed.Err(), "WRONGTYPE") { // somebody else's value
+			return nil, s.client.Del(ctx, s.index(owner)).Err()
+		}
+		for _, command := range commands {
+			if err := command.Err(); err != nil {
+				return nil, err
+			}
+		}
+		return nil, nil
 	})
 }
 
@@ -230,13 +283,24 @@ func (s *shared) behind(write func(context.Context)) {
 	}
 }
 
-// lock tries to be the one replica that makes the exchange for key. It returns
-// the lock's value, "" where another replica has it. Without Redis everyone has
-// it.
-func (s *shared) lock(ctx context.Context, key cacheKey) (value string, mine bool) {
+// lock tries to be the one replica that makes the exchange for key, and sees to it
+// that the owner has a generation. It returns the lock's value, "" where another
+// replica has it. Without Redis everyone has it.
+func (s *shared) lock(ctx context.Context, key, owner cacheKey) (value string, mine bool) {
 	own := rand.Text()
+	var generation [generationSize]byte
+	_, _ = rand.Read(generation[:]) // it never fails
 	mine, ok := do(ctx, s, write, func(ctx context.Context) (bool, error) {
-		mine, err := s.client.SetNX(ctx, s.name(key)+":lock", own, lockLease).Result()
+		var taken *redis.BoolCmd
+		_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+			taken = p.SetNX(ctx, s.name(key)+":lock", own, lockLease)
+			p.SetNX(ctx, s.generationName(owner), generation[:], longestLife)
+			return nil
+		})
+		if err == redis.Nil { // what SET NX answers where there is a value
+			err = nil
+		}
+		mine := taken.Val()
 		if err != nil || ctx.Err() != nil { // we go on without it, but Redis may have set it
 			s.unlockBehind(key, own)
 		}

@@ -78,7 +78,9 @@ func newPlatform() *platform { return &platform{token: numbered, metadata: goodM
 func (s tier) settles(t testing.TB, n int) (keys []string) {
 	t.Helper()
 	eventually(t, func() bool {
-		keys = slices.DeleteFunc(s.Keys(), func(key string) bool { return key == "middletier:probe" || strings.HasSuffix(key, ":user") })
+		keys = slices.DeleteFunc(s.Keys(), func(key string) bool {
+			return key == "middletier:probe" || strings.HasSuffix(key, ":user") || strings.HasSuffix(key, ":generation")
+		})
 		return len(keys) == n && !slices.ContainsFunc(keys, func(key string) bool { return strings.HasSuffix(key, ":lock") })
 	}, func() string { return fmt.Sprintf("keys: got %q, want %d entries and no lock", keys, n) })
 	return keys

@@ -98,15 +98,22 @@ func useRedis(t *testing.T, address, what string) bool {
 	ok := true
 	for _, ask := range []func(ctx context.Context) bool{
 		func(ctx context.Context) bool {
-			value, _ := s.lock(ctx, key)
+			value, _ := s.lock(ctx, key, owner)
 			s.unlock(ctx, key, value)
 			return value != ""
 		},
-		func(ctx context.Context) bool { s.put(ctx, key, owner, []byte("entry"), time.Minute); return true },
-		func(ctx context.Context) bool { entry, up := s.get(ctx, key); return up && string(entry) == "entry" },
+		func(ctx context.Context) bool {
+			held, up := s.get(ctx, key, owner)
+			s.put(ctx, key, owner, held.generation, []byte("entry"), time.Minute)
+			return up
+		},
+		func(ctx context.Context) bool {
+			held, up := s.get(ctx, key, owner)
+			return up && string(held.entry) == "entry"
+		},
 		func(ctx context.Context) bool { return s.probe(ctx) == nil },
 		func(ctx context.Context) bool { return s.tell(ctx, notice{what: everything}) },
-		func(ctx context.Context) bool { return s.forgetOwner(ctx, owner) },
+		func(ctx context.Context) bool { return s.endGeneration(ctx, owner) && s.forgetOwner(ctx, owner) },
 		func(ctx context.Context) bool { return s.forgetAll(ctx) == nil },
 		func(ctx context.Context) bool {
 			ctx, cancel := context.WithTimeout(ctx, 20*time.Millisecond)

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -134,4 +136,75 @@ func TestSecretsAreSeenNowhere(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Whatever an API or the identity provider sends in place of HTTP, with what it was
+// sent in it, none of that is in the log.
+func TestMalformedAnswersAreNotLogged(t *testing.T) {
+	variants := map[string]string{
+		"no HTTP":                    "%s\r\n\r\n",
+		"a status that is no number": "HTTP/1.1 %s\r\n\r\n",
+		"a version":                  "HTTP/%s 200 OK\r\n\r\n",
+		"a header without a colon":   "HTTP/1.1 200 OK\r\n%s\r\n\r\n",
+		"a header's name":            "HTTP/1.1 200 OK\r\nX %s: x\r\n\r\n",
+		"a header that goes on":      "HTTP/1.1 200 OK\r\n %s\r\n\r\n",
+		"a transfer encoding":        "HTTP/1.1 200 OK\r\nTransfer-Encoding: %s\r\n\r\n",
+		"a length":                   "HTTP/1.1 200 OK\r\nContent-Length: %s\r\n\r\n",
+		"a chunk's length":           "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%s\r\n",
+		"an error's codes":           "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n{\"error\":\"a %s\",\"suberror\":\"a %s\",\"correlation_id\":\"a %s\",\"trace_id\":\"a %s\",\"error_description\":\"AADSTS50000: %s\"}",
+		"a refusal's suberror":       "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n{\"error\":\"invalid_grant\",\"suberror\":\"a %s\",\"correlation_id\":\"a %s\",\"trace_id\":\"a %s\",\"error_description\":\"a %s\"}",
+	}
+	for name, answer := range variants {
+		t.Run(name, func(t *testing.T) {
+			c := newCollector(t)
+			w := newStoppedWorld(t, func(f *file) { f.Telemetry.OTLPEndpoint, f.Telemetry.TraceSampleRatio = c.URL, 1 })
+			_, stop := w.startStoppable()
+			alice, bob := w.alice(), w.bob()
+			if r := w.call("GET", "/api/todo/items", alice, ""); r.StatusCode != 200 {
+				t.Fatalf("got %d %s, want 200", r.StatusCode, r.body)
+			}
+			canary := strings.TrimPrefix(w.api.last(t).Header.Get("Authorization"), "Bearer ")
+			w.api.handle(func(rw http.ResponseWriter, _ *http.Request) { answerRaw(t, rw, answer, canary) })
+			conn := w.dial(t, time.Minute) // what the API's answer becomes may break off
+			fmt.Fprintf(conn, "GET /api/todo/items HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer %s\r\n\r\n", alice)
+			_, _ = io.Copy(io.Discard, conn)
+			_ = conn.Close()
+
+			provider := newUpstream(t)
+			provider.handle(func(rw http.ResponseWriter, r *http.Request) {
+				_ = r.ParseForm()
+				answerRaw(t, rw, answer, r.PostForm.Get("client_secret")+" "+r.PostForm.Get("assertion"))
+			})
+			astray := detour(func(r *http.Request, _ http.RoundTripper) (*http.Response, error) {
+				r = r.Clone(r.Context())
+				r.URL.Scheme, r.URL.Host = "http", provider.Listener.Addr().String()
+				return http.DefaultTransport.RoundTrip(r)
+			})
+			w.detour.Store(&astray)
+			r := w.call("GET", "/api/todo/items", bob, "")
+			if r.StatusCode < 400 {
+				t.Errorf("got %d %s, want an error", r.StatusCode, r.body)
+			}
+			stop()
+			for what, canary := range map[string]string{"the API's token": canary, "the client secret": testSecret, "the assertion": bob} {
+				signature := canary[strings.LastIndex(canary, ".")+1:]
+				for where, text := range map[string]string{"log": w.log.String(), "traces": c.text.String(), "answer": r.body} {
+					if i := strings.Index(text, signature); i >= 0 {
+						t.Errorf("%s hold %s: …%s…", where, what, text[max(0, i-200):min(len(text), i+60)])
+					}
+				}
+			}
+		})
+	}
+}
+
+// answerRaw answers with bytes of which each %s is what a secret is.
+func answerRaw(t *testing.T, w http.ResponseWriter, format, secret string) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	_, _ = conn.Write([]byte(strings.ReplaceAll(format, "%s", secret))) // the program may have had enough
+	_ = conn.Close()
 }

@@ -185,7 +185,7 @@ func TestCheckOnlineFindsWhatIsBroken(t *testing.T) {
 			"clientCredentials[0]": "failed ClientSecret: the provider answered 200 and no", "todo: app token": "failed ",
 		}},
 		{"an error in colours", nil, fault(mockidp.Fault{Error: "\x1b[31mred\n\tinjected", ErrorCodes: []int{1}}), map[string]string{
-			"clientCredentials[0]": "failed ClientSecret: [31mred injected AADSTS1", "todo: app token": "failed ",
+			"clientCredentials[0]": "failed ClientSecret: the provider answered 400 and no OAuth error", "todo: app token": "failed ",
 		}},
 		{"API down", nil, func(w *world) { w.api.Close() }, map[string]string{"todo: reachable": "failed http://127.0.0.1: … : connection refused"}},
 		{"API of a CA that is not trusted", api(func(d *downstreamAPI) { d.BaseURL = insecure.URL }), nil, map[string]string{"todo: reachable": "failed https://127.0.0.1: … SSL_CERT_FILE"}},

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http/httpguts"
+
+	"middletier/internal/failure"
 )
 
 // Config describes one API. The keys in its errors are those of an entry of the
@@ -280,7 +282,7 @@ func classify(ctx context.Context, err error) error {
 	case errors.As(err, &ours):
 		return err
 	}
-	return &Error{Kind: Unreachable, Err: err}
+	return &Error{Kind: Unreachable, Err: failure.Of(err)}
 }
 
 // tokenError marks an error of a TokenFunc among those of the transport.

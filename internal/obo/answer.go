@@ -3,11 +3,12 @@ package obo
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
+
+	"middletier/internal/failure"
 )
 
 const (
@@ -41,21 +42,22 @@ func (a *answer) read(now time.Time, err error) (grant, *Error) {
 	var unproven *assertionError
 	switch {
 	case errors.Is(err, errAnswerTooLarge):
-		return grant{}, &Error{Kind: Nonsense, Err: err}
+		return grant{}, &Error{Kind: Nonsense, Err: errAnswerTooLarge}
 	case errors.As(err, &unproven):
 		return grant{}, &Error{Kind: Unavailable, RetryAfter: defaultRetryAfter, Err: unproven}
 	}
 	if last == nil {
 		if err == nil {
-			err = errors.New("no request was made")
+			return grant{}, &Error{Kind: Unavailable, RetryAfter: defaultRetryAfter, Err: errors.New("no request was made")}
 		}
-		return grant{}, &Error{Kind: Unavailable, RetryAfter: defaultRetryAfter, Err: err}
+		return grant{}, &Error{Kind: Unavailable, RetryAfter: defaultRetryAfter, Err: failure.Of(err)}
 	}
 	if !last.token {
-		return grant{}, last.discoveryError(now, err)
+		return grant{}, last.discoveryError(now)
 	}
 	var body tokenAnswer
-	parseErr := json.Unmarshal(last.body, &body)
+	parseErr := failure.Of(json.Unmarshal(last.body, &body))
+	body = body.sanitized()
 	if last.status != http.StatusOK {
 		return grant{}, last.refusal(now, body, parseErr)
 	}
@@ -103,7 +105,7 @@ func isToken(s string) bool {
 func (r *received) refusal(now time.Time, body tokenAnswer, parseErr error) *Error {
 	e := &Error{
 		Kind: Nonsense, Status: r.status, Code: body.Error, Suberror: body.Suberror, Codes: body.Codes, Claims: body.Claims,
-		CorrelationID: body.CorrelationID, TraceID: body.TraceID, Err: errors.New(firstLine(body.Description)),
+		CorrelationID: body.CorrelationID, TraceID: body.TraceID, Err: body.described(),
 	}
 	switch {
 	case r.status == http.StatusTooManyRequests || r.status >= 500 ||
@@ -120,14 +122,13 @@ func (r *received) refusal(now time.Time, body tokenAnswer, parseErr error) *Err
 }
 
 // discoveryError classifies a failure before the token endpoint was asked.
-func (r *received) discoveryError(now time.Time, err error) *Error {
-	// MSAL's error goes on with the whole answer in its second line.
-	e := &Error{Kind: Nonsense, Status: r.status, Err: errors.New("metadata of the authority: " + firstLine(fmt.Sprint(err)))}
+func (r *received) discoveryError(now time.Time) *Error {
+	e := &Error{Kind: Nonsense, Status: r.status, Err: errors.New("the metadata of the authority is not understood")}
 	var body tokenAnswer
 	switch {
 	case r.status == http.StatusTooManyRequests || r.status >= 500:
 		e.Kind, e.RetryAfter, e.Throttled = Unavailable, retryAfter(r, now), r.isThrottling()
-	case r.status != http.StatusOK && json.Unmarshal(r.body, &body) == nil && body.Error != "":
+	case r.status != http.StatusOK && json.Unmarshal(r.body, &body) == nil && failure.Code(body.Error) != "":
 		e.Kind, e.Code, e.Codes = Misconfigured, body.Error, body.Codes // an unknown tenant
 		if r.isThrottledGrant(body) {
 			e.Kind, e.Throttled, e.RetryAfter = Unavailable, true, retryAfterOr(throttledRetryAfter, r, now)
@@ -159,12 +160,4 @@ func retryAfterOr(after time.Duration, r *received, now time.Time) time.Duration
 		after = date.Sub(now)
 	}
 	return min(max(after, time.Second), maxRetryAfter)
-}
-
-// firstLine keeps the part of a description that says what happened, without a
-// token that it may quote: all begin with an encoded {".
-func firstLine(s string) string {
-	s, _, _ = strings.Cut(s, "\n")
-	s, _, _ = strings.Cut(s, "eyJ")
-	return strings.TrimRight(s[:min(len(s), 300)], "\r ")
 }

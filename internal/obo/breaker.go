@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"middletier/internal/failure"
 )
 
 const (
@@ -110,7 +112,7 @@ func (s *shared) end(a *attempt, err error) {
 	s.failures[a.kind], s.well[a.kind] = 0, time.Now()
 }
 
-var errHangs = errors.New("operations hang")
+var errHangs = failure.New("operations hang")
 
 // connected notes that Redis has answered a new connection: in a burst nothing else
 // may have come back yet. One to listen on says nothing of operations.
@@ -154,7 +156,7 @@ func (s *shared) trip(err error) {
 		return
 	}
 	s.open = true
-	s.log.Warn("Redis fails; going on without it", "error", err)
+	s.log.Warn("Redis fails; going on without it", "error", failure.Of(err))
 	for a := range s.running {
 		a.abandon()
 	}

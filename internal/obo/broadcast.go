@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"middletier/internal/failure"
 )
 
 // notice is what one replica tells the others through Redis: what was forgotten,
@@ -86,7 +88,7 @@ func (s *shared) tell(ctx context.Context, n notice) bool {
 	})
 	if refused != nil {
 		s.failed.Add(1)
-		s.log.Warn("Redis does not pass on to other replicas what was forgotten", "error", refused)
+		s.log.Warn("Redis does not pass on to other replicas what was forgotten", "error", failure.Of(refused))
 	}
 	return ok && refused == nil
 }
@@ -125,7 +127,7 @@ func (s *shared) listen(ctx context.Context, heard func(notice)) {
 		}
 		if isReply(err) && !refused { // else Redis is gone, which others say
 			refused = true
-			s.log.Warn("Redis does not let us hear what other replicas forget", "error", err)
+			s.log.Warn("Redis does not let us hear what other replicas forget", "error", failure.Of(err))
 		}
 		select {
 		case <-ctx.Done():

@@ -18,6 +18,8 @@ import (
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/cache"
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+
+	"middletier/internal/failure"
 )
 
 const (
@@ -318,7 +320,7 @@ func withIssuerAt(from *url.URL, metadata []byte) []byte {
 	return edited
 }
 
-var errAnswerTooLarge = fmt.Errorf("the provider's answer is larger than %d bytes", maxAnswer)
+var errAnswerTooLarge = failure.New(fmt.Sprintf("the provider's answer is larger than %d bytes", maxAnswer))
 
 type answerKey struct{}
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -203,7 +204,7 @@ func TestTimeoutBoundsAnExchange(t *testing.T) {
 }
 
 func TestNetworkFailures(t *testing.T) {
-	broken := errors.New("connection reset by peer")
+	broken := error(syscall.ECONNRESET)
 	for name, change := range map[string]func(k kit){
 		"token endpoint": func(k kit) { k.token = func(sent) answer { return answer{err: broken} } },
 		"metadata":       func(k kit) { k.metadata = func(string) answer { return answer{err: broken} } },

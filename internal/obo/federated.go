@@ -3,15 +3,18 @@ package obo
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 	"sync/atomic"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+	msalerrors "github.com/AzureAD/microsoft-authentication-library-for-go/apps/errors"
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/managedidentity"
 	"github.com/golang-jwt/jwt/v5"
 
+	"middletier/internal/failure"
 	"middletier/internal/secretfile"
 )
 
@@ -86,9 +89,18 @@ func (m *managedIdentity) assertion(ctx context.Context) (string, error) {
 	}
 	result, err := m.client.AcquireToken(ctx, m.audience)
 	if err != nil {
-		return "", errors.New(firstLine(err.Error())) // MSAL's goes on with the whole answer
+		return "", hostError(err)
 	}
 	return result.AccessToken, nil
+}
+
+// hostError is MSAL's error without the host's answer, which it quotes.
+func hostError(err error) error {
+	var answered msalerrors.CallErr
+	if errors.As(err, &answered) && answered.Resp != nil {
+		return fmt.Errorf("the host's managed identity endpoint answered with status %d", answered.Resp.StatusCode)
+	}
+	return failure.Of(err)
 }
 
 func (m *managedIdentity) credential() confidential.Credential {

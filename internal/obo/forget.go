@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+
+	"middletier/internal/failure"
 )
 
 // ErrRedis says that what is in Redis could not be dropped, or other replicas not
@@ -64,7 +66,7 @@ func (c *Cache) ForgetAll(ctx context.Context) error {
 	}
 	told := c.shared.tell(ctx, notice{what: everything})
 	if removed != nil {
-		return fmt.Errorf("%w: %w", ErrRedis, removed)
+		return fmt.Errorf("%w: %w", ErrRedis, failure.Of(removed))
 	}
 	if !told {
 		return ErrRedis

@@ -15,6 +15,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"middletier/internal/failure"
 )
 
 // RedisConfig is the shared tier. The keys in its errors are those of the
@@ -179,7 +181,7 @@ func (c RedisConfig) Probe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.probe(ctx), s.client.Close())
+	return errors.Join(failure.Of(s.probe(ctx)), s.client.Close())
 }
 
 // name is the key in Redis. A hash of a hash of a token says nothing of it.

@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"github.com/redis/go-redis/v9"
+
+	"middletier/internal/failure"
 )
 
 // dialer returns how connections to the servers of o are made: as the client library
@@ -79,7 +81,7 @@ type plainConn struct {
 
 // errRedisPanic stands for a panic in the client library, which expects certain
 // answers of Redis. Its text could quote one.
-var errRedisPanic = errors.New("the client library does not understand what came from Redis")
+var errRedisPanic = failure.New("the client library does not understand what came from Redis")
 
 // safely makes an error of a panic.
 func safely(run func() error) (err error) {

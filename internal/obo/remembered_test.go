@@ -50,7 +50,7 @@ func TestRefusalThatNeedsTheUserIsRemembered(t *testing.T) {
 					again := k.fails(alice)
 					want := *first
 					want.Err = again.Err
-					if !reflect.DeepEqual(*again, want) || !strings.Contains(again.Error(), "What happened.") {
+					if !reflect.DeepEqual(*again, want) || !strings.Contains(again.Error(), "AADSTS50") {
 						t.Fatalf("remembered: got  %#v\nwant %#v", again, first)
 					}
 				}

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+
+	"middletier/internal/failure"
 )
 
 // What is accepted of Redis. The client library allocates what a length announces
@@ -20,9 +22,9 @@ const (
 )
 
 var (
-	errReplyForm  = errors.New("what came from Redis is not its protocol")
-	errReplyLimit = errors.New("what came from Redis is larger than anything it is asked for")
-	errReplyShape = errors.New("what came from a Redis sentinel is not an answer to what it was asked")
+	errReplyForm  = failure.New("what came from Redis is not its protocol")
+	errReplyLimit = failure.New("what came from Redis is larger than anything it is asked for")
+	errReplyShape = failure.New("what came from a Redis sentinel is not an answer to what it was asked")
 )
 
 // replyCheck follows what a Redis server sends (the protocol RESP2 and RESP3,

@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azsecrets"
+
+	"middletier/internal/failure"
 )
 
 // vault is where a certificate lies in Azure Key Vault.
@@ -50,11 +54,14 @@ func openVault(c Config, credential Credential) (*vault, error) {
 func (v *vault) read(ctx context.Context) ([]byte, error) {
 	secret, err := v.client.GetSecret(ctx, v.name, "", nil)
 	var refused *azcore.ResponseError
+	var unknown *azidentity.AuthenticationFailedError
 	switch {
 	case errors.As(err, &refused):
-		return nil, fmt.Errorf("the vault answered with status %d %s", refused.StatusCode, refused.ErrorCode)
+		return nil, fmt.Errorf("the vault answered with status %d %s", refused.StatusCode, failure.Code(refused.ErrorCode))
+	case errors.As(err, &unknown) && unknown.RawResponse != nil:
+		return nil, fmt.Errorf("no token for the vault: status %d", unknown.RawResponse.StatusCode)
 	case err != nil:
-		return nil, errors.New(oneLine(err))
+		return nil, fmt.Errorf("no answer of the vault, or no token for it%s: %w", tried(err), failure.Of(err))
 	case secret.Value == nil || secret.ContentType == nil:
 		return nil, errors.New("is not a certificate with its key")
 	}
@@ -63,6 +70,23 @@ func (v *vault) read(ctx context.Context) ([]byte, error) {
 		return []byte(*secret.Value), nil
 	}
 	return nil, errors.New("is not a certificate with its key")
+}
+
+// sdkKinds are the kinds of credentials, as the SDK names them.
+var sdkKinds = regexp.MustCompile(`\b(Environment|WorkloadIdentity|ManagedIdentity|AzureCLI|AzureDeveloperCLI|AzurePowerShell)Credential\b`)
+
+// tried names the credentials of which an error says that they were tried.
+func tried(err error) string {
+	var names []string
+	for _, name := range sdkKinds.FindAllString(err.Error(), -1) {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	if names == nil {
+		return ""
+	}
+	return " as " + strings.Join(names, ", ")
 }
 
 // oneLine shortens the SDK's errors, which list every way that was tried over

@@ -12,6 +12,8 @@ import (
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"middletier/internal/failure"
 )
 
 // export is the way to a collector (OTLP over HTTP).
@@ -52,7 +54,7 @@ func (o *outage) note(err error) {
 		return
 	}
 	if err != nil {
-		o.log.Warn(fmt.Sprintf("%s cannot be sent to telemetry.otlpEndpoint; they are dropped", o.what), "error", err)
+		o.log.Warn(fmt.Sprintf("%s cannot be sent to telemetry.otlpEndpoint; they are dropped", o.what), "error", failure.Of(err))
 	} else {
 		o.log.Info(fmt.Sprintf("%s are sent to telemetry.otlpEndpoint again", o.what))
 	}

@@ -117,7 +117,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := t.next.RoundTrip(r)
 	took := time.Since(start)
 	if err != nil {
-		made.failed = failure(ctx, err)
+		made.failed = failedBy(ctx, err)
 	} else {
 		made.status = resp.StatusCode
 	}
@@ -141,8 +141,8 @@ func (c call) name() string {
 	return c.method + " identity provider"
 }
 
-// failure says in one word why a request got no answer.
-func failure(ctx context.Context, err error) string {
+// failedBy says in one word why a request got no answer.
+func failedBy(ctx context.Context, err error) string {
 	var network net.Error
 	switch {
 	case errors.Is(context.Cause(ctx), context.Canceled):

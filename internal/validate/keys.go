@@ -21,6 +21,8 @@ import (
 	"github.com/MicahParks/jwkset"
 	"github.com/MicahParks/keyfunc/v3"
 	"github.com/golang-jwt/jwt/v5"
+
+	"middletier/internal/failure"
 )
 
 const (
@@ -308,7 +310,7 @@ func (s *keySource) get(ctx context.Context, url string, into any) error {
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return err
+		return failure.Of(err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusNotFound {
@@ -319,12 +321,12 @@ func (s *keySource) get(ctx context.Context, url string, into any) error {
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxDocument+1))
 	if err != nil {
-		return err
+		return failure.Of(err)
 	}
 	if len(body) > maxDocument {
 		return fmt.Errorf("answer is larger than %d bytes", maxDocument)
 	}
-	return json.Unmarshal(body, into)
+	return failure.Of(json.Unmarshal(body, into))
 }
 
 // newKeySet makes a set of the keys that can be used, leaving out the others

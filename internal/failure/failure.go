@@ -1,0 +1,222 @@
+// Package failure says in fixed words why a connection or a request failed. Texts of
+// net/http, of client libraries and of servers quote what the other side sent, which
+// may be a token or a secret that it was sent: none of them is to be logged.
+package failure
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"regexp"
+	"strings"
+	"syscall"
+)
+
+// Error is a failure whose text holds no foreign words. errors.Is and errors.As find
+// what caused it; nothing prints that.
+type Error struct {
+	text string
+	err  error
+}
+
+// New returns a failure of our own, of which Class repeats the text.
+func New(text string) error { return &Error{text, nil} }
+
+// Of returns err with the text of Class, nil for nil.
+func Of(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{Class(err), err}
+}
+
+func (e *Error) Error() string { return e.text }
+
+// GoString is Error, for %#v.
+func (e *Error) GoString() string { return e.text }
+
+// Is reports whether target caused e.
+func (e *Error) Is(target error) bool { return errors.Is(e.err, target) }
+
+// As finds the cause of a type.
+func (e *Error) As(target any) bool { return errors.As(e.err, target) }
+
+// Class says why something failed. Of the error's own text it repeats what this
+// machine has put there: the address that was dialled, the name of an error of the
+// system, or a code of a protocol.
+func Class(err error) string {
+	var known *Error
+	if errors.As(err, &known) {
+		return known.text
+	}
+	if words := connection(err); words != "" {
+		return words
+	}
+	text := err.Error()
+	if code := http2Code.FindStringSubmatch(text); code != nil {
+		return "HTTP/2: " + code[1]
+	}
+	if code := redisCode.FindString(text); code != "" && isRedis(err) {
+		return "Redis answered " + code
+	}
+	for _, c := range phrases {
+		if strings.Contains(text, c.phrase) {
+			return c.words
+		}
+	}
+	return "unknown failure, " + types(err)
+}
+
+// connection is the class of what carries its reason in its type, or "".
+func connection(err error) string {
+	var op *net.OpError
+	var errno syscall.Errno
+	var dns *net.DNSError
+	var timeout net.Error
+	where := ""
+	if errors.As(err, &op) && op.Addr != nil && operations[op.Op] {
+		where = op.Op + " " + clean(op.Addr.String()) + ": "
+	}
+	switch {
+	case errors.Is(err, context.Canceled):
+		return "canceled"
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return "no such host: " + clean(dns.Name)
+	case errors.As(err, &dns):
+		return "DNS does not answer for " + clean(dns.Name)
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return where + "timed out"
+	}
+	if words := ofTLS(err); words != "" {
+		return words
+	}
+	var syntax *json.SyntaxError
+	var mistyped *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &errno):
+		return where + errno.Error()
+	case errors.Is(err, net.ErrClosed):
+		return where + "the connection is closed"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return where + "unexpected end of the answer"
+	case errors.As(err, &syntax), errors.As(err, &mistyped):
+		return "the answer is not the JSON that it should be"
+	}
+	return ""
+}
+
+// operations are those of net.OpError that say what we were doing.
+var operations = map[string]bool{"dial": true, "read": true, "write": true, "proxyconnect": true}
+
+// ofTLS is the class of what a TLS handshake ends with, or "".
+func ofTLS(err error) string {
+	var untrusted x509.UnknownAuthorityError
+	var otherName x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	var op *net.OpError
+	switch {
+	case errors.As(err, &untrusted):
+		return "TLS: certificate signed by unknown authority"
+	case errors.As(err, &otherName):
+		return "TLS: certificate is valid for other names than " + clean(otherName.Host)
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "TLS: certificate has expired or is not valid yet"
+	case errors.As(err, &invalid):
+		return fmt.Sprintf("TLS: certificate is not valid, reason %d", invalid.Reason)
+	case errors.As(err, new(tls.RecordHeaderError)), errors.Is(err, http.ErrSchemeMismatch):
+		return "TLS: it is not spoken there"
+	case errors.As(err, &op) && op.Op == "remote error":
+		return "TLS: refused by the other side: " + clean(op.Err.Error()) // the name of an alert
+	case errors.As(err, &op) && op.Op == "local error":
+		return "TLS: " + clean(op.Err.Error()) // likewise
+	}
+	return ""
+}
+
+var (
+	// An error of a stream or a connection begins so (golang.org/x/net/http2, errors.go);
+	// what follows the code may be the other side's.
+	http2Code = regexp.MustCompile(`(?:^|: )(?:stream error: stream ID \d+; |connection error: |http2: server sent GOAWAY and closed the connection; LastStreamID=\d+, ErrCode=)([A-Z][A-Z0-9_]{1,40})`)
+
+	// redisCode begins an error of Redis.
+	redisCode = regexp.MustCompile(`^[A-Z]{2,24}\b`)
+)
+
+// isRedis reports whether an error is an answer of Redis.
+func isRedis(err error) bool {
+	var answer interface {
+		error
+		RedisError()
+	}
+	return errors.As(err, &answer)
+}
+
+// phrases are what texts of net/http and of its neighbours are told by. Each has its
+// own words, so that nothing is repeated of a text.
+var phrases = []struct{ phrase, words string }{
+	{"malformed HTTP response", "malformed HTTP response"},
+	{"malformed HTTP status code", "malformed HTTP status code"},
+	{"malformed HTTP version", "malformed HTTP version"},
+	{"malformed MIME header", "malformed HTTP header"},
+	{"invalid header field", "a header field that cannot be sent"},
+	{"unsupported transfer encoding", "unsupported transfer encoding"},
+	{"too many transfer encodings", "unsupported transfer encoding"},
+	{"bad Content-Length", "bad Content-Length"},
+	{"Content-Length", "bad Content-Length"},
+	{"invalid byte in chunk length", "malformed chunked encoding"},
+	{"chunk", "malformed chunked encoding"},
+	{"bad trailer key", "malformed HTTP trailer"},
+	{"response headers exceeded", "the answer's headers are too large"},
+	{"response headers", "timed out waiting for the answer's headers"},
+	{"1xx", "too many informational answers"},
+	{"Location header", "malformed Location header"},
+	{"server closed idle connection", "the connection was closed before the answer"},
+	{"client connection lost", "the connection was lost"},
+	{"client connection force closed", "the connection was closed before the answer"},
+	{"GOAWAY", "HTTP/2: the server ends the connection"},
+	{"http2:", "malformed HTTP/2"},
+	{"transport connection broken", "malformed HTTP response"},
+	{"body was already", "the request's body cannot be sent again"},
+	{"connection pool timeout", "timed out waiting for a free connection to Redis"},
+	{"can't parse", "an answer that Redis never gives"},
+	{"invalid reply", "an answer that Redis never gives"},
+}
+
+// types names the types of an error and of what it wraps, which say where to look.
+func types(err error) string {
+	var names []string
+	for ; err != nil && len(names) < 5; err = errors.Unwrap(err) {
+		names = append(names, fmt.Sprintf("%T", err))
+	}
+	return strings.Join(names, " of ")
+}
+
+// clean keeps what names and addresses consist of.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f {
+			return '?'
+		}
+		return r
+	}, s[:min(len(s), 253)])
+}
+
+// Code returns a code of the other side, such as invalid_grant or a correlation ID, ""
+// where it is anything else than one to 64 of the characters that those consist of.
+func Code(s string) string {
+	if len(s) > 64 {
+		return ""
+	}
+	for _, c := range []byte(s) {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' && c != '.' && c != '-' {
+			return ""
+		}
+	}
+	return s
+}

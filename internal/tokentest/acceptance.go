@@ -19,7 +19,7 @@ type Acceptance struct {
 // Acceptances are the kinds of tokens that Entra issues, and what a token may
 // hold besides.
 func Acceptances() []Acceptance {
-	return slices.Concat(kindAcceptances, claimAcceptances, timeAcceptances, jsonAcceptances)
+	return slices.Concat(kindAcceptances, claimAcceptances, timeAcceptances, jsonAcceptances, typeAcceptances())
 }
 
 var kindAcceptances = []Acceptance{
@@ -86,6 +86,9 @@ var jsonAcceptances = []Acceptance{
 	{"white space in the JSON", EditClaims(func(s string) string { return " \r\n\t" + strings.Replace(s, ",", " ,\n ", 1) + " \n" }), false},
 	{"white space in the header", EditHeader(func(s string) string { return strings.ReplaceAll(s, ",", ",\n\t") }), false},
 	{"members of every type that are not read", EditClaims(Behind(`"x":null,"y":[1,[{"a":{"b":[true,1e999]}}]],"z":{"aud":["x"],"AUD":1}`)), false},
+	{"xms_cc in two spellings", EditClaims(Behind(`"XMS_CC":["cp1"]`)), false},
+	{"name in two spellings, and extension claims", EditClaims(Behind(`"Name":7,"extn_Dept":"a","extn_dept":["b"],"\u212aey":1,"key":2`)), false},
+	{"header members that decide nothing in two spellings", EditHeader(Behind(`"x5t":"a","X5T":"b","nonce":1,"Nonce":2`)), false},
 	{"the same name in two objects", EditClaims(Behind(`"x":{"a":1},"y":{"a":1}`)), false},
 	{"nested as deep as can be", EditClaims(Behind(`"x":` + Nested(7))), false},
 	{"escaped text", EditClaims(replaced(`"scp":"`, `"\u0073cp":"\u0020`)), false},

@@ -61,6 +61,8 @@ var headerRefusals = []Refusal{
 	{"header with kid twice, once escaped", EditHeader(Behind(`"\u006bid":"other"`)), validate.Malformed, "header: "},
 	{"header with a nested member twice", EditHeader(Behind(`"x":{"a":1,"a":2}`)), validate.Malformed, "header: "},
 	{"header with kid and KID", EditHeader(Behind(`"KID":"other"`)), validate.Malformed, "only in case"},
+	{"header with kid and a Kelvin sign", EditHeader(Behind(`"\u212aid":"other"`)), validate.Malformed, `"\u212aid"`},
+	{"header with typ and TYP", EditHeader(Behind(`"TYP":"at+jwt"`)), validate.Malformed, `"TYP"`},
 	{"header with alg and Alg", EditHeader(Behind(`"Alg":"none"`)), validate.Malformed, "only in case"},
 	{"header with KID alone", EditHeader(replaced(`"kid"`, `"KID"`)), validate.Malformed, "kid"},
 	{"header with ALG alone", EditHeader(replaced(`"alg"`, `"ALG"`)), validate.Malformed, "alg"},

@@ -103,6 +103,8 @@ func TestCallerSaysWhatItsTokenSays(t *testing.T) {
 			{"v2.0 with appid too", v2, userDraft().Token(both), facts{spaID, aliceID, "alice", false, true, expires}},
 			{"v1.0 with azp too", v1, userDraftV1().Token(both), facts{daemonID, aliceID, "alice", false, true, expires}},
 			{"no xms_cc", v2, userDraft().Token(noClaim("xms_cc")), facts{spaID, aliceID, "alice", false, false, expires}},
+			{"xms_cc of another type", v2, userDraft().Token(claim("xms_cc", "cp1")), facts{spaID, aliceID, "alice", false, false, expires}},
+			{"name of another type", v2, userDraft().Token(claim("name", []string{"alice"})), facts{spaID, aliceID, "", false, true, expires}},
 			{"xms_cc of others", v2, userDraft().Token(claim("xms_cc", []string{"cp2", "protapp"})), facts{spaID, aliceID, "alice", false, false, expires}},
 			{"xms_cc among others", v2, userDraft().Token(claim("xms_cc", []string{"protapp", "CP1"})), facts{spaID, aliceID, "alice", false, true, expires}},
 		} {

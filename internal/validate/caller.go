@@ -62,8 +62,9 @@ type identity struct {
 	key                       *signingKey
 }
 
-// readIdentity takes the claims that we use, each of its exact type
-// (Microsoft's page "Access token claims reference").
+// readIdentity takes the claims that we use, each of its exact type (Microsoft's
+// page "Access token claims reference"). One that decides nothing and is of another
+// type counts as absent: claims policies may send it from any source.
 func readIdentity(m members) (*identity, error) {
 	id := &identity{}
 	var errs []error
@@ -84,7 +85,8 @@ func readIdentity(m members) (*identity, error) {
 	id.issuer, id.audience, id.version = text("iss"), text("aud"), text("ver")
 	id.tenant, id.object, id.subject = text("tid"), text("oid"), text("sub")
 	id.expires, id.notBefore, id.issuedAt = date("exp"), date("nbf"), date("iat")
-	id.name = text("name")
+	name, _ := m.text("name")
+	id.name = strings.Clone(name)
 	v1, v2 := text("appid"), text("azp")
 	if id.client = v2; id.version == "1.0" || v2 == "" {
 		id.client = v1
@@ -93,8 +95,7 @@ func readIdentity(m members) (*identity, error) {
 	roles, err := m.list("roles")
 	errs = append(errs, err)
 	id.roles = roles
-	capabilities, err := m.list("xms_cc")
-	errs = append(errs, err)
+	capabilities, _ := m.list("xms_cc")
 	id.cp1 = slices.ContainsFunc(capabilities, func(s string) bool { return strings.EqualFold(s, "cp1") })
 	for name, value := range map[string]string{"iss": id.issuer, "aud": id.audience, "tid": id.tenant, "sub or oid": id.object + id.subject} {
 		if value == "" {
@@ -147,7 +148,7 @@ func (id *identity) decideKind(m members) error {
 	return nil
 }
 
-// hasUser reports whether any claim describes a person.
+// hasUser reports whether any claim describes a person, of whatever type it is.
 func hasUser(m members) bool {
 	return slices.ContainsFunc([]string{"name", "preferred_username", "upn", "unique_name", "email", "given_name", "family_name"},
 		func(name string) bool { _, present := m[name]; return present })

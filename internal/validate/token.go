@@ -55,11 +55,11 @@ func parseCompact(token string) (*compact, error) {
 	if !ok || !ok2 || strings.Contains(sig, ".") {
 		return nil, errors.New("token does not have three parts")
 	}
-	header, err := parsePart(head)
+	header, err := parsePart(head, headerNames)
 	if err != nil {
 		return nil, fmt.Errorf("header: %w", err)
 	}
-	claims, err := parsePart(body)
+	claims, err := parsePart(body, claimNames)
 	if err != nil {
 		return nil, fmt.Errorf("claims: %w", err)
 	}
@@ -70,41 +70,61 @@ func parseCompact(token string) (*compact, error) {
 	return &compact{token[:len(head)+1+len(body)], header, claims, signature}, nil
 }
 
-func parsePart(part string) (members, error) {
+func parsePart(part string, deciding names) (members, error) {
 	data, err := strict.DecodeString(part)
 	if err != nil {
 		return nil, err
 	}
-	return parseObject(data)
+	object, err := parseObject(data, deciding)
+	return object, boundError(err)
 }
 
-// parseObject reads one JSON object strictly: no duplicate names at any depth,
-// no names of the object itself that differ only in case, valid UTF-8, bounded
-// depth and size, nothing behind it (RFC 8259, section 4; RFC 7515, section 4).
-func parseObject(data []byte) (members, error) {
+// names are names of members as foldCase writes them.
+type names map[string]bool
+
+func newNames(list ...string) names {
+	n := names{}
+	for _, name := range list {
+		n[foldCase(name)] = true
+	}
+	return n
+}
+
+// headerNames and claimNames are the members that decide something. Others, which
+// a tenant's claims policies may name as they like, may differ in case only.
+var (
+	headerNames = newNames("alg", "kid", "typ", "crit", "b64", "zip", "cty")
+	claimNames  = newNames("iss", "aud", "ver", "tid", "oid", "sub", "exp", "nbf", "iat", "azp", "appid", "scp", "roles", "idtyp")
+)
+
+// parseObject reads one JSON object strictly: no duplicate names at any depth, no
+// second spelling of the names that decide, valid UTF-8, bounded depth and size,
+// nothing behind it (RFC 8259, section 4; RFC 7515, section 4).
+func parseObject(data []byte, deciding names) (members, error) {
 	dec := jsontext.NewDecoder(bytes.NewReader(data))
 	if tok, err := dec.ReadToken(); err != nil {
 		return nil, err
 	} else if tok.Kind() != '{' {
 		return nil, errors.New("not a JSON object")
 	}
-	object, folded := members{}, map[string]bool{}
+	object, seen := members{}, map[string]string{} // of those that decide, by their folded name
 	for dec.PeekKind() != '}' {
 		tok, err := dec.ReadToken()
 		if err != nil {
 			return nil, err
 		}
 		name := tok.String()
-		fold := foldCase(name)
-		if folded[fold] {
-			return nil, errors.New("two members differ only in case")
-		}
-		folded[fold] = true
-		if len(folded) > maxMembers {
-			return nil, errors.New("too many members")
+		if fold := foldCase(name); deciding[fold] {
+			if other, present := seen[fold]; present {
+				return nil, fmt.Errorf("%+q and %+q differ only in case", other, name)
+			}
+			seen[fold] = name
 		}
 		if object[name], err = readValue(dec); err != nil {
 			return nil, err
+		}
+		if len(object) > maxMembers {
+			return nil, errors.New("too many members")
 		}
 	}
 	if _, err := dec.ReadToken(); err != nil {
@@ -114,6 +134,19 @@ func parseObject(data []byte) (members, error) {
 		return nil, errors.New("data behind the JSON object")
 	}
 	return object, nil
+}
+
+// boundError says in a short line of ASCII why JSON is refused, and of which member:
+// its name is the sender's choice.
+func boundError(err error) error {
+	var syntax *jsontext.SyntacticError
+	if !errors.As(err, &syntax) {
+		return err
+	}
+	if errors.Is(syntax.Err, jsontext.ErrDuplicateName) {
+		return fmt.Errorf("jsontext: %+.64q is there twice", syntax.JSONPointer)
+	}
+	return fmt.Errorf("jsontext: %w at %+.64q", syntax.Err, syntax.JSONPointer)
 }
 
 // readValue reads the next value of the object that dec is in.
@@ -149,7 +182,7 @@ func readNested(dec *jsontext.Decoder, array bool) (any, error) {
 		}
 		switch depth := dec.StackDepth(); {
 		case depth > maxDepth:
-			return nil, errors.New("nested too deeply")
+			return nil, fmt.Errorf("nested too deeply at %+.64q", dec.StackPointer())
 		case depth == outer && plain:
 			return list, nil
 		case depth == outer:

@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -35,6 +36,12 @@ func TestCheckReadsTheConfigurationAndNothingElse(t *testing.T) {
 		{"two mistakes", strings.Replace(good, "tenantId", "tenentId", 1), 1, "", []string{
 			`config.yaml:3: azureAd.tenentId: unknown key; did you mean "tenantId"?`, "azureAd.tenantId: must be set",
 		}},
+		{"clients, tenants and audiences that no token has", strings.Replace(good, "azureAd:\n", "azureAd:\n  allowedClients:\n    - 33333333-3333-4333-8333-333333333333\n    - the page\n"+
+			"  allowedTenants: [contoso.example]\n  audiences:\n    - api://a api://b\n", 1), 1, "", []string{
+			"config.yaml:5: azureAd.allowedClients[1]: must be an application (client) ID, a GUID",
+			"config.yaml:6: azureAd.allowedTenants[0]: must be a tenant's GUID",
+			"config.yaml:8: azureAd.audiences[0]: must be one audience without blanks",
+		}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			path := writeConfig(t, row.text)
@@ -55,11 +62,16 @@ func TestCheckReadsTheConfigurationAndNothingElse(t *testing.T) {
 			}
 			run(t.Context(), []string{"serve", "--config", path}, streams{nil, io.Discard, &serveStderr})
 			lines := serveStderr.String() // and one of the secret, which check does not read
-			if i := strings.Index(lines, path+":5: azureAd.clientCredentials[0].clientSecretFile: open"); i < 0 || stderr.String() != lines[:i] {
+			if i := strings.Index(lines, path+":"+lineOf(row.text, "clientSecretFile")+": azureAd.clientCredentials[0].clientSecretFile: open"); i < 0 || stderr.String() != lines[:i] {
 				t.Errorf("got\n%swant the lines of serve\n%swithout the secret's", stderr.String(), lines)
 			}
 		})
 	}
+}
+
+// lineOf returns the number of the line that holds part.
+func lineOf(text, part string) string {
+	return strconv.Itoa(1 + strings.Count(text[:strings.Index(text, part)], "\n"))
 }
 
 // roundTrip is a transport made of a function.

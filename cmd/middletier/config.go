@@ -64,7 +64,7 @@ type azureAd struct {
 	Instance               string           `yaml:"instance" doc:"The base URL of the cloud; default from AZURE_AUTHORITY_HOST." details:"For External ID: https://NAME.ciamlogin.com/."`
 	TenantID               string           `yaml:"tenantId" doc:"The tenant's GUID or domain; organizations or common for several tenants; default from AZURE_TENANT_ID." yours:"00000000-0000-0000-0000-000000000000"`
 	ClientID               string           `yaml:"clientId" doc:"The application (client) ID of this service's registration; default from AZURE_CLIENT_ID." yours:"00000000-0000-0000-0000-000000000000"`
-	Audiences              []string         `yaml:"audiences" doc:"Accepted values of aud; empty: clientId and api://clientId."`
+	Audiences              []string         `yaml:"audiences" doc:"Accepted values of aud; empty: clientId and api://clientId." details:"Of a URI, one slash at the end makes no difference."`
 	AllowedTenants         []string         `yaml:"allowedTenants" doc:"GUIDs of tenants whose tokens are accepted, * for any; required with organizations or common."`
 	AllowedClients         []string         `yaml:"allowedClients" doc:"Client IDs of applications whose tokens are accepted (azp or appid); empty: any."`
 	ClockSkew              time.Duration    `yaml:"clockSkew" doc:"How far the identity provider's clock may be from ours."`

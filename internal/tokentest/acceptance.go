@@ -38,6 +38,8 @@ var kindAcceptances = []Acceptance{
 	{"a user without ver", NoClaim("ver"), false},
 	{"v1.0 user, aud the URI", All(V1, rewritten("aud", before("api://"))), false},
 	{"v2.0 user, aud the URI", rewritten("aud", before("api://")), false},
+	{"v1.0 user, aud the URI with a slash", All(V1, rewritten("aud", func(s string) string { return "api://" + s + "/" })), false},
+	{"v2.0 user, aud the URI with a slash", rewritten("aud", func(s string) string { return "api://" + s + "/" }), false},
 	{"a guest", All(Claim("idp", "https://sts.windows.net/"+otherTenant+"/"), Claim("email", "frida@fabrikam.example")), false},
 	{"a guest of personal accounts", All(Claim("idp", "live.com"), Claim("altsecid", "1:live.com:0003"), Claim("email", "frida@example.com")), false},
 	{"a user without azp", NoClaim("azp"), false},

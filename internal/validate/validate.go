@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/golang-jwt/jwt/v5"
 )
@@ -29,7 +30,7 @@ type Config struct {
 	// ClientID is this service's application (client) ID.
 	ClientID string
 	// Audiences are the values of aud that are accepted; none: ClientID and
-	// api://ClientID.
+	// api://ClientID. Of a URI, one slash at the end makes no difference.
 	Audiences []string
 	// AllowedTenants are the tenants whose tokens are accepted, by GUID, or "*" for
 	// any. Where TenantID is organizations or common there must be one.
@@ -59,11 +60,15 @@ func (c Config) Check(report func(key, problem string)) {
 	if c.ClientID == "" {
 		report("clientId", "must be set: this service's application (client) ID")
 	}
-	if slices.Contains(c.Audiences, "") {
-		report("audiences", "must not hold an empty audience")
+	for i, audience := range c.Audiences {
+		if audience == "" || strings.ContainsFunc(audience, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }) {
+			report(fmt.Sprintf("audiences[%d]", i), "must be one audience without blanks, such as api://CLIENT-ID")
+		}
 	}
-	if slices.Contains(c.AllowedClients, "") {
-		report("allowedClients", "must not hold an empty client ID")
+	for i, client := range c.AllowedClients {
+		if !isGUID(client) {
+			report(fmt.Sprintf("allowedClients[%d]", i), "must be an application (client) ID, a GUID, which is what tokens hold")
+		}
 	}
 	if c.ClockSkew < 0 || c.ClockSkew > 10*time.Minute {
 		report("clockSkew", "must be between 0s and 10m")
@@ -90,7 +95,7 @@ func New(c Config) *Validator {
 	}
 	v := &Validator{skew: c.ClockSkew, known: newMemory()}
 	for _, audience := range c.Audiences {
-		v.audiences = append(v.audiences, lowerGUID(audience))
+		v.audiences = append(v.audiences, trimSlash(lowerGUID(audience)))
 	}
 	if len(c.Audiences) == 0 {
 		id := lowerGUID(c.ClientID)
@@ -247,7 +252,7 @@ func (v *Validator) check(ctx context.Context, t *compact, now time.Time) (*iden
 	if err != nil {
 		return nil, err
 	}
-	if !slices.Contains(v.audiences, id.audience) {
+	if !slices.Contains(v.audiences, trimSlash(id.audience)) {
 		return nil, invalid(WrongAud, "aud is %.100q", id.audience)
 	}
 	if !now.Before(id.expires.Add(v.skew)) {
@@ -276,6 +281,16 @@ func (v *Validator) check(ctx context.Context, t *compact, now time.Time) (*iden
 		return nil, fmt.Errorf("%w: %q", ErrClientNotAllowed, id.client)
 	}
 	return id, nil
+}
+
+// trimSlash takes one slash off the end of a URI. Tokens of v1.0 have the resource
+// in aud as the client wrote it.
+func trimSlash(audience string) string {
+	bare, ok := strings.CutSuffix(audience, "/")
+	if !ok || strings.HasSuffix(bare, "/") || !strings.Contains(bare, ":") {
+		return audience
+	}
+	return bare
 }
 
 // verify returns the key named kid, whose signature t has. Where there is none, or

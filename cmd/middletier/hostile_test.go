@@ -99,6 +99,9 @@ func TestHostileTokensAreRefused(t *testing.T) {
 				t.Run(row.Name, func(t *testing.T) {
 					status, kind := 401, "invalid-token"
 					challenge := fmt.Sprintf(`Bearer error="invalid_token", error_description=%q`, sentences[row.Reason])
+					if row.Reason == validate.TooLong { // another token would be as long
+						status, kind, challenge = 431, "headers-too-large", ""
+					}
 					if tenancy != "one tenant" && slices.Contains(notAllowed, row.Name) {
 						status, kind, challenge = 403, "tenant-not-allowed", ""
 					}
@@ -124,6 +127,23 @@ func TestHostileTokensAreRefused(t *testing.T) {
 				t.Errorf("a good token: got %d %s", r.StatusCode, r.body)
 			}
 		})
+	}
+}
+
+// Callers cannot help it that their tokens are encrypted: log and problem page tell
+// the operators what to change.
+func TestEncryptedTokenIsExplainedToOperators(t *testing.T) {
+	w := newWorld(t)
+	r := w.call("GET", "/api/todo/items", w.alice()+".AAAA.AAAA", "")
+	if r.StatusCode != 401 || r.kind() != "invalid-token" || r.problem.Detail != sentences[validate.Malformed] {
+		t.Errorf("got %d %s", r.StatusCode, r.body)
+	}
+	logged := w.lastError()
+	page := w.call("GET", "/problems/invalid-token", "", "")
+	for where, text := range map[string]string{"log": logged, "problem page": page.body} {
+		if !strings.Contains(text, "tokenEncryptionKeyId") || !strings.Contains(text, "encrypted") {
+			t.Errorf("%s: got %q, want it to name tokenEncryptionKeyId", where, text)
+		}
 	}
 }
 

@@ -162,7 +162,10 @@ func TestPresentationOfTheToken(t *testing.T) {
 		{"the scheme of a bound token", "Authorization: DPoP " + alice, 401, "missing-token"},
 		{"a scheme that begins so", "Authorization: Bearerx " + alice, 401, "missing-token"},
 		{"as a parameter", "Authorization: Bearer=" + alice, 401, "missing-token"},
-		{"no token", "Authorization: Bearer", 400, "invalid-request"},
+		{"nothing behind the scheme", "Authorization: Bearer", 401, "missing-token"},
+		{"blanks behind the scheme", "Authorization: bearer  \t ", 401, "missing-token"},
+		{"a comma behind the scheme", "Authorization: Bearer ,", 400, "invalid-request"},
+		{"two headers with nothing behind the scheme", "Authorization: Bearer\r\nAuthorization: Bearer", 400, "invalid-request"},
 		{"empty header", "Authorization: ", 401, "missing-token"},
 		{"another scheme", "Authorization: Basic YTpi", 401, "missing-token"},
 		{"only the token", "Authorization: " + alice, 401, "missing-token"},
@@ -176,8 +179,10 @@ func TestPresentationOfTheToken(t *testing.T) {
 			if r.StatusCode != row.status {
 				t.Errorf("got %d, want %d", r.StatusCode, row.status)
 			}
-			if row.kind == "invalid-request" && r.Header.Get("WWW-Authenticate") != `Bearer error="invalid_request"` {
-				t.Errorf("WWW-Authenticate: got %q", r.Header.Get("WWW-Authenticate"))
+			challenge := r.Header.Get("WWW-Authenticate")
+			if row.kind == "invalid-request" && challenge != `Bearer error="invalid_request"` ||
+				row.kind == "missing-token" && (!strings.HasPrefix(challenge, "Bearer realm=") || strings.Contains(challenge, "error=")) {
+				t.Errorf("WWW-Authenticate: got %q", challenge)
 			}
 		})
 	}

@@ -70,8 +70,9 @@ func validationResult(err error) string {
 }
 
 // bearerToken takes the token out of the values of the Authorization header. A
-// request that uses another scheme has no bearer token; one that uses this
-// scheme wrongly, or several headers, is malformed (RFC 6750, section 3.1).
+// request that uses another scheme, or this one with nothing behind it, has no
+// bearer token; one that uses this scheme wrongly, or several headers, is malformed
+// (RFC 6750, section 3.1). A page whose variable was empty signs in again on 401.
 func bearerToken(values []string) (string, error) {
 	if len(values) == 0 {
 		return "", errNoToken
@@ -84,8 +85,11 @@ func bearerToken(values []string) (string, error) {
 		return "", errNoToken
 	}
 	token = strings.TrimLeft(token, " ")
+	if strings.TrimLeft(token, " \t") == "" {
+		return "", errNoToken
+	}
 	// Three searches are ten times as fast as ContainsAny.
-	if token == "" || strings.IndexByte(token, ' ') >= 0 || strings.IndexByte(token, '\t') >= 0 || strings.IndexByte(token, ',') >= 0 {
+	if strings.IndexByte(token, ' ') >= 0 || strings.IndexByte(token, '\t') >= 0 || strings.IndexByte(token, ',') >= 0 {
 		return "", errPresentation
 	}
 	return token, nil

@@ -34,7 +34,7 @@ type problemType struct {
 var problemTypes = map[string]problemType{
 	"missing-token": {
 		http.StatusUnauthorized, "No token",
-		"The request has no Authorization header with a bearer token.",
+		"The request has no Authorization header with a bearer token, or nothing stands behind Bearer.",
 		"The client sends an access token for this service, in the Authorization header only.",
 	},
 	"invalid-request": {
@@ -44,8 +44,11 @@ var problemTypes = map[string]problemType{
 	},
 	"invalid-token": {
 		http.StatusUnauthorized, "Invalid token",
-		"The token was not issued for this service, has expired, or is not genuine. The detail says which.",
-		"The client gets a new access token for this service and repeats the request.",
+		"The token was not issued for this service, has expired, or is not genuine. The detail says which. " +
+			"A token that is malformed and has five parts is encrypted: token encryption (tokenEncryptionKeyId) is on " +
+			"at this service's registration, which is not supported here.",
+		"The client gets a new access token for this service and repeats the request. " +
+			"Where tokens are encrypted, the operators take tokenEncryptionKeyId out of the registration.",
 	},
 	"insufficient-scope": {
 		http.StatusForbidden, "Insufficient scope",
@@ -109,8 +112,9 @@ var problemTypes = map[string]problemType{
 	},
 	"headers-too-large": {
 		http.StatusRequestHeaderFieldsTooLarge, "Headers too large",
-		"The request headers are larger than server.maxHeaderSize.",
-		"The client sends less, or the operators raise the limit.",
+		"The request headers are larger than server.maxHeaderSize, or the token is longer than 32 KiB. Another sign-in brings a token as long.",
+		"The client sends less, or the operators raise the limit. A token that is too long names too many groups: " +
+			"the operators have only those groups put into it that are assigned to the application, or use app roles.",
 	},
 	"shared-cache-unavailable": {
 		http.StatusServiceUnavailable, "Shared cache unavailable",
@@ -213,6 +217,8 @@ func problemFor(err error, caller *validate.Caller) problem {
 		return problem{kind: "missing-token", detail: "The request has no bearer token."}
 	case errors.Is(err, errPresentation):
 		return problem{kind: "invalid-request", detail: "The Authorization header is not one bearer token.", challenge: `Bearer error="invalid_request"`}
+	case errors.As(err, &token) && token.Reason == validate.TooLong:
+		return problem{kind: "headers-too-large", detail: "The token is longer than this service accepts."}
 	case errors.As(err, &token):
 		return tokenProblem(token.Reason)
 	case errors.Is(err, validate.ErrKeysUnavailable):

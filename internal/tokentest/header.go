@@ -53,6 +53,13 @@ var headerRefusals = []Refusal{
 	{"typ of a client assertion", Header("typ", "client-authentication+jwt"), validate.Malformed, "typ"},
 	{"typ of a security event", Header("typ", "secevent+jwt"), validate.Malformed, "typ"},
 	{"typ of a bound token", Header("typ", "pop"), validate.Malformed, "typ"},
+	{"typ of a DPoP proof as a media type", Header("typ", "application/dpop+jwt"), validate.Malformed, "typ"},
+	{"typ application/ alone", Header("typ", "application/"), validate.Malformed, "typ"},
+	{"typ application/ twice", Header("typ", "application/application/at+jwt"), validate.Malformed, "typ"},
+	{"typ of another tree", Header("typ", "text/at+jwt"), validate.Malformed, "typ"},
+	{"typ with a parameter", Header("typ", "application/at+jwt; v=1"), validate.Malformed, "typ"},
+	{"typ with a space", Header("typ", "at+jwt "), validate.Malformed, "typ"},
+	{"typ with a Kelvin sign", Header("typ", "application/at+\u212awt"), validate.Malformed, "typ"},
 	{"typ a number", Header("typ", 1), validate.Malformed, "typ"},
 	{"typ null", Header("typ", nil), validate.Malformed, "typ"},
 

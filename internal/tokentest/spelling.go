@@ -37,7 +37,9 @@ var spellingRefusals = []Refusal{
 	{"the parts in another order", parts(func(h, b, s string) string { return s + "." + b + "." + h }), validate.Malformed, "header: "},
 	{"four parts", Edit(after(".AAAA")), validate.Malformed, "three parts"},
 	{"four parts, the last empty", Edit(after(".")), validate.Malformed, "three parts"},
-	{"five parts, as if encrypted", Edit(after(".AAAA.AAAA")), validate.Malformed, "three parts"},
+	{"five parts, as if encrypted", Edit(after(".AAAA.AAAA")), validate.Malformed, "tokenEncryptionKeyId"},
+	{"five parts, four of them empty", parts(func(h, _, _ string) string { return h + "...." }), validate.Malformed, "tokenEncryptionKeyId"},
+	{"six parts", Edit(after(".AAAA.AAAA.AAAA")), validate.Malformed, "three parts"},
 	{"a dot before it", Edit(before(".")), validate.Malformed, "three parts"},
 	{"two dots between parts", Edit(replaced(".", "..")), validate.Malformed, "three parts"},
 	{"two tokens in one", Edit(func(s string) string { return s + "." + s }), validate.Malformed, "three parts"},
@@ -47,8 +49,8 @@ var spellingRefusals = []Refusal{
 
 // sizeRefusals are longer than what is read.
 var sizeRefusals = []Refusal{
-	{"one byte longer than 32 KiB", Length(validate.MaxTokenSize + 1), validate.Malformed, "longer than"},
-	{"a signature of 32 KiB", Edit(after(strings.Repeat("A", validate.MaxTokenSize))), validate.Malformed, "longer than"},
+	{"one byte longer than 32 KiB", Length(validate.MaxTokenSize + 1), validate.TooLong, "more than"},
+	{"a signature of 32 KiB", Edit(after(strings.Repeat("A", validate.MaxTokenSize))), validate.TooLong, "more than"},
 }
 
 // Unsent are refused too, but no HTTP header holds them, or the service takes
@@ -66,7 +68,7 @@ var Unsent = []Refusal{
 	{"the JSON form of a JWS", parts(func(h, b, s string) string {
 		return fmt.Sprintf(`{"protected":%q,"payload":%q,"signature":%q}`, h, b, s)
 	}), validate.Malformed, "three parts"},
-	{"very long", Edit(after(strings.Repeat("A", 1<<20))), validate.Malformed, "longer than"},
+	{"very long", Edit(after(strings.Repeat("A", 1<<20))), validate.TooLong, "more than"},
 }
 
 // parts edits the three parts of the token after it is signed.

@@ -35,7 +35,7 @@ var stricter = []struct{ says, why string }{
 	{"header has zip", "has no meaning in a JWS"},
 	{"header has cty", "a token in a token"},
 	{"typ is not JWT", "another kind of token"},
-	{"longer than", "bounded work"},
+	{"token is too_long", "bounded work"},
 }
 
 // theirs is go-jose's judgement, with the platform's key.

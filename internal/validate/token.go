@@ -52,6 +52,9 @@ func parseCompact(token string) (*compact, error) {
 	}
 	head, rest, ok := strings.Cut(token, ".")
 	body, sig, ok2 := strings.Cut(rest, ".")
+	if strings.Count(sig, ".") == 2 { // RFC 7516, section 7.1
+		return nil, errEncrypted
+	}
 	if !ok || !ok2 || strings.Contains(sig, ".") {
 		return nil, errors.New("token does not have three parts")
 	}
@@ -69,6 +72,11 @@ func parseCompact(token string) (*compact, error) {
 	}
 	return &compact{token[:len(head)+1+len(body)], header, claims, signature}, nil
 }
+
+// errEncrypted is what operators can act upon: callers only have what the provider
+// gives them.
+var errEncrypted = errors.New("token has five parts: it is encrypted, which is not supported; " +
+	"take tokenEncryptionKeyId out of this service's registration")
 
 func parsePart(part string, deciding names) (members, error) {
 	data, err := strict.DecodeString(part)

@@ -154,9 +154,11 @@ var ErrTenantNotAllowed = errors.New("the caller's tenant is not allowed")
 // Reason is why a token was not accepted.
 type Reason string
 
-// The reasons. Each has one sentence for callers.
+// The reasons. Each has one sentence for callers. A token that is TooLong may be
+// good; another sign-in brings one as long.
 const (
 	Malformed   Reason = "malformed"
+	TooLong     Reason = "too_long"
 	BadSig      Reason = "bad_signature"
 	WrongIssuer Reason = "wrong_issuer"
 	WrongAud    Reason = "wrong_audience"
@@ -185,7 +187,7 @@ func invalid(reason Reason, format string, args ...any) error {
 // ErrKeysUnavailable, or that of ctx where it ended while a key was awaited.
 func (v *Validator) Validate(ctx context.Context, token string) (*Caller, error) {
 	if len(token) > MaxTokenSize {
-		return nil, invalid(Malformed, "token is longer than %d bytes", MaxTokenSize)
+		return nil, invalid(TooLong, "%d bytes, more than %d", len(token), MaxTokenSize)
 	}
 	var buf [4 << 10]byte // on the stack, for tokens of the usual size
 	digest := sha256.Sum256(append(buf[:0], token...))
@@ -225,7 +227,7 @@ func (v *Validator) check(ctx context.Context, t *compact, now time.Time) (*iden
 	}
 	// One kind of token is not taken for another (RFC 8725, section 3.11; RFC 9068,
 	// section 4). Entra's have JWT.
-	if typ, err := t.header.text("typ"); err != nil || !slices.Contains([]string{"", "JWT", "AT+JWT"}, strings.ToUpper(typ)) {
+	if typ, err := t.header.text("typ"); err != nil || !isTokenType(typ) {
 		return nil, invalid(Malformed, "typ is not JWT")
 	}
 	// It is looked up, so it must be what a provider would choose (RFC 7515, section
@@ -281,6 +283,16 @@ func (v *Validator) check(ctx context.Context, t *compact, now time.Time) (*iden
 		return nil, fmt.Errorf("%w: %q", ErrClientNotAllowed, id.client)
 	}
 	return id, nil
+}
+
+// isTokenType reports whether typ, a media type in any case, is an access token's or
+// says nothing. application/ may be left out (RFC 7515, section 4.1.9).
+func isTokenType(typ string) bool {
+	const prefix = "application/"
+	if len(typ) > len(prefix) && strings.EqualFold(typ[:len(prefix)], prefix) {
+		typ = typ[len(prefix):]
+	}
+	return typ == "" || strings.EqualFold(typ, "JWT") || strings.EqualFold(typ, "at+jwt")
 }
 
 // trimSlash takes one slash off the end of a URI. Tokens of v1.0 have the resource

@@ -43,7 +43,7 @@ type server struct {
 	MaxBodySize    config.Size   `yaml:"maxBodySize" doc:"The largest request body; larger ones are answered with 413."`
 	MaxHeaderSize  config.Size   `yaml:"maxHeaderSize" doc:"The largest request headers; larger ones are answered with 431." details:"A token with many groups can have 18 KB."`
 	RateLimit      rateLimit     `yaml:"rateLimit" doc:"How often each caller may send requests; more are answered with 429." details:"A caller is a user, or an application that calls without a user."`
-	ShutdownGrace  time.Duration `yaml:"shutdownGrace" doc:"How long running requests may take to finish after a signal to stop." details:"New connections are served for a third of it, at most 5s."`
+	ShutdownGrace  time.Duration `yaml:"shutdownGrace" doc:"How long running requests may take to finish after a signal to stop." details:"New connections are served for a third of it, at most 5s. The stop is immediate if no request runs and, for a minute, neither /readyz was asked nor a trusted proxy called."`
 	ServerTiming   bool          `yaml:"serverTiming" doc:"Add Server-Timing to answers: the time for validation, token (and its source) and API."`
 	AdminProfiling bool          `yaml:"adminProfiling" doc:"Serve /debug/pprof/ on the admin listener."`
 }

@@ -84,10 +84,19 @@ func (s server) noticeTime() time.Duration { return min(5*time.Second, s.Shutdow
 // lastWords is how long requests that are cut off may take to be logged.
 const lastWords = time.Second
 
-// serve answers on the listeners until ctx ends, then goes on for a moment, and
-// lets running requests finish, all within the grace that s gives; those that take
-// longer are cut off. Bodies have no deadline here: streams may take as long as
-// they take, and other requests are timed where they are forwarded.
+const (
+	// balancerSpan is within which a load balancer probes or sends something, if
+	// there is one. Kubernetes asks every ten seconds unless told otherwise.
+	balancerSpan = time.Minute
+
+	// lingerTime is how long connections without a request are waited for where
+	// nobody counts on the service: net/http waits 5 s for one that is new.
+	lingerTime = 200 * time.Millisecond
+)
+
+// serve answers on the listeners until ctx ends, then ends gently. Bodies have no
+// deadline here: streams may take as long as they take, and other requests are
+// timed where they are forwarded.
 func serve(ctx context.Context, s server, p *program, listeners map[net.Listener]http.Handler, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -97,11 +106,14 @@ func serve(ctx context.Context, s server, p *program, listeners map[net.Listener
 	ran := make(chan error, 1)
 	go func() { ran <- p.run(behind) }()
 
+	requests, cut := context.WithCancelCause(context.Background())
+	defer cut(nil)
 	var group errgroup.Group
+	var servers []*http.Server
 	for listener, handler := range listeners {
 		srv := newServer(s, handler, log)
-		requests, cut := context.WithCancelCause(context.Background())
 		srv.BaseContext = func(net.Listener) context.Context { return requests }
+		servers = append(servers, srv)
 		group.Go(func() error {
 			defer cancel() // one listener's end is the program's
 			if err := srv.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -109,13 +121,38 @@ func serve(ctx context.Context, s server, p *program, listeners map[net.Listener
 			}
 			return nil
 		})
+	}
+	group.Go(func() error {
+		<-ctx.Done()
+		return p.end(s, servers, cut, log)
+	})
+	err := group.Wait()
+	stop()
+	err = errors.Join(err, <-ran)
+	log.Info("stopped")
+	return err
+}
+
+// end ends the servers: where somebody counts on the service it goes on for a
+// moment, then lets running requests finish, all within the grace that s gives;
+// those that take longer are cut off.
+func (p *program) end(s server, servers []*http.Server, cut context.CancelCauseFunc, log *slog.Logger) error {
+	p.api.Drain()
+	grace, stop := context.WithTimeout(context.Background(), s.ShutdownGrace)
+	defer stop()
+	running, balanced := p.api.Running(), p.api.Balanced(balancerSpan)
+	awaited := running > 0 || balanced
+	if awaited && s.ShutdownGrace > 0 {
+		log.Info("shutting down: new connections are served until load balancers have noticed, then running requests finish; a second signal ends at once",
+			"noticeTime", s.noticeTime().String(), "runningRequests", running, "upTo", s.ShutdownGrace.String())
+		time.Sleep(s.noticeTime())
+	}
+	var group errgroup.Group
+	for _, srv := range servers {
 		group.Go(func() error {
-			<-ctx.Done()
-			defer cut(nil)
-			p.api.Drain()
-			grace, stop := context.WithTimeout(context.Background(), s.ShutdownGrace)
-			defer stop()
-			time.Sleep(s.noticeTime())
+			if !awaited && p.endsSoon(srv) {
+				return srv.Close()
+			}
 			if err := srv.Shutdown(grace); err != nil {
 				log.Warn("requests were still running at the end of server.shutdownGrace")
 				cut(api.ErrEnded)
@@ -127,9 +164,12 @@ func serve(ctx context.Context, s server, p *program, listeners map[net.Listener
 			return nil
 		})
 	}
-	err := group.Wait()
-	stop()
-	err = errors.Join(err, <-ran)
-	log.Info("stopped")
-	return err
+	return group.Wait()
+}
+
+// endsSoon shuts srv down, and reports whether no request has come after all.
+func (p *program) endsSoon(srv *http.Server) bool {
+	linger, stop := context.WithTimeout(context.Background(), lingerTime)
+	defer stop()
+	return srv.Shutdown(linger) == nil || p.api.Running() == 0
 }

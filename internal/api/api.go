@@ -104,6 +104,7 @@ type Server struct {
 	proxies  proxies
 	handler  http.Handler
 	draining atomic.Bool
+	demand   demand
 
 	description []byte // OpenAPI
 }

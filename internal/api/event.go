@@ -76,6 +76,8 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 			defer answer.end()
 		}
 		ev := &event{id: requestID(r), start: time.Now()}
+		s.demand.begin(s.proxies.sent(r), ev.start)
+		defer s.demand.end()
 		ev.Context, ev.traceID = s.config.Telemetry.Begin(r)
 		c.SetRequest(r.WithContext(ev))
 		c.Response().Header()["X-Request-Id"] = []string{ev.id}
@@ -188,11 +190,14 @@ func (s *Server) logRequest(c echo.Context, ev *event, route string, took time.D
 }
 
 // logLevel is error for what is this service's, the provider's or an API's fault,
-// and debug for probes and scrapes that go well.
+// and debug for probes and scrapes that go well. Not to be ready is no fault: it
+// is so at every start and every end.
 func logLevel(path string, status int, ev *event) slog.Level {
 	switch {
 	case ev.broken != nil, ev.err == ErrEnded:
 		return slog.LevelWarn
+	case path == "/readyz" && status == http.StatusServiceUnavailable:
+		return slog.LevelInfo
 	case status >= 500 && status != http.StatusNotImplemented:
 		return slog.LevelError
 	case status == http.StatusOK && (path == "/healthz" || path == "/readyz" || path == "/metrics"):

@@ -19,6 +19,7 @@ func (s *Server) healthz(c echo.Context) error {
 // readyz answers whether the service can serve. Credentials are loaded before it
 // listens.
 func (s *Server) readyz(c echo.Context) error {
+	s.demand.noteBalancer(eventOf(c.Request()).start)
 	var reasons []string
 	if s.draining.Load() {
 		reasons = append(reasons, "the service is shutting down")

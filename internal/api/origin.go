@@ -33,16 +33,21 @@ func (p proxies) trust(a netip.Addr) bool {
 	return slices.ContainsFunc(p, func(network netip.Prefix) bool { return network.Contains(a) })
 }
 
+// sent reports whether the immediate peer of r is trusted.
+func (p proxies) sent(r *http.Request) bool {
+	if len(p) == 0 {
+		return false
+	}
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && p.trust(peer.Addr().Unmap().WithZone(""))
+}
+
 // origin returns what is believed of where r came from: nothing, unless its
 // immediate peer is trusted. Where the peer sends both kinds of headers the
 // X-Forwarded ones count, and Forwarded (RFC 7239) is not looked at: most gateways
 // write the former and let a client's Forwarded through.
 func (p proxies) origin(r *http.Request) downstream.Origin {
-	if len(p) == 0 {
-		return downstream.Origin{}
-	}
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil || !p.trust(peer.Addr().Unmap().WithZone("")) {
+	if !p.sent(r) {
 		return downstream.Origin{}
 	}
 	nodes, hosts, protos := r.Header["X-Forwarded-For"], r.Header["X-Forwarded-Host"], r.Header["X-Forwarded-Proto"]

@@ -66,6 +66,14 @@ func TestAdminListenerForgetsTokens(t *testing.T) {
 	if got := w.exchanges(); got != 7 {
 		t.Errorf("after everything was forgotten: %d exchanges, want 3 more than 4", got)
 	}
+	for _, path := range []string{demoTenant + "/alice", "contoso.example/aaaaaaaa-0000-4000-8000-000000000001", "x/y", demoTenant + "/%20"} {
+		if r := w.ask("DELETE", admin+"/cache/users/"+path); r.StatusCode != 400 || r.kind() != "invalid-request" {
+			t.Errorf("%s: got %d %s, want 400 invalid-request", path, r.StatusCode, r.body)
+		}
+	}
+	if lines := w.log.lines(t); lines[3]["tenant"] != strings.ToUpper(demoTenant) || lines[3]["oid"] != "AAAAAAAA-0000-4000-8000-000000000001" {
+		t.Errorf("got %v, want whose tokens are dropped", lines[3])
+	}
 	if lines := w.log.lines(t); lines[3]["route"] != "/cache/users/{tid}/{oid}" {
 		t.Errorf("route in the log: got %v", lines[3]["route"])
 	}

@@ -74,7 +74,7 @@ func build(f file, transport http.RoundTripper, log *slog.Logger) (*program, err
 
 	surface := f.apiConfig()
 	surface.Validator, surface.Tokens, surface.Telemetry, surface.Log = validator, cache, watch, log
-	if surface.Settings, err = config.Masked(f); err != nil {
+	if surface.Settings, err = config.Masked(f.inForce()); err != nil {
 		return nil, err
 	}
 	for _, origin := range surface.CORS.InsecureOrigins() {

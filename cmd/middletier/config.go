@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -65,6 +67,7 @@ type azureAd struct {
 	TenantID               string           `yaml:"tenantId" doc:"The tenant's GUID or domain; organizations or common for several tenants; default from AZURE_TENANT_ID." yours:"00000000-0000-0000-0000-000000000000"`
 	ClientID               string           `yaml:"clientId" doc:"The application (client) ID of this service's registration; default from AZURE_CLIENT_ID." yours:"00000000-0000-0000-0000-000000000000"`
 	Audiences              []string         `yaml:"audiences" doc:"Accepted values of aud; empty: clientId and api://clientId." details:"Of a URI, one slash at the end makes no difference."`
+	AppIDURI               string           `yaml:"appIdUri" doc:"What scopes of this service begin with; empty: the first audience that is a URI, else api://clientId."`
 	AllowedTenants         []string         `yaml:"allowedTenants" doc:"GUIDs of tenants whose tokens are accepted, * for any; required with organizations or common."`
 	AllowedClients         []string         `yaml:"allowedClients" doc:"Client IDs of applications whose tokens are accepted (azp or appid); empty: any."`
 	ClockSkew              time.Duration    `yaml:"clockSkew" doc:"How far the identity provider's clock may be from ours."`
@@ -262,6 +265,9 @@ func (f file) check(report report) {
 	f.Server.check(under("server", report))
 	f.apiConfig().Check(under("server", report))
 	f.validateConfig().Check(under("azureAd", report))
+	if u, err := url.Parse(f.AzureAd.AppIDURI); f.AzureAd.AppIDURI != "" && (err != nil || u.Scheme == "" || u.Host == "") {
+		report("azureAd.appIdUri", "must be a URI, such as api://CLIENT-ID")
+	}
 	f.oboConfig().Check(under("azureAd", report))
 	f.cacheConfig().Check(under("tokenCache", report))
 	f.telemetryConfig().Check(under("telemetry", report))
@@ -344,6 +350,27 @@ func (d downstreamAPI) appScope() string {
 	return obo.AppScope(d.Scopes)
 }
 
+// inForce returns f with what follows from its other values where a key is not
+// set.
+func (f file) inForce() file {
+	f.AzureAd.AppIDURI = f.AzureAd.idURI()
+	if len(f.AzureAd.Audiences) == 0 {
+		f.AzureAd.Audiences = []string{f.AzureAd.ClientID, "api://" + f.AzureAd.ClientID}
+	}
+	apis := map[string]downstreamAPI{}
+	for name, d := range f.DownstreamAPIs {
+		if scope := d.appScope(); scope != "" {
+			d.AppScopes = []string{scope}
+		}
+		if _, known := f.appTenant(d); known {
+			d.Tenant = cmp.Or(d.Tenant, f.AzureAd.TenantID)
+		}
+		apis[name] = d
+	}
+	f.DownstreamAPIs = apis
+	return f
+}
+
 func (f file) validateConfig() validate.Config {
 	return validate.Config{
 		Instance: f.AzureAd.Instance, TenantID: f.AzureAd.TenantID, ClientID: f.AzureAd.ClientID,
@@ -394,6 +421,9 @@ func (f file) apiConfig() api.Config {
 
 // idURI is the App ID URI of this service, as far as it is known.
 func (a azureAd) idURI() string {
+	if a.AppIDURI != "" {
+		return strings.TrimSuffix(a.AppIDURI, "/")
+	}
 	if i := slices.IndexFunc(a.Audiences, func(audience string) bool { return strings.Contains(audience, "://") }); i >= 0 {
 		return a.Audiences[i]
 	}

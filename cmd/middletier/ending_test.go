@@ -45,8 +45,8 @@ func TestServiceBehindALoadBalancerSaysWhatItAwaits(t *testing.T) {
 		proxies []string
 		path    string
 	}{
-		"that probes":               {nil, "/readyz"},
-		"that is a trusted proxy":   {[]string{"127.0.0.0/8"}, "/api/nothing"},
+		"that probes":             {nil, "/readyz"},
+		"that is a trusted proxy": {[]string{"127.0.0.0/8"}, "/api/nothing"},
 		"that is one, and probes": {[]string{"127.0.0.0/8"}, "/healthz"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/labstack/echo/v4"
+
+	"middletier/internal/validate"
 )
 
 // addAdminRoutes adds what operators ask for. Nobody is asked for a token here:
@@ -29,7 +31,10 @@ func (s *Server) addAdminRoutes(e *echo.Echo, level *slog.LevelVar) {
 	}
 }
 
-var errWebPage = errors.New("a web page asks the admin listener")
+var (
+	errWebPage = errors.New("a web page asks the admin listener")
+	errNoUser  = errors.New("the path does not hold the GUIDs of a tenant and a user")
+)
 
 // operatorsOnly refuses what a web page that an operator looks at may ask for
 // behind their back: it says that it is one, or it has made its own name lead to
@@ -77,7 +82,12 @@ func (s *Server) forgetAll(c echo.Context) error {
 // forgetUser drops every token held for a user, in memory and in Redis. Other
 // processes' memory is not reached: each has its own admin listener.
 func (s *Server) forgetUser(c echo.Context) error {
-	if err := s.config.Tokens.ForgetUser(c.Request().Context(), c.Param("tid"), c.Param("oid")); err != nil {
+	tenant, oid := c.Param("tid"), c.Param("oid")
+	if !validate.IsGUID(tenant) || !validate.IsGUID(oid) {
+		return errNoUser // a name would find no entry, and its tokens would stay
+	}
+	eventOf(c.Request()).subject = user{tenant, oid}
+	if err := s.config.Tokens.ForgetUser(c.Request().Context(), tenant, oid); err != nil {
 		return err
 	}
 	return c.NoContent(http.StatusNoContent)

@@ -241,6 +241,8 @@ func problemFor(err error, caller *validate.Caller) problem {
 		return problem{kind: "invalid-request", detail: "The path is malformed or ambiguous and is not forwarded."}
 	case errors.Is(err, errMethod):
 		return problem{kind: "invalid-request", detail: "The method is not an HTTP method in upper case."}
+	case errors.Is(err, errNoUser):
+		return problem{kind: "invalid-request", detail: "The path must be /cache/users/{tid}/{oid} with the GUIDs of a tenant and of a user's object in it."}
 	case errors.Is(err, errWebPage):
 		return problem{kind: "invalid-request", detail: "The admin listener does not answer web pages: ask it by its address or as localhost, and not from another site."}
 	case errors.Is(err, obo.ErrRedis):

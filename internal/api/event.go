@@ -28,6 +28,7 @@ type event struct {
 	traceID string
 	start   time.Time
 	caller  *validate.Caller
+	subject user // whose tokens an operator has dropped
 	api     string
 	source  obo.Source
 	trial   *obo.Trial // nil: the token is on none
@@ -38,6 +39,9 @@ type event struct {
 
 	forwarded bool // or was about to be
 }
+
+// user is a user of a tenant, by their GUIDs.
+type user struct{ tenant, oid string }
 
 type eventKey struct{}
 
@@ -179,6 +183,9 @@ func (s *Server) logRequest(c echo.Context, ev *event, route string, took time.D
 	}
 	if ev.caller != nil {
 		attrs = append(attrs, slog.String("tenant", ev.caller.TenantID()), slog.String("client", ev.caller.ClientID()), slog.String("oid", ev.caller.ObjectID()))
+	}
+	if ev.subject.oid != "" {
+		attrs = append(attrs, slog.String("tenant", ev.subject.tenant), slog.String("oid", ev.subject.oid))
 	}
 	if ev.err != nil {
 		attrs = append(attrs, slog.String("error", ev.err.Error()))

@@ -148,6 +148,9 @@ func lowerGUID(s string) string {
 	return s
 }
 
+// IsGUID reports whether s is a GUID in its usual form, in either case.
+func IsGUID(s string) bool { return isGUID(s) }
+
 // isGUID reports whether s is a GUID in its usual form, in either case.
 func isGUID(s string) bool {
 	if len(s) != 36 {

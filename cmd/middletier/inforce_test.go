@@ -1,0 +1,41 @@
+package main
+
+import (
+	"encoding/json"
+	"reflect"
+	"testing"
+
+	"middletier/internal/obo"
+)
+
+// What follows from other keys is told as if it had been written.
+func TestConfigurationIsToldAsItIsInForce(t *testing.T) {
+	w := newStoppedWorld(t, func(f *file) {
+		f.AzureAd.Audiences = nil
+		own := f.DownstreamAPIs["todo"]
+		own.Tenant, own.AppScopes = fabrikam, []string{"api://other/.default"}
+		f.DownstreamAPIs = map[string]downstreamAPI{"todo": f.DownstreamAPIs["todo"], "own": own}
+		f.AzureAd.ClientCredentials = []obo.Credential{{SourceType: "ClientSecret", ClientSecret: testSecret}}
+	})
+	type api struct {
+		AppScopes []string
+		Tenant    string
+	}
+	var got struct {
+		AzureAd struct {
+			Audiences []string
+			AppIDURI  string `json:"appIdUri"`
+		}
+		DownstreamAPIs map[string]api `json:"downstreamApis"`
+	}
+	r := w.ask("GET", w.admin(t)+"/config")
+	if err := json.Unmarshal([]byte(r.body), &got); err != nil {
+		t.Fatal(err)
+	}
+	want := got
+	want.AzureAd.Audiences, want.AzureAd.AppIDURI = []string{demoMiddleTier, "api://" + demoMiddleTier}, "api://"+demoMiddleTier
+	want.DownstreamAPIs = map[string]api{"todo": {[]string{"api://todo/.default"}, demoTenant}, "own": {[]string{"api://other/.default"}, fabrikam}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}

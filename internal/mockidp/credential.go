@@ -21,6 +21,9 @@ const (
 	// maxAssertionLifetime of a client assertion that an app signs itself. MSAL's
 	// live for ten minutes.
 	maxAssertionLifetime = 24 * time.Hour
+	// assertionSkew is how far an issuer's clock may be ahead, as at Entra: MSAL for
+	// Node rounds nbf up, to the next second.
+	assertionSkew = 5 * time.Minute
 )
 
 // Values of azpacr and appidacr (access-token-claims-reference).
@@ -79,15 +82,14 @@ func (s *Server) checkClientAssertion(tenant Tenant, app *App, assertion string,
 	if strings.EqualFold(claims.Issuer, app.ClientID) || len(app.Federated) == 0 {
 		return s.checkCertificate(tenant, app, assertion, now)
 	}
-	return checkFederated(app, assertion)
+	return checkFederated(app, assertion, now)
 }
 
 // checkCertificate accepts an assertion the app signed with a certificate that
 // is registered for it ("Certificate credentials"; RFC 7523, section 3).
 func (s *Server) checkCertificate(tenant Tenant, app *App, assertion string, now time.Time) *refusal {
 	var claims jwt.RegisteredClaims
-	parser := jwt.NewParser(jwt.WithValidMethods([]string{"RS256", "PS256"}), jwt.WithStrictDecoding(), jwt.WithExpirationRequired())
-	if _, err := parser.ParseWithClaims(assertion, &claims, app.certificateKey(now)); err != nil {
+	if err := parseClientAssertion(assertion, &claims, app.certificateKey(now), now, "RS256", "PS256"); err != nil {
 		return refuseClientAssertion(err)
 	}
 	switch {
@@ -152,17 +154,16 @@ func (s *Server) assertionAudiences(tenant Tenant) []string {
 // checkFederated accepts an assertion of another issuer that the app trusts.
 // Such a token may come again and again until it expires ("Workload identity
 // federation").
-func checkFederated(app *App, assertion string) *refusal {
+func checkFederated(app *App, assertion string, now time.Time) *refusal {
 	var claims jwt.RegisteredClaims
-	parser := jwt.NewParser(jwt.WithValidMethods([]string{"RS256"}), jwt.WithStrictDecoding(), jwt.WithExpirationRequired())
-	_, err := parser.ParseWithClaims(assertion, &claims, func(*jwt.Token) (any, error) {
+	err := parseClientAssertion(assertion, &claims, func(*jwt.Token) (any, error) {
 		for _, trusted := range app.Federated {
 			if trusted.Issuer == claims.Issuer {
 				return trusted.Key, nil
 			}
 		}
 		return nil, errNoFederation
-	})
+	}, now, "RS256")
 	if err != nil {
 		return refuseClientAssertion(err)
 	}
@@ -177,6 +178,19 @@ func checkFederated(app *App, assertion string) *refusal {
 		}
 	}
 	return refuse(number, "No matching federated identity record found for presented assertion: issuer '%s', subject '%s', audience '%s'.", claims.Issuer, claims.Subject, strings.Join(claims.Audience, " "))
+}
+
+// parseClientAssertion checks signature and times. Only nbf has leeway: an
+// assertion that has expired is refused.
+func parseClientAssertion(assertion string, claims *jwt.RegisteredClaims, key jwt.Keyfunc, now time.Time, methods ...string) error {
+	parser := jwt.NewParser(jwt.WithValidMethods(methods), jwt.WithStrictDecoding(), jwt.WithExpirationRequired(), jwt.WithLeeway(assertionSkew))
+	if _, err := parser.ParseWithClaims(assertion, claims, key); err != nil {
+		return err
+	}
+	if !now.Before(claims.ExpiresAt.Time) {
+		return jwt.ErrTokenInvalidClaims
+	}
+	return nil
 }
 
 func refuseClientAssertion(err error) *refusal {

@@ -252,6 +252,9 @@ func TestClientAssertionIsRefused(t *testing.T) {
 	if status, body := k.post(contoso, with(used)); status != http.StatusOK {
 		t.Fatalf("a good client assertion: got %d %v, want 200", status, body)
 	}
+	if status, body := k.post(contoso, changed("nbf", time.Now().Add(4*time.Minute).Unix())); status != http.StatusOK {
+		t.Errorf("an issuer whose clock is 4 minutes ahead: got %d %v, want 200", status, body)
+	}
 	noType := with(k.assertion(nil))
 	noType.Del("client_assertion_type")
 	refused := []refusalCase{
@@ -262,7 +265,7 @@ func TestClientAssertionIsRefused(t *testing.T) {
 		{name: "unregistered certificate", form: with(unregistered), number: 700027},
 		{name: "expired", form: changed("exp", time.Now().Add(-time.Second).Unix()), number: 700024},
 		{name: "no expiry", form: changed("exp", nil), number: 700024},
-		{name: "not yet valid", form: changed("nbf", time.Now().Add(time.Hour).Unix()), number: 700024},
+		{name: "ahead by more", form: changed("nbf", time.Now().Add(6*time.Minute).Unix()), number: 700024},
 		{name: "lives too long", form: changed("exp", time.Now().Add(48*time.Hour).Unix()), number: 700024},
 		{name: "another subject", form: changed("sub", todoID), number: 700021},
 		{name: "another audience", form: changed("aud", "https://elsewhere/token"), number: 700023},

@@ -5,7 +5,10 @@ FUZZTIME ?= 1m
 # IDLE connections at once; more than descriptors allow (ulimit -n) fails.
 IDLE ?= 19900
 
-.PHONY: run demo build image test test-slow check bench fuzz generate
+.PHONY: help run demo build image test test-slow check bench fuzz generate
+
+help: ## List the targets.
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 
 run: ## Run the service with config.yaml.
 	go run ./cmd/middletier serve --config config.yaml

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/net/http/httpguts"
+
 	"middletier/internal/config"
 	"middletier/internal/downstream"
 	"middletier/internal/obo"
@@ -22,11 +24,12 @@ import (
 
 // callCommand calls an API as the application itself, without the service.
 type callCommand struct {
-	Name   string  `arg:"" help:"The API's name under downstreamApis."`
-	Path   string  `arg:"" help:"The path below its baseUrl, as it is to be sent, with a query if there is one."`
-	Method string  `short:"X" help:"The request's method; default: GET, or POST with a body." placeholder:"METHOD"`
-	Data   *string `short:"d" help:"The request's body, or @FILE, or - for standard input." placeholder:"BODY"`
-	Config string  `help:"The configuration file." default:"config.yaml"`
+	Name   string   `arg:"" help:"The API's name under downstreamApis."`
+	Path   string   `arg:"" help:"The path below its baseUrl, as it is to be sent, with a query if there is one."`
+	Method string   `short:"X" help:"The request's method; default: GET, or POST with a body." placeholder:"METHOD"`
+	Data   *string  `short:"d" help:"The request's body, or @FILE, or - for standard input." placeholder:"BODY"`
+	Header []string `short:"H" sep:"none" help:"A header of the request, as 'Name: value'; may be given several times." placeholder:"NAME: VALUE"`
+	Config string   `help:"The configuration file." default:"config.yaml"`
 }
 
 func (c callCommand) run(ctx context.Context, std streams) error {
@@ -93,7 +96,36 @@ func (c callCommand) request(ctx context.Context, f file, d downstreamAPI, stdin
 	for name, value := range d.RequestHeaders.Set { // as the service does
 		req.Header.Set(name, value)
 	}
+	if err := addHeaders(req.Header, c.Header); err != nil {
+		return nil, fmt.Errorf("-H: %w", err)
+	}
 	return req, nil
+}
+
+// ownHeaders are written by call itself, or by HTTP.
+var ownHeaders = []string{"Authorization", "Connection", "Content-Length", "Host", "Transfer-Encoding"}
+
+// addHeaders adds lines of the form 'Name: value'. The first of a name takes the
+// place of what is there. Errors do not quote values, which may be secrets.
+func addHeaders(h http.Header, lines []string) error {
+	seen := map[string]bool{}
+	for _, line := range lines {
+		name, value, colon := strings.Cut(line, ":")
+		name, value = http.CanonicalHeaderKey(strings.TrimSpace(name)), strings.Trim(value, " \t")
+		switch {
+		case !colon || !httpguts.ValidHeaderFieldName(name):
+			return errors.New("must be 'Name: value'")
+		case !httpguts.ValidHeaderFieldValue(value):
+			return fmt.Errorf("the value of %s holds a line break or another control character", name)
+		case slices.Contains(ownHeaders, name):
+			return fmt.Errorf("%s is set by call itself", name)
+		case !seen[name]:
+			h.Del(name)
+		}
+		seen[name] = true
+		h.Add(name, value)
+	}
+	return nil
 }
 
 // body reads what -d says.

@@ -55,6 +55,20 @@ type commands struct {
 	Call    callCommand    `cmd:"" help:"Call an API as the application itself, and print its answer."`
 	Mock    mockCommand    `cmd:"" help:"Run the identity platform alone, for integration tests."`
 	Version versionCommand `cmd:"" help:"Print version, commit and Go version."`
+
+	ShowVersion versionFlag `name:"version" help:"Print version, commit and Go version."`
+}
+
+// versionFlag is the command version, spelt as a flag.
+type versionFlag bool
+
+// BeforeReset is called by kong before it looks at anything else.
+func (versionFlag) BeforeReset(app *kong.Kong) error {
+	if err := printVersion(app.Stdout); err != nil {
+		return err
+	}
+	app.Exit(exitOK)
+	return nil
 }
 
 // streams are what the program reads and prints.
@@ -86,15 +100,13 @@ func run(ctx context.Context, args []string, std streams) int {
 		fmt.Fprintln(std.err, "middletier:", err)
 		return exitError
 	}
-	chosen, err := parser.Parse(args)
+	chosen, err := parser.Parse(spellHelp(args))
 	if helped {
 		return exitOK
 	}
 	var wrong *kong.ParseError
 	if errors.As(err, &wrong) {
-		fmt.Fprintf(std.err, "middletier: %v\n\n", wrong)
-		parser.Stdout = std.err
-		_ = wrong.Context.PrintUsage(false) // to standard error: nothing more can be done
+		fmt.Fprintf(std.err, "middletier: %s\nRun \"%s --help\" for help.\n", usageMistake(wrong), usageOf(wrong.Context))
 		return exitUsage
 	}
 	cmd := chosen.Selected().Target.Interface().(command)
@@ -109,8 +121,10 @@ func run(ctx context.Context, args []string, std streams) int {
 
 type versionCommand struct{}
 
-func (versionCommand) run(_ context.Context, std streams) error {
-	_, err := fmt.Fprintf(std.out, "middletier %s, commit %s, %s\n", version, revision(), runtime.Version())
+func (versionCommand) run(_ context.Context, std streams) error { return printVersion(std.out) }
+
+func printVersion(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "middletier %s, commit %s, %s\n", version, revision(), runtime.Version())
 	return err
 }
 

@@ -346,13 +346,13 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"mock", "--help"}, 0, `--address="127.0.0.1:9443"`},
 		{[]string{"mock", "--help"}, 0, `--ca-out="ca.pem"`},
 		{[]string{"version"}, 0, "middletier dev"},
-		{[]string{}, 2, "Usage: middletier"},
-		{[]string{"sreve"}, 2, "Usage: middletier"},
-		{[]string{"serve", "--confg", "x"}, 2, "Usage: middletier serve"},
-		{[]string{"serve", "more"}, 2, "Usage: middletier serve"},
-		{[]string{"check", "--onlin"}, 2, "Usage: middletier check"},
-		{[]string{"mock", "--hosts", "x"}, 2, "Usage: middletier mock"},
-		{[]string{"demo", "--port", "many"}, 2, "Usage: middletier demo"},
+		{[]string{}, 2, "Run \"middletier --help\" for help."},
+		{[]string{"sreve"}, 2, "Run \"middletier --help\" for help."},
+		{[]string{"serve", "--confg", "x"}, 2, "middletier serve --help"},
+		{[]string{"serve", "more"}, 2, "middletier serve --help"},
+		{[]string{"check", "--onlin"}, 2, "middletier check --help"},
+		{[]string{"mock", "--hosts", "x"}, 2, "middletier mock --help"},
+		{[]string{"demo", "--port", "many"}, 2, "middletier demo --help"},
 	} {
 		t.Run(strings.Join(row.args, " "), func(t *testing.T) {
 			var stdout, stderr bytes.Buffer

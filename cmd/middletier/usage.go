@@ -1,0 +1,61 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"middletier/internal/config"
+)
+
+// spellHelp makes the flag of the word help, as in "help serve" and "serve help".
+func spellHelp(args []string) []string {
+	switch {
+	case len(args) > 0 && args[0] == "help":
+		if len(args) > 1 {
+			return []string{args[1], "--help"}
+		}
+		return []string{"--help"}
+	case len(args) == 2 && args[1] == "help":
+		return []string{args[0], "--help"}
+	}
+	return args
+}
+
+// usageOf is the command line as far as it was understood.
+func usageOf(c *kong.Context) string {
+	if selected := c.Selected(); selected != nil {
+		return "middletier " + selected.Name
+	}
+	return "middletier"
+}
+
+// usageMistake says in one line what is wrong with a command line, and for a flag
+// or a command that is not known, which one is nearest.
+func usageMistake(e *kong.ParseError) string {
+	node := e.Context.Selected()
+	if node == nil {
+		node = e.Context.Model.Node
+	}
+	text := e.Error()
+	if flag, ok := strings.CutPrefix(text, "unknown flag "); ok {
+		flag, _, _ = strings.Cut(flag, ",")
+		var names []string
+		for _, group := range node.AllFlags(true) {
+			for _, f := range group {
+				names = append(names, f.Name)
+			}
+		}
+		return fmt.Sprintf("unknown flag %s; did you mean --%s?", clean(flag, 100), config.Closest(strings.TrimLeft(flag, "-"), names)[0])
+	}
+	if _, ok := strings.CutPrefix(text, "unexpected argument "); ok && len(node.Children) > 0 {
+		word, _, _ := strings.Cut(strings.TrimPrefix(text, "unexpected argument "), ",")
+		var names []string
+		for _, child := range node.Children {
+			names = append(names, child.Name)
+		}
+		return fmt.Sprintf("unknown command %q; did you mean %q?", clean(word, 100), config.Closest(word, names)[0])
+	}
+	return clean(text, 400)
+}

@@ -44,7 +44,8 @@ func checkPEM(data []byte) error {
 	case err == nil && len(bundle.Certificates) == 0:
 		return errors.New("holds no certificate")
 	case err == nil && found < len(bundle.Certificates):
-		return errors.New("Go reads only plain PEM there: save it as UTF-8 without a byte order mark (from DER: openssl x509 -inform DER -in FILE -out FILE.pem)")
+		return errors.New("is not plain PEM, which alone Go reads there: save it as UTF-8 without a byte order mark " +
+			"(from DER: openssl x509 -inform DER -in FILE -out FILE.pem)")
 	}
 	return nil
 }

@@ -37,7 +37,8 @@ func (f *passwordFile) password() string {
 		f.last, f.problem = password, ""
 	} else if f.problem != err.Error() {
 		f.problem = err.Error()
-		f.log.Warn("the Redis password cannot be read again; the last good one stays in use", "key", "tokenCache.redis.passwordFile", "error", err)
+		f.log.Warn("the Redis password cannot be read again; the last good one stays in use",
+			"key", "tokenCache.redis.passwordFile", "error", err)
 	}
 	return f.last
 }

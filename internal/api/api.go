@@ -184,7 +184,7 @@ func (s *Server) baseURL(r *http.Request) string {
 			origin.Host = local.String()
 		}
 	}
-	return (&url.URL{Scheme: origin.Proto, Host: origin.Host, Path: s.config.BasePath}).String()
+	return (&url.URL{Scheme: origin.Proto, Host: origin.Host, Path: origin.Prefix + s.config.BasePath}).String()
 }
 
 var (

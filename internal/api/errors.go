@@ -39,7 +39,7 @@ var problemTypes = map[string]problemType{
 	},
 	"invalid-request": {
 		http.StatusBadRequest, "Invalid request",
-		"The request is malformed: more than one Authorization header, a method that is not in upper case, a path that could be understood in two ways, or a body that breaks off.",
+		"The request is malformed: more than one Authorization header, a method that is not in upper case, a path that could be understood in two ways, a query with bytes that must be percent-encoded, or a body that breaks off.",
 		"The client mends the request.",
 	},
 	"invalid-token": {
@@ -243,6 +243,8 @@ func problemFor(err error, caller *validate.Caller) problem {
 		return problem{kind: "invalid-request", detail: "The method is not an HTTP method in upper case."}
 	case errors.Is(err, errNoUser):
 		return problem{kind: "invalid-request", detail: "The path must be /cache/users/{tid}/{oid} with the GUIDs of a tenant and of a user's object in it."}
+	case errors.Is(err, downstream.ErrQuery):
+		return problem{kind: "invalid-request", detail: "The query holds bytes that must be percent-encoded, and is not forwarded."}
 	case errors.Is(err, errWebPage):
 		return problem{kind: "invalid-request", detail: "The admin listener does not answer web pages: ask it by its address or as localhost, and not from another site."}
 	case errors.Is(err, obo.ErrRedis):

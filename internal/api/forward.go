@@ -38,6 +38,10 @@ var (
 // caller's call, made with a token for it.
 func (s *Server) forward(route route) echo.HandlerFunc {
 	prefix := s.config.BasePath + route.prefix
+	entries := map[string]entry{}
+	for name := range s.config.APIs {
+		entries[name] = entry{prefix + name, func(r *http.Request) string { return s.baseURL(r) + route.prefix + name }}
+	}
 	return func(c echo.Context) error {
 		r := c.Request()
 		event := eventOf(r)
@@ -60,6 +64,9 @@ func (s *Server) forward(route route) echo.HandlerFunc {
 		if err != nil {
 			return err
 		}
+		if err := downstream.CheckQuery(r.URL.RawQuery); err != nil {
+			return err
+		}
 		if err := api.Access.Check(event.caller, r.Method, target.Decoded()); err != nil {
 			return err
 		}
@@ -71,6 +78,7 @@ func (s *Server) forward(route route) echo.HandlerFunc {
 		event.forwarded = true
 		err = api.Client.Forward(c.Response(), r, downstream.Call{
 			Path: target, Token: s.tokenFor(event, api, route), RequestID: event.id, Origin: s.proxies.origin(r),
+			Prefix: entries[name].path, OwnURL: entries[name].url, OwnURLVaries: s.config.PublicURL == "",
 			Broken: func(err error) { event.broken = err },
 		})
 		if err == nil && event.trial != nil { // any answer but 401
@@ -78,6 +86,12 @@ func (s *Server) forward(route route) echo.HandlerFunc {
 		}
 		return err
 	}
+}
+
+// entry is where callers find an API on one of its routes. It is made once.
+type entry struct {
+	path string
+	url  func(r *http.Request) string
 }
 
 // rawPath returns the path of r's target as it came, which EscapedPath would

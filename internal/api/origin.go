@@ -67,8 +67,16 @@ func (p proxies) origin(r *http.Request) downstream.Origin {
 			hops[i].host, hops[i].proto = lastOf(hosts), lastOf(protos)
 		}
 	}
-	return p.believe(hops)
+	o := p.believe(hops)
+	// What the peer took off the path; RFC 7239 has no word for it.
+	if prefix := strings.TrimSuffix(lastOf(r.Header["X-Forwarded-Prefix"]), "/"); len(prefix) <= maxPrefix && isPlainPath(prefix) {
+		o.Prefix = prefix
+	}
+	return o
 }
+
+// maxPrefix is how long a prefix may be, in bytes.
+const maxPrefix = 255
 
 // lastOf returns the last value of a list that may be spread over several lines.
 func lastOf(lines []string) string {

@@ -91,6 +91,13 @@ type Call struct {
 	Token     TokenFunc
 	RequestID string
 	Origin    Origin
+	// Prefix is the path before the API's own, as the service is asked.
+	Prefix string
+	// OwnURL returns the URL by which the caller of r reaches the API's base URL,
+	// nil: links of the API's stay as they are. OwnURLVaries says that it depends on
+	// r.
+	OwnURL       func(r *http.Request) string
+	OwnURLVaries bool
 	// Broken is told what ended an answer before its end.
 	Broken func(error)
 }
@@ -204,13 +211,17 @@ type exchange struct {
 	retries int // that are left
 	err     error
 
-	values [6]string // of the headers that rewrite sets
+	values [7]string // of the headers that rewrite sets
 	count  int       // of values
 
 	trailer http.Header // of the request to the API; its values come with the body's end
 }
 
 type exchangeKey struct{}
+
+// prefix is the path before the API's own as the caller sees it, as far as trusted
+// proxies say.
+func (x *exchange) prefix() string { return x.Origin.Prefix + x.Prefix }
 
 // Value returns the exchange for its own key, and else what the caller's context
 // has.

@@ -37,7 +37,7 @@ func (n names) has(name string) bool {
 // believed there.
 func isOurs(name string) bool {
 	switch name {
-	case "Authorization", "Cookie", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto",
+	case "Authorization", "Cookie", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Prefix",
 		"X-Request-Id", "Connection", "Keep-Alive", "Transfer-Encoding", "Upgrade", "Host", "Content-Length":
 		return true
 	}
@@ -95,6 +95,7 @@ func (x *exchange) set(h http.Header, name, value string) {
 type Origin struct {
 	For         []netip.Addr // the client first, without the request's own peer
 	Host, Proto string
+	Prefix      string // of the path, which a proxy took off; without a slash at its end
 }
 
 // Of returns o, completed by what r itself shows. Host stays empty where r names
@@ -118,6 +119,9 @@ func (o Origin) Of(r *http.Request) Origin {
 func (x *exchange) setForwarded(h http.Header, in *http.Request) {
 	o := x.Origin.Of(in)
 	x.set(h, "X-Forwarded-Proto", o.Proto)
+	if prefix := x.prefix(); prefix != "" {
+		x.set(h, "X-Forwarded-Prefix", prefix)
+	}
 	// How the client reached us: on the first.
 	var how string
 	if o.Host == "" { // HTTP/1.0, or said to be none
@@ -164,6 +168,7 @@ func (c *Client) modifyResponse(resp *http.Response) error {
 	}
 	x := exchangeOf(resp.Request)
 	c.stripResponse(resp.Header)
+	c.rewriteLinks(x, resp.Header)
 	c.stripTrailer(resp.Trailer) // what is announced
 	resp.Body = &notedBody{resp.Body, x, c, resp}
 	x.limit.answered(isStream(resp))
@@ -178,7 +183,7 @@ func (c *Client) modifyResponse(resp *http.Response) error {
 // caller.
 func (c *Client) stripResponse(h http.Header) {
 	for name := range h {
-		if folded := fold(name); strings.HasPrefix(folded, "Access-Control-") || c.dropResponse.has(folded) {
+		if folded := fold(name); strings.HasPrefix(folded, "Access-Control-") || folded == "Timing-Allow-Origin" || c.dropResponse.has(folded) {
 			delete(h, name)
 		}
 	}

@@ -50,6 +50,22 @@ func ParsePath(raw string) (Path, error) {
 	return Path{decoded, raw}, nil
 }
 
+// ErrQuery says that a query is refused: it holds bytes that do not belong in a
+// request line.
+var ErrQuery = errors.New("the query cannot be forwarded safely")
+
+// CheckQuery returns ErrQuery for a query with bytes up to 0x20 or from 0x7f. HTTP/2
+// can bring them, and the request line of HTTP/1.1 would end at the first (RFC 9112,
+// section 3.2).
+func CheckQuery(raw string) error {
+	for _, c := range []byte(raw) {
+		if c <= ' ' || c >= 0x7f {
+			return ErrQuery
+		}
+	}
+	return nil
+}
+
 // URL returns where a call to path with a query goes: under the base URL, byte
 // for byte.
 func (c *Client) URL(path Path, query string) *url.URL {

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -177,9 +178,62 @@ func TestAdminListenerRefusesWebPages(t *testing.T) {
 				t.Errorf("%s, %s %s: got %d %s, want allowed: %v", row.name, method, path, r.StatusCode, r.body, row.allowed)
 			}
 		}
-		if r := w.ask("GET", admin+"/metrics", row.headers...); r.StatusCode != 200 {
-			t.Errorf("%s, scrape: got %d", row.name, r.StatusCode)
+	}
+}
+
+// A page that has made its own name lead to the admin listener (DNS rebinding) could
+// read its answers, so a foreign name is refused on every route. Probes and scrapes
+// use an address, localhost or no name, and may come from anywhere.
+func TestAdminListenerRefusesForeignNamesOnEveryRoute(t *testing.T) {
+	w := newStoppedWorld(t, func(f *file) { f.Server.AdminProfiling = true })
+	admin := w.admin(t)
+	port := admin[strings.LastIndex(admin, ":"):]
+	for _, path := range []string{"/metrics", "/healthz", "/readyz", "/config", "/loglevel", "/debug/pprof/", "/problems/", "/problems/internal", "/"} {
+		r := w.ask("GET", admin+path, "Host", "evil.example"+port)
+		if r.StatusCode != 400 || r.kind() != "invalid-request" {
+			t.Errorf("%s: got %d %s, want 400", path, r.StatusCode, r.body)
 		}
+	}
+	for _, path := range []string{"/metrics", "/healthz", "/readyz"} {
+		for _, headers := range [][]string{
+			nil, {"Host", "10.1.2.3" + port}, {"Host", "[fd00::1]" + port}, {"Host", "10.1.2.3"}, {"Host", "LOCALHOST" + port}, {"Origin", "https://evil.example"}, {"Sec-Fetch-Site", "cross-site"},
+		} {
+			if r := w.ask("GET", admin+path, headers...); r.StatusCode != 200 {
+				t.Errorf("%s with %q: got %d, want 200", path, headers, r.StatusCode)
+			}
+		}
+	}
+	conn, err := net.Dial("tcp", strings.TrimPrefix(admin, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET /healthz HTTP/1.0\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := io.ReadAll(conn); err != nil || !strings.HasPrefix(string(answer), "HTTP/1.0 200 ") {
+		t.Errorf("a probe without Host: got %q, %v", answer, err)
+	}
+}
+
+// What a problem of the admin listener points to exists.
+func TestTypesOfAdminProblemsExist(t *testing.T) {
+	for name, change := range map[string]func(*file){
+		"alone": func(*file) {}, "below a base path": func(f *file) { f.Server.BasePath = "/middle" },
+	} {
+		w := newStoppedWorld(t, change)
+		admin := w.admin(t)
+		r := w.ask("GET", admin+"/nothing")
+		if r.StatusCode != 404 || !strings.HasPrefix(r.problem.Type, admin) {
+			t.Fatalf("%s: got %d %s", name, r.StatusCode, r.body)
+		}
+		if page := w.ask("GET", r.problem.Type); page.StatusCode != 200 || !strings.Contains(page.body, `"action":"`) {
+			t.Errorf("%s: %s leads to %d %s", name, r.problem.Type, page.StatusCode, page.body)
+		}
+	}
+	w := newStoppedWorld(t, func(f *file) { f.Server.PublicURL = "https://public.example" })
+	if r := w.ask("GET", w.admin(t)+"/nothing"); r.problem.Type != "https://public.example/problems/not-found" {
+		t.Errorf("with publicUrl: got %s", r.body)
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 	"slices"
@@ -232,6 +233,59 @@ func TestRateLimitCanBeReadByListedOrigins(t *testing.T) {
 		r := w.from(spa, "GET", "/api/todo/items", "Authorization", "Bearer "+alice)
 		if r.StatusCode != want || granted(r)["Allow-Origin"] != spa || r.Header.Get("RateLimit") == "" || r.Header.Get("RateLimit-Policy") == "" || (r.Header.Get("Retry-After") != "") != (want == 429) {
 			t.Errorf("got %d %v, want %d", r.StatusCode, r.Header, want)
+		}
+	}
+}
+
+// A page sees Server-Timing of another origin only where that origin is named.
+func TestTimingIsShownToListedOrigins(t *testing.T) {
+	w := newWorld(t, allowSPA, func(f *file) { f.Server.ServerTiming = true })
+	w.api.handle(func(rw http.ResponseWriter, _ *http.Request) { rw.Header().Set("Timing-Allow-Origin", "*") })
+	for _, path := range []string{"/api/todo/items", "/nothing"} {
+		for origin, want := range map[string][]string{spa: {spa}, stranger: nil} {
+			if got := w.from(origin, "GET", path, "Authorization", "Bearer "+w.alice()).Header["Timing-Allow-Origin"]; !slices.Equal(got, want) {
+				t.Errorf("%s of %s: got %q, want %q", path, origin, got, want)
+			}
+		}
+	}
+	off := newWorld(t, allowSPA)
+	if got := off.from(spa, "GET", "/api/todo/items").Header["Timing-Allow-Origin"]; got != nil {
+		t.Errorf("without serverTiming: got %q", got)
+	}
+}
+
+// An origin that is refused is named in the log, once for many requests, so that
+// somebody finds out what to configure.
+func TestRefusedOriginIsNamedInTheLog(t *testing.T) {
+	for name, change := range map[string]func(*file){"some are listed": allowSPA, "none is": func(*file) {}} {
+		w := newWorld(t, change)
+		for range 3 {
+			w.from(stranger, "OPTIONS", "/api/todo/items", "Access-Control-Request-Method", "GET")
+			w.from(stranger, "GET", "/api/todo/items")
+		}
+		if name == "some are listed" {
+			w.from(spa, "GET", "/api/todo/items")
+		}
+		w.from(w.url, "GET", "/api/todo/items") // a page of ours
+		w.from("https://gateway.example", "GET", "/api/todo/items", "Sec-Fetch-Site", "same-origin")
+		w.from("null", "GET", "/docs")
+		w.from("https://"+strings.Repeat("x", 2000), "GET", "/docs")
+		w.from("ä<\"\x80", "GET", "/docs")
+		var named []string
+		for line := range strings.Lines(w.log.String()) {
+			var fields struct{ Level, Msg, Origin string }
+			if err := json.Unmarshal([]byte(line), &fields); err != nil {
+				t.Fatal(err)
+			}
+			if fields.Origin != "" {
+				named = append(named, fields.Origin)
+				if fields.Level != "WARN" || !strings.Contains(fields.Msg, "allowedOrigins") {
+					t.Errorf("%s: got %s", name, line)
+				}
+			}
+		}
+		if want := []string{stranger, "null", "https://" + strings.Repeat("x", 272), "????"}; !slices.Equal(named, want) {
+			t.Errorf("%s: got %q, want %q", name, named, want)
 		}
 	}
 }

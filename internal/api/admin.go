@@ -36,14 +36,27 @@ var (
 	errNoUser  = errors.New("the path does not hold the GUIDs of a tenant and a user")
 )
 
+// localNames refuses what a web page may ask for that has made its own name lead to
+// this machine (DNS rebinding): browsers take the answer for the page's own. On
+// loopback no operator uses a name other than localhost. Probes, which use an
+// address, and clients that send no Host pass on every route.
+func localNames(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if r := c.Request(); r.Host != "" && onLoopback(r) && !isLocal(r.Host) {
+			return errWebPage
+		}
+		return next(c)
+	}
+}
+
 // operatorsOnly refuses what a web page that an operator looks at may ask for
-// behind their back: it says that it is one, or it has made its own name lead to
-// this machine (DNS rebinding), which no operator uses for the loopback listener.
+// behind their back and that says that it is one. Scrapes and probes are open to it:
+// a page of another origin cannot read the answer.
 func operatorsOnly(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
 		site := r.Header.Get("Sec-Fetch-Site")
-		if r.Header["Origin"] != nil || site != "" && site != "none" && site != "same-origin" || onLoopback(r) && !isLocal(r.Host) {
+		if r.Header["Origin"] != nil || site != "" && site != "none" && site != "same-origin" {
 			return errWebPage
 		}
 		return next(c)

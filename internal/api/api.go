@@ -102,6 +102,7 @@ func isPlainPath(path string) bool {
 type Server struct {
 	config   Config
 	proxies  proxies
+	strange  *origins // of pages that were refused
 	handler  http.Handler
 	draining atomic.Bool
 	demand   demand
@@ -114,10 +115,12 @@ func New(c Config) *Server {
 	if u, err := url.Parse(c.PublicURL); err == nil && u.Host != "" && strings.Trim(u.Path, "/") == "" {
 		c.PublicURL = strings.TrimSuffix(c.PublicURL, "/") + c.BasePath
 	}
-	s := &Server{config: c, proxies: parseProxies(c.TrustedProxies, func(string, string) {})} // checked before
+	s := &Server{config: c, proxies: parseProxies(c.TrustedProxies, func(string, string) {}), strange: newOrigins()} // checked before
 	var browsers []echo.MiddlewareFunc
 	if len(c.CORS.Origins) > 0 {
 		browsers = append(browsers, s.newCORS())
+	} else {
+		browsers = append(browsers, s.noticeOrigins)
 	}
 	e := s.newEcho(browsers...)
 	g := e.Group(c.BasePath)
@@ -132,7 +135,10 @@ func New(c Config) *Server {
 	g.POST("/signout", s.authenticate(s.signout)) // never refused for the rate: who leaves may
 	g.Match(read, metadataPath, s.metadata)
 	e.Match(read, s.derivedMetadataPath(), s.metadata)
-	g.Match(read, "/problems/:type", s.problem)
+	s.addProblems(g)
+	for _, path := range []string{"", "/"} {
+		every(path, s.front)
+	}
 	g.Match(read, "/openapi.json", s.openAPI)
 	g.Match(read, "/docs", s.docs)
 	g.Match(read, "/docs/:version/:file", s.docsFile)
@@ -162,7 +168,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.S
 
 // Admin returns the handler of the admin listener, where level can be changed.
 func (s *Server) Admin(level *slog.LevelVar) http.Handler {
-	e := s.newEcho()
+	e := s.newEcho(localNames)
+	s.addProblems(e.Group(s.config.BasePath)) // without publicUrl, types of problems lead here
 	s.addAdminRoutes(e, level)
 	return e
 }

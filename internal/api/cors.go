@@ -99,9 +99,15 @@ func (s *Server) newCORS() echo.MiddlewareFunc {
 			h["Vary"] = vary
 			origin := r.Header.Get("Origin")
 			listed := allowed[origin]
-			if listed != nil {
+			switch {
+			case listed != nil:
 				h["Access-Control-Allow-Origin"] = listed
 				h["Access-Control-Expose-Headers"] = exposed
+				if s.config.ServerTiming {
+					h["Timing-Allow-Origin"] = listed // Resource Timing, section 4.5.1
+				}
+			case origin != "":
+				s.noticeOrigin(r, origin)
 			}
 			if r.Method != http.MethodOptions || origin == "" || r.Header.Get("Access-Control-Request-Method") == "" {
 				return next(c)

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -75,7 +76,31 @@ func sourceOf(text string) string {
 }
 
 // docs answers with a page to read the description of the service.
-func (s *Server) docs(c echo.Context) error { return page(c, docsSources, []byte(docsPage)) }
+func (s *Server) docs(c echo.Context) error {
+	s.describes(c)
+	return page(c, docsSources, []byte(docsPage))
+}
+
+// front leads a browser that asks for / to the page about the service. There is
+// nothing else.
+func (s *Server) front(c echo.Context) error {
+	r := c.Request()
+	if r.Method != http.MethodGet && r.Method != http.MethodHead || !wantsHTML(r) {
+		return echo.ErrNotFound
+	}
+	base, err := url.Parse(s.baseURL(r))
+	if err != nil {
+		return err
+	}
+	h := c.Response().Header()
+	h.Set("Cache-Control", "no-store")
+	h.Add("Vary", "Accept")
+	h.Set("Location", base.EscapedPath()+"/docs") // a path: it does not depend on Host
+	return c.NoContent(http.StatusFound)
+}
+
+// wantsHTML reports whether r comes from a browser's window.
+func wantsHTML(r *http.Request) bool { return strings.Contains(r.Header.Get("Accept"), "text/html") }
 
 // docsFile answers with a file of the viewer.
 func (s *Server) docsFile(c echo.Context) error {

@@ -156,10 +156,6 @@ func (s *Server) finish(c echo.Context, ev *event) {
 	s.logRequest(c, ev, done.Route, took)
 }
 
-// maxLoggedMethod is longer than any registered method. Over HTTP/2 a method can
-// be as long as all headers.
-const maxLoggedMethod = 32
-
 // logRequest writes the line. Nothing in it is a token or a secret: errors from
 // below are made so that they hold none.
 func (s *Server) logRequest(c echo.Context, ev *event, route string, took time.Duration) {
@@ -171,7 +167,7 @@ func (s *Server) logRequest(c echo.Context, ev *event, route string, took time.D
 	}
 	var fields [16]slog.Attr
 	attrs := append(fields[:0],
-		slog.String("method", r.Method[:min(len(r.Method), maxLoggedMethod)]), slog.String("route", route), slog.Int("status", status),
+		slog.String("method", bounded(r.Method, maxField)), slog.String("route", route), slog.Int("status", status),
 		slog.Float64("latencyMs", float64(took.Microseconds())/1e3), slog.Int64("bytes", c.Response().Size), slog.String("requestId", ev.id))
 	for _, a := range [...]slog.Attr{
 		slog.String("api", ev.api), slog.String("tokenSource", string(ev.source)), slog.String("problem", ev.problem),
@@ -182,18 +178,34 @@ func (s *Server) logRequest(c echo.Context, ev *event, route string, took time.D
 		}
 	}
 	if ev.caller != nil {
-		attrs = append(attrs, slog.String("tenant", ev.caller.TenantID()), slog.String("client", ev.caller.ClientID()), slog.String("oid", ev.caller.ObjectID()))
+		attrs = append(attrs, slog.String("tenant", bounded(ev.caller.TenantID(), maxField)),
+			slog.String("client", bounded(ev.caller.ClientID(), maxField)), slog.String("oid", bounded(ev.caller.ObjectID(), maxField)))
 	}
 	if ev.subject.oid != "" {
 		attrs = append(attrs, slog.String("tenant", ev.subject.tenant), slog.String("oid", ev.subject.oid))
 	}
 	if ev.err != nil {
-		attrs = append(attrs, slog.String("error", ev.err.Error()))
+		attrs = append(attrs, slog.String("error", bounded(ev.err.Error(), maxErrorField)))
 	}
 	// Not LogAttrs: it looks up its caller, which is always this line.
 	record := slog.NewRecord(time.Now(), level, "request", 0)
 	record.AddAttrs(attrs...)
 	_ = s.config.Log.Handler().Handle(r.Context(), record) // nowhere to report that the log is broken
+}
+
+// What comes from outside must not make a line long: the log holds so many bytes for
+// a slow reader, and drops others' lines beyond. An error may be a panic's stack.
+const (
+	maxField      = 128
+	maxErrorField = 8 << 10
+)
+
+// bounded returns the beginning of s, of limit bytes at the most.
+func bounded(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	return strings.ToValidUTF8(s[:limit], "") + "…"
 }
 
 // logLevel is error for what is this service's, the provider's or an API's fault,

@@ -13,6 +13,7 @@ type health struct {
 
 // healthz answers that the process is alive. It depends on nothing else.
 func (s *Server) healthz(c echo.Context) error {
+	c.Response().Header().Set("Cache-Control", "no-store")
 	return answerJSON(c, http.StatusOK, health{Status: "ok"})
 }
 
@@ -20,6 +21,7 @@ func (s *Server) healthz(c echo.Context) error {
 // listens.
 func (s *Server) readyz(c echo.Context) error {
 	s.demand.noteBalancer(eventOf(c.Request()).start)
+	c.Response().Header().Set("Cache-Control", "no-store")
 	var reasons []string
 	if s.draining.Load() {
 		reasons = append(reasons, "the service is shutting down")

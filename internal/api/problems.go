@@ -126,7 +126,27 @@ var problemPage = template.Must(template.New("problem").Parse(`<!doctype html>
 <p>{{.Action}}</p>
 {{with .Example}}<h2>Example</h2>
 <pre>{{.}}</pre>
-{{end}}</main>
+{{end}}<p><a href="./">All problem types</a></p>
+</main>
+</html>
+`))
+
+// problemsPage leads to the types' own pages by their full URLs: with and without a
+// slash at its own end.
+var problemsPage = template.Must(template.New("problems").Parse(`<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark">
+<title>Problem types</title>
+<style>` + problemStyle + `</style>
+<main>
+<h1>Problem types</h1>
+<dl>
+{{range .Problems}}<dt><a href="{{.Type}}">{{.Name}}</a></dt>
+<dd>{{.Status}} {{.Title}}. {{.Meaning}}</dd>
+{{end}}</dl>
+</main>
 </html>
 `))
 
@@ -138,14 +158,46 @@ func (s *Server) problem(c echo.Context) error {
 		return echo.ErrNotFound
 	}
 	r := c.Request()
-	explained := s.explain(name, s.baseURL(r))
+	return s.explanationOf(c, problemPage, s.explain(name, s.baseURL(r)))
+}
+
+// problems answers /problems/ with all types there are.
+func (s *Server) problems(c echo.Context) error {
+	base := s.baseURL(c.Request())
+	all := []explanation{}
+	for _, name := range slices.Sorted(maps.Keys(problemTypes)) {
+		e := s.explain(name, base)
+		e.Example = nil // it is on the type's own page
+		all = append(all, e)
+	}
+	return s.explanationOf(c, problemsPage, explanations{all})
+}
+
+// explanations are all that there is to say about problem types.
+type explanations struct {
+	Problems []explanation `json:"problems"`
+}
+
+// Name is the last part of the type.
+func (e explanation) Name() string { return e.Type[strings.LastIndexByte(e.Type, '/')+1:] }
+
+// explanationOf answers with a page where a browser asks, else with JSON.
+func (s *Server) explanationOf(c echo.Context, html *template.Template, value any) error {
+	s.describes(c)
 	c.Response().Header().Add("Vary", "Accept")
-	if !strings.Contains(r.Header.Get("Accept"), "text/html") {
-		return answerJSON(c, http.StatusOK, explained)
+	if !wantsHTML(c.Request()) {
+		return answerJSON(c, http.StatusOK, value)
 	}
 	var text bytes.Buffer
-	if err := problemPage.Execute(&text, explained); err != nil {
+	if err := html.Execute(&text, value); err != nil {
 		return err
 	}
 	return page(c, problemSources, text.Bytes())
+}
+
+// addProblems adds the pages that the types of problems lead to.
+func (s *Server) addProblems(g *echo.Group) {
+	g.Match(read, "/problems", s.problems)
+	g.Match(read, "/problems/", s.problems)
+	g.Match(read, "/problems/:type", s.problem)
 }

@@ -74,7 +74,7 @@ func TestEveryProblemTypeIsExplained(t *testing.T) {
 		r.Header.Set("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")
 		w := httptest.NewRecorder()
 		s.ServeHTTP(w, r)
-		for _, want := range []string{known.Title, known.Meaning, known.Action, example.String(), "https://api.example/problems/" + kind} {
+		for _, want := range []string{known.Title, known.Meaning, known.Action, example.String(), "https://api.example/problems/" + kind, `<a href="./">`} {
 			if !strings.Contains(html.UnescapeString(w.Body.String()), want) {
 				t.Errorf("%s: %q is not on the page\n%s", kind, want, w.Body)
 			}

@@ -170,3 +170,62 @@ func TestDocsFiles(t *testing.T) {
 		}
 	}
 }
+
+// What generators of clients need: names that are unique and stay, answers that
+// succeed, and no token where none is asked for (the recommended rules of Redocly's
+// linter, as far as it calls them errors).
+func TestDescriptionIsFitForGenerators(t *testing.T) {
+	change := func(f *file) {
+		notes := f.DownstreamAPIs["todo"]
+		notes.Access = []validate.Rule{{Paths: []string{"/a-b", "/a_b", "/lists/*/items/**"}, Scopes: []string{"Notes.Read"}, AppPermissions: []string{"Notes.All"}}}
+		f.DownstreamAPIs["notes"] = notes
+		notes.Access = nil
+		f.DownstreamAPIs["closed"] = notes
+	}
+	w := newWorld(t, change)
+	doc, text := w.description("/openapi.json")
+	names := map[string]string{}
+	for path, item := range doc.Paths.Map() {
+		open := !strings.HasPrefix(path, "/api/") && !strings.HasPrefix(path, "/app/") && path != "/signout"
+		for method, operation := range item.Operations() {
+			where := method + " " + path
+			if other, taken := names[operation.OperationID]; taken || operation.OperationID == "" {
+				t.Errorf("%s: its id %q is that of %q", where, operation.OperationID, other)
+			}
+			names[operation.OperationID] = where
+			if operation.Security == nil || open != (len(*operation.Security) == 0) {
+				t.Errorf("%s: got security %v, want none said: %v", where, operation.Security, open)
+			}
+			if operation.Summary == "" || operation.Responses.Value("2XX") == nil && operation.Responses.Status(200) == nil && operation.Responses.Status(204) == nil {
+				t.Errorf("%s: has no summary, or no answer that succeeds", where)
+			}
+			if answer := operation.Responses.Value("2XX"); !open && path != "/signout" && (answer == nil || answer.Value.Content["application/json"].Schema == nil) {
+				t.Errorf("%s: its 2XX is %+v", where, answer)
+			}
+		}
+	}
+	for id, where := range map[string]string{
+		"getApiTodoPath": "GET /api/todo/{path}", "deleteAppTodoPath": "DELETE /app/todo/{path}", "getApiNotesListsPathItemsPath2": "GET /api/notes/lists/{path}/items/{path2}",
+		"getApiNotesAB": "GET /api/notes/a-b", "getApiNotesAB_2": "GET /api/notes/a_b", "postSignout": "POST /signout", "getProblemsType": "GET /problems/{type}",
+	} {
+		if names[id] != where {
+			t.Errorf("%s is %q, want %q", id, names[id], where)
+		}
+	}
+	for path, multi := range map[string][]bool{"/api/todo/{path}": {true}, "/api/notes/lists/{path}/items/{path2}": {false, true}} {
+		for i, parameter := range doc.Paths.Value(path).Parameters {
+			if said := parameter.Value.Extensions["x-multi-segment"] == true; said != multi[i] || said != strings.Contains(parameter.Value.Description, "%2F") {
+				t.Errorf("%s: %s is %+v", path, parameter.Value.Name, parameter.Value)
+			}
+		}
+	}
+	if tag := doc.Tags.Get("closed"); tag == nil || !strings.Contains(tag.Description, "refused") || !strings.Contains(doc.Info.Description, "`closed` has no access rules") || doc.Tags.Get("notes").Description != "" {
+		t.Errorf("an API without rules: got %+v and %q", tag, doc.Info.Description)
+	}
+	if again := newWorld(t, change); w.idp != again.idp {
+		_, other := again.description("/openapi.json")
+		if strings.ReplaceAll(other, again.idp.URL(), "") != strings.ReplaceAll(text, w.idp.URL(), "") {
+			t.Error("the same configuration is described in two ways")
+		}
+	}
+}

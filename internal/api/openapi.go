@@ -31,19 +31,26 @@ func (s *Server) describe() []byte {
 		root = u.Scheme + "://" + u.Host
 	}
 	paths := s.ownPaths(root)
-	tags := []object{}
+	tags, closed := []object{}, ""
 	for _, name := range slices.Sorted(maps.Keys(s.config.APIs)) {
-		tags = append(tags, object{"name": name})
+		rules := s.config.APIs[name].Access.Rules()
+		tag := object{"name": name}
+		if len(rules) == 0 {
+			tag["description"] = "This API has no access rules: every call to it is refused."
+			closed += "\n\nThe API `" + name + "` has no access rules: every call to it is refused."
+		}
+		tags = append(tags, tag)
 		for _, route := range []route{userRoute, appRoute} {
-			addPaths(paths, name, s.config.APIs[name].Access.Rules(), route, s.config.IDURI)
+			addPaths(paths, name, rules, route, s.config.IDURI)
 		}
 	}
+	nameOperations(paths)
 	text, err := json.MarshalIndent(object{
 		"openapi": "3.1.0",
 		"info": object{
 			"title": "middletier", "version": cmp.Or(s.config.Version, "unknown"),
 			"description": "Calls below `/api/{name}` are made to an API on behalf of a user, calls below `/app/{name}` as an application. " +
-				"Status, headers and body are the API's own, except for the problems listed.",
+				"Status, headers and body are the API's own, except for the problems listed." + closed,
 		},
 		"servers":    []object{{"url": cmp.Or(base, "/")}},
 		"tags":       append(tags, object{"name": ownTag, "description": "The service itself"}),

@@ -58,6 +58,10 @@ func addPaths(paths object, name string, rules []validate.Rule, route route, idU
 	}
 }
 
+// severalSegments describes a parameter that OpenAPI has no way to describe.
+const severalSegments = "Any number of segments, as in `items/1`. The slashes between them are sent as they are: " +
+	"a client that encodes them as `%2F` is answered 400."
+
 // pathTemplate turns the pattern of an access rule into a path with parameters,
 // which are numbered: paths that differ in their names only are the same.
 func pathTemplate(pattern string) (path string, parameters []object) {
@@ -65,7 +69,7 @@ func pathTemplate(pattern string) (path string, parameters []object) {
 		path += "/"
 		wildcard, description := "*", "One segment of the path, or a part of one"
 		if segment == "**" {
-			wildcard, description = "**", "Any number of segments, with the slashes between them"
+			wildcard, description = "**", severalSegments
 		}
 		for i, literal := range strings.Split(segment, wildcard) {
 			if i > 0 {
@@ -73,7 +77,11 @@ func pathTemplate(pattern string) (path string, parameters []object) {
 				if len(parameters) > 0 {
 					name += strconv.Itoa(len(parameters) + 1)
 				}
-				parameters = append(parameters, object{"name": name, "in": "path", "required": true, "schema": object{"type": "string"}, "description": description})
+				parameter := object{"name": name, "in": "path", "required": true, "schema": object{"type": "string"}, "description": description}
+				if segment == "**" {
+					parameter["x-multi-segment"] = true // no word of OpenAPI's own says so before 3.2
+				}
+				parameters = append(parameters, parameter)
 				path += "{" + name + "}"
 			}
 			path += url.PathEscape(literal)
@@ -94,7 +102,7 @@ func allow(item object, api, method, pattern string, granting []string, route ro
 		}
 		operation = object{"tags": []string{api}, "summary": who, "description": "", "security": []object{}, "responses": forwardedResponses()}
 		if method == "POST" || method == "PUT" || method == "PATCH" {
-			operation["requestBody"] = object{"description": "Whatever the API takes", "content": object{"*/*": object{}}}
+			operation["requestBody"] = object{"description": "Whatever the API takes", "content": object{"application/json": anything(), "*/*": anything()}}
 		}
 		item[key] = operation
 	}
@@ -121,12 +129,46 @@ func allow(item object, api, method, pattern string, granting []string, route ro
 
 // forwardedResponses are what a call to an API may be answered.
 func forwardedResponses() object {
-	responses := object{"default": object{
-		"description": "What the API answered", "content": object{"*/*": object{}},
-		"headers": object{"X-Request-ID": reference("headers", "X-Request-ID")},
-	}}
+	answered := func(description string) object {
+		return object{
+			"description": description, "content": object{"application/json": anything(), "*/*": anything()},
+			"headers": object{"X-Request-ID": reference("headers", "X-Request-ID")},
+		}
+	}
+	responses := object{"2XX": answered("What the API answered"), "default": answered("What else the API answered")}
 	maps.Copy(responses, problems(400, 401, 403, 404, 405, 413, 429, 431, 500, 501, 502, 503, 504))
 	return responses
+}
+
+// anything is a body that the API alone knows. JSON is named, since generated
+// clients choose by it how to write and read a body.
+func anything() object { return object{"schema": object{"description": "As the API says"}} }
+
+// nameOperations gives each operation a name, which is the same whenever the
+// configuration is: method, route, API and path, in letters and digits. Paths that
+// look the same so are numbered.
+func nameOperations(paths object) {
+	used := map[string]int{}
+	for _, path := range slices.Sorted(maps.Keys(paths)) {
+		item := paths[path].(object)
+		for _, method := range slices.Sorted(maps.Keys(item)) {
+			operation, ok := item[method].(object)
+			if !ok { // parameters, servers
+				continue
+			}
+			words := strings.FieldsFunc(path, func(r rune) bool {
+				return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9')
+			})
+			name := method
+			for _, word := range words {
+				name += strings.ToUpper(word[:1]) + word[1:]
+			}
+			if used[name]++; used[name] > 1 {
+				name += "_" + strconv.Itoa(used[name])
+			}
+			operation["operationId"] = name
+		}
+	}
 }
 
 // problems are the responses of these statuses.
@@ -153,11 +195,13 @@ func (s *Server) ownPaths(root string) object {
 		"schema": object{"type": "string", "enum": slices.Sorted(maps.Keys(problemTypes))},
 	}
 	elsewhere := []object{{"url": root}}
+	list := reading("All that can go wrong", jsonType, "text/html")
 	return object{
 		"/signout":         object{"post": signout},
 		metadataPath:       object{"get": reading("Where to get tokens for this service (RFC 9728)", jsonType)},
 		"/openapi.json":    object{"get": reading("This description", jsonType)},
 		"/docs":            object{"get": reading("A page to read this description", "text/html")},
+		"/problems/":       object{"get": list},
 		"/problems/{type}": object{"parameters": []object{kind}, "get": reading("What an error means, and who must act", jsonType, "text/html")},
 		"/healthz":         object{"servers": elsewhere, "get": reading("Whether the process is alive", jsonType)},
 		"/readyz":          object{"servers": elsewhere, "get": ready},
@@ -173,6 +217,7 @@ func own(summary string, statuses ...int) object {
 // reading describes one that is answered to everybody in one of these types.
 func reading(summary string, types ...string) object {
 	operation := own(summary, 404, 413, 431, 500)
+	operation["security"] = []object{} // none
 	operation["responses"].(object)["200"] = found(types...)
 	return operation
 }
@@ -180,7 +225,10 @@ func reading(summary string, types ...string) object {
 func found(types ...string) object {
 	content := object{}
 	for _, contentType := range types {
-		content[contentType] = object{}
+		content[contentType] = object{"schema": object{"type": "string"}}
+		if contentType == "application/json" {
+			content[contentType] = object{"schema": object{"type": "object"}}
+		}
 	}
 	return object{"description": "What was asked for", "content": content}
 }

@@ -34,7 +34,7 @@ func (s *Server) describe() []byte {
 	tags, closed := []object{}, ""
 	for _, name := range slices.Sorted(maps.Keys(s.config.APIs)) {
 		rules := s.config.APIs[name].Access.Rules()
-		tag := object{"name": name}
+		tag := object{"name": name, "description": "An API behind this service"}
 		if len(rules) == 0 {
 			tag["description"] = "This API has no access rules: every call to it is refused."
 			closed += "\n\nThe API `" + name + "` has no access rules: every call to it is refused."

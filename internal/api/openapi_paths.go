@@ -201,7 +201,7 @@ func (s *Server) ownPaths(root string) object {
 		metadataPath:       object{"get": reading("Where to get tokens for this service (RFC 9728)", jsonType)},
 		"/openapi.json":    object{"get": reading("This description", jsonType)},
 		"/docs":            object{"get": reading("A page to read this description", "text/html")},
-		"/problems/":       object{"get": list},
+		"/problems":        object{"get": list},
 		"/problems/{type}": object{"parameters": []object{kind}, "get": reading("What an error means, and who must act", jsonType, "text/html")},
 		"/healthz":         object{"servers": elsewhere, "get": reading("Whether the process is alive", jsonType)},
 		"/readyz":          object{"servers": elsewhere, "get": ready},

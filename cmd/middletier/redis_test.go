@@ -99,7 +99,7 @@ func TestTwoProgramsShareOneRedis(t *testing.T) {
 				return w.exchanges() > before
 			}, func() string { return "the other program goes on with the token" })
 			for _, p := range programs {
-				if log := p.stdout.String(); strings.Contains(log, "Redis") {
+				if log := p.stdout.String(); strings.Contains(log, "Redis fails") {
 					t.Errorf("log: got %s, want no trouble with Redis", log)
 				}
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -33,4 +34,24 @@ func TestRedisAnswersWrongly(t *testing.T) {
 	redis.Do("FLUSHALL")
 	called("good answers again")
 	eventually(t, func() bool { return entries(redis) > 0 }, func() string { return "nothing is written to Redis" })
+}
+
+// The log says at the start whether Redis is there, without a request.
+func TestRedisIsAnnouncedAtStart(t *testing.T) {
+	redis := redistest.Start(t, "--requirepass", "canary-of-redis")
+	change := func(f *file) { f.TokenCache.Redis.URL = "redis://:canary-of-redis@" + redis.Addr() }
+	w := newWorld(t, withRedis(redis), patientWithRedis, change)
+	w.awaitLine(`"level":"INFO","msg":"Redis is reached","address":"`+redis.Addr()+`"`, time.Time{})
+
+	redis.Kill()
+	w = newWorld(t, withRedis(redis), change)
+	w.awaitLine(`"level":"WARN","msg":"Redis fails; going on without it","address":"`+redis.Addr()+`","error":"dial `+redis.Addr()+`: connection refused"`, time.Time{})
+	if r := w.call("GET", "/api/todo/items", w.alice(), ""); r.StatusCode != 200 {
+		t.Errorf("got %d %s, want 200", r.StatusCode, r.body)
+	}
+	redis.Restart()
+	w.awaitLine("Redis answers again", time.Time{})
+	if log := w.log.String(); strings.Contains(log, "canary") {
+		t.Errorf("log: got %s, want no password", log)
+	}
 }

@@ -156,7 +156,7 @@ func (s *shared) trip(err error) {
 		return
 	}
 	s.open = true
-	s.log.Warn("Redis fails; going on without it", "error", failure.Of(err))
+	s.log.Warn("Redis fails; going on without it", "address", s.address, "error", failure.Of(err))
 	for a := range s.running {
 		a.abandon()
 	}
@@ -171,12 +171,52 @@ func (s *shared) close() {
 	s.log.Info("Redis answers again")
 }
 
-// revive tries whether Redis takes and gives values again. One that hung may only
+const (
+	// startPatience is how long after the start the log says whether Redis is
+	// reached, and startPause is between two attempts: the first connections may take
+	// longer than the timeout.
+	startPatience = 1500 * time.Millisecond
+	startPause    = 200 * time.Millisecond
+	startAttempts = 4
+)
+
+// greet logs whether Redis is reached, so that it is not the first busy hour that
+// tells. One that is not is left alone until it is tried again.
+func (s *shared) greet(ctx context.Context) {
+	greeting, cancel := context.WithTimeout(ctx, max(startPatience, s.timeout))
+	defer cancel()
+	for left := startAttempts; ; {
+		err := s.ping(greeting)
+		if err == nil {
+			s.log.Info("Redis is reached", "address", s.address)
+			return
+		}
+		left--
+		select {
+		case <-greeting.Done():
+			left = 0
+		case <-time.After(startPause):
+		}
+		if ctx.Err() != nil || s.isOpen() { // which was logged
+			return
+		}
+		if left <= 0 {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.failed.Add(1)
+			s.trip(err)
+			return
+		}
+	}
+}
+
+// revive first says whether Redis is reached, and then tries whether Redis takes and gives values again. One that hung may only
 // be far away: it is tried at once, though not again in the same pause, since a
 // cluster in which one node hangs passes too.
 func (s *shared) revive(ctx context.Context) {
 	tick := time.NewTicker(breakerPause)
 	defer tick.Stop()
+	s.greet(ctx)
 	hung := s.hung
 	for {
 		select {
@@ -201,4 +241,11 @@ func (s *shared) probe(ctx context.Context) error {
 		return err
 	}
 	return s.client.GetRange(ctx, name, 0, 0).Err()
+}
+
+// ping is probe without a key.
+func (s *shared) ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	return s.client.Ping(ctx).Err()
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -83,6 +84,7 @@ const (
 // time: then it holds nothing, and requests go on without it.
 type shared struct {
 	id      replicaID
+	address string // of what is asked first, for the log
 	client  redis.UniversalClient
 	sealer  *sealer
 	prefix  string
@@ -129,7 +131,7 @@ func newShared(c RedisConfig) (*shared, error) {
 		}
 	}
 	s := &shared{
-		id: newReplicaID(), sealer: sealer, prefix: c.KeyPrefix, timeout: c.Timeout, log: c.Log,
+		id: newReplicaID(), address: strings.Join(options.Addrs, ","), sealer: sealer, prefix: c.KeyPrefix, timeout: c.Timeout, log: c.Log,
 		writes: make(chan func(context.Context), writeQueue), hung: make(chan struct{}, 1),
 		failures: map[operation]int{}, well: map[operation]time.Time{}, running: map[*attempt]bool{},
 	}

@@ -46,6 +46,14 @@ type wish struct {
 	again  bool   // an API has refused the last token
 }
 
+// inTenant is the tenant that the exchange happens in, "" for our own.
+func (w wish) inTenant() string {
+	if w.user != nil {
+		return w.user.TenantID
+	}
+	return w.tenant
+}
+
 func (w wish) flow() Flow {
 	if w.user != nil {
 		return OnBehalfOf
@@ -221,11 +229,12 @@ func (c *Client) exchange(ctx context.Context, w wish) (_ grant, err error) {
 func (c *Client) try(ctx context.Context, who *identity, w wish) (grant, *Error) {
 	var answer answer
 	asking := context.WithValue(ctx, answerKey{}, &answer)
-	err := acquire(asking, who.msal, w)
+	msal := who.msal.forTenant(w.inTenant())
+	err := acquire(asking, msal, w)
 	if err == nil && answer.last.Load() == nil {
 		// MSAL had a token in the moment between two exchanges of one assertion. It
 		// has forgotten it by now.
-		err = acquire(asking, who.msal, w)
+		err = acquire(asking, msal, w)
 	}
 	// MSAL has its own opinion of the answer: it refuses tokens that live less
 	// than five minutes and takes some that nobody should. Ours counts, made

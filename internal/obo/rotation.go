@@ -38,7 +38,7 @@ const (
 type identity struct {
 	*proof
 	source *source
-	msal   confidential.Client
+	msal   *msalClient
 }
 
 // CredentialExpiry returns when the certificate in use expires, and whether
@@ -186,7 +186,8 @@ func (c *Client) use(s *source) error {
 	if old := c.current.Load(); old != nil && old.proof == s.held {
 		return nil
 	}
-	msal, err := c.config.newMSAL(s.held.credential)
+	credential := s.held.credential
+	msal, err := newMSALClient(func() (confidential.Client, error) { return c.config.newMSAL(credential) })
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,73 @@
+package obo
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+)
+
+// What MSAL keeps of tenants is bounded, however many there are, and all are served.
+func TestTenantsInMemoryAreBounded(t *testing.T) {
+	metadatas := 0
+	config := Config{
+		Instance: "https://login.example/", TenantID: "ours", ClientID: "us",
+		Client: &http.Client{Transport: answering(func(r *http.Request) string {
+			tenant, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+			if r.Method == http.MethodPost {
+				return `{"token_type":"Bearer","expires_in":3600,"access_token":"token"}`
+			}
+			metadatas++
+			base := "https://login.example/" + tenant
+			return fmt.Sprintf(`{"issuer":"%[1]s/v2.0","authorization_endpoint":"%[1]s/oauth2/v2.0/authorize","token_endpoint":"%[1]s/oauth2/v2.0/token"}`, base)
+		})},
+	}
+	credential, err := confidential.NewCredFromSecret("secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := newMSALClient(func() (confidential.Client, error) { return config.newMSAL(credential) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	running := m.forTenant("of an exchange that runs")
+	const tenants = 2*maxTenants + 10
+	for i := range tenants {
+		tenant := fmt.Sprintf("00000000-0000-4000-8000-%012d", i)
+		for range 2 {
+			if err := acquire(t.Context(), m.forTenant(tenant), wish{tenant: tenant, scopes: []string{"api://todo/.default"}}); err != nil {
+				t.Fatalf("tenant %d: %v", i, err)
+			}
+		}
+		if kept := tenantsOf(m.client); kept > maxTenants {
+			t.Fatalf("MSAL keeps %d tenants, want %d at most", kept, maxTenants)
+		}
+	}
+	if metadatas != tenants {
+		t.Errorf("metadata was read %d times for %d tenants", metadatas, tenants)
+	}
+	if kept := tenantsOf(m.client); kept == 0 {
+		t.Error("nothing is found to be kept: has MSAL changed?")
+	}
+	if err := acquire(context.Background(), running, wish{scopes: []string{"api://todo/.default"}}); err != nil {
+		t.Errorf("with the client from before: %v", err)
+	}
+}
+
+// tenantsOf counts what MSAL keeps of tenants.
+func tenantsOf(client confidential.Client) int {
+	token := reflect.ValueOf(client).FieldByName("base").FieldByName("Token").Elem()
+	return token.FieldByName("Resolver").Elem().Elem().FieldByName("cache").Len()
+}
+
+// answering is a transport that answers 200 with a body.
+type answering func(r *http.Request) string
+
+func (a answering) RoundTrip(r *http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(a(r))), Request: r}, nil
+}

@@ -142,6 +142,37 @@ func (b *callersBody) leave() {
 	}
 }
 
+// uploads sends requests whose bodies are still on their way from the caller. Closing
+// the answer to one ends the call first: else HTTP/2 would wait until more of the body
+// has come, and the caller may hold it open for as long as it waits for the answer's
+// end (RFC 9113, section 8.1: an answer may be complete before its request is).
+type uploads struct{ http.RoundTripper }
+
+func (t uploads) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body == nil || r.GetBody != nil {
+		return t.RoundTripper.RoundTrip(r)
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	resp, err := t.RoundTripper.RoundTrip(r.WithContext(ctx))
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	resp.Body = &earlyAnswer{resp.Body, cancel}
+	return resp, nil
+}
+
+// earlyAnswer is an answer that may come to its end before the upload does.
+type earlyAnswer struct {
+	io.ReadCloser
+	cancel context.CancelFunc
+}
+
+func (a *earlyAnswer) Close() error {
+	a.cancel()
+	return a.ReadCloser.Close()
+}
+
 // notedBody is an API's answer that tells when it breaks off. One that ends
 // because the caller left did not break. At its end all trailers have come.
 type notedBody struct {

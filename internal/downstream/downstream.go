@@ -165,7 +165,7 @@ func New(c Config) (*Client, error) {
 	}
 	client.proxy = &httputil.ReverseProxy{
 		Rewrite:        client.rewrite,
-		Transport:      sending{c.Transport},
+		Transport:      sending{uploads{c.Transport}},
 		ModifyResponse: client.modifyResponse,
 		ErrorHandler:   func(_ http.ResponseWriter, r *http.Request, err error) { exchangeOf(r).err = err },
 		BufferPool:     buffers{},

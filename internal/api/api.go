@@ -224,9 +224,6 @@ func (s *Server) limit(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		if r.ContentLength != 0 {
 			downstream.Spare(c.Response())
-			// Without the writer, which it would change while the answer is written to
-			// it: the transport reads beside that.
-			r.Body = http.MaxBytesReader(nil, r.Body, s.config.MaxBodySize)
 		}
 		return next(c)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"middletier/internal/downstream"
 	"middletier/internal/obo"
 	"middletier/internal/telemetry"
 	"middletier/internal/validate"
@@ -38,6 +39,8 @@ type event struct {
 	timing  *timing // nil where Server-Timing is off
 
 	forwarded bool // or was about to be
+
+	upload *downstream.Upload // nil for none
 }
 
 // user is a user of a tenant, by their GUIDs.
@@ -83,7 +86,12 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		s.demand.begin(s.proxies.sent(r), ev.start)
 		defer s.demand.end()
 		ev.Context, ev.traceID = s.config.Telemetry.Begin(r)
-		c.SetRequest(r.WithContext(ev))
+		r = r.WithContext(ev)
+		c.SetRequest(r)
+		if r.ContentLength != 0 {
+			ev.upload = downstream.NewUpload(c.Response(), r, s.config.MaxBodySize)
+			r.Body = ev.upload
+		}
 		c.Response().Header()["X-Request-Id"] = []string{ev.id}
 		if s.config.ServerTiming {
 			ev.timing = &timing{}

@@ -42,49 +42,85 @@ func Refuse(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// callersBody is the body of a caller's request. Its errors are told from the
-// transport's, and its time from the API's. At its end the trailers that were
-// announced have come, and are passed on.
-type callersBody struct {
-	io.ReadCloser
-	call    *exchange
-	trailer http.Header // of the caller's request
+// Upload is the body of a caller's request. Its errors are told from the transport's,
+// and its time from the API's. At its end the trailers that were announced have come,
+// and are passed on.
+//
+//	state    who reads it                      what follows
+//	open     the transport, or our own handler whole, cut
+//	whole    nobody: it came to its end        -
+//	cut      nobody but Rest                   -
+//
+// Over HTTP/1.1 cutting it also ends a read that waits: the connection is closed after
+// the answer. Over HTTP/2 a read that was ended would be the last of the body, so one
+// that waits goes on where nobody waits for it.
+type Upload struct {
+	body    io.ReadCloser // up to the limit
+	rest    io.Reader     // without one
+	trailer http.Header   // of the caller's request
 	answer  http.ResponseWriter
+	http2   bool
+	call    *exchange  // nil until it is forwarded
 	reading sync.Mutex // held by each read
 
 	mu    sync.Mutex // guards what follows
-	whole bool       // it was read to its end before it was cut off
-	cut   bool       // off
+	state uploadState
+}
+
+type uploadState int
+
+const (
+	open uploadState = iota
+	whole
+	cut
+)
+
+// NewUpload returns the body of r, which is answered by w. More than limit bytes of it
+// are an *http.MaxBytesError; 0 is for no limit.
+func NewUpload(w http.ResponseWriter, r *http.Request, limit int64) *Upload {
+	u := &Upload{body: r.Body, rest: r.Body, trailer: r.Trailer, answer: w, http2: r.ProtoMajor == 2}
+	if limit > 0 {
+		// Without the writer, which it would change while the answer is written to
+		// it: the transport reads beside that.
+		u.body = http.MaxBytesReader(nil, r.Body, limit)
+	}
+	return u
 }
 
 // keep reads a small body of known length, so that it can be sent twice. Others
 // the transport reads, while it sends.
-func (b *callersBody) keep(r *http.Request) error {
-	if r.Body = b; r.ContentLength < 0 || r.ContentLength > replayLimit {
+func (u *Upload) keep(r *http.Request) error {
+	if r.Body = u; r.ContentLength < 0 || r.ContentLength > replayLimit {
 		return nil
 	}
 	body := make([]byte, r.ContentLength)
-	if _, err := io.ReadFull(b, body); err != nil {
+	if _, err := io.ReadFull(u, body); err != nil {
 		return err
 	}
+	u.become(whole) // HTTP/2 says so with the next read only
 	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	r.Body, _ = r.GetBody()
 	return nil
 }
 
-func (b *callersBody) Read(p []byte) (int, error) {
-	b.reading.Lock()
-	defer b.reading.Unlock()
-	b.call.limit.awaitBody(true)
-	n, err := b.ReadCloser.Read(p)
-	b.call.limit.awaitBody(false)
+func (u *Upload) Read(p []byte) (int, error) {
+	u.reading.Lock()
+	defer u.reading.Unlock()
+	if u.is(cut) {
+		return 0, fmt.Errorf("%w: it was cut off", ErrBody)
+	}
+	if u.call != nil {
+		u.call.limit.awaitBody(true)
+		defer u.call.limit.awaitBody(false)
+	}
+	n, err := u.body.Read(p)
 	switch {
 	case err == io.EOF:
-		b.mu.Lock()
-		b.whole = !b.cut
-		b.mu.Unlock()
-		for name := range b.call.trailer {
-			b.call.trailer[name] = b.trailer[name]
+		u.become(whole)
+		if u.call != nil {
+			for name := range u.call.trailer {
+				u.call.trailer[name] = u.trailer[name]
+			}
 		}
 	case err != nil:
 		err = fmt.Errorf("%w: %w", ErrBody, err)
@@ -92,32 +128,63 @@ func (b *callersBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// isWhole reports whether nothing is left of b.
-func (b *callersBody) isWhole() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.whole
+// Close does nothing: what is left of the body is the server's.
+func (u *Upload) Close() error { return nil }
+
+// IsWhole reports whether nothing is left of u.
+func (u *Upload) IsWhole() bool { return u.is(whole) }
+
+func (u *Upload) is(state uploadState) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.state == state
 }
 
-// cutOff ends a read of b, and each that begins, and reports whether it could: not
-// every writer can. Behind a whole body net/http reads by itself, and would take
-// the end of that for the caller's: the next request of the connection would be
-// cancelled.
-func (b *callersBody) cutOff() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.whole && !b.cut {
-		b.cut = http.NewResponseController(b.answer).SetReadDeadline(time.Now()) == nil
+// become moves u on from open, and reports whether it is in state then.
+func (u *Upload) become(state uploadState) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.state == open {
+		u.state = state
 	}
-	return b.cut
+	return u.state == state
 }
 
-// hangUp closes the connection behind the answer, unless b is whole. Where net/http
+// Rest reads what is left of u, when nobody else does any more. A read that waits
+// comes first.
+func (u *Upload) Rest() io.Reader { return rest{u} }
+
+type rest struct{ *Upload }
+
+func (r rest) Read(p []byte) (int, error) {
+	r.reading.Lock()
+	defer r.reading.Unlock()
+	return r.rest.Read(p)
+}
+
+// cutOff ends a read of u, and each that begins, and reports whether it could: not
+// every writer can. After a whole body net/http reads by itself, and would take the end
+// of that for the caller's: the next request of the connection would be cancelled.
+func (u *Upload) cutOff() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch {
+	case u.state != open:
+	case u.http2 && u.reading.TryLock():
+		u.reading.Unlock() // no read waits, and the next finds it cut
+		u.state = cut
+	case http.NewResponseController(u.answer).SetReadDeadline(time.Now()) == nil:
+		u.state = cut
+	}
+	return u.state == cut
+}
+
+// hangUp closes the connection behind the answer, unless u is whole. Where net/http
 // leaves a body to its handler (EnableFullDuplex), it does not look whether it came
 // to its end, and would take the rest for a request.
-func (b *callersBody) hangUp() {
-	if !b.isWhole() {
-		hangUp(b.answer)
+func (u *Upload) hangUp() {
+	if !u.IsWhole() {
+		hangUp(u.answer)
 	}
 }
 
@@ -132,13 +199,17 @@ func hangUp(w http.ResponseWriter) {
 
 type wrapper interface{ Unwrap() http.ResponseWriter }
 
-// leave ends the reading of b before the handler does: behind that net/http would
-// wait for the rest for ever.
-func (b *callersBody) leave() {
-	b.hangUp()
-	if b.cutOff() {
-		b.reading.Lock() // the last read has ended
-		defer b.reading.Unlock()
+// leave ends the reading of u before the handler does. Over HTTP/1.1 net/http would
+// else wait for the rest for ever.
+func (u *Upload) leave() {
+	u.hangUp()
+	if u.http2 {
+		u.become(cut)
+		return
+	}
+	if u.cutOff() {
+		u.reading.Lock() // the last read has ended
+		defer u.reading.Unlock()
 	}
 }
 

@@ -245,7 +245,11 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, call Call) erro
 	x := &exchange{Context: ctx, Call: call, in: r, retries: c.config.Attempts - 1}
 	x.answer = answerWriter{ResponseWriter: w, call: x, client: c}
 	if r.ContentLength != 0 {
-		x.limit.body = &callersBody{ReadCloser: r.Body, call: x, trailer: r.Trailer, answer: w}
+		body, ok := r.Body.(*Upload)
+		if !ok {
+			body = NewUpload(w, r, 0)
+		}
+		body.call, x.limit.body = x, body
 	}
 	x.limit.start(c.config.RequestTimeout, c.config.Timeout, cancel)
 	defer x.limit.stop()

@@ -21,7 +21,7 @@ type limit struct {
 	answer time.Duration
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
-	body   *callersBody // nil for none
+	body   *Upload // nil for none
 
 	mu       sync.Mutex // of what follows: a body is read beside the call
 	until    time.Time  // zero for never

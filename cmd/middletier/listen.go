@@ -11,6 +11,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"middletier/internal/api"
+	"middletier/internal/linger"
 )
 
 // listen opens the public listener.
@@ -45,25 +46,19 @@ func (l patient) Accept() (net.Conn, error) {
 		}
 		return nil, err
 	}
-	return patientConn{conn}, nil
+	return patientConn{linger.NewConn(conn)}, nil
 }
 
-type patientConn struct{ net.Conn }
+type patientConn struct{ *linger.Conn }
+
+// Unwrap lets package linger find its own.
+func (c patientConn) Unwrap() net.Conn { return c.Conn }
 
 func (c patientConn) Write(p []byte) (int, error) {
 	if err := c.SetWriteDeadline(time.Now().Add(api.StallTimeout)); err != nil {
 		return 0, err
 	}
 	return c.Conn.Write(p)
-}
-
-// CloseWrite lets net/http say that an answer is complete before it breaks off a
-// body that it does not read.
-func (c patientConn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return nil
 }
 
 const (
@@ -101,6 +96,8 @@ func newServer(s server, handler http.Handler, log *slog.Logger) *http.Server {
 		// answers first, as the contract says.
 		MaxHeaderBytes: max(2*int(s.MaxHeaderSize), http.DefaultMaxHeaderBytes),
 		Protocols:      protocols,
+		ConnContext:    linger.Context,
+		ConnState:      linger.Track,
 		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: maxStreams, SendPingTimeout: pingAfter, MaxReadFrameSize: maxReadFrame},
 		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}

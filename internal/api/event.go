@@ -15,6 +15,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"middletier/internal/downstream"
+	"middletier/internal/linger"
 	"middletier/internal/obo"
 	"middletier/internal/telemetry"
 	"middletier/internal/validate"
@@ -123,11 +124,24 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 			if cut {
 				panic(http.ErrAbortHandler)
 			}
+			readRest(c, ev.upload)
 		}()
 		if ev.err = next(c); ev.err != nil {
 			s.handleError(ev.err, c)
 		}
 		return nil
+	}
+}
+
+// readRest lets a caller that still sends read its answer. It comes after the log
+// line, so that the time for it counts as nobody's.
+func readRest(c echo.Context, upload *downstream.Upload) {
+	switch r := c.Request(); {
+	case upload == nil || upload.IsWhole():
+	case r.ProtoMajor == 1:
+		linger.AtClose(r.Context())
+	case c.Response().Committed:
+		linger.Stream(r.Context(), c.Response().Writer, upload.Rest())
 	}
 }
 

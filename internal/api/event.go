@@ -134,15 +134,33 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 }
 
 // readRest lets a caller that still sends read its answer. It comes after the log
-// line, so that the time for it counts as nobody's.
+// line, so that the time for it counts as nobody's. A stream's answer has no end
+// before: one with trailers, or to gRPC, ends at once.
 func readRest(c echo.Context, upload *downstream.Upload) {
 	switch r := c.Request(); {
 	case upload == nil || upload.IsWhole():
 	case r.ProtoMajor == 1:
 		linger.AtClose(r.Context())
-	case c.Response().Committed:
+	case c.Response().Committed && !isGRPC(r) && !hasTrailers(c.Response().Header()):
 		linger.Stream(r.Context(), c.Response().Writer, upload.Rest())
 	}
+}
+
+// isGRPC reports whether r is a call of gRPC, whose clients are used to streams that
+// end early.
+func isGRPC(r *http.Request) bool {
+	rest, ok := strings.CutPrefix(r.Header.Get("Content-Type"), "application/grpc")
+	return ok && (rest == "" || rest[0] == '+' || rest[0] == ';')
+}
+
+// hasTrailers reports whether an answer with these headers has trailers.
+func hasTrailers(h http.Header) bool {
+	for name := range h {
+		if name == "Trailer" || strings.HasPrefix(name, http.TrailerPrefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // requestID returns the caller's X-Request-ID if it is well formed, else a new

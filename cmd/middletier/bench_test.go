@@ -17,7 +17,6 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -439,9 +438,5 @@ func counted(role func() int) func() int {
 func ownResources() resources {
 	var memory runtime.MemStats
 	runtime.ReadMemStats(&memory)
-	var used syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
-		panic(err) // it has no reason to fail
-	}
-	return resources{time.Duration(used.Utime.Nano() + used.Stime.Nano()), memory.Mallocs, memory.TotalAlloc}
+	return resources{cpuTime(), memory.Mallocs, memory.TotalAlloc}
 }

@@ -203,3 +203,16 @@ func TestHeadersFarBeyondTheLimitGetAProblemDocument(t *testing.T) {
 		t.Errorf("got %d %s, want 431 headers-too-large", r.StatusCode, r.body)
 	}
 }
+
+// callOnce makes one call and leaves the connection idle.
+func callOnce(conn net.Conn) error {
+	if _, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		return err
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	return err
+}

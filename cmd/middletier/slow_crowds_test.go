@@ -1,7 +1,8 @@
+//go:build unix
+
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -36,6 +37,8 @@ const (
 // goroutinesKept is for the connections to the API that stay open: 256, with two
 // each, and some.
 const goroutinesKept = 600
+
+func init() { roles["crowded"] = crowded }
 
 // crowded is the program, which tells what it holds when it gets SIGUSR1.
 func crowded() int {
@@ -211,19 +214,6 @@ func say(text string) func(net.Conn) error {
 		_, err := io.WriteString(conn, text)
 		return err
 	}
-}
-
-// callOnce makes one call and leaves the connection idle.
-func callOnce(conn net.Conn) error {
-	if _, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
-		return err
-	}
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(io.Discard, resp.Body)
-	return err
 }
 
 // resetRapidly begins 500 calls by HTTP/2 and takes each back at once

@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -144,15 +143,6 @@ func measureParallel(b *testing.B, do func() error) {
 
 func reportCPU(b *testing.B, begin time.Duration) {
 	b.ReportMetric(float64((cpuTime()-begin).Nanoseconds())/1000/float64(b.N), "cpu-us/op")
-}
-
-// cpuTime is what this process has used so far.
-func cpuTime() time.Duration {
-	var used syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
-		panic(err) // it has no reason to fail
-	}
-	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
 // startPlatform starts an identity platform that gives benchToken to everyone,

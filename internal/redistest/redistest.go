@@ -18,7 +18,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -236,19 +235,6 @@ func (s *Server) RestartLoading() {
 func (s *Server) FinishLoading() {
 	s.t.Helper()
 	s.Do("CONFIG SET key-load-delay 0")
-}
-
-// Freeze stops the server from running: connections stay, and nothing answers.
-func (s *Server) Freeze() { s.signal(syscall.SIGSTOP) }
-
-// Thaw lets it run again.
-func (s *Server) Thaw() { s.signal(syscall.SIGCONT) }
-
-func (s *Server) signal(signal syscall.Signal) {
-	s.t.Helper()
-	if err := s.cmd.Process.Signal(signal); err != nil {
-		s.t.Fatal(err)
-	}
 }
 
 // Do runs a command as the default user.

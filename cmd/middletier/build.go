@@ -81,14 +81,13 @@ func build(f file, transport http.RoundTripper, log *slog.Logger) (*program, err
 		log.Warn("server.cors.allowedOrigins: a page that is loaded over http can be changed on its way, and then holds its user's token", "origin", origin)
 	}
 	surface.APIs = map[string]api.API{}
-	sender := downstream.NewTransport()
 	for name, d := range f.DownstreamAPIs {
 		forward := f.downstreamConfig(d)
 		target, err := telemetry.NewTarget(name, d.BaseURL)
 		if err != nil {
 			return nil, err
 		}
-		forward.Transport = watch.Transport(sender, target)
+		forward.Transport = watch.Transport(downstream.NewTransport(), target)
 		calls, err := downstream.New(forward)
 		if err != nil {
 			return nil, err
@@ -122,6 +121,7 @@ func newClient(transport http.RoundTripper) *http.Client {
 func newProviderTransport(exchanges int) *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, exchanges
+	downstream.FindDeadConnections(t)
 	return t
 }
 

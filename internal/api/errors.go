@@ -39,7 +39,7 @@ var problemTypes = map[string]problemType{
 	},
 	"invalid-request": {
 		http.StatusBadRequest, "Invalid request",
-		"The request is malformed: more than one Authorization header, a method that is not in upper case, a path that could be understood in two ways, a query with bytes that must be percent-encoded, or a body that breaks off.",
+		"The request is malformed: more than one Authorization header, a method that is not in upper case, a path that could be understood in two ways, a query with bytes that must be percent-encoded, a header that is not UTF-8, or a body that breaks off.",
 		"The client mends the request.",
 	},
 	"invalid-token": {
@@ -112,7 +112,7 @@ var problemTypes = map[string]problemType{
 	},
 	"headers-too-large": {
 		http.StatusRequestHeaderFieldsTooLarge, "Headers too large",
-		"The request headers are larger than server.maxHeaderSize, or the token is longer than 32 KiB. Another sign-in brings a token as long.",
+		"The request headers are larger than server.maxHeaderSize or than the downstream API accepts, one of them is larger than 32 KiB, or the token is. Another sign-in brings a token as long.",
 		"The client sends less, or the operators raise the limit. A token that is too long names too many groups: " +
 			"the operators have only those groups put into it that are assigned to the application, or use app roles.",
 	},
@@ -257,6 +257,8 @@ func problemFor(err error, caller *validate.Caller) problem {
 		return problem{kind: "headers-too-large", detail: "The request headers are larger than this service accepts."}
 	case errors.Is(err, errLogLevel):
 		return problem{kind: "invalid-request", detail: `The body must be {"level": "…"} with debug, info, warn or error.`}
+	case errors.Is(err, downstream.ErrHeader):
+		return problem{kind: "invalid-request", detail: "A header or trailer of the request has a value that is not valid UTF-8."}
 	case errors.Is(err, downstream.ErrBody):
 		return problem{kind: "invalid-request", detail: "The request body could not be read."}
 	case errors.As(err, &refusal):
@@ -355,6 +357,8 @@ func callProblem(e *downstream.Error, caller *validate.Caller) problem {
 		return problem{kind: "downstream-rejected-token", detail: "The downstream API refused this service's token for it."}
 	case downstream.InvalidResponse:
 		return problem{kind: "downstream-invalid-response", detail: "The downstream API sent an answer that HTTP does not allow."}
+	case downstream.HeadersTooLarge:
+		return problem{kind: "headers-too-large", detail: "The request headers are larger than the downstream API accepts, or one of them is larger than 32 KiB."}
 	case downstream.Unreachable:
 		return problem{kind: "downstream-unreachable", detail: "The downstream API could not be reached, or broke the connection."}
 	}

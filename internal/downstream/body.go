@@ -121,6 +121,9 @@ func (u *Upload) Read(p []byte) (int, error) {
 			for name := range u.call.trailer {
 				u.call.trailer[name] = u.trailer[name]
 			}
+			if _, bad := measure(u.call.trailer); bad != nil {
+				err = fmt.Errorf("%w: trailers: %w", ErrBody, bad)
+			}
 		}
 	case err != nil:
 		err = fmt.Errorf("%w: %w", ErrBody, err)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,7 +22,8 @@ import (
 // Config describes one API. The keys in its errors are those of an entry of the
 // downstreamApis section.
 type Config struct {
-	// BaseURL is what paths are joined under.
+	// BaseURL is what paths are joined under. Its scheme is http, https, or h2c for
+	// HTTP/2 without TLS.
 	BaseURL string
 	// Timeout is how long the API may take until its response headers are here, or
 	// until it takes more of a body that is sent as it comes.
@@ -39,7 +41,7 @@ type Config struct {
 	// SetRequest are headers to set on every request to the API, in place of the
 	// caller's.
 	SetRequest map[string]string
-	// Transport sends the requests. See NewTransport.
+	// Transport sends the requests. See Transport.
 	Transport http.RoundTripper
 }
 
@@ -49,8 +51,8 @@ func (c Config) Check(report func(key, problem string)) {
 	switch {
 	case c.BaseURL == "":
 		report("baseUrl", "must be set: the URL that paths are joined under")
-	case err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https":
-		report("baseUrl", "must be an http or https URL")
+	case err != nil || u.Hostname() == "" || !slices.Contains([]string{"http", "https", schemeH2C}, u.Scheme):
+		report("baseUrl", "must be an http or https URL, or h2c for HTTP/2 without TLS")
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.User != nil:
 		report("baseUrl", "must have no query, fragment or user")
 	default:
@@ -111,10 +113,11 @@ const (
 	Timeout
 	RejectedToken
 	InvalidResponse // HTTP does not allow it
+	HeadersTooLarge // for the API; it has not processed the request
 )
 
 func (k Kind) String() string {
-	return [...]string{"unreachable", "timeout", "rejected token", "invalid response"}[k]
+	return [...]string{"unreachable", "timeout", "rejected token", "invalid response", "headers too large"}[k]
 }
 
 // Error is a call that failed on the way to the API.
@@ -175,17 +178,6 @@ func New(c Config) (*Client, error) {
 	return client, nil
 }
 
-// NewTransport returns a transport for calls to APIs: it does not touch bodies,
-// and keeps enough connections open that busy APIs are not dialled anew.
-func NewTransport() *http.Transport {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.MaxResponseHeaderBytes = 256 << 10
-	t.DisableCompression = true // the caller says what it accepts, and decodes it
-	t.MaxIdleConns = 0
-	t.MaxIdleConnsPerHost = 256
-	return t
-}
-
 const (
 	// maxAttempts keeps a mistyped number from multiplying an API's troubles.
 	maxAttempts = 10
@@ -211,6 +203,10 @@ type exchange struct {
 	retries int // that are left
 	err     error
 
+	unsendable error // why the request cannot be sent; nil where it can
+	headers    headerSize
+	alone      bool // the request gets a connection of its own
+
 	values [7]string // of the headers that rewrite sets
 	count  int       // of values
 
@@ -235,7 +231,7 @@ func (x *exchange) Value(key any) any {
 func exchangeOf(r *http.Request) *exchange { return r.Context().Value(exchangeKey{}).(*exchange) }
 
 // Forward makes the call and streams the answer to w. Where it returns an error
-// nothing has been written: an *Error, ErrBody, an error of call.Token, an
+// nothing has been written: an *Error, ErrBody, ErrHeader, an error of call.Token, an
 // *http.MaxBytesError for a body beyond the limit set on it, or context.Canceled
 // when the caller left. It panics with http.ErrAbortHandler when the answer
 // breaks off, so that the caller's connection breaks too.
@@ -288,7 +284,7 @@ func classify(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", ErrBody, cause)
 	case cause != nil && !errors.Is(cause, errTimeout):
 		return fmt.Errorf("the caller left: %w", cause)
-	case errors.Is(err, ErrBody): // in it may be an *http.MaxBytesError
+	case errors.Is(err, ErrBody), errors.Is(err, ErrHeader): // in it may be an *http.MaxBytesError
 		return err
 	case cause != nil:
 		return &Error{Kind: Timeout, Err: cause}

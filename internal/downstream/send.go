@@ -15,6 +15,9 @@ type sending struct{ http.RoundTripper }
 
 func (t sending) RoundTrip(r *http.Request) (*http.Response, error) {
 	x := exchangeOf(r)
+	if x.unsendable != nil {
+		return nil, x.unsendable
+	}
 	resp, err := t.try(x, r)
 	if err != nil || resp.StatusCode != http.StatusUnauthorized {
 		return resp, err

@@ -78,13 +78,13 @@ type Target struct {
 	Port    int
 }
 
-// NewTarget returns the target of a base URL, which must be an http or https URL.
+// NewTarget returns the target of a base URL, which must be an http, https or h2c URL.
 func NewTarget(api, baseURL string) (Target, error) {
 	u, err := url.Parse(baseURL)
 	if err != nil {
 		return Target{}, err
 	}
-	port := map[string]int{"http": 80, "https": 443}[u.Scheme]
+	port := map[string]int{"http": 80, "h2c": 80, "https": 443}[u.Scheme]
 	if u.Port() != "" {
 		port, err = strconv.Atoi(u.Port())
 	}

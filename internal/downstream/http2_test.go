@@ -1,0 +1,586 @@
+package downstream_test
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	"middletier/internal/downstream"
+)
+
+// frameServer is an API that speaks HTTP/2 frame by frame. answer is called for what
+// comes on each connection.
+type frameServer struct {
+	url   string
+	roots *x509.CertPool
+
+	mu    sync.Mutex
+	conns []*frameConn
+}
+
+// frameConn is a connection to a frameServer. Only answer uses it.
+type frameConn struct {
+	*http2.Framer
+	number  int // the first is 1
+	streams map[uint32]*frameStream
+
+	encoder *hpack.Encoder
+	block   bytes.Buffer
+
+	mu   sync.Mutex
+	seen []string // method and path of each request
+}
+
+// frameStream is a request so far.
+type frameStream struct {
+	id      uint32
+	fields  map[string]string
+	trailer map[string]string
+	body    []byte
+	ended   bool // by the client
+}
+
+func (s *frameStream) what() string { return s.fields[":method"] + " " + s.fields[":path"] }
+
+// serveFrames starts a frameServer. answer is called after each frame of a request,
+// and reports whether the connection goes on.
+func serveFrames(t *testing.T, answer func(c *frameConn, s *frameStream) bool) *frameServer {
+	t.Helper()
+	lender := httptest.NewTLSServer(nil) // of a certificate
+	lender.Close()
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: lender.TLS.Certificates, NextProtos: []string{"h2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &frameServer{url: "https://" + listener.Addr().String(), roots: x509.NewCertPool()}
+	server.roots.AddCert(lender.Certificate())
+	var group sync.WaitGroup
+	group.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			c := server.add(conn)
+			group.Go(func() {
+				defer conn.Close()
+				c.serve(conn, answer)
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		group.Wait()
+	})
+	return server
+}
+
+func (s *frameServer) add(conn net.Conn) *frameConn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := &frameConn{Framer: http2.NewFramer(conn, conn), number: len(s.conns) + 1, streams: map[uint32]*frameStream{}}
+	c.encoder = hpack.NewEncoder(&c.block)
+	s.conns = append(s.conns, c)
+	return c
+}
+
+// requests returns what came on each connection that brought anything.
+func (s *frameServer) requests() (all [][]string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.conns {
+		c.mu.Lock()
+		if len(c.seen) > 0 {
+			all = append(all, slices.Clone(c.seen))
+		}
+		c.mu.Unlock()
+	}
+	return all
+}
+
+// count returns how often a request came.
+func (s *frameServer) count(what string) (n int) {
+	for _, seen := range s.requests() {
+		for _, w := range seen {
+			if w == what {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// serve reads frames. What cannot be read or written ends the connection.
+func (c *frameConn) serve(conn net.Conn, answer func(c *frameConn, s *frameStream) bool) {
+	if _, err := io.ReadFull(conn, make([]byte, len(http2.ClientPreface))); err != nil {
+		return
+	}
+	c.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	c.MaxHeaderListSize = 1 << 20
+	_ = c.WriteSettings()
+	for {
+		frame, err := c.ReadFrame()
+		if err != nil {
+			return
+		}
+		var stream *frameStream
+		switch f := frame.(type) {
+		case *http2.SettingsFrame:
+			if !f.IsAck() {
+				_ = c.WriteSettingsAck()
+			}
+			continue
+		case *http2.PingFrame:
+			if !f.IsAck() {
+				_ = c.WritePing(true, f.Data)
+			}
+			continue
+		case *http2.MetaHeadersFrame:
+			stream = c.headers(f)
+		case *http2.DataFrame:
+			if stream = c.streams[f.StreamID]; stream == nil {
+				continue
+			}
+			stream.body = append(stream.body, f.Data()...)
+			stream.ended = f.StreamEnded()
+			if n := uint32(len(f.Data())); n > 0 {
+				_ = c.WriteWindowUpdate(0, n)
+				_ = c.WriteWindowUpdate(f.StreamID, n)
+			}
+		default:
+			continue
+		}
+		if !answer(c, stream) {
+			return
+		}
+	}
+}
+
+// headers takes in a request's headers, or trailers.
+func (c *frameConn) headers(f *http2.MetaHeadersFrame) *frameStream {
+	fields := map[string]string{}
+	for _, field := range f.Fields {
+		fields[field.Name] = field.Value
+	}
+	if stream, ok := c.streams[f.StreamID]; ok {
+		stream.trailer, stream.ended = fields, true
+		return stream
+	}
+	stream := &frameStream{id: f.StreamID, fields: fields, ended: f.StreamEnded()}
+	c.streams[f.StreamID] = stream
+	c.mu.Lock()
+	c.seen = append(c.seen, stream.what())
+	c.mu.Unlock()
+	return stream
+}
+
+// reply answers a stream with 200 and what came.
+func (c *frameConn) reply(s *frameStream) {
+	c.open(s)
+	_ = c.WriteData(s.id, true, fmt.Appendf(nil, "%d bytes, trailer %q", len(s.body), s.trailer["x-trailer"]))
+	delete(c.streams, s.id)
+}
+
+// open begins to answer a stream with 200.
+func (c *frameConn) open(s *frameStream) {
+	c.block.Reset()
+	_ = c.encoder.WriteField(hpack.HeaderField{Name: ":status", Value: "200"})
+	_ = c.WriteHeaders(http2.HeadersFrameParam{StreamID: s.id, BlockFragment: c.block.Bytes(), EndHeaders: true})
+}
+
+// startHTTP2 returns a kit in front of a frameServer.
+func startHTTP2(t *testing.T, server *frameServer) *kit {
+	return start(t, server.url, func(c *downstream.Config) {
+		transport := downstream.NewTransport()
+		transport.Proxy = nil
+		transport.TLSClientConfig = &tls.Config{RootCAs: server.roots}
+		t.Cleanup(transport.CloseIdleConnections)
+		c.Transport = transport
+	})
+}
+
+// callersOf returns a request of each kind of body to the kit: of known length and
+// not, small and large, with trailers and without a body.
+func (k *kit) callersOf(method string) map[string]func() *http.Request {
+	request := func(size int, known bool) func() *http.Request {
+		return func() *http.Request {
+			body := io.Reader(strings.NewReader(strings.Repeat("x", size)))
+			if !known {
+				body = io.MultiReader(body)
+			}
+			r, err := http.NewRequest(method, k.front.URL+"/x", body)
+			if err != nil {
+				k.t.Fatal(err)
+			}
+			return r
+		}
+	}
+	return map[string]func() *http.Request{
+		"no body": request(0, true), "small": request(10, true), "small, chunked": request(10, false),
+		"large": request(100_000, true), "large, chunked": request(100_000, false),
+		"trailers": func() *http.Request {
+			r := request(100_000, false)()
+			r.Trailer = http.Header{"X-Trailer": {"the end"}}
+			return r
+		},
+	}
+}
+
+// A request that the API says it did not process is sent again, whatever its body.
+func TestUnprocessedRequestIsSentAgain(t *testing.T) {
+	for name, refuse := range map[string]func(c *frameConn, s *frameStream){
+		"GOAWAY":         func(c *frameConn, _ *frameStream) { _ = c.WriteGoAway(1, http2.ErrCodeNo, nil) },
+		"GOAWAY, error":  func(c *frameConn, _ *frameStream) { _ = c.WriteGoAway(1, http2.ErrCodeEnhanceYourCalm, nil) },
+		"REFUSED_STREAM": func(c *frameConn, s *frameStream) { _ = c.WriteRSTStream(s.id, http2.ErrCodeRefusedStream) },
+		"GOAWAY of all":  func(c *frameConn, _ *frameStream) { _ = c.WriteGoAway(0, http2.ErrCodeNo, nil) },
+		"GOAWAY and more": func(c *frameConn, _ *frameStream) {
+			_ = c.WriteGoAway(1, http2.ErrCodeNo, nil)
+			_ = c.WriteGoAway(1, http2.ErrCodeNo, nil)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var refused uint32 // the stream that was
+			server := serveFrames(t, func(c *frameConn, s *frameStream) bool {
+				switch {
+				case c.number == 1 && s.id > 1 && (len(s.body) > 20_000 || s.ended) && refused == 0:
+					refused = s.id
+					refuse(c, s)
+					return true
+				case c.number == 1 && s.id == refused:
+					return true // more of its body
+				case s.ended:
+					c.reply(s)
+				}
+				return true
+			})
+			// The first call opens the connection whose second request is refused.
+			for body := range (&kit{}).callersOf("POST") {
+				t.Run(body, func(t *testing.T) {
+					refused = 0
+					server.mu.Lock()
+					server.conns = nil
+					server.mu.Unlock()
+					k := startHTTP2(t, server)
+					if got := k.do("GET", "/first", ""); got.status != 200 {
+						t.Fatalf("the first call: got %d %s", got.status, got.body)
+					}
+					r := k.callersOf("POST")[body]()
+					want := `0 bytes, trailer ""`
+					switch {
+					case body == "trailers":
+						want = `100000 bytes, trailer "the end"`
+					case strings.HasPrefix(body, "large"):
+						want = `100000 bytes, trailer ""`
+					case strings.HasPrefix(body, "small"):
+						want = `10 bytes, trailer ""`
+					}
+					if got := k.send(r); got.status != 200 || got.body != want {
+						t.Errorf("got %d %s, want 200 %s", got.status, got.body, want)
+					}
+					if n := server.count("POST /x"); n != 2 {
+						t.Errorf("the API got it %d times, want 2: %q", n, server.requests())
+					}
+				})
+			}
+		})
+	}
+}
+
+// A request that the API may have processed is not sent again.
+func TestRequestThatMayBeProcessedIsSentOnce(t *testing.T) {
+	for name, end := range map[string]func(c *frameConn, s *frameStream) (goesOn bool){
+		"closed": func(*frameConn, *frameStream) bool { return false },
+		"GOAWAY": func(c *frameConn, s *frameStream) bool { _ = c.WriteGoAway(s.id, http2.ErrCodeNo, nil); return false },
+		"GOAWAY, error": func(c *frameConn, s *frameStream) bool {
+			_ = c.WriteGoAway(s.id, http2.ErrCodeProtocol, nil)
+			return false
+		},
+		"PROTOCOL_ERROR": func(c *frameConn, s *frameStream) bool {
+			_ = c.WriteRSTStream(s.id, http2.ErrCodeProtocol)
+			return true
+		},
+		"INTERNAL_ERROR": func(c *frameConn, s *frameStream) bool {
+			_ = c.WriteRSTStream(s.id, http2.ErrCodeInternal)
+			return true
+		},
+		"CANCEL": func(c *frameConn, s *frameStream) bool { _ = c.WriteRSTStream(s.id, http2.ErrCodeCancel); return true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for body := range (&kit{}).callersOf("POST") {
+				t.Run(body, func(t *testing.T) {
+					server := serveFrames(t, func(c *frameConn, s *frameStream) bool {
+						if s.what() == "GET /first" {
+							c.reply(s)
+							return true
+						}
+						if s.ended {
+							return end(c, s)
+						}
+						return true
+					})
+					k := startHTTP2(t, server)
+					k.do("GET", "/first", "")
+					k.result()
+					if got := k.send(k.callersOf("POST")[body]()); got.status != 599 {
+						t.Errorf("got %d %s, want an error", got.status, got.body)
+					}
+					k.wantKind(downstream.Unreachable)
+					if n := server.count("POST /x"); n != 1 {
+						t.Errorf("the API got it %d times: %q", n, server.requests())
+					}
+				})
+			}
+		})
+	}
+}
+
+// When the API ends a connection with an error, each request that it has not
+// processed goes on a connection of its own, so the one that it blames harms no
+// other. An API that blames a request again answers nobody else's on that
+// connection.
+func TestBlamedRequestHarmsNoOther(t *testing.T) {
+	const others = 8
+	for _, code := range []http2.ErrCode{http2.ErrCodeProtocol, http2.ErrCodeCompression, http2.ErrCodeEnhanceYourCalm} {
+		for last := range uint32(2) { // the highest stream that the API says it has processed
+			t.Run(fmt.Sprintf("%s after %d", code, last), func(t *testing.T) {
+				server := serveFrames(t, func(c *frameConn, s *frameStream) bool {
+					switch {
+					case s.what() == "GET /first":
+						c.reply(s)
+					case c.number == 1:
+						if len(c.streams) == others+1 { // all are here
+							_ = c.WriteGoAway(last, code, nil)
+							return false
+						}
+					case s.what() == "POST /blamed":
+						_ = c.WriteGoAway(0, code, nil)
+						return false
+					case s.ended:
+						c.reply(s)
+					}
+					return true
+				})
+				k := startHTTP2(t, server)
+				k.do("GET", "/first", "") // opens the connection that all share
+				var group sync.WaitGroup
+				group.Go(func() {
+					if got := k.do("POST", "/blamed", "body"); got.status != 599 {
+						t.Errorf("the blamed one: got %d %s, want an error", got.status, got.body)
+					}
+				})
+				for i := range others {
+					group.Go(func() {
+						method := []string{"GET", "POST"}[i%2]
+						if got := k.do(method, fmt.Sprintf("/other/%d", i), "body"); got.status != 200 {
+							t.Errorf("%s: got %d %s", method, got.status, got.body)
+						}
+					})
+				}
+				group.Wait()
+				requests := server.requests()
+				for _, seen := range requests[1:] {
+					if len(seen) > 1 {
+						t.Errorf("after the error a connection is shared: %q", seen)
+					}
+				}
+				if n := server.count("POST /blamed"); n != 2 {
+					t.Errorf("the blamed one came %d times, want 2: %q", n, requests)
+				}
+			})
+		}
+	}
+}
+
+// A request that may give offence is sent on a connection of its own from the start:
+// the streams of others run on.
+func TestOffensiveHeadersHarmNoOther(t *testing.T) {
+	const others = 5
+	server := serveFrames(t, func(c *frameConn, s *frameStream) bool {
+		switch {
+		case s.what() == "GET /stream":
+			c.open(s)
+		case s.what() == "GET /end":
+			for id, stream := range c.streams {
+				if stream.what() == "GET /stream" {
+					_ = c.WriteData(id, true, []byte("all of it"))
+				}
+			}
+			c.reply(s)
+		case len(s.fields["x-large"]) > 8<<10:
+			_ = c.WriteGoAway(s.id, http2.ErrCodeCompression, nil)
+			return false
+		case s.fields["x-name"] == "Jürgen", s.fields["x-100"] != "":
+			_ = c.WriteGoAway(s.id, http2.ErrCodeProtocol, nil)
+			return false
+		case s.ended:
+			c.reply(s)
+		}
+		return true
+	})
+	k := startHTTP2(t, server)
+	k.do("GET", "/first", "") // opens the connection that all share
+	var group sync.WaitGroup
+	for range others {
+		group.Go(func() {
+			if got := k.do("GET", "/stream", ""); got.status != 200 || got.body != "all of it" || got.err != nil {
+				t.Errorf("a stream: got %d %q %v", got.status, got.body, got.err)
+			}
+		})
+	}
+	for deadline := time.Now().Add(patience); server.count("GET /stream") < others; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the streams did not begin")
+		}
+	}
+	var hundred []string
+	for i := range 100 {
+		hundred = append(hundred, fmt.Sprintf("X-%d", i+1), "x")
+	}
+	var tooLarge *downstream.Error
+	for _, row := range []struct {
+		name   string
+		header []string
+		want   func(error) bool
+	}{
+		{"a large field", []string{"X-Large", strings.Repeat("x", 20<<10)}, func(err error) bool {
+			return errors.As(err, &tooLarge) && tooLarge.Kind == downstream.HeadersTooLarge
+		}},
+		{"many fields", hundred, func(err error) bool { return errors.As(err, &tooLarge) && tooLarge.Kind == downstream.HeadersTooLarge }},
+		{"UTF-8", []string{"X-Name", "Jürgen"}, func(err error) bool { return errors.As(err, &tooLarge) && tooLarge.Kind == downstream.Unreachable }},
+	} {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest("GET", "http://middle.example/x", nil)
+		for i := 0; i < len(row.header); i += 2 {
+			r.Header.Add(row.header[i], row.header[i+1])
+		}
+		if err := k.client.Forward(w, r, downstream.Call{Token: k.token, RequestID: "request-1"}); !row.want(err) {
+			t.Errorf("%s: Forward returned %v", row.name, err)
+		}
+	}
+	k.do("GET", "/end", "")
+	group.Wait()
+}
+
+// What would end an HTTP/2 connection, or is too large for any server, is refused
+// before the hop.
+func TestHeadersThatAreRefused(t *testing.T) {
+	api := &recorder{}
+	k := startWith(t, api)
+	forward := func(change func(r *http.Request)) error {
+		r := httptest.NewRequest("POST", "http://middle.example/x", strings.NewReader("body"))
+		r.ContentLength = -1
+		change(r)
+		return k.client.Forward(httptest.NewRecorder(), r, downstream.Call{Token: k.token, RequestID: "request-1"})
+	}
+	header := func(name, value string) func(*http.Request) {
+		return func(r *http.Request) { r.Header.Set(name, value) }
+	}
+	for name, change := range map[string]func(*http.Request){
+		"Latin-1":             header("X-Name", "J\xfcrgen"),
+		"half a character":    header("X-Name", "J\xc3"),
+		"a surrogate":         header("X-Name", "\xed\xa0\x80"),
+		"a control character": header("X-Name", "a\x01b"),
+		"a line break":        header("X-Name", "a\r\nb"),
+	} {
+		if err := forward(change); !errors.Is(err, downstream.ErrHeader) {
+			t.Errorf("%s: Forward returned %v, want ErrHeader", name, err)
+		}
+		trailer := func(r *http.Request) {
+			change(r)
+			sent := r.Header
+			r.Header, r.Trailer = http.Header{}, http.Header{"X-Name": nil}
+			r.Body = io.NopCloser(io.MultiReader(r.Body, readerFunc(func([]byte) (int, error) {
+				r.Trailer["X-Name"] = sent["X-Name"]
+				return 0, io.EOF
+			})))
+		}
+		if err := forward(trailer); !errors.Is(err, downstream.ErrBody) {
+			t.Errorf("%s in a trailer: Forward returned %v, want ErrBody", name, err)
+		}
+	}
+	var failure *downstream.Error
+	if err := forward(header("X-Large", strings.Repeat("x", 40_000))); !errors.As(err, &failure) || failure.Kind != downstream.HeadersTooLarge {
+		t.Errorf("a field of 40,000 bytes: Forward returned %v, want HeadersTooLarge", err)
+	}
+	if n := len(api.all()); n > 5 { // those with trailers had begun
+		t.Errorf("%d requests arrived", n)
+	}
+	for name, change := range map[string]func(*http.Request){
+		"a large cookie":    header("Cookie", strings.Repeat("x", 40_000)), // is dropped
+		"a field of 30 KiB": header("X-Large", strings.Repeat("x", 30<<10)),
+		"UTF-8":             header("X-Name", "Jürgen"),
+		"white space":       header("X-Name", " a\t"),
+	} {
+		if err := forward(change); err != nil {
+			t.Errorf("%s: Forward returned %v", name, err)
+		}
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// Headers larger than what the API says it takes are the caller's fault.
+func TestHeadersLargerThanTheAPITakes(t *testing.T) {
+	api := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	api.Config.MaxHeaderBytes = 1 << 10 // Go adds 4 KiB over HTTP/2
+	api.EnableHTTP2 = true
+	api.StartTLS()
+	t.Cleanup(api.Close)
+	k := start(t, api.URL, func(c *downstream.Config) {
+		transport := downstream.NewTransport()
+		transport.TLSClientConfig = api.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+		t.Cleanup(transport.CloseIdleConnections)
+		c.Transport = transport
+	})
+	if got := k.do("GET", "/x", ""); got.status != 200 { // then the API's limit is known
+		t.Fatalf("got %d %s", got.status, got.body)
+	}
+	k.result()
+	k.do("GET", "/x", "", "X-Large", strings.Repeat("x", 7<<10))
+	k.wantKind(downstream.HeadersTooLarge)
+}
+
+// HTTP/2 without TLS, trailers in both directions included.
+func TestHTTP2WithoutTLS(t *testing.T) {
+	var protocols http.Protocols
+	protocols.SetUnencryptedHTTP2(true)
+	api := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		w.Header().Set("Trailer", "Grpc-Status")
+		_, _ = fmt.Fprintf(w, "%s %s %s, trailer %q", r.Proto, r.URL.Path, body, r.Trailer.Get("X-Trailer"))
+		_ = http.NewResponseController(w).Flush()
+		w.Header().Set("Grpc-Status", "0")
+	}))
+	api.Config.Protocols = &protocols
+	api.Start()
+	t.Cleanup(api.Close)
+	k := start(t, "h2c"+strings.TrimPrefix(api.URL, "http")+"/base/", nil)
+	r, err := http.NewRequest("POST", k.front.URL+"/x", io.MultiReader(strings.NewReader("the body")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Trailer = http.Header{"X-Trailer": {"the end"}}
+	got := k.send(r)
+	if want := `HTTP/2.0 /base/x the body, trailer "the end"`; got.status != 200 || got.body != want || got.trailer.Get("Grpc-Status") != "0" {
+		t.Errorf("got %d %s %v, want %s", got.status, got.body, got.trailer, want)
+	}
+	if got := k.do("GET", "/x", "", "X-Name", "Jürgen"); got.status != 200 || !strings.HasPrefix(got.body, "HTTP/2.0") {
+		t.Errorf("on a connection of its own: got %d %s", got.status, got.body)
+	}
+}

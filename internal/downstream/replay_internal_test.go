@@ -1,0 +1,76 @@
+package downstream
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"testing"
+)
+
+// slowBody gives its content in pieces of any size.
+type slowBody struct {
+	*bytes.Reader
+	pieces *rand.Rand
+}
+
+func (b slowBody) Read(p []byte) (int, error) { return b.Reader.Read(p[:1+b.pieces.IntN(len(p))]) }
+func (slowBody) Close() error                 { return nil }
+
+// However attempts follow each other, each new one reads the body from the start,
+// though the last one may still be reading.
+func TestReplaysOfABody(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for round := range 200 {
+		want := make([]byte, random.IntN(300_000))
+		for i := range want {
+			want[i] = byte(random.Uint32())
+		}
+		r := (&http.Request{Body: slowBody{bytes.NewReader(want), rand.New(rand.NewPCG(3, uint64(round)))}}).WithContext(t.Context())
+		again, rec := recordBody(r, recordLimit)
+		var group sync.WaitGroup
+		body := again.Body
+		for range random.IntN(4) {
+			old := body
+			stop := random.IntN(len(want) + 1)
+			group.Go(func() { // goes on while the next reads, as a transport may
+				_, _ = io.CopyN(io.Discard, old, int64(stop))
+				_, _ = io.Copy(io.Discard, old)
+			})
+			_, _ = io.CopyN(io.Discard, body, int64(random.IntN(1000)))
+			var err error
+			if body, err = again.GetBody(); err != nil {
+				t.Fatalf("round %d: %v", round, err)
+			}
+		}
+		if random.IntN(2) == 0 {
+			rec.settle(false)
+		}
+		if got, err := io.ReadAll(body); err != nil || !bytes.Equal(got, want) {
+			t.Fatalf("round %d: got %d bytes, %v, want %d", round, len(got), err, len(want))
+		}
+		group.Wait()
+		rec.settle(false)
+	}
+	if n := chunksInUse.Load(); n != 0 {
+		t.Errorf("%d chunks are lost", n)
+	}
+}
+
+// A body beyond the limit is not sent again, and its record is dropped at once.
+func TestLongBodyIsNotRecorded(t *testing.T) {
+	r := (&http.Request{Body: io.NopCloser(bytes.NewReader(make([]byte, 2*recordLimit)))}).WithContext(t.Context())
+	again, rec := recordBody(r, recordLimit)
+	if n, err := io.Copy(io.Discard, again.Body); n != 2*recordLimit || err != nil {
+		t.Errorf("read %d bytes, %v", n, err)
+	}
+	if n := chunksInUse.Load(); n != 0 {
+		t.Errorf("%d chunks are held", n)
+	}
+	if _, err := again.GetBody(); !errors.Is(err, errNotRecorded) {
+		t.Errorf("GetBody returned %v", err)
+	}
+	rec.settle(true)
+}

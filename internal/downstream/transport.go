@@ -1,0 +1,328 @@
+package downstream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/http2"
+)
+
+// schemeH2C is the scheme of base URLs for HTTP/2 without TLS, with prior knowledge
+// (RFC 9113, section 3.3).
+const schemeH2C = "h2c"
+
+const (
+	// pingAfter and pingTimeout find an HTTP/2 connection that has died without a
+	// word: it is replaced after their sum, which must stay below 20 s.
+	pingAfter   = 10 * time.Second
+	pingTimeout = 5 * time.Second
+)
+
+// keepAlive finds the same at the level of TCP, where HTTP/1.1 has no pings.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: pingAfter, Interval: 2 * time.Second, Count: 4}
+
+// FindDeadConnections lets t find connections that have died without a word: a load
+// balancer or NAT has forgotten them.
+func FindDeadConnections(t *http.Transport) {
+	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout}
+	t.DialContext = (&net.Dialer{Timeout: 30 * time.Second, KeepAliveConfig: keepAlive}).DialContext
+}
+
+// Transport sends requests to an API. It does not touch bodies, and keeps enough
+// connections open that busy APIs are not dialled anew. Over HTTP/2 a request that
+// the API did not process is sent again, and no request is sent again that the API
+// may have processed, unless its method is idempotent.
+//
+// Requests of all callers share an HTTP/2 connection, which ends for all of them
+// when the API takes offence at one. So a request that is likely to offend gets a
+// connection of its own, and so does each one that the API had not processed when it
+// ended a connection with an error: the offender is among those.
+type Transport struct {
+	*http.Transport // settings, which must not change after the first request
+	https, h2c      lane
+	closed          atomic.Int64 // when closeSilent did so last
+}
+
+// NewTransport returns a Transport. Each API has its own.
+func NewTransport() *Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.MaxResponseHeaderBytes = 256 << 10
+	t.DisableCompression = true // the caller says what it accepts, and decodes it
+	t.MaxIdleConns = 0
+	t.MaxIdleConnsPerHost = 256
+	FindDeadConnections(t)
+	return &Transport{Transport: t}
+}
+
+// closeSilent closes the connections that are not in use, after one did not answer in
+// time: what silenced it has perhaps silenced all. HTTP/1.1 has no pings. It does so
+// only now and then, since an API may be slow for other reasons.
+func (t *Transport) closeSilent() {
+	now := time.Now().UnixNano()
+	if last := t.closed.Load(); now-last > int64(pingAfter) && t.closed.CompareAndSwap(last, now) {
+		t.CloseIdleConnections()
+	}
+}
+
+// CloseIdleConnections closes the connections that are not in use.
+func (t *Transport) CloseIdleConnections() {
+	t.Transport.CloseIdleConnections()
+	t.https.closeIdle()
+	t.h2c.closeIdle()
+}
+
+// RoundTrip sends r. Its error may be an *Error.
+func (t *Transport) RoundTrip(r *http.Request) (resp *http.Response, err error) {
+	sent := r
+	if r.Body != nil && r.Body != http.NoBody && r.GetBody == nil {
+		limit := recordLimit
+		if r.URL.Scheme == "http" {
+			limit = recordLimitHTTP1
+		}
+		var rec *record
+		sent, rec = recordBody(r, limit)
+		defer func() { rec.settle(err != nil) }()
+	}
+	switch r.URL.Scheme {
+	case "https":
+		resp, err = t.https.roundTrip(sent, t.Transport, nil)
+	case schemeH2C:
+		sent = sent.WithContext(sent.Context()) // a shallow copy
+		u := *sent.URL
+		u.Scheme, sent.URL = "http", &u
+		var only http.Protocols
+		only.SetUnencryptedHTTP2(true)
+		resp, err = t.h2c.roundTrip(sent, t.Transport, &only)
+	default:
+		resp, err = t.Transport.RoundTrip(sent)
+	}
+	if err != nil {
+		if errors.Is(context.Cause(r.Context()), errTimeout) {
+			t.closeSilent()
+		}
+		return nil, err
+	}
+	resp.Request = r
+	return resp, nil
+}
+
+// lane is the way to an API over TLS, or by HTTP/2 without.
+type lane struct {
+	once   sync.Once // makes shared
+	shared atomic.Pointer[http.Transport]
+
+	ended atomic.Uint64 // connections that the API ended with an error
+	reset atomic.Uint64 // streams that the API reset with PROTOCOL_ERROR
+}
+
+// start makes the lane's transport. net/http's own HTTP/2 does not tell why a
+// connection ended: HTTP2Config.CountError is not called for clients in Go 1.26.
+func (l *lane) start(settings *http.Transport, only *http.Protocols) {
+	t := settings.Clone()
+	if only != nil {
+		t.Protocols = only
+		t.Proxy = nil // a proxy takes HTTP/1.1 only
+	}
+	dial := t.DialContext
+	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return &heardConn{Conn: conn, ended: make(chan struct{})}, nil
+	}
+	h2, err := http2.ConfigureTransports(t) //lint:ignore SA1019 until net/http calls CountError, see above
+	if err != nil { // where HTTP/2 is configured already
+		panic(err)
+	}
+	h2.CountError = func(kind string) { //lint:ignore SA1019 see above
+		switch kind = strings.ToLower(kind); {
+		case strings.HasPrefix(kind, "recv_goaway_"): // not for NO_ERROR
+			l.ended.Add(1)
+		case kind == "recv_rststream_protocol_error":
+			l.reset.Add(1)
+		}
+	}
+	l.shared.Store(t)
+}
+
+// heardConn reports that it cannot be written only when all has been read from it: a
+// server that ends a connection says before which requests it has not processed.
+type heardConn struct {
+	net.Conn
+	once  sync.Once
+	ended chan struct{} // closed when nothing more can be read
+}
+
+// hearing bounds the wait for what a server said last. It has arrived already.
+const hearing = time.Second
+
+func (c *heardConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil {
+		c.once.Do(func() { close(c.ended) })
+	}
+	return n, err
+}
+
+func (c *heardConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	if err != nil {
+		select {
+		case <-c.ended:
+		case <-time.After(hearing):
+		}
+	}
+	return n, err
+}
+
+func (l *lane) closeIdle() {
+	if t := l.shared.Load(); t != nil {
+		t.CloseIdleConnections()
+	}
+}
+
+// roundTrip sends r on a shared connection, or on one of its own, and again where
+// the API has not processed it.
+func (l *lane) roundTrip(r *http.Request, settings *http.Transport, only *http.Protocols) (*http.Response, error) {
+	l.once.Do(func() { l.start(settings, only) })
+	x, _ := r.Context().Value(exchangeKey{}).(*exchange)
+	if x == nil || !x.alone {
+		resp, err := l.onShared(r)
+		if !errors.Is(err, errNotProcessed) {
+			return resp, x.explain(err)
+		}
+		if r.GetBody != nil {
+			var bodyErr error
+			again := r.WithContext(r.Context()) // a shallow copy
+			if again.Body, bodyErr = r.GetBody(); bodyErr != nil {
+				return nil, err
+			}
+			r = again
+		}
+		if x != nil {
+			x.alone = true // from now on
+		}
+	}
+	resp, err := l.onOwn(r)
+	return resp, x.explain(err)
+}
+
+var (
+	errNotProcessed = errors.New("the API ended the connection and did not process the request")
+	errMayBeDone    = errors.New("the API reset the request and may have processed it")
+)
+
+// attempt watches net/http send a request again by itself. It does that where the API
+// has not processed the request, but on a shared connection; and where the API reset
+// the request with PROTOCOL_ERROR, after which it may well have processed it.
+type attempt struct {
+	lane         *lane
+	idempotent   bool
+	cancel       context.CancelCauseFunc
+	begun        bool
+	ended, reset uint64 // of the lane, at the beginning
+}
+
+// gotConn is called before the request is written on a connection.
+func (a *attempt) gotConn(httptrace.GotConnInfo) {
+	switch {
+	case !a.begun:
+		a.begun = true
+	case a.lane.reset.Load() != a.reset && !a.idempotent:
+		a.cancel(errMayBeDone)
+	case a.lane.reset.Load() != a.reset, a.lane.ended.Load() != a.ended:
+		a.cancel(errNotProcessed)
+	}
+}
+
+// onShared sends r on a connection that other requests share. The error is
+// errNotProcessed where r may be sent again, on no shared connection.
+func (l *lane) onShared(r *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithCancelCause(r.Context()) // an answer's body lives as long as r's context
+	a := &attempt{lane: l, idempotent: isIdempotent(r.Method), cancel: cancel, ended: l.ended.Load(), reset: l.reset.Load()}
+	resp, err := l.shared.Load().RoundTrip(r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: a.gotConn})))
+	if err == nil {
+		return resp, nil
+	}
+	cause := context.Cause(ctx)
+	cancel(nil)
+	switch {
+	case cause == errNotProcessed, cause == errMayBeDone:
+		return nil, cause
+	case strings.HasPrefix(err.Error(), "http2: Transport received GOAWAY from server ErrCode:"):
+		return nil, errNotProcessed // the first of its connection, which net/http does not send again
+	}
+	return nil, err
+}
+
+// onOwn sends r once, on a connection that nobody else uses.
+func (l *lane) onOwn(r *http.Request) (*http.Response, error) {
+	address := r.URL.Host
+	if r.URL.Port() == "" {
+		address = net.JoinHostPort(r.URL.Hostname(), map[string]string{"http": "80", "https": "443"}[r.URL.Scheme])
+	}
+	conn, err := l.shared.Load().NewClientConn(r.Context(), r.URL.Scheme, address)
+	if err != nil {
+		if r.Body != nil {
+			_ = r.Body.Close() // of one attempt
+		}
+		return nil, err
+	}
+	resp, err := conn.RoundTrip(r)
+	if err != nil {
+		_ = conn.Close() // err says more
+		return nil, err
+	}
+	resp.Body = &ownBody{resp.Body, conn}
+	return resp, nil
+}
+
+// ownBody is an answer on a connection of its own, which ends with it.
+type ownBody struct {
+	io.ReadCloser
+	conn *http.ClientConn
+}
+
+func (b *ownBody) Close() error {
+	return errors.Join(b.ReadCloser.Close(), b.conn.Close())
+}
+
+// explain says so where an API did not take the headers of a request. x is nil for a
+// request that is not a caller's.
+func (x *exchange) explain(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case strings.Contains(err.Error(), "request header list larger than peer's advertised limit"),
+		x != nil && x.headers.large() && isOffence(err):
+		return &Error{Kind: HeadersTooLarge, Err: err}
+	}
+	return err
+}
+
+// isOffence reports whether an API ended a request with an error that servers use
+// for headers that they do not take.
+func isOffence(err error) bool {
+	var stream http2.StreamError
+	var goAway http2.GoAwayError //lint:ignore SA1019 net/http does not export its own
+	code := http2.ErrCodeNo
+	switch {
+	case errors.As(err, &stream):
+		code = stream.Code
+	case errors.As(err, &goAway):
+		code = goAway.ErrCode
+	default:
+		_, name, _ := strings.Cut(err.Error(), "http2: Transport received GOAWAY from server ErrCode:")
+		return name == "PROTOCOL_ERROR" || name == "COMPRESSION_ERROR" || name == "ENHANCE_YOUR_CALM"
+	}
+	return code == http2.ErrCodeProtocol || code == http2.ErrCodeCompression || code == http2.ErrCodeEnhanceYourCalm
+}

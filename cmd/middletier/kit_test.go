@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -38,6 +39,7 @@ type world struct {
 	log  *syncBuffer
 	file file
 
+	way    *http.Transport        // to the platform; nil: transport()
 	detour atomic.Pointer[detour] // nil: none
 }
 
@@ -150,7 +152,7 @@ func (w *world) transport() *http.Transport {
 
 // toPlatform is the service's own way to the platform.
 func (w *world) toPlatform() http.RoundTripper {
-	direct := w.transport()
+	direct := cmp.Or(w.way, w.transport())
 	return roundTrip(func(r *http.Request) (*http.Response, error) {
 		if d := w.detour.Load(); d != nil && r.Method == http.MethodPost {
 			return (*d)(r, direct)

@@ -139,11 +139,13 @@ func (l *lane) start(settings *http.Transport, only *http.Protocols) {
 		}
 		return &heardConn{Conn: conn, ended: make(chan struct{})}, nil
 	}
-	h2, err := http2.ConfigureTransports(t) //lint:ignore SA1019 until net/http calls CountError, see above
+	//lint:ignore SA1019 until net/http calls CountError, see above
+	h2, err := http2.ConfigureTransports(t)
 	if err != nil { // where HTTP/2 is configured already
 		panic(err)
 	}
-	h2.CountError = func(kind string) { //lint:ignore SA1019 see above
+	//lint:ignore SA1019 as above
+	h2.CountError = func(kind string) {
 		switch kind = strings.ToLower(kind); {
 		case strings.HasPrefix(kind, "recv_goaway_"): // not for NO_ERROR
 			l.ended.Add(1)
@@ -313,7 +315,8 @@ func (x *exchange) explain(err error) error {
 // for headers that they do not take.
 func isOffence(err error) bool {
 	var stream http2.StreamError
-	var goAway http2.GoAwayError //lint:ignore SA1019 net/http does not export its own
+	//lint:ignore SA1019 net/http does not export its own
+	var goAway http2.GoAwayError
 	code := http2.ErrCodeNo
 	switch {
 	case errors.As(err, &stream):

@@ -1,0 +1,165 @@
+//go:build slow
+
+package downstream_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"middletier/internal/downstream"
+	"middletier/internal/tooltest"
+)
+
+// startRecyclingNginx runs nginx over TLS in front of the API. It recycles each
+// connection after five requests.
+func startRecyclingNginx(t *testing.T, api, listen string) (url string, roots *x509.CertPool) {
+	t.Helper()
+	binary := tooltest.Find(t, "nginx", "nginx-light")
+	lender := httptest.NewTLSServer(nil) // of a certificate
+	lender.Close()
+	pair := lender.TLS.Certificates[0]
+	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := free.Addr().String()
+	_ = free.Close()
+	dir := t.TempDir()
+	for name, text := range map[string][]byte{
+		"cert.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]}),
+		"key.pem":  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}),
+		"nginx.conf": fmt.Appendf(nil, `
+daemon off;
+worker_processes 1;
+error_log stderr crit;
+pid nginx.pid;
+events {}
+http {
+	access_log off;
+	client_body_temp_path body;
+	proxy_temp_path proxy;
+	fastcgi_temp_path fastcgi;
+	uwsgi_temp_path uwsgi;
+	scgi_temp_path scgi;
+	server {
+		listen %s %s;
+		ssl_certificate cert.pem;
+		ssl_certificate_key key.pem;
+		keepalive_requests 5;
+		client_max_body_size 0;
+		client_body_buffer_size 256k; # in memory: the workers may not write our folder
+		location / { proxy_pass %s; proxy_http_version 1.1; }
+	}
+}
+`, address, listen, api),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	log := &bytes.Buffer{} // read when nginx has ended
+	cmd := exec.Command(binary, "-p", dir, "-c", "nginx.conf", "-e", "stderr")
+	cmd.Stderr = log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM) // it ends its workers
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Log(log.String())
+		}
+	})
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		if conn, err := net.Dial("tcp", address); err == nil {
+			_ = conn.Close()
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("nginx does not listen")
+		}
+	}
+	roots = x509.NewCertPool()
+	roots.AddCert(lender.Certificate())
+	return "https://" + address, roots
+}
+
+// A server that recycles its connections costs no upload, and none of its bytes.
+func TestSlowUploadsThroughARecyclingServer(t *testing.T) {
+	const callers, calls = 8, 5000
+	for name, listen := range map[string]string{"HTTP/2": "ssl http2", "HTTP/1.1": "ssl"} {
+		for kind, size := range map[string]int{"known length": 100_000, "chunked": 20_000} {
+			t.Run(name+", "+kind, func(t *testing.T) {
+				api := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					sum := sha256.New()
+					n, err := io.Copy(sum, r.Body)
+					_, _ = fmt.Fprintf(w, "%d %x %v", n, sum.Sum(nil), err)
+				}))
+				url, roots := startRecyclingNginx(t, api, listen)
+				k := start(t, url, func(c *downstream.Config) {
+					transport := downstream.NewTransport()
+					transport.TLSClientConfig = &tls.Config{RootCAs: roots}
+					t.Cleanup(transport.CloseIdleConnections)
+					c.Transport = transport
+				})
+				k.results = make(chan error, calls)
+				var next, failed atomic.Int64
+				var group sync.WaitGroup
+				client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: callers}}
+				defer client.CloseIdleConnections()
+				for range callers {
+					group.Go(func() {
+						for i := next.Add(1); i <= calls; i = next.Add(1) {
+							content := bytes.Repeat(fmt.Appendf(nil, "%09d\n", i), size/10)
+							body := io.Reader(bytes.NewReader(content))
+							if kind == "chunked" {
+								body = io.MultiReader(body)
+							}
+							want := fmt.Sprintf("%d %x <nil>", size, sha256.Sum256(content))
+							if got, err := post(client, k.front.URL+"/x", body); err != nil || got != want {
+								if failed.Add(1) <= 5 {
+									t.Errorf("call %d: got %.200s %v, want %s", i, strings.TrimSpace(got), err, want)
+								}
+							}
+						}
+					})
+				}
+				group.Wait()
+				if n := failed.Load(); n > 0 {
+					t.Errorf("%d of %d calls failed", n, calls)
+				}
+			})
+		}
+	}
+}
+
+func post(client *http.Client, url string, body io.Reader) (string, error) {
+	resp, err := client.Post(url, "application/octet-stream", body)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return string(text), err
+}

@@ -4,8 +4,13 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 FUZZTIME ?= 1m
 # IDLE connections at once; more than descriptors allow (ulimit -n) fails.
 IDLE ?= 19900
+# What make release builds, and where.
+PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+DIST ?= dist
+# The tools of releases have a go.mod of their own: their dependencies are not ours.
+RELEASE_TOOL := go tool -modfile=tools/go.mod
 
-.PHONY: help run demo build image test test-slow check bench fuzz generate
+.PHONY: help run demo build release image test test-slow check vulnerabilities bench fuzz generate
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
@@ -19,6 +24,18 @@ demo: ## Run the service between an identity platform and an API, with nothing t
 build: ## Build bin/middletier, static.
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/middletier ./cmd/middletier
 
+release: ## Build static binaries for all platforms into dist/, with checksums and a CycloneDX SBOM.
+	rm -rf $(DIST) && mkdir -p $(DIST)
+	@set -e; for platform in $(PLATFORMS); do \
+		os=$${platform%/*}; arch=$${platform#*/}; name=middletier-$$os-$$arch; \
+		if [ $$os = windows ]; then name=$$name.exe; fi; \
+		echo $(DIST)/$$name; \
+		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(DIST)/$$name ./cmd/middletier; \
+		$(RELEASE_TOOL) cyclonedx-gomod bin -json -std -noserial -notimestamp -version $(VERSION) \
+			-output $(DIST)/$$name.cdx.json $(DIST)/$$name; \
+	done
+	cd $(DIST) && sha256sum middletier-* > SHA256SUMS
+
 image: ## Build the container image middletier, version stamped.
 	docker build --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) -t middletier .
 
@@ -29,17 +46,22 @@ test: ## Run all tests. Those of deploy have a module of their own.
 test-slow: ## Run the tests that take long: thousands of requests, clients in other languages. Their files have the tag slow.
 	go test -race -tags slow -run '^TestSlow' -timeout 20m -v ./...
 
-check: ## Formatting, vet, staticcheck, go.mod. Vet and staticcheck see the slow tests too.
+check: ## Formatting, vet (also for Windows and macOS), staticcheck, go.mod. Vet and staticcheck see the slow tests too.
 	@unformatted=$$(go tool gofumpt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted (go tool gofumpt -w FILE):"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	go vet -tags slow ./...
+	GOOS=windows go vet -tags slow ./...
+	GOOS=darwin go vet -tags slow ./...
 	go tool staticcheck ./...
 	go tool staticcheck -tags slow ./...
 	go mod tidy -diff
 	go -C deploy/check vet ./...
 	staticcheck=$$(go tool -n staticcheck) && cd deploy/check && "$$staticcheck" ./...
 	go -C deploy/check mod tidy -diff
+
+vulnerabilities: ## Look for known vulnerabilities in what we call; needs the network.
+	$(RELEASE_TOOL) govulncheck ./...
 
 bench: ## Measure the hot path beside its peers, tokens and memory; see docs/performance.md.
 	go test -run '^$$' -bench . -benchmem ./internal/validate

@@ -117,12 +117,12 @@ func (w *world) startProcess(address string, ca []byte, redis string) *process {
 		w.t.Fatal(err)
 	}
 	path := writeConfig(w.t, fmt.Sprintf(`
-server: {address: %s, adminAddress: ""}
-azureAd: {instance: %s/, tenantId: %s, clientId: %s, clientCredentials: [{sourceType: ClientSecret}]}
+server: {address: %[1]s, adminAddress: ""}
+azureAd: {instance: %[2]s/, tenantId: %[3]s, clientId: %[4]s, clientCredentials: [{sourceType: ClientSecret}]}
 downstreamApis:
-  todo: &todo {baseUrl: %s, scopes: [api://todo/.default], access: [{scopes: [ToDoList.Read, ToDoList.ReadWrite]}]}
-  notes: {<<: *todo, scopes: [api://todo/ToDoList.Read]}
-tokenCache: {redis: {%s}}
+  todo: {baseUrl: %[5]s, scopes: [api://todo/.default], access: [{scopes: [ToDoList.Read, ToDoList.ReadWrite]}]}
+  notes: {baseUrl: %[5]s, scopes: [api://todo/ToDoList.Read], access: [{scopes: [ToDoList.Read, ToDoList.ReadWrite]}]}
+tokenCache: {redis: {%[6]s}}
 `, address, w.idp.URL(), demoTenant, demoMiddleTier, w.api.URL, redis))
 	p := startProcess(w.t, []string{
 		"SSL_CERT_FILE=" + cas, "AzureAd__ClientCredentials__0__ClientSecret=" + testSecret,

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -135,8 +136,10 @@ func TestCheckOnlineFindsWhatIsBroken(t *testing.T) {
 	good := obo.Credential{SourceType: "ClientSecret", ClientSecret: testSecret}
 	wrong := obo.Credential{SourceType: "ClientSecret", ClientSecret: "wrong-secret"}
 	fault := func(f mockidp.Fault) func(*world) { return func(w *world) { w.idp.AddFault(f) } }
-	insecure := httptest.NewTLSServer(http.NotFoundHandler())
+	insecure := httptest.NewUnstartedServer(http.NotFoundHandler())
 	insecure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	insecure.TLS = &tls.Config{Certificates: []tls.Certificate{ownCertificate(t)}} // the tests trust that of httptest
+	insecure.StartTLS()
 	defer insecure.Close()
 	plain := httptest.NewServer(http.NotFoundHandler())
 	defer plain.Close()
@@ -433,4 +436,15 @@ func TestCheckOnlineTriesRedis(t *testing.T) {
 			}
 		})
 	}
+}
+
+// ownCertificate returns a certificate for this machine that nobody trusts.
+func ownCertificate(t *testing.T) tls.Certificate {
+	t.Helper()
+	files := writePair(t, t.TempDir(), "own")
+	pair, err := tls.LoadX509KeyPair(files.CertFile, files.KeyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pair
 }

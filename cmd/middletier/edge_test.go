@@ -49,7 +49,7 @@ func (w *world) answerInTurn(texts ...string) (closed <-chan struct{}) {
 func TestProblemHoldsNothingOfTheAPI(t *testing.T) {
 	const invalid = "downstream-invalid-response"
 	hints := "HTTP/1.1 103 Early Hints\r\n" + theirs + "\r\n"
-	unauthorized := "HTTP/1.1 401 Unauthorized\r\n" + theirs + "Content-Length: 6\r\n\r\ntheirs"
+	unauthorized := "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer\r\n" + theirs + "Content-Length: 6\r\n\r\ntheirs"
 	busy := "HTTP/1.1 503 Service Unavailable\r\n" + theirs + "Content-Length: 6\r\n\r\ntheirs"
 	switching := "HTTP/1.1 101 Switching Protocols\r\n" + theirs
 	for _, row := range []struct {

@@ -413,6 +413,10 @@ func (s *Server) handleError(err error, c echo.Context) {
 	}
 	base := s.baseURL(r)
 	s.setHeaders(resp.Header(), p, base)
+	if contentType := grpcType(r); contentType != "" {
+		writeGRPC(c, contentType, p)
+		return
+	}
 	doc := p.document(base)
 	doc.Instance, doc.RequestID = r.URL.EscapedPath(), event.id
 	writeProblem(c, doc)

@@ -146,13 +146,6 @@ func readRest(c echo.Context, upload *downstream.Upload) {
 	}
 }
 
-// isGRPC reports whether r is a call of gRPC, whose clients are used to streams that
-// end early.
-func isGRPC(r *http.Request) bool {
-	rest, ok := strings.CutPrefix(r.Header.Get("Content-Type"), "application/grpc")
-	return ok && (rest == "" || rest[0] == '+' || rest[0] == ';')
-}
-
 // hasTrailers reports whether an answer with these headers has trailers.
 func hasTrailers(h http.Header) bool {
 	for name := range h {
@@ -188,6 +181,7 @@ func (s *Server) finish(c echo.Context, ev *event) {
 	if r.TLS != nil {
 		done.Scheme = "https"
 	}
+	done.Failed = ev.broken != nil || ev.outcome(done.Status) >= 500
 	if ev.broken != nil {
 		done.Problem = "downstream-broke-off" // too late for a problem document
 	}
@@ -196,11 +190,20 @@ func (s *Server) finish(c echo.Context, ev *event) {
 	s.logRequest(c, ev, done.Route, took)
 }
 
+// outcome returns the status that the problem has by itself: callers by gRPC are
+// answered 200 for each. Without a problem it is the answer's.
+func (e *event) outcome(answered int) int {
+	if e.problem == "" {
+		return answered
+	}
+	return problemTypes[e.problem].Status
+}
+
 // logRequest writes the line. Nothing in it is a token or a secret: errors from
 // below are made so that they hold none.
 func (s *Server) logRequest(c echo.Context, ev *event, route string, took time.Duration) {
 	status := c.Response().Status
-	level := logLevel(c.Path(), status, ev)
+	level := logLevel(c.Path(), ev.outcome(status), ev)
 	r := c.Request()
 	if !s.config.Log.Enabled(r.Context(), level) {
 		return

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"google.golang.org/grpc/codes"
 )
 
 // kindsInCode are the problem types that the package's code can produce.
@@ -112,11 +114,18 @@ Every error of the service is a problem document (RFC 9457). What an API answers
 only problems have a ` + "`type` below `/problems/`" + `. Branch on the last part of ` + "`type`" + `; ` + "`detail`" + ` is for people. ` + "`requestId`" + ` is
 the answer's ` + "`X-Request-ID`" + ` and finds the line in the log. The service itself explains each type at ` + "`/problems/{type}`" + `.
 
-| status | type | |
-|---|---|---|
+Calls by gRPC and gRPC-Web (` + "`Content-Type: application/grpc…`" + `) get no document. They are answered 200 with the table's
+` + "`grpc-status`" + `, the detail as ` + "`grpc-message`" + `, and the problem's own headers, as ` + "`WWW-Authenticate`, `Retry-After` and `X-Request-ID`" + `.
+All of it is in the headers; most libraries show headers of such an answer as trailers. Pages of other origins that use
+gRPC-Web can read it where ` + "`server.cors.exposedHeaders` lists `Grpc-Status` and `Grpc-Message`" + `. The log has the type, and 200 as the status.
+
+| status | type | | gRPC |
+|---|---|---|---|
 `)
 	for _, name := range names {
-		fmt.Fprintf(&page, "| %d | [`%s`](#%s) | %s |\n", problemTypes[name].Status, name, name, problemTypes[name].Title)
+		kind := problemTypes[name]
+		code := grpcCodes[kind.Status]
+		fmt.Fprintf(&page, "| %d | [`%s`](#%s) | %s | %d %s |\n", kind.Status, name, name, kind.Title, code, codes.Code(code))
 	}
 	for _, name := range names {
 		e := s.explain(name, "https://api.contoso.example")

@@ -53,6 +53,7 @@ type Request struct {
 	Status  int
 	API     string // its name; "" for none
 	Problem string // what went wrong; "" for nothing
+	Failed  bool   // by the fault of this service, the provider or an API
 }
 
 func (r Request) attributes() []attribute.KeyValue {

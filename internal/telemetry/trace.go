@@ -54,7 +54,7 @@ func (t *Telemetry) End(ctx context.Context, r Request, took time.Duration, id s
 	span.SetName(r.Method + " " + r.Route)
 	span.SetAttributes(r.attributes()...)
 	span.SetAttributes(attribute.String("middletier.request_id", id))
-	if r.Status >= 500 || r.Status < 400 && r.Problem != "" { // or went wrong after its status
+	if r.Failed { // its status need not say so
 		span.SetStatus(codes.Error, r.Problem)
 	}
 	span.End()

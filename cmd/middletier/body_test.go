@@ -174,7 +174,7 @@ func TestPausingUploadIsWaitedFor(t *testing.T) {
 
 // A client that does not read holds the API up: what is in between is what
 // sockets hold.
-func TestSlowReaderPressesBack(t *testing.T) {
+func TestReaderThatTakesNothingPressesBack(t *testing.T) {
 	const size = 256 << 20
 	w := newWorld(t)
 	var written atomic.Int64

@@ -56,7 +56,7 @@ func endAfter(conn net.Conn) time.Duration {
 	return time.Since(start)
 }
 
-func TestSlowHeadersAndIdleConnectionsEnd(t *testing.T) {
+func TestConnectionsWithoutProgressEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		answer := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }
 		dial := servePipes(t, answer)

@@ -284,7 +284,7 @@ func TestBrokenAnswersBreakTheCallersConnection(t *testing.T) {
 	}
 }
 
-func TestSlowStreamOutlivesTheRequestTimeout(t *testing.T) {
+func TestStreamOutlivesTheRequestTimeout(t *testing.T) {
 	const limit = 100 * time.Millisecond
 	for name, length := range map[string]int{"chunked": -1, "large": 1 << 20} {
 		t.Run(name, func(t *testing.T) {
@@ -312,7 +312,7 @@ func TestSlowStreamOutlivesTheRequestTimeout(t *testing.T) {
 	}
 }
 
-func TestSlowAnswerIsCut(t *testing.T) {
+func TestUnfinishedAnswerIsCut(t *testing.T) {
 	release := make(chan struct{})
 	k := start(t, serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", "10")

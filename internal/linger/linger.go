@@ -10,9 +10,11 @@ package linger
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync/atomic"
 	"time"
 )
@@ -34,9 +36,10 @@ const (
 
 var atOnce = make(chan struct{}, maxAtOnce)
 
-// discard reads to the end or to one of the bounds, and returns what ended it; nil for
-// a bound. setDeadline bounds a read.
-func discard(from io.Reader, silence time.Duration, setDeadline func(time.Time) error) error {
+// discard reads until the sender ends, one of the bounds is reached, or ctx has ended
+// at the next read. It returns the error of the last read, nil for none: there was no
+// room to read at all, or maxSize was read. setDeadline bounds a read.
+func discard(ctx context.Context, from io.Reader, silence time.Duration, setDeadline func(time.Time) error) error {
 	select {
 	case atOnce <- struct{}{}:
 		defer func() { <-atOnce }()
@@ -45,6 +48,9 @@ func discard(from io.Reader, silence time.Duration, setDeadline func(time.Time) 
 	}
 	end := time.Now().Add(maxTime)
 	bounded := readerFunc(func(p []byte) (int, error) {
+		if ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
 		deadline := time.Now().Add(silence)
 		if deadline.After(end) {
 			deadline = end
@@ -63,14 +69,14 @@ type readerFunc func([]byte) (int, error)
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // Stream sends what is written of an HTTP/2 answer, and then reads the rest of the
-// request's body. The answer's end is sent when its handler returns.
+// request's body, until ctx ends. The answer's end is sent when its handler returns.
 func Stream(ctx context.Context, answer http.ResponseWriter, body io.Reader) {
 	control := http.NewResponseController(answer)
 	if control.Flush() != nil {
 		return // the caller has left
 	}
 	begun := time.Now()
-	if discard(body, streamSilence, control.SetReadDeadline) == nil {
+	if !errors.Is(discard(ctx, body, streamSilence, control.SetReadDeadline), os.ErrDeadlineExceeded) {
 		return
 	}
 	// Where an earlier deadline has ended the body, net/http throws away what arrives,
@@ -94,7 +100,7 @@ type Conn struct {
 func NewConn(conn net.Conn) *Conn { return &Conn{Conn: conn, service: context.Background()} }
 
 // CloseWrite lets net/http say that an answer is complete before it breaks off a
-// body that it does not read.
+// body that it does not read. It does nothing where the connection below cannot.
 func (c *Conn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -109,7 +115,7 @@ func (c *Conn) Close() error {
 	if c.unread.Swap(false) && c.service.Err() == nil && c.CloseWrite() == nil {
 		stop := context.AfterFunc(c.service, func() { _ = c.Conn.Close() })
 		defer stop()
-		_ = discard(c.Conn, connSilence, c.SetReadDeadline) // whatever ended it
+		_ = discard(c.service, c.Conn, connSilence, c.SetReadDeadline) // whatever ended it
 	}
 	return c.Conn.Close()
 }

@@ -1,0 +1,237 @@
+package linger_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"middletier/internal/linger"
+)
+
+// The bounds that the documents promise.
+const (
+	maxTime       = 5 * time.Second
+	maxSize       = 64 << 20
+	maxAtOnce     = 512
+	connSilence   = 2 * time.Second
+	streamSilence = 250 * time.Millisecond
+)
+
+// lingering returns a connection that lingers when it is closed, with its other end.
+// The latter is closed with the test, and the service ends with ctx.
+func lingering(ctx context.Context) (conn *linger.Conn, sender net.Conn, request context.Context) {
+	sender, ours := net.Pipe()
+	context.AfterFunc(ctx, func() { _ = sender.Close() })
+	conn = linger.NewConn(ours)
+	request = linger.Context(ctx, conn)
+	linger.AtClose(request)
+	return conn, sender, request
+}
+
+// send writes pieces with pauses between them until nobody takes them, and returns how
+// many bytes were taken.
+func send(sender io.Writer, piece int, pause time.Duration) (taken int) {
+	for {
+		n, err := sender.Write(make([]byte, piece))
+		if taken += n; err != nil {
+			return taken
+		}
+		time.Sleep(pause)
+	}
+}
+
+func TestConnectionLingersWithinBounds(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		with func(conn *linger.Conn, sender net.Conn, stop func())
+		want time.Duration
+	}{
+		{"the sender ends", func(_ *linger.Conn, sender net.Conn, _ func()) { _ = sender.Close() }, 0},
+		{"the sender is silent", func(*linger.Conn, net.Conn, func()) {}, connSilence},
+		{"the sender is silent after 3 s", func(_ *linger.Conn, sender net.Conn, _ func()) {
+			for range 3 {
+				time.Sleep(time.Second)
+				_, _ = sender.Write(make([]byte, 1))
+			}
+		}, 3*time.Second + connSilence},
+		{"the sender sends for ever, slowly", func(_ *linger.Conn, sender net.Conn, _ func()) { send(sender, 1, time.Second) }, maxTime},
+		{"the sender sends for ever, at 32 MiB a second", func(_ *linger.Conn, sender net.Conn, _ func()) { send(sender, maxSize/2, time.Second) }, time.Second},
+		{"the service ends", func(_ *linger.Conn, _ net.Conn, stop func()) {
+			time.Sleep(time.Second)
+			stop()
+		}, time.Second},
+		{"it is closed again", func(conn *linger.Conn, _ net.Conn, _ func()) {
+			time.Sleep(time.Second)
+			_ = conn.Close()
+		}, time.Second},
+		{"the body came to its end", nil, 0},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, stop := context.WithCancel(t.Context())
+				defer stop()
+				conn, sender, _ := lingering(ctx)
+				var group sync.WaitGroup
+				defer group.Wait()
+				begun := time.Now()
+				if row.with == nil {
+					linger.Track(conn, http.StateIdle)
+				} else {
+					group.Go(func() { row.with(conn, sender, stop) })
+				}
+				_ = conn.Close()
+				if got := time.Since(begun); got != row.want {
+					t.Errorf("closed after %v, want %v", got, row.want)
+				}
+				if _, err := conn.Conn.Write([]byte("x")); err == nil {
+					t.Error("it is not closed")
+				}
+			})
+		})
+	}
+}
+
+// What a sender without an end sends is read up to a bound, then the connection ends.
+func TestConnectionReadsNoMoreThanItsBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn, sender, _ := lingering(t.Context())
+		taken := make(chan int, 1)
+		go func() { taken <- send(sender, 1<<20, 0) }()
+		_ = conn.Close()
+		if got := <-taken; got != maxSize {
+			t.Errorf("%d bytes were read, want %d", got, maxSize)
+		}
+	})
+}
+
+// A crowd of silent senders cannot have any number of connections held for it.
+func TestConnectionsBeyondTheBoundEndAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var group sync.WaitGroup
+		for range maxAtOnce {
+			conn, _, _ := lingering(t.Context())
+			group.Go(func() { _ = conn.Close() })
+		}
+		synctest.Wait() // all of them linger
+		beyond, _, _ := lingering(t.Context())
+		begun := time.Now()
+		_ = beyond.Close()
+		if got := time.Since(begun); got != 0 {
+			t.Errorf("one beyond the bound: closed after %v, want at once", got)
+		}
+		stream := &upload{sender: silence}
+		linger.Stream(t.Context(), stream, stream)
+		if got := time.Since(begun); got != 0 {
+			t.Errorf("a stream beyond the bound: ends after %v, want at once", got)
+		}
+		group.Wait()
+		if got := time.Since(begun); got != connSilence {
+			t.Errorf("those within the bound: closed after %v, want %v", got, connSilence)
+		}
+		after, _, _ := lingering(t.Context())
+		begun = time.Now()
+		_ = after.Close()
+		if got := time.Since(begun); got != connSilence {
+			t.Errorf("one after them: closed after %v, want %v", got, connSilence)
+		}
+	})
+}
+
+// upload is the body of an HTTP/2 request and the writer of its answer.
+type upload struct {
+	http.ResponseWriter
+	sender   func(p []byte) (int, error) // how what is sent next comes
+	gone     bool                        // the caller
+	deadline time.Time
+	read     int
+}
+
+func (u *upload) FlushError() error {
+	if u.gone {
+		return net.ErrClosed
+	}
+	return nil
+}
+
+func (u *upload) SetReadDeadline(deadline time.Time) error {
+	u.deadline = deadline
+	return nil
+}
+
+// Read has a sender that is slower than the deadline fail, as net/http does.
+func (u *upload) Read(p []byte) (int, error) {
+	begun := time.Now()
+	n, err := u.sender(p)
+	if late := time.Since(u.deadline); late > 0 && time.Since(begun) > 0 {
+		return 0, os.ErrDeadlineExceeded
+	}
+	u.read += n
+	return n, err
+}
+
+func silence([]byte) (int, error) {
+	time.Sleep(streamSilence + 1)
+	return 0, nil
+}
+
+func every(pause time.Duration) func([]byte) (int, error) {
+	return func(p []byte) (int, error) {
+		time.Sleep(pause)
+		return len(p), nil
+	}
+}
+
+func TestStreamIsReadWithinBounds(t *testing.T) {
+	late := func(d, bound time.Duration) bool { return d < bound || d > bound+100*time.Millisecond }
+	for _, row := range []struct {
+		name   string
+		sender func(p []byte) (int, error)
+		gone   bool
+		want   time.Duration
+		size   int // 0: whatever
+	}{
+		{"the body ends", func([]byte) (int, error) { return 0, io.EOF }, false, 0, 0},
+		{"the caller resets the stream", func([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }, false, 0, 0},
+		{"the caller has left", silence, true, 0, 0},
+		{"an earlier deadline has ended the body", func([]byte) (int, error) { return 0, os.ErrDeadlineExceeded }, false, streamSilence, 0},
+		{"the sender is silent", silence, false, streamSilence, 0},
+		{"the sender sends for ever, slowly", every(100 * time.Millisecond), false, maxTime, 0},
+		{"the sender sends for ever, fast", every(0), false, 0, maxSize},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				u := &upload{sender: row.sender, gone: row.gone}
+				begun := time.Now()
+				linger.Stream(t.Context(), u, u)
+				if got := time.Since(begun); late(got, row.want) || row.size > 0 && u.read != row.size {
+					t.Errorf("ends after %v and %d bytes, want %v and %d", got, u.read, row.want, row.size)
+				}
+			})
+		})
+	}
+}
+
+// A stream whose sender does not end must not hold the service up.
+func TestStreamEndsWithTheService(t *testing.T) {
+	for name, sender := range map[string]func([]byte) (int, error){
+		"sends for ever":                         every(100 * time.Millisecond),
+		"an earlier deadline has ended the body": func([]byte) (int, error) { return 0, os.ErrDeadlineExceeded },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, stop := context.WithTimeout(t.Context(), 200*time.Millisecond)
+			defer stop()
+			u := &upload{sender: sender}
+			begun := time.Now()
+			linger.Stream(ctx, u, u)
+			if got := time.Since(begun); got != 200*time.Millisecond {
+				t.Errorf("%s: ends after %v, want 200 ms", name, got)
+			}
+		})
+	}
+}

@@ -87,7 +87,9 @@ func build(f file, transport http.RoundTripper, log *slog.Logger) (*program, err
 		if err != nil {
 			return nil, err
 		}
-		forward.Transport = watch.Transport(downstream.NewTransport(), target)
+		transport := downstream.NewTransport()
+		transport.Log = log.With("api", name)
+		forward.Transport = watch.Transport(transport, target)
 		calls, err := downstream.New(forward)
 		if err != nil {
 			return nil, err

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,6 +28,7 @@ import (
 type frameServer struct {
 	url   string
 	roots *x509.CertPool
+	pings atomic.Bool // answer is called for pings as well, without a stream
 
 	mu    sync.Mutex
 	conns []*frameConn
@@ -78,7 +80,7 @@ func serveFrames(t *testing.T, answer func(c *frameConn, s *frameStream) bool) *
 			c := server.add(conn)
 			group.Go(func() {
 				defer conn.Close()
-				c.serve(conn, answer)
+				c.serve(conn, server.pings.Load(), answer)
 			})
 		}
 	})
@@ -125,7 +127,7 @@ func (s *frameServer) count(what string) (n int) {
 }
 
 // serve reads frames. What cannot be read or written ends the connection.
-func (c *frameConn) serve(conn net.Conn, answer func(c *frameConn, s *frameStream) bool) {
+func (c *frameConn) serve(conn net.Conn, pings bool, answer func(c *frameConn, s *frameStream) bool) {
 	if _, err := io.ReadFull(conn, make([]byte, len(http2.ClientPreface))); err != nil {
 		return
 	}
@@ -148,7 +150,9 @@ func (c *frameConn) serve(conn net.Conn, answer func(c *frameConn, s *frameStrea
 			if !f.IsAck() {
 				_ = c.WritePing(true, f.Data)
 			}
-			continue
+			if !pings {
+				continue
+			}
 		case *http2.MetaHeadersFrame:
 			stream = c.headers(f)
 		case *http2.DataFrame:

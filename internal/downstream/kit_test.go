@@ -54,6 +54,7 @@ func (a *recorder) all() []seen {
 // come.
 type kit struct {
 	t       *testing.T
+	config  *downstream.Config
 	client  *downstream.Client
 	front   *httptest.Server
 	token   downstream.TokenFunc
@@ -81,7 +82,7 @@ func start(t *testing.T, baseURL string, change func(*downstream.Config)) *kit {
 		t.Fatalf("New: %v", err)
 	}
 	k := &kit{
-		t: t, client: client, results: make(chan error, 1000),
+		t: t, config: &config, client: client, results: make(chan error, 1000),
 		token: func(context.Context, downstream.Refused) (string, error) { return "token-1", nil },
 	}
 	k.front = httptest.NewServer(k)

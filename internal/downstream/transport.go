@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -24,6 +25,10 @@ const (
 	// word: it is replaced after their sum, which must stay below 20 s.
 	pingAfter   = 10 * time.Second
 	pingTimeout = 5 * time.Second
+
+	// unacknowledgedFor finds one that carries no pings: TCP gives it up when what was
+	// sent, probes of keepAlive included, is not acknowledged for so long.
+	unacknowledgedFor = pingAfter + pingTimeout
 )
 
 // keepAlive finds the same at the level of TCP, where HTTP/1.1 has no pings.
@@ -45,8 +50,17 @@ func FindDeadConnections(t *http.Transport) {
 // when the API takes offence at one. So a request that is likely to offend gets a
 // connection of its own, and so does each one that the API had not processed when it
 // ended a connection with an error: the offender is among those.
+//
+// Pings find dead connections, but gRPC servers take offence at them: they allow one in
+// 5 minutes while they send nothing, and end the connection after the third beyond
+// (gRPC proposal A8; grpc-go, keepalive.EnforcementPolicy). A silent stream would be
+// lost after 40 s. So gRPC requests have connections without pings, where TCP finds
+// out; and so have all requests to an API that once ended a connection with
+// ENHANCE_YOUR_CALM. What TCP does not find is a proxy that acknowledges what it throws
+// away. Other requests keep the pings for that.
 type Transport struct {
-	*http.Transport // settings, which must not change after the first request
+	*http.Transport              // settings, which must not change after the first request
+	Log             *slog.Logger // nil for none
 	https, h2c      lane
 	closed          atomic.Int64 // when closeSilent did so last
 }
@@ -93,14 +107,14 @@ func (t *Transport) RoundTrip(r *http.Request) (resp *http.Response, err error) 
 	}
 	switch r.URL.Scheme {
 	case "https":
-		resp, err = t.https.roundTrip(sent, t.Transport, nil)
+		resp, err = t.https.roundTrip(sent, t, nil)
 	case schemeH2C:
 		sent = sent.WithContext(sent.Context()) // a shallow copy
 		u := *sent.URL
 		u.Scheme, sent.URL = "http", &u
 		var only http.Protocols
 		only.SetUnencryptedHTTP2(true)
-		resp, err = t.h2c.roundTrip(sent, t.Transport, &only)
+		resp, err = t.h2c.roundTrip(sent, t, &only)
 	default:
 		resp, err = t.Transport.RoundTrip(sent)
 	}
@@ -116,44 +130,79 @@ func (t *Transport) RoundTrip(r *http.Request) (resp *http.Response, err error) 
 
 // lane is the way to an API over TLS, or by HTTP/2 without.
 type lane struct {
-	once   sync.Once // makes shared
-	shared atomic.Pointer[http.Transport]
+	once          sync.Once // makes what follows
+	pinged, quiet atomic.Pointer[http.Transport]
 
+	calm  atomic.Bool   // all requests use quiet
 	ended atomic.Uint64 // connections that the API ended with an error
 	reset atomic.Uint64 // streams that the API reset with PROTOCOL_ERROR
 }
 
-// start makes the lane's transport. net/http's own HTTP/2 does not tell why a
-// connection ended: HTTP2Config.CountError is not called for clients in Go 1.26.
-func (l *lane) start(settings *http.Transport, only *http.Protocols) {
-	t := settings.Clone()
+// start makes the lane's transports.
+func (l *lane) start(t *Transport, only *http.Protocols) {
+	l.pinged.Store(l.transport(t, only, true))
+	l.quiet.Store(l.transport(t, only, false))
+}
+
+// transport returns a transport with the settings of t. net/http's own HTTP/2 does not
+// tell why a connection ended: HTTP2Config.CountError is not called for clients in
+// Go 1.26.
+func (l *lane) transport(t *Transport, only *http.Protocols, pings bool) *http.Transport {
+	made := t.Clone()
 	if only != nil {
-		t.Protocols = only
-		t.Proxy = nil // a proxy takes HTTP/1.1 only
+		made.Protocols = only
+		made.Proxy = nil // a proxy takes HTTP/1.1 only
 	}
-	dial := t.DialContext
-	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+	if !pings && made.HTTP2 != nil {
+		made.HTTP2.SendPingTimeout = 0 // of a copy
+	}
+	dial := made.DialContext
+	made.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)
 		if err != nil {
 			return nil, err
 		}
+		if tcp, ok := conn.(*net.TCPConn); ok && !pings {
+			// Not for HTTP/1.1, where a server that does not read for a while has not
+			// died: Linux would give that up as well. HTTP/2 servers always read.
+			giveUpUnacknowledged(tcp, unacknowledgedFor)
+		}
 		return &heardConn{Conn: conn, ended: make(chan struct{})}, nil
 	}
 	//lint:ignore SA1019 until net/http calls CountError, see above
-	h2, err := http2.ConfigureTransports(t)
+	h2, err := http2.ConfigureTransports(made)
 	if err != nil { // where HTTP/2 is configured already
 		panic(err)
 	}
 	//lint:ignore SA1019 as above
 	h2.CountError = func(kind string) {
-		switch kind = strings.ToLower(kind); {
+		kind = strings.ToLower(kind)
+		switch {
 		case strings.HasPrefix(kind, "recv_goaway_"): // not for NO_ERROR
 			l.ended.Add(1)
 		case kind == "recv_rststream_protocol_error":
 			l.reset.Add(1)
 		}
+		if kind == "recv_goaway_enhance_your_calm" && !l.calm.Swap(true) && t.Log != nil {
+			t.Log.Warn("the API ended a connection with ENHANCE_YOUR_CALM: no HTTP/2 pings are sent to it any more")
+		}
 	}
-	l.shared.Store(t)
+	return made
+}
+
+// transportFor returns the transport for r.
+func (l *lane) transportFor(r *http.Request) *http.Transport {
+	if l.calm.Load() || isGRPC(r.Header.Get("Content-Type")) {
+		return l.quiet.Load()
+	}
+	return l.pinged.Load()
+}
+
+// isGRPC reports whether a request of the content type is for a gRPC server. gRPC-Web
+// is not: it is for a proxy.
+func isGRPC(contentType string) bool {
+	rest, ok := strings.CutPrefix(contentType, "application/grpc")
+	return ok && (rest == "" || rest[0] == '+' || rest[0] == ';')
 }
 
 // heardConn reports that it cannot be written only when all has been read from it: a
@@ -187,15 +236,16 @@ func (c *heardConn) Write(p []byte) (int, error) {
 }
 
 func (l *lane) closeIdle() {
-	if t := l.shared.Load(); t != nil {
+	if t := l.quiet.Load(); t != nil { // made last
 		t.CloseIdleConnections()
+		l.pinged.Load().CloseIdleConnections()
 	}
 }
 
 // roundTrip sends r on a shared connection, or on one of its own, and again where
 // the API has not processed it.
-func (l *lane) roundTrip(r *http.Request, settings *http.Transport, only *http.Protocols) (*http.Response, error) {
-	l.once.Do(func() { l.start(settings, only) })
+func (l *lane) roundTrip(r *http.Request, t *Transport, only *http.Protocols) (*http.Response, error) {
+	l.once.Do(func() { l.start(t, only) })
 	x, _ := r.Context().Value(exchangeKey{}).(*exchange)
 	if x == nil || !x.alone {
 		resp, err := l.onShared(r)
@@ -251,7 +301,7 @@ func (a *attempt) gotConn(httptrace.GotConnInfo) {
 func (l *lane) onShared(r *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(r.Context()) // an answer's body lives as long as r's context
 	a := &attempt{lane: l, idempotent: isIdempotent(r.Method), cancel: cancel, ended: l.ended.Load(), reset: l.reset.Load()}
-	resp, err := l.shared.Load().RoundTrip(r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: a.gotConn})))
+	resp, err := l.transportFor(r).RoundTrip(r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: a.gotConn})))
 	if err == nil {
 		return resp, nil
 	}
@@ -272,7 +322,7 @@ func (l *lane) onOwn(r *http.Request) (*http.Response, error) {
 	if r.URL.Port() == "" {
 		address = net.JoinHostPort(r.URL.Hostname(), map[string]string{"http": "80", "https": "443"}[r.URL.Scheme])
 	}
-	conn, err := l.shared.Load().NewClientConn(r.Context(), r.URL.Scheme, address)
+	conn, err := l.transportFor(r).NewClientConn(r.Context(), r.URL.Scheme, address)
 	if err != nil {
 		if r.Body != nil {
 			_ = r.Body.Close() // of one attempt

@@ -83,6 +83,7 @@ type downstreamAPI struct {
 	Tenant          string          `yaml:"tenant" doc:"The tenant in which to request tokens as an application; default: azureAd.tenantId." details:"Required if azureAd.tenantId is organizations or common and a rule has appPermissions."`
 	AppScopes       []string        `yaml:"appScopes" doc:"The scope to request as an application; default: RESOURCE/.default, derived from scopes."`
 	Timeout         time.Duration   `yaml:"timeout" doc:"How long the API may take until its response headers arrive, retries included." details:"While a caller sends a body that is larger than 64 KiB or of unknown length, only the time counts in which the API does not read it."`
+	RequestTimeout  time.Duration   `yaml:"requestTimeout" doc:"The same as server.requestTimeout, for this API; 0s: as there." details:"SignalR's long polling needs 120s here and in timeout."`
 	Retry           retry           `yaml:"retry" doc:"Whether a call is sent again when the API cannot be reached or answers 502, 503 or 504." details:"That holds for GET, HEAD, OPTIONS, PUT and DELETE with a body up to 64 KiB. The API's Retry-After is honoured up to 2 s; an answer with a longer one goes to the caller at once."`
 	Access          []validate.Rule `yaml:"access" doc:"What a caller's token must hold; the first rule that matches method and path decides; none: 403."`
 	RequestHeaders  requestHeaders  `yaml:"requestHeaders" doc:"Changes to request headers, beyond the fixed rules."`
@@ -326,6 +327,9 @@ func (d downstreamAPI) check(report report) {
 	if d.Tenant != "" && !validate.IsTenant(d.Tenant) {
 		report("tenant", "must be one tenant's GUID or domain")
 	}
+	if d.RequestTimeout < 0 {
+		report("requestTimeout", "must be positive, or 0s for that of server")
+	}
 	validate.NewAccess(d.Access, under("access", report))
 }
 
@@ -340,6 +344,11 @@ const needsTenant = "must be set where azureAd.tenantId is organizations or comm
 // our own, and whether one is known.
 func (f file) appTenant(d downstreamAPI) (tenant string, known bool) {
 	return d.Tenant, d.Tenant != "" || !validate.IsMultiTenant(f.AzureAd.TenantID)
+}
+
+// requestTimeout bounds a whole request to d.
+func (f file) requestTimeout(d downstreamAPI) time.Duration {
+	return cmp.Or(d.RequestTimeout, f.Server.RequestTimeout)
 }
 
 // appScope is the scope to ask for as an application, or "" where none is known.
@@ -365,6 +374,7 @@ func (f file) inForce() file {
 		if _, known := f.appTenant(d); known {
 			d.Tenant = cmp.Or(d.Tenant, f.AzureAd.TenantID)
 		}
+		d.RequestTimeout = f.requestTimeout(d)
 		apis[name] = d
 	}
 	f.DownstreamAPIs = apis
@@ -397,7 +407,7 @@ func (f file) cacheConfig() obo.CacheConfig {
 
 func (f file) downstreamConfig(d downstreamAPI) downstream.Config {
 	return downstream.Config{
-		BaseURL: d.BaseURL, Timeout: d.Timeout, Attempts: d.Retry.Attempts, RequestTimeout: f.Server.RequestTimeout, KeepCookies: d.ResponseHeaders.KeepCookies,
+		BaseURL: d.BaseURL, Timeout: d.Timeout, Attempts: d.Retry.Attempts, RequestTimeout: f.requestTimeout(d), KeepCookies: d.ResponseHeaders.KeepCookies,
 		DropRequest: d.RequestHeaders.Drop, SetRequest: d.RequestHeaders.Set, DropResponse: d.ResponseHeaders.Drop,
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"reflect"
 	"testing"
+	"time"
 
 	"middletier/internal/obo"
 )
@@ -13,13 +14,14 @@ func TestConfigurationIsToldAsItIsInForce(t *testing.T) {
 	w := newStoppedWorld(t, func(f *file) {
 		f.AzureAd.Audiences = nil
 		own := f.DownstreamAPIs["todo"]
-		own.Tenant, own.AppScopes = fabrikam, []string{"api://other/.default"}
+		own.Tenant, own.AppScopes, own.RequestTimeout = fabrikam, []string{"api://other/.default"}, 2*time.Minute
 		f.DownstreamAPIs = map[string]downstreamAPI{"todo": f.DownstreamAPIs["todo"], "own": own}
 		f.AzureAd.ClientCredentials = []obo.Credential{{SourceType: "ClientSecret", ClientSecret: testSecret}}
 	})
 	type api struct {
-		AppScopes []string
-		Tenant    string
+		AppScopes      []string
+		Tenant         string
+		RequestTimeout string
 	}
 	var got struct {
 		AzureAd struct {
@@ -34,7 +36,7 @@ func TestConfigurationIsToldAsItIsInForce(t *testing.T) {
 	}
 	want := got
 	want.AzureAd.Audiences, want.AzureAd.AppIDURI = []string{demoMiddleTier, "api://" + demoMiddleTier}, "api://"+demoMiddleTier
-	want.DownstreamAPIs = map[string]api{"todo": {[]string{"api://todo/.default"}, demoTenant}, "own": {[]string{"api://other/.default"}, fabrikam}}
+	want.DownstreamAPIs = map[string]api{"todo": {[]string{"api://todo/.default"}, demoTenant, "30s"}, "own": {[]string{"api://other/.default"}, fabrikam, "2m"}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}

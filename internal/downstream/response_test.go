@@ -160,7 +160,7 @@ func TestInformationalAnswersForWhoCannotTakeThem(t *testing.T) {
 	url := serveRaw(t, func(conn net.Conn, r *http.Request) {
 		_, _ = io.WriteString(conn, "HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n")
 		_, _ = io.Copy(io.Discard, r.Body)
-		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody")
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody")
 	})
 	k := start(t, url, nil)
 	for _, request := range []string{

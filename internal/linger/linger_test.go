@@ -220,7 +220,7 @@ func TestStreamIsReadWithinBounds(t *testing.T) {
 // A stream whose sender does not end must not hold the service up.
 func TestStreamEndsWithTheService(t *testing.T) {
 	for name, sender := range map[string]func([]byte) (int, error){
-		"sends for ever":                         every(100 * time.Millisecond),
+		"sends for ever":                         every(70 * time.Millisecond),
 		"an earlier deadline has ended the body": func([]byte) (int, error) { return 0, os.ErrDeadlineExceeded },
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -229,7 +229,7 @@ func TestStreamEndsWithTheService(t *testing.T) {
 			u := &upload{sender: sender}
 			begun := time.Now()
 			linger.Stream(ctx, u, u)
-			if got := time.Since(begun); got != 200*time.Millisecond {
+			if got := time.Since(begun); got < 200*time.Millisecond || got > 210*time.Millisecond { // the read under way comes first
 				t.Errorf("%s: ends after %v, want 200 ms", name, got)
 			}
 		})

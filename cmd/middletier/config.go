@@ -327,9 +327,6 @@ func (d downstreamAPI) check(report report) {
 	if d.Tenant != "" && !validate.IsTenant(d.Tenant) {
 		report("tenant", "must be one tenant's GUID or domain")
 	}
-	if d.RequestTimeout < 0 {
-		report("requestTimeout", "must be positive, or 0s for that of server")
-	}
 	validate.NewAccess(d.Access, under("access", report))
 }
 

@@ -85,7 +85,7 @@ func TestServeReportsEveryMistake(t *testing.T) {
 			"config.yaml:11: server.trustedProxies[1]: must be a CIDR", "config.yaml:11: server.trustedProxies[2]: must be a CIDR", "config.yaml:11: server.trustedProxies[3]: must be a CIDR",
 		}},
 		{"too many attempts", change("scopes: [api://todo/.default]", "scopes: [api://todo/.default]\n    retry: {attempts: 11}"), []string{"config.yaml:10: downstreamApis.todo.retry.attempts: must be between 1, for no retries, and 10"}},
-		{"a request that ends before it begins", change("scopes: [api://todo/.default]", "scopes: [api://todo/.default]\n    requestTimeout: -1s"), []string{"config.yaml:10: downstreamApis.todo.requestTimeout: must be positive"}},
+		{"a request that ends before it begins", change("scopes: [api://todo/.default]", "scopes: [api://todo/.default]\n    requestTimeout: -1s"), []string{"config.yaml:10: downstreamApis.todo.requestTimeout: expected a duration that is not negative"}},
 		{"three at once", goodConfig + "server: {adress: x, maxBodySize: 0, basePath: middle/}\n", []string{
 			`config.yaml:11: server.adress: unknown key; did you mean "address"?`, "config.yaml:11: server.maxBodySize: must be positive", "config.yaml:11: server.basePath: must be a plain path",
 		}},

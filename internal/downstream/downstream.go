@@ -26,12 +26,14 @@ type Config struct {
 	// HTTP/2 without TLS.
 	BaseURL string
 	// Timeout is how long the API may take until its response headers are here, or
-	// until it takes more of a body that is sent as it comes.
+	// until it takes more of a body that is sent as it comes. It does not bound a
+	// request for a stream.
 	Timeout time.Duration
 	// Attempts is how often a call is sent at most, 1 for no retries. Once more
 	// with a new token is another matter.
 	Attempts int
-	// RequestTimeout bounds the whole request, unless its answer is a stream.
+	// RequestTimeout bounds the whole request, unless it is for a stream or its answer
+	// is one.
 	RequestTimeout time.Duration
 	// KeepCookies lets Set-Cookie of the API through to callers.
 	KeepCookies bool
@@ -200,7 +202,8 @@ type exchange struct {
 	answer  answerWriter
 	limit   limit
 	token   string
-	retries int // that are left
+	retries int  // that are left
+	streams bool // a stream is asked for
 	err     error
 
 	unsendable error // why the request cannot be sent; nil where it can
@@ -266,7 +269,8 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, call Call) erro
 			return classify(ctx, err)
 		}
 	}
-	x.limit.ask()
+	x.streams = asksForStream(r.Header)
+	x.limit.ask(x.streams)
 	c.proxy.ServeHTTP(&x.answer, r)
 	x.answer.settle()
 	return classify(ctx, x.err)

@@ -174,7 +174,7 @@ func (c *Client) modifyResponse(resp *http.Response) error {
 	c.rewriteLinks(x, resp.Header)
 	c.stripTrailer(resp.Trailer) // what is announced
 	resp.Body = &notedBody{resp.Body, x, c, resp}
-	x.limit.answered(isStream(resp))
+	x.limit.answered(x.streams || isStream(resp))
 	if x.limit.body != nil {
 		x.limit.body.hangUp()
 	}
@@ -201,13 +201,4 @@ func (c *Client) stripTrailer(h http.Header) {
 			delete(h, name)
 		}
 	}
-}
-
-// isStream reports whether an answer may take as long as it takes.
-func isStream(resp *http.Response) bool {
-	if resp.ContentLength < 0 || resp.ContentLength >= streamFrom {
-		return true
-	}
-	kind, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
-	return strings.EqualFold(strings.TrimSpace(kind), "text/event-stream")
 }

@@ -57,8 +57,13 @@ func (l *limit) expire() {
 	}
 }
 
-// ask begins the API's time.
-func (l *limit) ask() {
+// ask begins the API's time. It has all time where it is asked for a stream, whose
+// first part may be long in coming; the transport still bounds how long it dials.
+func (l *limit) ask(stream bool) {
+	if stream {
+		l.stop()
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.asking = true
@@ -109,9 +114,13 @@ func (l *limit) give(d time.Duration) {
 	l.timer.Reset(d)
 }
 
-// left returns how long the call may still take.
+// left returns how long the call may still take until it is given up. One that has
+// all time is not tried anew after that of a request.
 func (l *limit) left() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.until.IsZero() {
+		return time.Until(l.end)
+	}
 	return time.Until(l.until)
 }

@@ -1,0 +1,78 @@
+package downstream
+
+import (
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+const eventStream = "text/event-stream"
+
+// asksForStream reports whether a request with these headers is for a stream as such:
+// server-sent events, or a call of gRPC, whose caller says by grpc-timeout how long it
+// waits.
+func asksForStream(h http.Header) bool {
+	if kinds := h["Content-Type"]; len(kinds) == 1 && isGRPCOrWeb(kinds[0]) {
+		return true
+	}
+	for _, list := range h["Accept"] {
+		if acceptsEvents(list) {
+			return true
+		}
+	}
+	return false
+}
+
+// isGRPCOrWeb reports whether a media type is gRPC's or gRPC-Web's.
+func isGRPCOrWeb(kind string) bool {
+	const prefix = "application/grpc"
+	if len(kind) < len(prefix) || !strings.EqualFold(kind[:len(prefix)], prefix) {
+		return false
+	}
+	return len(kind) == len(prefix) || strings.IndexByte("+-; \t", kind[len(prefix)]) >= 0
+}
+
+// acceptsEvents reports whether a list of media types names that of server-sent events
+// itself, and not with q=0 (RFC 9110, section 12.5.1).
+func acceptsEvents(list string) bool {
+	for list != "" && strings.Contains(strings.ToLower(list), eventStream) {
+		var element string
+		element, list = cutElement(list)
+		kind, parameters, err := mime.ParseMediaType(element)
+		if err != nil || kind != eventStream {
+			continue
+		}
+		weight, given := parameters["q"]
+		if q, err := strconv.ParseFloat(weight, 64); !given || err == nil && q > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// cutElement cuts a list after its first element. A comma in quotes is no separator
+// (RFC 9110, sections 5.6.1 and 5.6.4).
+func cutElement(list string) (element, rest string) {
+	quoted := false
+	for i := 0; i < len(list); i++ {
+		switch c := list[i]; {
+		case c == '"':
+			quoted = !quoted
+		case c == '\\' && quoted:
+			i++
+		case c == ',' && !quoted:
+			return list[:i], list[i+1:]
+		}
+	}
+	return list, ""
+}
+
+// isStream reports whether an answer may take as long as it takes.
+func isStream(resp *http.Response) bool {
+	if resp.ContentLength < 0 || resp.ContentLength >= streamFrom {
+		return true
+	}
+	kind, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
+	return strings.EqualFold(strings.TrimSpace(kind), eventStream)
+}

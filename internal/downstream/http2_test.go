@@ -2,6 +2,7 @@ package downstream_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -78,7 +79,9 @@ func serveFrames(t *testing.T, answer func(c *frameConn, s *frameStream) bool) *
 				return
 			}
 			c := server.add(conn)
+			stop := context.AfterFunc(t.Context(), func() { _ = conn.Close() }) // else the client keeps it while it is idle
 			group.Go(func() {
+				defer stop()
 				defer conn.Close()
 				c.serve(conn, server.pings.Load(), answer)
 			})

@@ -77,9 +77,7 @@ func build(f file, transport http.RoundTripper, log *slog.Logger) (*program, err
 	if surface.Settings, err = config.Masked(f.inForce()); err != nil {
 		return nil, err
 	}
-	for _, origin := range surface.CORS.InsecureOrigins() {
-		log.Warn("server.cors.allowedOrigins: a page that is loaded over http can be changed on its way, and then holds its user's token", "origin", origin)
-	}
+	f.warn(func(key, text string) { log.Warn(text, "key", key) })
 	surface.APIs = map[string]api.API{}
 	for name, d := range f.DownstreamAPIs {
 		forward := f.downstreamConfig(d)
@@ -93,9 +91,6 @@ func build(f file, transport http.RoundTripper, log *slog.Logger) (*program, err
 		calls, err := downstream.New(forward)
 		if err != nil {
 			return nil, err
-		}
-		if len(d.Access) == 0 {
-			log.Warn("an API without access rules refuses every request", "api", name)
 		}
 		surface.APIs[name] = api.API{
 			Access: validate.NewAccess(d.Access, func(string, string) {}), // checked before

@@ -31,9 +31,13 @@ type checkCommand struct {
 const trialLimit = 10 * time.Second
 
 func (c checkCommand) run(ctx context.Context, std streams) error {
-	f, err := load(c.Config, os.Environ(), checkRoots(os.Environ()))
+	f, doc, err := loadDocument(c.Config, os.Environ(), checkRoots(os.Environ()))
 	if err != nil {
 		return err
+	}
+	f.warn(doc.Warn)
+	if warnings := doc.Warnings(); len(warnings) > 0 {
+		fmt.Fprintln(std.err, warnings)
 	}
 	if !c.Online {
 		_, err := fmt.Fprintf(std.out, "%s: no mistakes. With --online the TLS files, the provider, the credentials, Redis and the APIs are tried too.\n", c.Config)

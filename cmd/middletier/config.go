@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"regexp"
@@ -158,31 +159,42 @@ func load(path string, environ []string, more ...func(file, report)) (file, erro
 	return f, err
 }
 
-// loadDocument is load for who may find mistakes later too. It returns what
-// makes an error of one, which says where its key was written.
-func loadDocument(path string, environ []string, more ...func(file, report)) (file, func(key string, err error) error, error) {
+// document is a configuration that was read, for who may find more in it later. from
+// is the variable of each key that was taken from one of another program's.
+type document struct {
+	*config.Document
+	from map[string]string
+}
+
+// Report adds a mistake.
+func (d document) Report(key, problem string) {
+	if d.from[key] != "" {
+		problem += " (it is from " + d.from[key] + ")"
+	}
+	d.Document.Report(key, problem)
+}
+
+// mistaken makes a mistake in a key of err, which says where the key was written.
+func (d document) mistaken(key string, err error) error {
+	d.Report(key, err.Error())
+	return d.Err()
+}
+
+// loadDocument is load for who may find more later.
+func loadDocument(path string, environ []string, more ...func(file, report)) (file, document, error) {
 	f := defaults()
-	doc, err := config.Load(path, environ, &f)
+	read, err := config.Load(path, environ, &f)
+	doc := document{Document: read}
 	if err != nil {
-		return f, nil, err
+		return f, doc, err
 	}
-	from := f.AzureAd.inherit(environ, doc.Has("azureAd.instance"))
-	f.Telemetry.inherit(environ, from)
-	report := func(key, problem string) {
-		if from[key] != "" {
-			problem += " (it is from " + from[key] + ")"
-		}
-		doc.Report(key, problem)
-	}
-	f.check(report)
+	doc.from = f.AzureAd.inherit(environ, doc.Has("azureAd.instance"))
+	f.Telemetry.inherit(environ, doc.from)
+	f.check(doc.Report)
 	for _, check := range more {
-		check(f, report)
+		check(f, doc.Report)
 	}
-	mistaken := func(key string, err error) error {
-		report(key, err.Error())
-		return doc.Err()
-	}
-	return f, mistaken, doc.Err()
+	return f, doc, doc.Err()
 }
 
 // checkLoading reports credentials that cannot be read, for who is about to use
@@ -285,6 +297,20 @@ func (f file) check(report report) {
 			section("tenant", needsTenant)
 		}
 		f.downstreamConfig(d).Check(section)
+	}
+}
+
+// warn reports what is no mistake, but perhaps not what was meant.
+func (f file) warn(report report) {
+	f.apiConfig().CORS.Warn(under("server.cors", report))
+	for _, name := range slices.Sorted(maps.Keys(f.DownstreamAPIs)) {
+		d, section := f.DownstreamAPIs[name], under("downstreamApis."+name, report)
+		if len(d.Access) == 0 {
+			section("access", "an API without access rules refuses every request")
+		}
+		if total := f.requestTimeout(d); d.Timeout > total {
+			section("timeout", fmt.Sprintf("%s is longer than requestTimeout, which ends a request after %s", d.Timeout, total))
+		}
 	}
 }
 

@@ -23,7 +23,7 @@ type serveCommand struct {
 }
 
 func (c serveCommand) run(ctx context.Context, std streams) error {
-	f, mistaken, err := loadDocument(c.Config, os.Environ(), checkServing, checkRoots(os.Environ()))
+	f, doc, err := loadDocument(c.Config, os.Environ(), checkServing, checkRoots(os.Environ()))
 	if err != nil {
 		return err
 	}
@@ -41,14 +41,14 @@ func (c serveCommand) run(ctx context.Context, std streams) error {
 	}
 	public, err := p.listen(f.Server, log)
 	if err != nil {
-		return mistaken("server.address", err)
+		return doc.mistaken("server.address", err)
 	}
 	listeners := map[net.Listener]http.Handler{public: p.api}
 	log.Info("listening", "address", public.Addr().String(), "version", version)
 	if f.Server.AdminAddress != "" {
 		admin, err := net.Listen("tcp", f.Server.AdminAddress)
 		if err != nil {
-			return errors.Join(mistaken("server.adminAddress", err), public.Close())
+			return errors.Join(doc.mistaken("server.adminAddress", err), public.Close())
 		}
 		listeners[admin] = p.api.Admin(level)
 		log.Info("listening for operators", "address", admin.Addr().String())

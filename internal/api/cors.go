@@ -67,17 +67,20 @@ func (c CORS) check(report func(key, problem string)) {
 	}
 }
 
-// InsecureOrigins returns the origins of pages that somebody on the way to the
-// browser can change.
-func (c CORS) InsecureOrigins() []string {
-	return slices.DeleteFunc(slices.Clone(c.Origins), func(origin string) bool {
+// Warn reports origins of pages that somebody on the way to the browser can change,
+// by the keys of Check.
+func (c CORS) Warn(report func(key, text string)) {
+	for i, origin := range c.Origins {
 		u, err := url.Parse(origin)
 		if err != nil || u.Scheme != "http" {
-			return true
+			continue
 		}
 		ip := net.ParseIP(u.Hostname())
-		return u.Hostname() == "localhost" || strings.HasSuffix(u.Hostname(), ".localhost") || ip != nil && ip.IsLoopback()
-	})
+		if u.Hostname() == "localhost" || strings.HasSuffix(u.Hostname(), ".localhost") || ip != nil && ip.IsLoopback() {
+			continue
+		}
+		report(fmt.Sprintf("allowedOrigins[%d]", i), fmt.Sprintf("a page that is loaded over http can be changed on its way, and then holds its user's token: %s", origin))
+	}
 }
 
 // newCORS returns middleware that answers preflights and lets the listed origins

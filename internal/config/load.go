@@ -36,6 +36,7 @@ type Document struct {
 	name     string // of the file, for Mistake.Where
 	root     *node
 	mistakes []located
+	warnings []located
 	unread   int  // how many of them, at the front, are values that could not be read
 	broken   bool // the file as a whole cannot be used
 }
@@ -94,6 +95,16 @@ func (d *Document) Report(key, problem string) {
 	n, _ := d.root.find(key)
 	d.add(n.place, key, problem)
 }
+
+// Warn adds what is no mistake, and yet worth telling. Where it is, is looked up as
+// by Report.
+func (d *Document) Warn(key, text string) {
+	n, _ := d.root.find(key)
+	d.warnings = append(d.warnings, located{Mistake{Key: key, Where: d.where(n.place), Problem: "warning: " + text}, n.place})
+}
+
+// Warnings returns what Warn was given, in the order of Err.
+func (d *Document) Warnings() Mistakes { return sorted(d.warnings) }
 
 // Has reports whether key was set, in the file or in the environment. A key
 // without a value was not.

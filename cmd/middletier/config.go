@@ -42,7 +42,7 @@ type server struct {
 	H2C            bool          `yaml:"h2c" doc:"Accept HTTP/2 without TLS too, from a gateway that uses it with prior knowledge."`
 	MaxConnections int           `yaml:"maxConnections" doc:"How many connections the public listener serves at once; more wait; 0: any number."`
 	CORS           cors          `yaml:"cors" doc:"Which web pages of other origins may call the service; without allowedOrigins, none."`
-	RequestTimeout time.Duration `yaml:"requestTimeout" doc:"The longest time for a request, its upload included; streamed answers may take longer." details:"Streamed answers are those of unknown length or from 1 MiB, and server-sent events."`
+	RequestTimeout time.Duration `yaml:"requestTimeout" doc:"The longest time for a request, its upload included; streamed answers may take longer." details:"Streamed answers are those of unknown length or from 1 MiB, server-sent events, and all answers to requests that accept text/event-stream or are gRPC: those have no deadline."`
 	MaxBodySize    config.Size   `yaml:"maxBodySize" doc:"The largest request body; larger ones are answered with 413."`
 	MaxHeaderSize  config.Size   `yaml:"maxHeaderSize" doc:"The largest request headers; larger ones are answered with 431." details:"A token with many groups can have 18 KB."`
 	RateLimit      rateLimit     `yaml:"rateLimit" doc:"How often each caller may send requests; more are answered with 429." details:"A caller is a user, or an application that calls without a user."`
@@ -83,7 +83,7 @@ type downstreamAPI struct {
 	Scopes          []string        `yaml:"scopes" doc:"Delegated scopes to request on behalf of users, all of one resource." yours:"[api://todo/.default]"`
 	Tenant          string          `yaml:"tenant" doc:"The tenant in which to request tokens as an application; default: azureAd.tenantId." details:"Required if azureAd.tenantId is organizations or common and a rule has appPermissions."`
 	AppScopes       []string        `yaml:"appScopes" doc:"The scope to request as an application; default: RESOURCE/.default, derived from scopes."`
-	Timeout         time.Duration   `yaml:"timeout" doc:"How long the API may take until its response headers arrive, retries included." details:"While a caller sends a body that is larger than 64 KiB or of unknown length, only the time counts in which the API does not read it."`
+	Timeout         time.Duration   `yaml:"timeout" doc:"How long the API may take until its response headers arrive, retries included." details:"Requests that accept text/event-stream and gRPC have no such limit. While a caller sends a body that is larger than 64 KiB or of unknown length, only the time counts in which the API does not read it."`
 	RequestTimeout  time.Duration   `yaml:"requestTimeout" doc:"The same as server.requestTimeout, for this API; 0s: as there." details:"SignalR's long polling needs 120s here and in timeout."`
 	Retry           retry           `yaml:"retry" doc:"Whether a call is sent again when the API cannot be reached or answers 502, 503 or 504." details:"That holds for GET, HEAD, OPTIONS, PUT and DELETE with a body up to 64 KiB. The API's Retry-After is honoured up to 2 s; an answer with a longer one goes to the caller at once."`
 	Access          []validate.Rule `yaml:"access" doc:"What a caller's token must hold; the first rule that matches method and path decides; none: 403."`

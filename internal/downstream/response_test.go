@@ -174,6 +174,24 @@ func TestInformationalAnswersForWhoCannotTakeThem(t *testing.T) {
 	}
 }
 
+// The hints are written to the caller beside the call, and an answer that comes before
+// the upload's end closes the caller's connection: both use the caller's headers.
+func TestHintsBeforeAnEarlyAnswer(t *testing.T) {
+	url := serveRaw(t, func(conn net.Conn, _ *http.Request) {
+		_, _ = io.WriteString(conn, "HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n"+
+			"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody")
+		_, _ = io.Copy(io.Discard, conn)
+	})
+	k := start(t, url, nil)
+	for range 200 {
+		conn := k.dial("POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n")
+		answer, err := io.ReadAll(conn)
+		if err != nil || !strings.HasSuffix(string(answer), "body") {
+			t.Fatalf("got %q, %v", answer, err)
+		}
+	}
+}
+
 func TestSwitchingProtocolsIsRefused(t *testing.T) {
 	url := serveRaw(t, func(conn net.Conn, r *http.Request) {
 		if r.Header.Get("Upgrade") != "" || r.Header.Get("Connection") == "Upgrade" {

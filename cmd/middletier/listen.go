@@ -6,9 +6,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
-
-	"golang.org/x/net/netutil"
 
 	"middletier/internal/api"
 	"middletier/internal/linger"
@@ -21,13 +20,64 @@ func (p *program) listen(s server, log *slog.Logger) (net.Listener, error) {
 		return nil, err
 	}
 	if s.MaxConnections > 0 {
-		listener = netutil.LimitListener(listener, s.MaxConnections)
+		listener = newLimited(listener, s.MaxConnections)
 	}
 	listener = patient{listener, log}
 	if p.certificate != nil {
 		listener = tls.NewListener(listener, p.certificate.config())
 	}
 	return listener, nil
+}
+
+// limited is a listener with so many connections at once. One that lingers counts
+// until it is closed. The connections of netutil.LimitListener would hide CloseWrite.
+type limited struct {
+	net.Listener
+	slots  chan struct{} // each holds a value of an open connection
+	closed chan struct{}
+	once   sync.Once // closes closed
+}
+
+func newLimited(listener net.Listener, connections int) *limited {
+	return &limited{Listener: listener, slots: make(chan struct{}, connections), closed: make(chan struct{})}
+}
+
+// Accept waits for a free slot, then for a connection.
+func (l *limited) Accept() (net.Conn, error) {
+	select {
+	case l.slots <- struct{}{}:
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		<-l.slots
+		return nil, err
+	}
+	return &limitedConn{Conn: conn, release: sync.OnceFunc(func() { <-l.slots })}, nil
+}
+
+func (l *limited) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.Listener.Close()
+}
+
+type limitedConn struct {
+	net.Conn
+	release func() // the slot
+}
+
+func (c *limitedConn) Close() error {
+	defer c.release()
+	return c.Conn.Close()
+}
+
+// CloseWrite lets the connection linger.
+func (c *limitedConn) CloseWrite() error {
+	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+		return tcp.CloseWrite()
+	}
+	return errors.ErrUnsupported
 }
 
 // patient is a listener that tells the log why it does not accept connections

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -84,11 +86,17 @@ func (u *uploads) sendAllFirst(row uploadRow) (status int, err error) {
 		return 0, err
 	}
 	defer conn.Close()
+	return sendAllFirst(conn, u.head(row), row.size)
+}
+
+// sendAllFirst sends a request's head and a body of size bytes on conn, and only then
+// reads the answer.
+func sendAllFirst(conn net.Conn, head string, size int64) (status int, err error) {
 	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
-	if _, err := io.WriteString(conn, u.head(row)); err != nil {
+	if _, err := io.WriteString(conn, head); err != nil {
 		return 0, err
 	}
-	if _, err := io.Copy(conn, zeros(row.size)); err != nil {
+	if _, err := io.Copy(conn, zeros(size)); err != nil {
 		return 0, fmt.Errorf("sending: %w", err)
 	}
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -128,4 +136,83 @@ func TestRefusalsReachUploads(t *testing.T) {
 	u := newUploads(t, 200<<10, 5<<20)
 	u.rows = append(u.rows, uploadRow{"too large", "/api/todo/items", u.token, tooLarge + 1, 413})
 	u.run(t, 2)
+}
+
+// Operators see why an upload is refused too.
+func TestRefusalsReachUploadsOfOperators(t *testing.T) {
+	const size = 5 << 20
+	s := newStoppedWorld(t).startService("middletier", "shutdownGrace: 0s")
+	for range 3 {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(s.admin, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		head := fmt.Sprintf("PUT /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", size)
+		if status, err := sendAllFirst(conn, head, size); err != nil || status != 404 {
+			t.Errorf("got %d, %v, want 404", status, err)
+		}
+	}
+}
+
+// A connection that counts against server.maxConnections lingers as others do: the
+// caller sees the end of the answer while it still sends, and may go on sending. Then
+// its slot is free.
+func TestLimitedConnectionsLinger(t *testing.T) {
+	w := newWorld(t, func(f *file) { f.Server.MaxConnections = 1 })
+	for range 3 {
+		conn := w.dial(t, 30*time.Second)
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "POST /api/todo/items HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer none\r\nContent-Length: 10000000\r\n\r\nbegin")
+		answer, err := io.ReadAll(conn)
+		if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 401 ") {
+			t.Fatalf("got %.40q, %v, want 401 and the connection's end", answer, err)
+		}
+		for range 3 { // the second fails if nobody reads
+			if _, err := io.WriteString(conn, "more"); err != nil {
+				t.Fatalf("sending on after the answer: %v", err)
+			}
+		}
+		_ = conn.Close() // ends the lingering
+	}
+	if r := w.call("GET", "/healthz", "", ""); r.StatusCode != 200 {
+		t.Errorf("afterwards: got %d, want 200", r.StatusCode)
+	}
+}
+
+// A caller that is refused and sends on does not hold the end of the service up for the
+// 5 s that its connection would linger.
+func TestLingeringDoesNotOutliveTheService(t *testing.T) {
+	w := newStoppedWorld(t, func(f *file) {
+		f.Server.TLS = writePair(t, t.TempDir(), "server")
+		f.Server.ShutdownGrace = 0
+	})
+	_, stop := w.startStoppable()
+	config := &tls.Config{InsecureSkipVerify: true}
+	conn, err := tls.Dial("tcp", strings.TrimPrefix(w.url, "https://"), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	_, _ = io.WriteString(conn, "POST /api/todo/items HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer none\r\nContent-Length: 10000000\r\n\r\nbegin")
+	if answer, err := io.ReadAll(conn); !strings.HasPrefix(string(answer), "HTTP/1.1 401 ") {
+		t.Fatalf("got %.40q, %v, want 401", answer, err)
+	}
+	var failed atomic.Bool
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		defer conn.Close()
+		for !failed.Load() {
+			_, err := io.WriteString(conn, "more")
+			failed.Store(err != nil)
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	begun := time.Now()
+	stop()
+	<-sent
+	if took := time.Since(begun); took > 4*time.Second {
+		t.Errorf("the service and the connection end after %v, want about %v", took, lingerTime)
+	}
 }

@@ -50,7 +50,7 @@ func (c serveCommand) run(ctx context.Context, std streams) error {
 		if err != nil {
 			return errors.Join(doc.mistaken("server.adminAddress", err), public.Close())
 		}
-		listeners[admin] = p.api.Admin(level)
+		listeners[patient{admin, log}] = p.api.Admin(level)
 		log.Info("listening for operators", "address", admin.Addr().String())
 	}
 	stop := explainHangups(log)
@@ -150,7 +150,7 @@ func (p *program) end(s server, servers []*http.Server, cut context.CancelCauseF
 	var group errgroup.Group
 	for _, srv := range servers {
 		group.Go(func() error {
-			if !awaited && p.endsSoon(srv) {
+			if !awaited && p.endsSoon(srv, cut) {
 				return srv.Close()
 			}
 			if err := srv.Shutdown(grace); err != nil {
@@ -167,9 +167,18 @@ func (p *program) end(s server, servers []*http.Server, cut context.CancelCauseF
 	return group.Wait()
 }
 
-// endsSoon shuts srv down, and reports whether no request has come after all.
-func (p *program) endsSoon(srv *http.Server) bool {
-	linger, stop := context.WithTimeout(context.Background(), lingerTime)
+// endsSoon shuts srv down, and reports whether no request has come after all. Then
+// connections that read what callers still send are cut off: srv.Close would wait for
+// one after the other.
+func (p *program) endsSoon(srv *http.Server, cut context.CancelCauseFunc) bool {
+	soon, stop := context.WithTimeout(context.Background(), lingerTime)
 	defer stop()
-	return srv.Shutdown(linger) == nil || p.api.Running() == 0
+	if srv.Shutdown(soon) == nil {
+		return true
+	}
+	if p.api.Running() > 0 {
+		return false
+	}
+	cut(api.ErrEnded)
+	return true
 }

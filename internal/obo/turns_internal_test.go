@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,9 +18,11 @@ import (
 type line struct {
 	t     *testing.T
 	turns *turns
+	leave map[string][]context.CancelFunc
+
+	mu    sync.Mutex          // guards the rest, until synctest.Wait returns
 	gave  map[string][]func() // what gives the turns of a caller back
 	order []string            // who got a turn, in order
-	leave map[string][]context.CancelFunc
 }
 
 func newLine(t *testing.T, size int) *line {
@@ -39,6 +42,8 @@ func (l *line) ask(name string, n int) {
 		go func() {
 			giveBack, err := l.turns.take(ctx, l.shares(name)...)
 			if err == nil {
+				l.mu.Lock()
+				defer l.mu.Unlock()
 				l.gave[name] = append(l.gave[name], giveBack)
 				l.order = append(l.order, name)
 			}
@@ -48,8 +53,9 @@ func (l *line) ask(name string, n int) {
 }
 
 func (l *line) giveBack(name string) {
-	l.gave[name][0]()
+	first := l.gave[name][0]
 	l.gave[name] = l.gave[name][1:]
+	first() // whoever waits gets it meanwhile
 	synctest.Wait()
 }
 

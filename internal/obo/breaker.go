@@ -210,7 +210,8 @@ func (s *shared) greet(ctx context.Context) {
 	}
 }
 
-// revive first says whether Redis is reached, and then tries whether Redis takes and gives values again. One that hung may only
+// revive first says whether Redis is reached, and then tries whether Redis takes and
+// gives values again, and makes up for deletions that failed. A Redis that hung may only
 // be far away: it is tried at once, though not again in the same pause, since a
 // cluster in which one node hangs passes too.
 func (s *shared) revive(ctx context.Context) {
@@ -229,6 +230,9 @@ func (s *shared) revive(ctx context.Context) {
 		}
 		if s.isOpen() && s.probe(ctx) == nil {
 			s.close()
+		}
+		if !s.isOpen() {
+			s.settle(ctx)
 		}
 	}
 }

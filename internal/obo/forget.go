@@ -19,7 +19,8 @@ var ErrRedis = errors.New("entries in Redis could not be dropped, or other repli
 // Forget drops every token held for a's assertion and the lists of scopes, and
 // what is remembered of refusals. What is being fetched is served and not kept.
 // Replicas that share Redis do the same as soon as they hear of it; one that does
-// not hear it at the moment keeps what it has in memory until that ends.
+// not hear it at the moment keeps what it has in memory until that ends. Where Redis
+// cannot be reached, what is in it is made worthless as soon as it can.
 func (c *Cache) Forget(ctx context.Context, a Assertion, scopes [][]string) {
 	var keys []cacheKey
 	for _, s := range scopes {
@@ -149,13 +150,6 @@ func (c *Cache) begin(o order) order {
 // timesForgotten grows when o's token or owner is forgotten. c.forgetting is held.
 func (c *Cache) timesForgotten(o order) uint64 {
 	return c.forgotten[o.key.slot()] + c.forgotten[o.owner.slot()]
-}
-
-// endGeneration makes all values of an owner that are in Redis now worthless, and
-// reports whether Redis did.
-func (s *shared) endGeneration(ctx context.Context, owner cacheKey) bool {
-	_, ok := do(ctx, s, write, func(ctx context.Context) (int64, error) { return s.client.Del(ctx, s.generationName(owner)).Result() })
-	return ok
 }
 
 // forgetOwner removes the entries of an owner that are listed, and reports whether

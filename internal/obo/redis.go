@@ -98,7 +98,8 @@ type shared struct {
 	failures map[operation]int       // in a row
 	well     map[operation]time.Time // when one last went well
 	running  map[*attempt]bool
-	open     bool // the breaker: Redis is not asked
+	open     bool             // the breaker: Redis is not asked
+	owed     map[cacheKey]int // :: owner whose generation is to be deleted → how often it was forgotten
 }
 
 func newShared(c RedisConfig) (*shared, error) {
@@ -133,7 +134,7 @@ func newShared(c RedisConfig) (*shared, error) {
 	s := &shared{
 		id: newReplicaID(), address: strings.Join(options.Addrs, ","), sealer: sealer, prefix: c.KeyPrefix, timeout: c.Timeout, log: c.Log,
 		writes: make(chan func(context.Context), writeQueue), hung: make(chan struct{}, 1),
-		failures: map[operation]int{}, well: map[operation]time.Time{}, running: map[*attempt]bool{},
+		failures: map[operation]int{}, well: map[operation]time.Time{}, running: map[*attempt]bool{}, owed: map[cacheKey]int{},
 	}
 	options.OnConnect = s.connected
 	s.client = redis.NewUniversalClient(options)
@@ -225,7 +226,7 @@ func (s *shared) get(ctx context.Context, key, owner cacheKey) (found stored, ok
 		current, generationErr := ours(generation)
 		return answers{value, current}, errors.Join(valueErr, generationErr)
 	})
-	if !ok || len(a.generation) != generationSize {
+	if !ok || len(a.generation) != generationSize || s.owes(owner) {
 		return stored{}, ok
 	}
 	found.generation = string(a.generation)

@@ -404,7 +404,7 @@ func (p *process) await(t *testing.T, text string) {
 // eventually waits until something holds, for 15 s at the most.
 func eventually(t *testing.T, holds func() bool, otherwise func() string) {
 	t.Helper()
-	deadline := time.After(15 * time.Second)
+	deadline := time.After(30 * time.Second) // ample: a busy machine may stall
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for !holds() {

@@ -105,7 +105,7 @@ func readIdentity(m members) (*identity, error) {
 	if id.expires.IsZero() {
 		errs = append(errs, errors.New("exp is missing"))
 	}
-	if !isGUID(id.tenant) {
+	if !IsGUID(id.tenant) {
 		errs = append(errs, errors.New("tid is not a GUID"))
 	}
 	id.tenant = strings.ToLower(id.tenant)

@@ -25,7 +25,7 @@ func IsMultiTenant(tenantID string) bool {
 }
 
 // IsTenant reports whether name can be a tenant's: a GUID or a domain.
-func IsTenant(name string) bool { return isGUID(name) || domain.MatchString(name) }
+func IsTenant(name string) bool { return IsGUID(name) || domain.MatchString(name) }
 
 var domain = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)+$`)
 
@@ -58,7 +58,7 @@ func (c Config) checkTenants(report func(key, problem string)) {
 		report("tenantId", "must be one tenant's: an External ID host has no other")
 	case multi && len(c.AllowedTenants) == 0:
 		report("allowedTenants", `must be set where tenantId is organizations or common: the GUIDs of tenants, or "*" for any`)
-	case isGUID(c.TenantID) && c.tenants() != nil && !c.tenants()[strings.ToLower(c.TenantID)]:
+	case IsGUID(c.TenantID) && c.tenants() != nil && !c.tenants()[strings.ToLower(c.TenantID)]:
 		report("allowedTenants", "must hold tenantId, whose tokens are the only ones that are accepted")
 	}
 	for i, tenant := range c.AllowedTenants {
@@ -66,7 +66,7 @@ func (c Config) checkTenants(report func(key, problem string)) {
 		switch {
 		case tenant == "*" && len(c.AllowedTenants) > 1:
 			report(key, `"*" stands alone: it allows all the others`)
-		case tenant != "*" && !isGUID(tenant):
+		case tenant != "*" && !IsGUID(tenant):
 			report(key, "must be a tenant's GUID, which is what tokens hold")
 		case strings.EqualFold(tenant, personalTenant) && strings.EqualFold(c.TenantID, organizations):
 			report(key, "is the tenant of personal accounts, for which tenantId must be common")
@@ -142,17 +142,14 @@ func forTenant(template, tenantID string) string {
 
 // lowerGUID writes a GUID as tokens do. Anything else stays as it is.
 func lowerGUID(s string) string {
-	if isGUID(s) {
+	if IsGUID(s) {
 		return strings.ToLower(s)
 	}
 	return s
 }
 
 // IsGUID reports whether s is a GUID in its usual form, in either case.
-func IsGUID(s string) bool { return isGUID(s) }
-
-// isGUID reports whether s is a GUID in its usual form, in either case.
-func isGUID(s string) bool {
+func IsGUID(s string) bool {
 	if len(s) != 36 {
 		return false
 	}

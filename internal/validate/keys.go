@@ -128,7 +128,7 @@ func (f *floor) pass(s *keySource) *keySource {
 func newKeySource(c Config, path string, floor *floor) *keySource {
 	return &keySource{
 		metadataURL: strings.TrimSuffix(c.Instance, "/") + "/" + c.TenantID + path + "/.well-known/openid-configuration",
-		oneIssuer:   !IsMultiTenant(c.TenantID) && !isGUID(c.TenantID),
+		oneIssuer:   !IsMultiTenant(c.TenantID) && !IsGUID(c.TenantID),
 		client:      c.Client, floor: floor, log: c.Log,
 		wake: make(chan struct{}, 1), tried: make(chan struct{}), done: make(chan struct{}),
 	}

@@ -66,7 +66,7 @@ func (c Config) Check(report func(key, problem string)) {
 		}
 	}
 	for i, client := range c.AllowedClients {
-		if !isGUID(client) {
+		if !IsGUID(client) {
 			report(fmt.Sprintf("allowedClients[%d]", i), "must be an application (client) ID, a GUID, which is what tokens hold")
 		}
 	}
@@ -104,7 +104,7 @@ func New(c Config) *Validator {
 	for _, id := range c.AllowedClients {
 		v.clients = append(v.clients, strings.ToLower(id))
 	}
-	if isGUID(c.TenantID) {
+	if IsGUID(c.TenantID) {
 		v.tenantID = strings.ToLower(c.TenantID)
 	}
 	v.tenants, v.personal = c.tenants(), !strings.EqualFold(c.TenantID, organizations)

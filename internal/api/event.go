@@ -15,6 +15,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"middletier/internal/downstream"
+	"middletier/internal/failure"
 	"middletier/internal/linger"
 	"middletier/internal/obo"
 	"middletier/internal/telemetry"
@@ -165,14 +166,8 @@ func requestID(r *http.Request) string {
 	return rand.Text()
 }
 
-func isRequestID(id string) bool {
-	for _, c := range []byte(id) {
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {
-			return false
-		}
-	}
-	return id != "" && len(id) <= 64
-}
+// isRequestID reports whether id has the form that a code has.
+func isRequestID(id string) bool { return failure.Code(id) != "" }
 
 // finish measures the request, ends its span and writes its line.
 func (s *Server) finish(c echo.Context, ev *event) {

@@ -76,9 +76,10 @@ func (s *Server) forward(route route) echo.HandlerFunc {
 			}
 		}
 		event.forwarded = true
+		own := entries[name]
 		err = api.Client.Forward(c.Response(), r, downstream.Call{
 			Path: target, Token: s.tokenFor(event, api, route), RequestID: event.id, Origin: s.proxies.origin(r),
-			Prefix: entries[name].path, OwnURL: entries[name].url, OwnURLVaries: s.config.PublicURL == "",
+			Prefix: own.path, OwnURL: own.url, OwnURLVaries: s.config.PublicURL == "",
 			Broken: func(err error) { event.broken = err },
 		})
 		if err == nil && event.trial != nil { // any answer but 401

@@ -13,7 +13,8 @@ import (
 )
 
 // ErrRedis says that what is in Redis could not be dropped, or other replicas not
-// be told. It stays until it expires.
+// be told. What belongs to one user is made worthless as soon as Redis does it; the rest
+// stays until it expires.
 var ErrRedis = errors.New("entries in Redis could not be dropped, or other replicas not be told")
 
 // Forget drops every token held for a's assertion and the lists of scopes, and

@@ -194,10 +194,7 @@ func (u *Upload) hangUp() {
 // hangUp lets the answer be the last of an HTTP/1 connection, which lingers for a
 // moment. This is the one way to tell net/http.
 func hangUp(w http.ResponseWriter) {
-	for inner, ok := w.(wrapper); ok; inner, ok = w.(wrapper) {
-		w = inner.Unwrap()
-	}
-	_, _ = http.MaxBytesReader(w, io.NopCloser(strings.NewReader("x")), 0).Read(make([]byte, 1)) // that is too much
+	_, _ = http.MaxBytesReader(innermost(w), io.NopCloser(strings.NewReader("x")), 0).Read(make([]byte, 1)) // that is too much
 }
 
 type wrapper interface{ Unwrap() http.ResponseWriter }

@@ -85,7 +85,7 @@ func isSameOrigin(a, b *url.URL) bool {
 
 // schemeOf returns the scheme that others see: h2c is http.
 func schemeOf(u *url.URL) string {
-	if u.Scheme == "h2c" {
+	if u.Scheme == schemeH2C {
 		return "http"
 	}
 	return u.Scheme // net/url writes it in lower case

@@ -13,8 +13,10 @@ const eventStream = "text/event-stream"
 // server-sent events, or a call of gRPC, whose caller says by grpc-timeout how long it
 // waits.
 func asksForStream(h http.Header) bool {
-	if kinds := h["Content-Type"]; len(kinds) == 1 && isGRPCOrWeb(kinds[0]) {
-		return true
+	if kinds := h["Content-Type"]; len(kinds) == 1 {
+		if _, ok := cutGRPC(kinds[0]); ok {
+			return true
+		}
 	}
 	for _, list := range h["Accept"] {
 		if acceptsEvents(list) {
@@ -24,13 +26,22 @@ func asksForStream(h http.Header) bool {
 	return false
 }
 
-// isGRPCOrWeb reports whether a media type is gRPC's or gRPC-Web's.
-func isGRPCOrWeb(kind string) bool {
+// cutGRPC returns what follows application/grpc in a content type of gRPC or gRPC-Web,
+// in any case of letters (RFC 9110, section 8.3.1). ok is false for another type.
+func cutGRPC(contentType string) (rest string, ok bool) {
 	const prefix = "application/grpc"
-	if len(kind) < len(prefix) || !strings.EqualFold(kind[:len(prefix)], prefix) {
-		return false
+	if len(contentType) < len(prefix) || !strings.EqualFold(contentType[:len(prefix)], prefix) {
+		return "", false
 	}
-	return len(kind) == len(prefix) || strings.IndexByte("+-; \t", kind[len(prefix)]) >= 0
+	rest = contentType[len(prefix):]
+	return rest, rest == "" || strings.IndexByte("+-; \t", rest[0]) >= 0
+}
+
+// isGRPC reports whether a request of the content type is for a gRPC server. gRPC-Web
+// is not: it is for a proxy.
+func isGRPC(contentType string) bool {
+	rest, ok := cutGRPC(contentType)
+	return ok && !strings.HasPrefix(rest, "-")
 }
 
 // acceptsEvents reports whether a list of media types names that of server-sent events

@@ -41,10 +41,11 @@ func FindDeadConnections(t *http.Transport) {
 	t.DialContext = (&net.Dialer{Timeout: 30 * time.Second, KeepAliveConfig: keepAlive}).DialContext
 }
 
-// Transport sends requests to an API. It does not touch bodies, and keeps enough
-// connections open that busy APIs are not dialled anew. Over HTTP/2 a request that
-// the API did not process is sent again, and no request is sent again that the API
-// may have processed, unless its method is idempotent.
+// Transport sends requests to an API, and keeps enough connections open that busy APIs
+// are not dialled anew. Over HTTP/2 a request that the API did not process is sent
+// again; for that it records the beginning of a body (see record). No request is sent
+// again that the API may have processed, unless its method is idempotent or it has an
+// Idempotency-Key.
 //
 // Requests of all callers share an HTTP/2 connection, which ends for all of them
 // when the API takes offence at one. So a request that is likely to offend gets a
@@ -198,13 +199,6 @@ func (l *lane) transportFor(r *http.Request) *http.Transport {
 	return l.pinged.Load()
 }
 
-// isGRPC reports whether a request of the content type is for a gRPC server. gRPC-Web
-// is not: it is for a proxy.
-func isGRPC(contentType string) bool {
-	rest, ok := strings.CutPrefix(contentType, "application/grpc")
-	return ok && (rest == "" || rest[0] == '+' || rest[0] == ';')
-}
-
 // heardConn reports that it cannot be written only when all has been read from it: a
 // server that ends a connection says before which requests it has not processed.
 type heardConn struct {
@@ -318,10 +312,7 @@ func (l *lane) onShared(r *http.Request) (*http.Response, error) {
 
 // onOwn sends r once, on a connection that nobody else uses.
 func (l *lane) onOwn(r *http.Request) (*http.Response, error) {
-	address := r.URL.Host
-	if r.URL.Port() == "" {
-		address = net.JoinHostPort(r.URL.Hostname(), map[string]string{"http": "80", "https": "443"}[r.URL.Scheme])
-	}
+	address := net.JoinHostPort(r.URL.Hostname(), portOf(r.URL))
 	conn, err := l.transportFor(r).NewClientConn(r.Context(), r.URL.Scheme, address)
 	if err != nil {
 		if r.Body != nil {

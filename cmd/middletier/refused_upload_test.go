@@ -28,6 +28,7 @@ type uploadRow struct {
 	name, path, token string
 	size              int64
 	status            int
+	unsized           bool // the caller does not say how much comes
 }
 
 // tooLarge is what this service does not accept.
@@ -50,8 +51,8 @@ func newUploads(t *testing.T, sizes ...int64) *uploads {
 	u := &uploads{world: w, token: w.alice()}
 	for _, size := range sizes {
 		u.rows = append(u.rows,
-			uploadRow{"a bad token", "/api/todo/items", "none", size, 401},
-			uploadRow{"the API's own answer", "/api/todo/items", u.token, size, 413})
+			uploadRow{name: "a bad token", path: "/api/todo/items", token: "none", size: size, status: 401},
+			uploadRow{name: "the API's own answer", path: "/api/todo/items", token: u.token, size: size, status: 413})
 	}
 	return u
 }
@@ -114,6 +115,7 @@ func (u *uploads) run(t *testing.T, times int) {
 			"Go, HTTP/1.1":   func(row uploadRow) (int, error) { return u.send(trustingClient(t, false), row) },
 			"Go, HTTP/2":     func(row uploadRow) (int, error) { return u.send(trustingClient(t, true), row) },
 			"all sent first": u.sendAllFirst,
+			"frames":         u.uploadFrames,
 		} {
 			t.Run(fmt.Sprintf("%s, %d bytes, %s", name, row.size, row.name), func(t *testing.T) {
 				var failed []error
@@ -134,7 +136,7 @@ func (u *uploads) run(t *testing.T, times int) {
 // upload is refused: the rest of it is read, and thrown away.
 func TestRefusalsReachUploads(t *testing.T) {
 	u := newUploads(t, 200<<10, 5<<20)
-	u.rows = append(u.rows, uploadRow{"too large", "/api/todo/items", u.token, tooLarge + 1, 413})
+	u.rows = append(u.rows, uploadRow{name: "too large", path: "/api/todo/items", token: u.token, size: tooLarge + 1, status: 413})
 	u.run(t, 2)
 }
 

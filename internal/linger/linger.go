@@ -29,6 +29,10 @@ const (
 	connSilence   = 2 * time.Second
 	streamSilence = 250 * time.Millisecond
 
+	// windowTime, of maxTime, is how long a stream that is not silent is not read at
+	// the end: its sender uses up its window, which is 1 MiB, and then has to wait.
+	windowTime = time.Second
+
 	// maxAtOnce bounds how many connections and streams are read from. Beyond it they
 	// end at once.
 	maxAtOnce = 512
@@ -36,17 +40,20 @@ const (
 
 var atOnce = make(chan struct{}, maxAtOnce)
 
-// discard reads until the sender ends, one of the bounds is reached, or ctx has ended
-// at the next read. It returns the error of the last read, nil for none: there was no
-// room to read at all, or maxSize was read. setDeadline bounds a read.
-func discard(ctx context.Context, from io.Reader, silence time.Duration, setDeadline func(time.Time) error) error {
+// errNoRoom says that others are read from already, as many as may be.
+var errNoRoom = errors.New("nothing is read")
+
+// discard reads until the sender ends or is silent, one of the bounds is reached, or ctx
+// has ended at the next read. It returns the error of the last read, nil for none:
+// maxSize was read. setDeadline bounds a read.
+func discard(ctx context.Context, from io.Reader, total, silence time.Duration, setDeadline func(time.Time) error) error {
 	select {
 	case atOnce <- struct{}{}:
 		defer func() { <-atOnce }()
 	default:
-		return nil
+		return errNoRoom
 	}
-	end := time.Now().Add(maxTime)
+	end := time.Now().Add(total)
 	bounded := readerFunc(func(p []byte) (int, error) {
 		if ctx.Err() != nil {
 			return 0, ctx.Err()
@@ -70,22 +77,36 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // Stream sends what is written of an HTTP/2 answer, and then reads the rest of the
 // request's body, until ctx ends. The answer's end is sent when its handler returns.
+//
+// net/http then resets the stream: with NO_ERROR (RFC 9113, section 8.1), and with
+// STREAM_CLOSED for what is still on its way, which some clients report instead of the
+// answer. So the sender of a body that goes on beyond the bounds first has to stop.
 func Stream(ctx context.Context, answer http.ResponseWriter, body io.Reader) {
 	control := http.NewResponseController(answer)
 	if control.Flush() != nil {
 		return // the caller has left
 	}
-	begun := time.Now()
-	if !errors.Is(discard(ctx, body, streamSilence, control.SetReadDeadline), os.ErrDeadlineExceeded) {
+	heard := time.Now()
+	noted := readerFunc(func(p []byte) (int, error) {
+		n, err := body.Read(p)
+		if n > 0 {
+			heard = time.Now()
+		}
+		return n, err
+	})
+	err := discard(ctx, noted, maxTime-windowTime, streamSilence, control.SetReadDeadline)
+	switch {
+	case err != nil && !errors.Is(err, os.ErrDeadlineExceeded):
+		return // the body came to its end, or nothing is read of it
+	case time.Since(heard) >= streamSilence:
 		return
 	}
-	// Where an earlier deadline has ended the body, net/http throws away what arrives,
-	// up to the window that the caller has.
-	if rest := streamSilence - time.Since(begun); rest > 0 {
-		select {
-		case <-time.After(rest):
-		case <-ctx.Done():
-		}
+	// Or an earlier deadline has ended the body. What comes now net/http throws away, and
+	// does not open the window for more.
+	_ = control.SetReadDeadline(time.Now())
+	select {
+	case <-time.After(windowTime):
+	case <-ctx.Done():
 	}
 }
 
@@ -115,7 +136,7 @@ func (c *Conn) Close() error {
 	if c.unread.Swap(false) && c.service.Err() == nil && c.CloseWrite() == nil {
 		stop := context.AfterFunc(c.service, func() { _ = c.Conn.Close() })
 		defer stop()
-		_ = discard(c.service, c.Conn, connSilence, c.SetReadDeadline) // whatever ended it
+		_ = discard(c.service, c.Conn, maxTime, connSilence, c.SetReadDeadline) // whatever ended it
 	}
 	return c.Conn.Close()
 }

@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -29,6 +30,10 @@ const (
 	connSilence   = 2 * time.Second
 	streamSilence = 250 * time.Millisecond
 
+	// silentLooks is how often in a row nothing must have come to a stream until it
+	// counts as silent. A busy machine, which lets everybody wait, is no silence.
+	silentLooks = 10
+
 	// windowTime, of maxTime, is how long a stream that is not silent is not read at
 	// the end: its sender uses up its window, which is 1 MiB, and then has to wait.
 	windowTime = time.Second
@@ -40,40 +45,17 @@ const (
 
 var atOnce = make(chan struct{}, maxAtOnce)
 
-// errNoRoom says that others are read from already, as many as may be.
-var errNoRoom = errors.New("nothing is read")
-
-// discard reads until the sender ends or is silent, one of the bounds is reached, or ctx
-// has ended at the next read. It returns the error of the last read, nil for none:
-// maxSize was read. setDeadline bounds a read.
-func discard(ctx context.Context, from io.Reader, total, silence time.Duration, setDeadline func(time.Time) error) error {
+// enter reports whether one more may be read from, and leave ends that.
+func enter() bool {
 	select {
 	case atOnce <- struct{}{}:
-		defer func() { <-atOnce }()
+		return true
 	default:
-		return errNoRoom
+		return false
 	}
-	end := time.Now().Add(total)
-	bounded := readerFunc(func(p []byte) (int, error) {
-		if ctx.Err() != nil {
-			return 0, ctx.Err()
-		}
-		deadline := time.Now().Add(silence)
-		if deadline.After(end) {
-			deadline = end
-		}
-		if err := setDeadline(deadline); err != nil {
-			return 0, err
-		}
-		return from.Read(p)
-	})
-	_, err := io.CopyN(io.Discard, bounded, maxSize)
-	return err
 }
 
-type readerFunc func([]byte) (int, error)
-
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+func leave() { <-atOnce }
 
 // Stream sends what is written of an HTTP/2 answer, and then reads the rest of the
 // request's body, until ctx ends. The answer's end is sent when its handler returns.
@@ -83,31 +65,71 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 // answer. So the sender of a body that goes on beyond the bounds first has to stop.
 func Stream(ctx context.Context, answer http.ResponseWriter, body io.Reader) {
 	control := http.NewResponseController(answer)
-	if control.Flush() != nil {
+	if control.SetReadDeadline(time.Time{}) != nil || control.Flush() != nil {
 		return // the caller has left
 	}
-	heard := time.Now()
-	noted := readerFunc(func(p []byte) (int, error) {
-		n, err := body.Read(p)
-		if n > 0 {
-			heard = time.Now()
-		}
-		return n, err
-	})
-	err := discard(ctx, noted, maxTime-windowTime, streamSilence, control.SetReadDeadline)
-	switch {
-	case err != nil && !errors.Is(err, os.ErrDeadlineExceeded):
-		return // the body came to its end, or nothing is read of it
-	case time.Since(heard) >= streamSilence:
+	if !enter() {
 		return
 	}
-	// Or an earlier deadline has ended the body. What comes now net/http throws away, and
-	// does not open the window for more.
-	_ = control.SetReadDeadline(time.Now())
+	defer leave()
+	r := &reading{body: body, ended: make(chan error, 1)}
+	var reader sync.WaitGroup
+	defer reader.Wait()
+	reader.Go(func() {
+		_, err := io.CopyN(io.Discard, r, maxSize)
+		r.ended <- err
+	})
+	goesOn := r.watch(ctx)
+	// Reading ends. What comes now net/http throws away, and does not open the window.
+	if err := control.SetReadDeadline(time.Now()); err != nil || !goesOn {
+		return
+	}
 	select {
 	case <-time.After(windowTime):
 	case <-ctx.Done():
 	}
+}
+
+// reading reads the rest of a body in a goroutine of its own, which ends with the
+// body's deadline.
+type reading struct {
+	body  io.Reader
+	count atomic.Int64 // of bytes
+	ended chan error   // gets the error of the last read; nil: maxSize was read
+}
+
+func (r *reading) Read(p []byte) (int, error) {
+	n, err := r.body.Read(p)
+	r.count.Add(int64(n))
+	return n, err
+}
+
+// watch waits until the sender ends or is silent, or one of the bounds is reached, and
+// reports whether more may come all the same. Deadlines for each read would not do:
+// where the process itself gets no time for a while, they pass with data waiting.
+func (r *reading) watch(ctx context.Context) (goesOn bool) {
+	end := time.Now().Add(maxTime - windowTime)
+	look := time.NewTicker(streamSilence / silentLooks)
+	defer look.Stop()
+	var seen int64
+	for silent := 0; silent < silentLooks; {
+		select {
+		case err := <-r.ended:
+			return err == nil || errors.Is(err, os.ErrDeadlineExceeded) // an earlier one
+		case <-ctx.Done():
+			return false
+		case <-look.C:
+		}
+		if !time.Now().Before(end) {
+			return true
+		}
+		if count := r.count.Load(); count > seen {
+			seen, silent = count, 0
+		} else {
+			silent++
+		}
+	}
+	return false
 }
 
 // Conn is a connection that lingers when it is closed, if it was told to.
@@ -136,10 +158,38 @@ func (c *Conn) Close() error {
 	if c.unread.Swap(false) && c.service.Err() == nil && c.CloseWrite() == nil {
 		stop := context.AfterFunc(c.service, func() { _ = c.Conn.Close() })
 		defer stop()
-		_ = discard(c.service, c.Conn, maxTime, connSilence, c.SetReadDeadline) // whatever ended it
+		c.discard()
 	}
 	return c.Conn.Close()
 }
+
+// discard reads until the sender ends or is silent, one of the bounds is reached, or the
+// service has ended at the next read.
+func (c *Conn) discard() {
+	if !enter() {
+		return
+	}
+	defer leave()
+	end := time.Now().Add(maxTime)
+	bounded := readerFunc(func(p []byte) (int, error) {
+		if c.service.Err() != nil {
+			return 0, c.service.Err()
+		}
+		deadline := time.Now().Add(connSilence)
+		if deadline.After(end) {
+			deadline = end
+		}
+		if err := c.SetReadDeadline(deadline); err != nil {
+			return 0, err
+		}
+		return c.Conn.Read(p)
+	})
+	_, _ = io.CopyN(io.Discard, bounded, maxSize) // whatever ended it
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 type connKey struct{}
 

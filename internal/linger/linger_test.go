@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -149,8 +150,8 @@ type upload struct {
 	http.ResponseWriter
 	sender   func(p []byte) (int, error) // how what is sent next comes
 	gone     bool                        // the caller
-	deadline time.Time
-	read     int
+	read     atomic.Int64
+	deadline atomic.Pointer[time.Time]
 }
 
 func (u *upload) FlushError() error {
@@ -161,7 +162,7 @@ func (u *upload) FlushError() error {
 }
 
 func (u *upload) SetReadDeadline(deadline time.Time) error {
-	u.deadline = deadline
+	u.deadline.Store(&deadline)
 	return nil
 }
 
@@ -169,10 +170,11 @@ func (u *upload) SetReadDeadline(deadline time.Time) error {
 func (u *upload) Read(p []byte) (int, error) {
 	begun := time.Now()
 	n, err := u.sender(p)
-	if late := time.Since(u.deadline); late > 0 && time.Since(begun) > 0 {
+	deadline := *u.deadline.Load()
+	if !deadline.IsZero() && time.Since(deadline) > 0 && time.Since(begun) > 0 {
 		return 0, os.ErrDeadlineExceeded
 	}
-	u.read += n
+	u.read.Add(int64(n))
 	return n, err
 }
 
@@ -195,7 +197,7 @@ func TestStreamIsReadWithinBounds(t *testing.T) {
 		sender func(p []byte) (int, error)
 		gone   bool
 		want   time.Duration
-		size   int // 0: whatever
+		size   int64 // 0: whatever
 	}{
 		{"the body ends", func([]byte) (int, error) { return 0, io.EOF }, false, 0, 0},
 		{"the caller resets the stream", func([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }, false, 0, 0},
@@ -210,8 +212,8 @@ func TestStreamIsReadWithinBounds(t *testing.T) {
 				u := &upload{sender: row.sender, gone: row.gone}
 				begun := time.Now()
 				linger.Stream(t.Context(), u, u)
-				if got := time.Since(begun); late(got, row.want) || row.size > 0 && u.read != row.size {
-					t.Errorf("ends after %v and %d bytes, want %v and %d", got, u.read, row.want, row.size)
+				if got := time.Since(begun); late(got, row.want) || row.size > 0 && u.read.Load() != row.size {
+					t.Errorf("ends after %v and %d bytes, want %v and %d", got, u.read.Load(), row.want, row.size)
 				}
 			})
 		})

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httputil"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -59,7 +60,11 @@ func newUploads(t *testing.T, sizes ...int64) *uploads {
 
 // head is what goes before the body of row.
 func (u *uploads) head(row uploadRow) string {
-	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n", row.path, row.token, row.size)
+	framing := fmt.Sprintf("Content-Length: %d", row.size)
+	if row.unsized {
+		framing = "Transfer-Encoding: chunked"
+	}
+	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n%s\r\n\r\n", row.path, row.token, framing)
 }
 
 // send uploads as Go's client does.
@@ -68,7 +73,9 @@ func (u *uploads) send(client *http.Client, row uploadRow) (status int, err erro
 	if err != nil {
 		return 0, err
 	}
-	req.ContentLength = row.size
+	if !row.unsized {
+		req.ContentLength = row.size
+	}
 	req.Header.Set("Authorization", "Bearer "+row.token)
 	resp, err := client.Do(req)
 	if err != nil {
@@ -87,17 +94,17 @@ func (u *uploads) sendAllFirst(row uploadRow) (status int, err error) {
 		return 0, err
 	}
 	defer conn.Close()
-	return sendAllFirst(conn, u.head(row), row.size)
+	return sendAllFirst(conn, u.head(row), row.size, row.unsized)
 }
 
 // sendAllFirst sends a request's head and a body of size bytes on conn, and only then
 // reads the answer.
-func sendAllFirst(conn net.Conn, head string, size int64) (status int, err error) {
+func sendAllFirst(conn net.Conn, head string, size int64, chunked bool) (status int, err error) {
 	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
 	if _, err := io.WriteString(conn, head); err != nil {
 		return 0, err
 	}
-	if _, err := io.Copy(conn, zeros(size)); err != nil {
+	if err := sendBody(conn, size, chunked); err != nil {
 		return 0, fmt.Errorf("sending: %w", err)
 	}
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -106,6 +113,22 @@ func sendAllFirst(conn net.Conn, head string, size int64) (status int, err error
 	}
 	_, err = io.Copy(io.Discard, resp.Body)
 	return resp.StatusCode, err
+}
+
+func sendBody(to io.Writer, size int64, chunked bool) error {
+	if !chunked {
+		_, err := io.Copy(to, zeros(size))
+		return err
+	}
+	chunks := httputil.NewChunkedWriter(to)
+	if _, err := io.Copy(chunks, zeros(size)); err != nil {
+		return err
+	}
+	if err := chunks.Close(); err != nil {
+		return err
+	}
+	_, err := io.WriteString(to, "\r\n") // no trailers
+	return err
 }
 
 // run has each of the ways to send refused so often.
@@ -151,7 +174,7 @@ func TestRefusalsReachUploadsOfOperators(t *testing.T) {
 		}
 		defer conn.Close()
 		head := fmt.Sprintf("PUT /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", size)
-		if status, err := sendAllFirst(conn, head, size); err != nil || status != 404 {
+		if status, err := sendAllFirst(conn, head, size, false); err != nil || status != 404 {
 			t.Errorf("got %d, %v, want 404", status, err)
 		}
 	}

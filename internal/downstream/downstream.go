@@ -209,6 +209,7 @@ type exchange struct {
 	unsendable error // why the request cannot be sent; nil where it can
 	headers    headerSize
 	alone      bool // the request gets a connection of its own
+	attempt    attempt
 
 	values [7]string // of the headers that rewrite sets
 	count  int       // of values

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -132,11 +131,23 @@ func (t *Transport) RoundTrip(r *http.Request) (resp *http.Response, err error) 
 // lane is the way to an API over TLS, or by HTTP/2 without.
 type lane struct {
 	once          sync.Once // makes what follows
-	pinged, quiet atomic.Pointer[http.Transport]
+	pinged, quiet atomic.Pointer[laneTransport]
 
 	calm  atomic.Bool   // all requests use quiet
 	ended atomic.Uint64 // connections that the API ended with an error
 	reset atomic.Uint64 // streams that the API reset with PROTOCOL_ERROR
+}
+
+// laneTransport is one of a lane's transports.
+type laneTransport struct {
+	*http.Transport
+	closeIdleHTTP2 func() // net/http does not find them behind sharedConns
+}
+
+// CloseIdleConnections closes the connections that are not in use.
+func (t *laneTransport) CloseIdleConnections() {
+	t.Transport.CloseIdleConnections()
+	t.closeIdleHTTP2()
 }
 
 // start makes the lane's transports.
@@ -148,7 +159,7 @@ func (l *lane) start(t *Transport, only *http.Protocols) {
 // transport returns a transport with the settings of t. net/http's own HTTP/2 does not
 // tell why a connection ended: HTTP2Config.CountError is not called for clients in
 // Go 1.26.
-func (l *lane) transport(t *Transport, only *http.Protocols, pings bool) *http.Transport {
+func (l *lane) transport(t *Transport, only *http.Protocols, pings bool) *laneTransport {
 	made := t.Clone()
 	if only != nil {
 		made.Protocols = only
@@ -170,7 +181,7 @@ func (l *lane) transport(t *Transport, only *http.Protocols, pings bool) *http.T
 		}
 		return &heardConn{Conn: conn, ended: make(chan struct{})}, nil
 	}
-	//lint:ignore SA1019 until net/http calls CountError, see above
+	//lint:ignore SA1019 until net/http calls CountError, and lets sharedConns refuse to send again
 	h2, err := http2.ConfigureTransports(made)
 	if err != nil { // where HTTP/2 is configured already
 		panic(err)
@@ -188,11 +199,18 @@ func (l *lane) transport(t *Transport, only *http.Protocols, pings bool) *http.T
 			t.Log.Warn("the API ended a connection with ENHANCE_YOUR_CALM: no HTTP/2 pings are sent to it any more")
 		}
 	}
-	return made
+	//lint:ignore SA1019 as above
+	pool := h2.ConnPool
+	//lint:ignore SA1019 as above
+	idle := &http2.Transport{ConnPool: pool}
+	//lint:ignore SA1019 as above
+	h2.ConnPool = sharedConns{pool, l}
+	//lint:ignore SA1019 as above
+	return &laneTransport{made, idle.CloseIdleConnections}
 }
 
 // transportFor returns the transport for r.
-func (l *lane) transportFor(r *http.Request) *http.Transport {
+func (l *lane) transportFor(r *http.Request) *laneTransport {
 	if l.calm.Load() || isGRPC(r.Header.Get("Content-Type")) {
 		return l.quiet.Load()
 	}
@@ -242,7 +260,7 @@ func (l *lane) roundTrip(r *http.Request, t *Transport, only *http.Protocols) (*
 	l.once.Do(func() { l.start(t, only) })
 	x, _ := r.Context().Value(exchangeKey{}).(*exchange)
 	if x == nil || !x.alone {
-		resp, err := l.onShared(r)
+		resp, err := l.onShared(r, x)
 		if !errors.Is(err, errNotProcessed) {
 			return resp, x.explain(err)
 		}
@@ -267,47 +285,59 @@ var (
 	errMayBeDone    = errors.New("the API reset the request and may have processed it")
 )
 
-// attempt watches net/http send a request again by itself. It does that where the API
-// has not processed the request, but on a shared connection; and where the API reset
-// the request with PROTOCOL_ERROR, after which it may well have processed it.
+// attempt is one try to send a request on a shared connection.
 type attempt struct {
-	lane         *lane
-	idempotent   bool
-	cancel       context.CancelCauseFunc
-	begun        bool
-	ended, reset uint64 // of the lane, at the beginning
+	begun        bool   // it has had a connection
+	ended, reset uint64 // of the lane, when it began
 }
 
-// gotConn is called before the request is written on a connection.
-func (a *attempt) gotConn(httptrace.GotConnInfo) {
+// sharedConns gives requests the HTTP/2 connections that they share. The HTTP/2 client
+// asks for another one in order to send a request again by itself. It does that where
+// the API has not processed the request, but on a shared connection; and where the API
+// reset the request with PROTOCOL_ERROR, after which it may well have processed it. Both
+// are refused here, which costs a request nothing that is not refused.
+//
+// From Go 1.27 on, net/http keeps these connections, and asks nobody.
+type sharedConns struct {
+	http2.ClientConnPool
+	lane *lane
+}
+
+// GetClientConn returns a connection for r, on which r is written next. The error is
+// errNotProcessed or errMayBeDone where r is not to be sent on one again.
+//
+//lint:ignore SA1019 as above
+func (p sharedConns) GetClientConn(r *http.Request, address string) (*http2.ClientConn, error) {
+	x, _ := r.Context().Value(exchangeKey{}).(*exchange)
+	if x == nil {
+		return p.ClientConnPool.GetClientConn(r, address)
+	}
+	a, ended, reset := &x.attempt, p.lane.ended.Load(), p.lane.reset.Load()
 	switch {
 	case !a.begun:
-		a.begun = true
-	case a.lane.reset.Load() != a.reset && !a.idempotent:
-		a.cancel(errMayBeDone)
-	case a.lane.reset.Load() != a.reset, a.lane.ended.Load() != a.ended:
-		a.cancel(errNotProcessed)
+		a.ended, a.reset = ended, reset
+	case reset != a.reset && !isIdempotent(r.Method):
+		return nil, errMayBeDone
+	case reset != a.reset, ended != a.ended:
+		return nil, errNotProcessed
 	}
+	conn, err := p.ClientConnPool.GetClientConn(r, address)
+	a.begun = a.begun || err == nil
+	return conn, err
 }
 
 // onShared sends r on a connection that other requests share. The error is
-// errNotProcessed where r may be sent again, on no shared connection.
-func (l *lane) onShared(r *http.Request) (*http.Response, error) {
-	ctx, cancel := context.WithCancelCause(r.Context()) // an answer's body lives as long as r's context
-	a := &attempt{lane: l, idempotent: isIdempotent(r.Method), cancel: cancel, ended: l.ended.Load(), reset: l.reset.Load()}
-	resp, err := l.transportFor(r).RoundTrip(r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: a.gotConn})))
-	if err == nil {
-		return resp, nil
+// errNotProcessed where r may be sent again, on no shared connection. x is nil for a
+// request that is not a caller's.
+func (l *lane) onShared(r *http.Request, x *exchange) (*http.Response, error) {
+	if x != nil {
+		x.attempt = attempt{}
 	}
-	cause := context.Cause(ctx)
-	cancel(nil)
-	switch {
-	case cause == errNotProcessed, cause == errMayBeDone:
-		return nil, cause
-	case strings.HasPrefix(err.Error(), "http2: Transport received GOAWAY from server ErrCode:"):
+	resp, err := l.transportFor(r).RoundTrip(r)
+	if err != nil && strings.HasPrefix(err.Error(), "http2: Transport received GOAWAY from server ErrCode:") {
 		return nil, errNotProcessed // the first of its connection, which net/http does not send again
 	}
-	return nil, err
+	return resp, err
 }
 
 // onOwn sends r once, on a connection that nobody else uses.

@@ -24,8 +24,9 @@ const (
 
 // origins are those of pages that were refused, and when each was named in the log.
 type origins struct {
-	mu    sync.Mutex // guards named
+	mu    sync.Mutex // guards what follows
 	named map[string]time.Time
+	first time.Time // when the first of named was
 }
 
 func newOrigins() *origins { return &origins{named: map[string]time.Time{}} }
@@ -40,14 +41,13 @@ func (o *origins) isNew(origin string) bool {
 		return false
 	}
 	if len(o.named) >= maxOrigins {
-		for known, at := range o.named {
-			if now.Sub(at) >= originPause {
-				delete(o.named, known)
-			}
-		}
-		if len(o.named) >= maxOrigins {
+		if now.Sub(o.first) < originPause {
 			return false
 		}
+		clear(o.named) // all at once, and once a minute at most: anybody can fill it
+	}
+	if len(o.named) == 0 {
+		o.first = now
 	}
 	o.named[origin] = now
 	return true

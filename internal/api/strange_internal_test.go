@@ -28,5 +28,8 @@ func TestRefusedOriginsAreBounded(t *testing.T) {
 		if got := named(5000, 6000); got != maxOrigins {
 			t.Errorf("a minute later %d were named, want %d", got, maxOrigins)
 		}
+		if first := o.first; named(6000, 7000) != 0 || o.first != first {
+			t.Error("the list was cleared within the minute")
+		}
 	})
 }

@@ -27,7 +27,7 @@ func TestServiceThatNobodyCountsOnEndsAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	eventually(t, func() bool { return p.api.Running() == 0 }, func() string { return "a request runs on" })
+	eventually(t, func() bool { return p.api.InFlight() == 0 }, func() string { return "a request runs on" })
 	start := time.Now()
 	stop()
 	if took := time.Since(start); took > soon {

@@ -140,7 +140,7 @@ func (p *program) end(s server, servers []*http.Server, cut context.CancelCauseF
 	p.api.Drain()
 	grace, stop := context.WithTimeout(context.Background(), s.ShutdownGrace)
 	defer stop()
-	running, balanced := p.api.Running(), p.api.Balanced(balancerSpan)
+	running, balanced := p.api.InFlight(), p.api.BehindLoadBalancer(balancerSpan)
 	awaited := running > 0 || balanced
 	if awaited && s.ShutdownGrace > 0 {
 		log.Info("shutting down: new connections are served until load balancers have noticed, then running requests finish; a second signal ends at once",
@@ -176,7 +176,7 @@ func (p *program) endsSoon(srv *http.Server, cut context.CancelCauseFunc) bool {
 	if srv.Shutdown(soon) == nil {
 		return true
 	}
-	if p.api.Running() > 0 {
+	if p.api.InFlight() > 0 {
 		return false
 	}
 	cut(api.ErrEnded)

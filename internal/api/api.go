@@ -100,12 +100,12 @@ func isPlainPath(path string) bool {
 
 // Server answers requests. Its zero value is not usable.
 type Server struct {
-	config   Config
-	proxies  proxies
-	strange  *origins // of pages that were refused
-	handler  http.Handler
-	draining atomic.Bool
-	demand   demand
+	config         Config
+	proxies        proxies
+	refusedOrigins *refusedOrigins
+	handler        http.Handler
+	draining       atomic.Bool
+	load           load
 
 	description []byte // OpenAPI
 }
@@ -115,12 +115,12 @@ func New(c Config) *Server {
 	if u, err := url.Parse(c.PublicURL); err == nil && u.Host != "" && strings.Trim(u.Path, "/") == "" {
 		c.PublicURL = strings.TrimSuffix(c.PublicURL, "/") + c.BasePath
 	}
-	s := &Server{config: c, proxies: parseProxies(c.TrustedProxies, func(string, string) {}), strange: newOrigins()} // checked before
+	s := &Server{config: c, proxies: parseProxies(c.TrustedProxies, func(string, string) {}), refusedOrigins: newRefusedOrigins()} // checked before
 	var browsers []echo.MiddlewareFunc
 	if len(c.CORS.Origins) > 0 {
 		browsers = append(browsers, s.newCORS())
 	} else {
-		browsers = append(browsers, s.noticeOrigins)
+		browsers = append(browsers, s.logRefusedOrigins)
 	}
 	e := s.newEcho(browsers...)
 	g := e.Group(c.BasePath)

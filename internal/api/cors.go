@@ -110,7 +110,7 @@ func (s *Server) newCORS() echo.MiddlewareFunc {
 					h["Timing-Allow-Origin"] = listed // Resource Timing, section 4.5.1
 				}
 			case origin != "":
-				s.noticeOrigin(r, origin)
+				s.logRefusedOrigin(r, origin)
 			}
 			if r.Method != http.MethodOptions || origin == "" || r.Header.Get("Access-Control-Request-Method") == "" {
 				return next(c)

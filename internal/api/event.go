@@ -85,8 +85,8 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 			defer answer.end()
 		}
 		ev := &event{id: requestID(r), start: time.Now()}
-		s.demand.begin(s.proxies.sent(r), ev.start)
-		defer s.demand.end()
+		s.load.begin(s.proxies.sent(r), ev.start)
+		defer s.load.end()
 		ev.Context, ev.traceID = s.config.Telemetry.Begin(r)
 		r = r.WithContext(ev)
 		c.SetRequest(r)

@@ -20,7 +20,7 @@ func (s *Server) healthz(c echo.Context) error {
 // readyz answers whether the service can serve. Credentials are loaded before it
 // listens.
 func (s *Server) readyz(c echo.Context) error {
-	s.demand.noteBalancer(eventOf(c.Request()).start)
+	s.load.noteLoadBalancer(eventOf(c.Request()).start)
 	c.Response().Header().Set("Cache-Control", "no-store")
 	var reasons []string
 	if s.draining.Load() {

@@ -88,9 +88,10 @@ func NewUpload(w http.ResponseWriter, r *http.Request, limit int64) *Upload {
 }
 
 // keep reads a small body of known length, so that it can be sent twice. Others
-// the transport reads, while it sends.
+// the transport reads, while it sends; so it does where trailers are announced, which
+// come at the end of that.
 func (u *Upload) keep(r *http.Request) error {
-	if r.Body = u; r.ContentLength < 0 || r.ContentLength > replayLimit {
+	if r.Body = u; r.ContentLength < 0 || r.ContentLength > replayLimit || len(r.Trailer) > 0 {
 		return nil
 	}
 	body := make([]byte, r.ContentLength)

@@ -1,24 +1,25 @@
 package downstream_test
 
 import (
+	"context"
 	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"middletier/internal/downstream"
 )
 
-// countingAPI is an API over TLS that counts its connections.
+// countingAPI is an API over TLS that counts the connections that were opened.
 type countingAPI struct {
 	*httptest.Server
-	mu           sync.Mutex // guards what follows
-	opened, open int
-	most         int           // that were open at once
-	closed       chan struct{} // gets one for each that has ended
+	opened atomic.Int64
+	closed chan struct{} // gets one for each that has ended
 }
 
 // serveCounted starts a countingAPI, over HTTP/2 or HTTP/1.1.
@@ -27,15 +28,10 @@ func serveCounted(t *testing.T, overHTTP2 bool, handler http.HandlerFunc) *count
 	api := &countingAPI{Server: httptest.NewUnstartedServer(handler), closed: make(chan struct{}, 1000)}
 	api.EnableHTTP2 = overHTTP2
 	api.Config.ConnState = func(_ net.Conn, state http.ConnState) {
-		api.mu.Lock()
-		defer api.mu.Unlock()
 		switch state {
 		case http.StateNew:
-			api.opened++
-			api.open++
-			api.most = max(api.most, api.open)
+			api.opened.Add(1)
 		case http.StateClosed:
-			api.open--
 			api.closed <- struct{}{}
 		}
 	}
@@ -68,5 +64,117 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 			transport.CloseIdleConnections()
 			wait(t, "the end of the connection", api.closed)
 		})
+	}
+}
+
+// Calls with large tokens share connections, and so do all that are made over HTTP/1.1.
+// The first ones do not: what is spoken, and what the API takes, is not known yet.
+func TestUnusualHeadersShareConnections(t *testing.T) {
+	const calls, few = 30, 3
+	for _, row := range []struct {
+		name      string
+		overHTTP2 bool
+		token     string
+		header    []string
+		want      int // connections at the most
+	}{
+		{"HTTP/1.1, a large token", false, strings.Repeat("t", 12<<10), nil, few},
+		{"HTTP/1.1, beyond ASCII", false, "token", []string{"X-Name", "Jürgen"}, few},
+		{"HTTP/1.1, a large field", false, "token", []string{"X-Large", strings.Repeat("x", 9<<10)}, few},
+		{"HTTP/2, a large token", true, strings.Repeat("t", 12<<10), nil, few},
+		{"HTTP/2, beyond ASCII", true, "token", []string{"X-Name", "Jürgen"}, calls},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			api := serveCounted(t, row.overHTTP2, sayProtocol)
+			k, _ := startCounted(t, api)
+			k.token = func(context.Context, downstream.Refused) (string, error) { return row.token, nil }
+			for range calls {
+				if got := k.do("GET", "/x", "", row.header...); got.status != 200 {
+					t.Fatalf("got %d %s", got.status, got.body)
+				}
+			}
+			if opened := int(api.opened.Load()); opened > row.want {
+				t.Errorf("%d connections for %d calls, want %d at the most", opened, calls, row.want)
+			}
+		})
+	}
+}
+
+// A request that may offend is sent on no shared HTTP/2 connection, also by a transport
+// that has learned that the API speaks HTTP/1.1, when it does so no more.
+func TestUnusualHeadersWhenHTTP2IsNew(t *testing.T) {
+	type call struct{ protocol, address, name string }
+	var seen []call
+	api := serveCounted(t, true, func(w http.ResponseWriter, r *http.Request) {
+		seen = append(seen, call{r.Proto, r.RemoteAddr, r.Header.Get("X-Name")}) // one after the other
+	})
+	protocols := api.TLS.NextProtos
+	var only1 atomic.Bool
+	only1.Store(true)
+	api.TLS.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		config := api.TLS.Clone()
+		if config.NextProtos = protocols; only1.Load() {
+			config.NextProtos = []string{"http/1.1"}
+		}
+		return config, nil
+	}
+	k, transport := startCounted(t, api)
+	k.do("GET", "/x", "") // teaches HTTP/1.1
+	only1.Store(false)
+	transport.CloseIdleConnections()
+	wait(t, "the end of the connection", api.closed)
+	k.do("GET", "/x", "", "X-Name", "Jürgen")
+	k.do("GET", "/x", "")
+	k.do("GET", "/x", "", "X-Name", "Jürgen")
+	k.do("GET", "/x", "")
+	if len(seen) != 5 || seen[0].protocol != "HTTP/1.1" || seen[1].protocol != "HTTP/2.0" || seen[4].protocol != "HTTP/2.0" {
+		t.Fatalf("the API got %v", seen)
+	}
+	for i, a := range seen {
+		for j, b := range seen {
+			if i != j && a.name != "" && a.address == b.address {
+				t.Errorf("calls %d and %d share a connection: %v", i, j, seen)
+			}
+		}
+	}
+}
+
+// Connections of requests that may offend are bounded. Requests beyond wait.
+func TestConnectionsOfUnusualHeadersAreBounded(t *testing.T) {
+	const callers, bound = 60, 32
+	arrived, release := make(chan struct{}, callers), make(chan struct{})
+	var running, most atomic.Int64
+	api := serveCounted(t, true, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Name") != "" {
+			now := running.Add(1)
+			defer running.Add(-1)
+			for last := most.Load(); now > last && !most.CompareAndSwap(last, now); last = most.Load() {
+			}
+			arrived <- struct{}{}
+			<-release
+		}
+	})
+	k, _ := startCounted(t, api)
+	if got := k.do("GET", "/x", ""); got.status != 200 {
+		t.Fatalf("got %d %s", got.status, got.body)
+	}
+	var group sync.WaitGroup
+	for range callers {
+		group.Go(func() {
+			if got := k.do("GET", "/x", "", "X-Name", "Jürgen"); got.status != 200 {
+				t.Errorf("got %d %s", got.status, got.body)
+			}
+		})
+	}
+	for range bound {
+		wait(t, "a call", arrived)
+	}
+	if got := k.do("GET", "/x", ""); got.status != 200 {
+		t.Errorf("meanwhile another call got %d %s", got.status, got.body)
+	}
+	close(release)
+	group.Wait()
+	if n := most.Load(); n > bound {
+		t.Errorf("%d of them at once, want %d at the most", n, bound)
 	}
 }

@@ -208,7 +208,7 @@ type exchange struct {
 
 	unsendable error // why the request cannot be sent; nil where it can
 	headers    headerSize
-	alone      bool // the request gets a connection of its own
+	alone      bool // the request gets a connection of its own, since an API ended a shared one
 	attempt    attempt
 
 	values [7]string // of the headers that rewrite sets

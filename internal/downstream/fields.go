@@ -34,17 +34,25 @@ const (
 
 // headerSize says how large the headers of a request are.
 type headerSize struct {
-	total, largest, count int
-	foreign               bool // there is a value that is not ASCII
+	total, count int
+	largest      int  // field but the token
+	token        int  // the Authorization field, which is ours
+	foreign      bool // there is a value that is not ASCII
 }
 
 // large reports whether there are servers that do not take so much.
 func (s headerSize) large() bool {
-	return s.largest > usualField || s.total > usualHeaders || s.count > usualCount
+	return max(s.largest, s.token) > usualField || s.total > usualHeaders || s.count > usualCount
 }
 
-// unusual reports whether there are servers that end a connection over such headers.
-func (s headerSize) unusual() bool { return s.large() || s.foreign }
+// offends reports whether there are servers that end an HTTP/2 connection over such
+// headers. The API in question has taken a token field of size taken.
+func (s headerSize) offends(taken int) bool {
+	if s.token <= taken {
+		s.token = 0
+	}
+	return s.large() || s.foreign
+}
 
 // measure returns the size of h, or why h cannot be sent: ErrHeader, or an *Error. It
 // takes white space around values off, which is not part of them (RFC 9110, section
@@ -66,11 +74,15 @@ func measure(h http.Header) (headerSize, error) {
 				s.foreign = true
 			}
 			size := len(name) + len(value) + fieldOverhead
-			if size > maxField && name != "Authorization" {
+			switch {
+			case name == "Authorization":
+				s.token = size
+			case size > maxField:
 				return s, &Error{Kind: HeadersTooLarge, Err: fmt.Errorf("%.64s is larger than %d KiB", name, maxField>>10)}
+			default:
+				s.largest = max(s.largest, size)
 			}
 			s.total += size
-			s.largest = max(s.largest, size)
 			s.count++
 		}
 	}

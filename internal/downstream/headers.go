@@ -68,7 +68,6 @@ func (c *Client) rewrite(p *httputil.ProxyRequest) {
 	x.setForwarded(h, p.In)
 
 	x.headers, x.unsendable = measure(h)
-	x.alone = x.headers.unusual()
 
 	p.Out.URL = c.URL(x.Path, p.In.URL.RawQuery)
 	p.Out.URL.ForceQuery = p.In.URL.ForceQuery

@@ -48,7 +48,7 @@ func FindDeadConnections(t *http.Transport) {
 //
 // Requests of all callers share an HTTP/2 connection, which ends for all of them
 // when the API takes offence at one. So a request that is likely to offend gets a
-// connection of its own, and so does each one that the API had not processed when it
+// connection of its own where HTTP/2 is spoken, and so does each one that the API had not processed when it
 // ended a connection with an error: the offender is among those.
 //
 // Pings find dead connections, but gRPC servers take offence at them: they allow one in
@@ -134,6 +134,9 @@ type lane struct {
 	pinged, quiet atomic.Pointer[laneTransport]
 
 	calm  atomic.Bool   // all requests use quiet
+	http1 atomic.Bool   // the last answer came over HTTP/1.1, whose connections are not shared
+	taken atomic.Int64  // the size of the largest token field that was answered over HTTP/2
+	own   chan struct{} // holds one for each connection of a request that is likely to offend
 	ended atomic.Uint64 // connections that the API ended with an error
 	reset atomic.Uint64 // streams that the API reset with PROTOCOL_ERROR
 }
@@ -152,6 +155,7 @@ func (t *laneTransport) CloseIdleConnections() {
 
 // start makes the lane's transports.
 func (l *lane) start(t *Transport, only *http.Protocols) {
+	l.own = make(chan struct{}, maxOwn)
 	l.pinged.Store(l.transport(t, only, true))
 	l.quiet.Store(l.transport(t, only, false))
 }
@@ -192,6 +196,7 @@ func (l *lane) transport(t *Transport, only *http.Protocols, pings bool) *laneTr
 		switch {
 		case strings.HasPrefix(kind, "recv_goaway_"): // not for NO_ERROR
 			l.ended.Add(1)
+			l.taken.Store(0) // what it took before may be what it takes offence at now
 		case kind == "recv_rststream_protocol_error":
 			l.reset.Add(1)
 		}
@@ -259,9 +264,11 @@ func (l *lane) closeIdle() {
 func (l *lane) roundTrip(r *http.Request, t *Transport, only *http.Protocols) (*http.Response, error) {
 	l.once.Do(func() { l.start(t, only) })
 	x, _ := r.Context().Value(exchangeKey{}).(*exchange)
-	if x == nil || !x.alone {
-		resp, err := l.onShared(r, x)
+	offends := x != nil && x.headers.offends(int(l.taken.Load()))
+	if x == nil || !x.alone && (!offends || l.http1.Load()) {
+		resp, err := l.onShared(r, x, offends)
 		if !errors.Is(err, errNotProcessed) {
+			l.learn(x, resp)
 			return resp, x.explain(err)
 		}
 		if r.GetBody != nil {
@@ -276,8 +283,28 @@ func (l *lane) roundTrip(r *http.Request, t *Transport, only *http.Protocols) (*
 			x.alone = true // from now on
 		}
 	}
-	resp, err := l.onOwn(r)
+	resp, err := l.onOwn(r, offends)
+	l.learn(x, resp)
 	return resp, x.explain(err)
+}
+
+// learn notes what an answer says of the API. resp is nil for none.
+func (l *lane) learn(x *exchange, resp *http.Response) {
+	if resp == nil {
+		return
+	}
+	if http1 := resp.ProtoMajor == 1; http1 != l.http1.Load() {
+		l.http1.Store(http1)
+	}
+	if resp.ProtoMajor == 1 || x == nil || x.headers.token <= usualField ||
+		resp.StatusCode == http.StatusBadRequest || resp.StatusCode == http.StatusRequestHeaderFieldsTooLarge {
+		return
+	}
+	for size := int64(x.headers.token); ; {
+		if taken := l.taken.Load(); size <= taken || l.taken.CompareAndSwap(taken, size) {
+			return
+		}
+	}
 }
 
 var (
@@ -287,6 +314,8 @@ var (
 
 // attempt is one try to send a request on a shared connection.
 type attempt struct {
+	offends      bool   // it is not for an HTTP/2 connection
+	asked        bool   // for one, once
 	begun        bool   // it has had a connection
 	ended, reset uint64 // of the lane, when it began
 }
@@ -295,7 +324,8 @@ type attempt struct {
 // asks for another one in order to send a request again by itself. It does that where
 // the API has not processed the request, but on a shared connection; and where the API
 // reset the request with PROTOCOL_ERROR, after which it may well have processed it. Both
-// are refused here, which costs a request nothing that is not refused.
+// are refused here, which costs a request nothing that is not refused; and so are
+// requests that are likely to offend.
 //
 // From Go 1.27 on, net/http keeps these connections, and asks nobody.
 type sharedConns struct {
@@ -314,6 +344,11 @@ func (p sharedConns) GetClientConn(r *http.Request, address string) (*http2.Clie
 	}
 	a, ended, reset := &x.attempt, p.lane.ended.Load(), p.lane.reset.Load()
 	switch {
+	case a.offends && !a.asked: // before a connection of HTTP/1.1 is used, or dialled
+		a.asked = true
+		return nil, http2.ErrNoCachedConn
+	case a.offends: // and the one that was dialled is none
+		return nil, errNotProcessed
 	case !a.begun:
 		a.ended, a.reset = ended, reset
 	case reset != a.reset && !isIdempotent(r.Method):
@@ -327,11 +362,11 @@ func (p sharedConns) GetClientConn(r *http.Request, address string) (*http2.Clie
 }
 
 // onShared sends r on a connection that other requests share. The error is
-// errNotProcessed where r may be sent again, on no shared connection. x is nil for a
-// request that is not a caller's.
-func (l *lane) onShared(r *http.Request, x *exchange) (*http.Response, error) {
+// errNotProcessed where r may be sent again, on no shared connection. One that offends
+// is sent over HTTP/1.1 only. x is nil for a request that is not a caller's.
+func (l *lane) onShared(r *http.Request, x *exchange, offends bool) (*http.Response, error) {
 	if x != nil {
-		x.attempt = attempt{}
+		x.attempt = attempt{offends: offends}
 	}
 	resp, err := l.transportFor(r).RoundTrip(r)
 	if err != nil && strings.HasPrefix(err.Error(), "http2: Transport received GOAWAY from server ErrCode:") {
@@ -340,8 +375,29 @@ func (l *lane) onShared(r *http.Request, x *exchange) (*http.Response, error) {
 	return resp, err
 }
 
+// maxOwn bounds the connections of requests that are likely to offend: callers choose
+// how many those are. Others wait.
+const maxOwn = 32
+
 // onOwn sends r once, on a connection that nobody else uses.
-func (l *lane) onOwn(r *http.Request) (*http.Response, error) {
+func (l *lane) onOwn(r *http.Request, offends bool) (resp *http.Response, err error) {
+	release := func() {}
+	if offends {
+		select {
+		case l.own <- struct{}{}:
+			release = sync.OnceFunc(func() { <-l.own })
+		case <-r.Context().Done():
+			if r.Body != nil {
+				_ = r.Body.Close() // of one attempt
+			}
+			return nil, r.Context().Err()
+		}
+	}
+	defer func() {
+		if err != nil {
+			release()
+		}
+	}()
 	address := net.JoinHostPort(r.URL.Hostname(), portOf(r.URL))
 	conn, err := l.transportFor(r).NewClientConn(r.Context(), r.URL.Scheme, address)
 	if err != nil {
@@ -350,22 +406,24 @@ func (l *lane) onOwn(r *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
-	resp, err := conn.RoundTrip(r)
+	resp, err = conn.RoundTrip(r)
 	if err != nil {
 		_ = conn.Close() // err says more
 		return nil, err
 	}
-	resp.Body = &ownBody{resp.Body, conn}
+	resp.Body = &ownBody{resp.Body, conn, release}
 	return resp, nil
 }
 
 // ownBody is an answer on a connection of its own, which ends with it.
 type ownBody struct {
 	io.ReadCloser
-	conn *http.ClientConn
+	conn    *http.ClientConn
+	release func()
 }
 
 func (b *ownBody) Close() error {
+	defer b.release()
 	return errors.Join(b.ReadCloser.Close(), b.conn.Close())
 }
 

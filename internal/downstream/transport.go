@@ -25,19 +25,80 @@ const (
 	pingAfter   = 10 * time.Second
 	pingTimeout = 5 * time.Second
 
-	// unacknowledgedFor finds one that carries no pings: TCP gives it up when what was
-	// sent, probes of keepAlive included, is not acknowledged for so long.
+	// unacknowledgedFor finds one that carries no pings, HTTP/1.1 included: TCP gives it
+	// up when what was sent, probes of keepAlive included, is not acknowledged for so long.
 	unacknowledgedFor = pingAfter + pingTimeout
+
+	// uploadFrom is how much is sent without an answer before it is taken for the body of
+	// an upload. Every server's TCP takes so much while the server does not read.
+	uploadFrom = 16 << 10
 )
 
-// keepAlive finds the same at the level of TCP, where HTTP/1.1 has no pings.
+// keepAlive finds the same while nothing is sent.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: pingAfter, Interval: 2 * time.Second, Count: 4}
 
 // FindDeadConnections lets t find connections that have died without a word: a load
 // balancer or NAT has forgotten them.
 func FindDeadConnections(t *http.Transport) {
 	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout}
-	t.DialContext = (&net.Dialer{Timeout: 30 * time.Second, KeepAliveConfig: keepAlive}).DialContext
+	dialer := &net.Dialer{Timeout: 30 * time.Second, KeepAliveConfig: keepAlive}
+	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dialer.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		tcp, ok := conn.(*net.TCPConn)
+		if !ok {
+			return conn, nil
+		}
+		giveUpUnacknowledged(tcp, unacknowledgedFor)
+		return &tcpConn{Conn: tcp, tcp: tcp}, nil
+	}
+}
+
+// tcpConn ends when what was sent is not acknowledged for unacknowledgedFor. It does
+// not during an upload: an HTTP/1.1 server that does not read for a while has not died,
+// but Linux would give that up as well (TCP_USER_TIMEOUT, tcp(7)). Then the timeouts of
+// the request are left.
+type tcpConn struct {
+	net.Conn   // is tcp, without its ReadFrom, which would pass Write by
+	tcp        *net.TCPConn
+	unanswered atomic.Int64 // bytes that were written since the last read
+
+	mu        sync.Mutex // held while the option of the socket is changed
+	uploading atomic.Bool
+}
+
+func (c *tcpConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.unanswered.Store(0)
+		c.setUploading(false)
+	}
+	return n, err
+}
+
+func (c *tcpConn) Write(p []byte) (int, error) {
+	if c.unanswered.Add(int64(len(p))) > uploadFrom {
+		c.setUploading(true)
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *tcpConn) setUploading(uploading bool) {
+	if c.uploading.Load() == uploading {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.uploading.Swap(uploading) == uploading {
+		return
+	}
+	if uploading {
+		giveUpUnacknowledged(c.tcp, 0)
+	} else {
+		giveUpUnacknowledged(c.tcp, unacknowledgedFor)
+	}
 }
 
 // Transport sends requests to an API, and keeps enough connections open that busy APIs
@@ -178,10 +239,8 @@ func (l *lane) transport(t *Transport, only *http.Protocols, pings bool) *laneTr
 		if err != nil {
 			return nil, err
 		}
-		if tcp, ok := conn.(*net.TCPConn); ok && !pings {
-			// Not for HTTP/1.1, where a server that does not read for a while has not
-			// died: Linux would give that up as well. HTTP/2 servers always read.
-			giveUpUnacknowledged(tcp, unacknowledgedFor)
+		if tcp, ok := conn.(*tcpConn); ok && !pings {
+			conn = tcp.tcp // in uploads as well: HTTP/2 servers always read
 		}
 		return &heardConn{Conn: conn, ended: make(chan struct{})}, nil
 	}

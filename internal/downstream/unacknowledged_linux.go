@@ -8,7 +8,7 @@ import (
 )
 
 // giveUpUnacknowledged lets conn end when what was sent on it is not acknowledged in
-// time (RFC 5482). Without, Linux tries for a quarter of an hour.
+// time (RFC 5482). Without, which is 0, Linux tries for a quarter of an hour.
 func giveUpUnacknowledged(conn *net.TCPConn, after time.Duration) {
 	raw, err := conn.SyscallConn()
 	if err != nil {

@@ -1,0 +1,59 @@
+package downstream
+
+import (
+	"io"
+	"net"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// A connection gives up what is not acknowledged, but not in an upload: a server that
+// does not read for a while has not died.
+func TestUnacknowledgedDataEndsAConnection(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	conn, err := NewTransport().DialContext(t.Context(), "tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	server, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	want := func(when string, want int) {
+		t.Helper()
+		raw, err := conn.(*tcpConn).tcp.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got int
+		var failed error
+		err = raw.Control(func(fd uintptr) { got, failed = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT) })
+		if err != nil || failed != nil || got != want {
+			t.Errorf("%s: got %d ms %v %v, want %d", when, got, err, failed, want)
+		}
+	}
+	write := func(to io.Writer, n int) {
+		t.Helper()
+		if _, err := to.Write(make([]byte, n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const inTime = 15_000
+	want("at first", inTime)
+	write(conn, uploadFrom)
+	want("a request", inTime)
+	write(conn, 1)
+	want("an upload", 0)
+	write(server, 1)
+	if _, err := conn.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	want("an answer", inTime)
+}

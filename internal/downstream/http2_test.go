@@ -1,6 +1,7 @@
 package downstream_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -38,8 +39,10 @@ type frameServer struct {
 // frameConn is a connection to a frameServer. Only answer uses it.
 type frameConn struct {
 	*http2.Framer
-	number  int // the first is 1
-	streams map[uint32]*frameStream
+	number    int // the first is 1
+	streams   map[uint32]*frameStream
+	processed uint32        // the highest stream that was answered
+	out       *bufio.Writer // flushed after each frame that was read: an answer arrives as a whole
 
 	encoder *hpack.Encoder
 	block   bytes.Buffer
@@ -97,7 +100,8 @@ func serveFrames(t *testing.T, answer func(c *frameConn, s *frameStream) bool) *
 func (s *frameServer) add(conn net.Conn) *frameConn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := &frameConn{Framer: http2.NewFramer(conn, conn), number: len(s.conns) + 1, streams: map[uint32]*frameStream{}}
+	out := bufio.NewWriter(conn)
+	c := &frameConn{Framer: http2.NewFramer(out, conn), out: out, number: len(s.conns) + 1, streams: map[uint32]*frameStream{}}
 	c.encoder = hpack.NewEncoder(&c.block)
 	s.conns = append(s.conns, c)
 	return c
@@ -136,8 +140,10 @@ func (c *frameConn) serve(conn net.Conn, pings bool, answer func(c *frameConn, s
 	}
 	c.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	c.MaxHeaderListSize = 1 << 20
+	defer c.out.Flush()
 	_ = c.WriteSettings()
 	for {
+		_ = c.out.Flush()
 		frame, err := c.ReadFrame()
 		if err != nil {
 			return
@@ -200,6 +206,8 @@ func (c *frameConn) reply(s *frameStream) {
 	c.open(s)
 	_ = c.WriteData(s.id, true, fmt.Appendf(nil, "%d bytes, trailer %q", len(s.body), s.trailer["x-trailer"]))
 	delete(c.streams, s.id)
+	c.processed = max(c.processed, s.id)
+	_ = c.out.Flush()
 }
 
 // open begins to answer a stream with 200.

@@ -2,6 +2,7 @@ package downstream
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log/slog"
@@ -199,6 +200,7 @@ type lane struct {
 	taken atomic.Int64  // the size of the largest token field that was answered over HTTP/2
 	own   chan struct{} // holds one for each connection of a request that is likely to offend
 	ended atomic.Uint64 // connections that the API ended with an error
+	lost  atomic.Uint64 // HTTP/2 connections that ended by the API or the network
 	reset atomic.Uint64 // streams that the API reset with PROTOCOL_ERROR
 }
 
@@ -242,12 +244,21 @@ func (l *lane) transport(t *Transport, only *http.Protocols, pings bool) *laneTr
 		if tcp, ok := conn.(*tcpConn); ok && !pings {
 			conn = tcp.tcp // in uploads as well: HTTP/2 servers always read
 		}
-		return &heardConn{Conn: conn, ended: make(chan struct{})}, nil
+		heard := &heardConn{Conn: conn, lost: &l.lost, ended: make(chan struct{})}
+		heard.http2.Store(only != nil || ctx.Value(ownKey{}) != nil) // over TLS it is not known yet
+		return heard, nil
 	}
 	//lint:ignore SA1019 until net/http calls CountError, and lets sharedConns refuse to send again
 	h2, err := http2.ConfigureTransports(made)
 	if err != nil { // where HTTP/2 is configured already
 		panic(err)
+	}
+	upgrade := made.TLSNextProto[http2.NextProtoTLS]
+	made.TLSNextProto[http2.NextProtoTLS] = func(authority string, conn *tls.Conn) http.RoundTripper {
+		if heard, ok := innermostConn(conn).(*heardConn); ok {
+			heard.http2.Store(true)
+		}
+		return upgrade(authority, conn)
 	}
 	//lint:ignore SA1019 as above
 	h2.CountError = func(kind string) {
@@ -273,6 +284,14 @@ func (l *lane) transport(t *Transport, only *http.Protocols, pings bool) *laneTr
 	return &laneTransport{made, idle.CloseIdleConnections}
 }
 
+// innermostConn returns what is below TLS, of a proxy's as well.
+func innermostConn(conn net.Conn) net.Conn {
+	for outer, ok := conn.(*tls.Conn); ok; outer, ok = conn.(*tls.Conn) {
+		conn = outer.NetConn()
+	}
+	return conn
+}
+
 // transportFor returns the transport for r.
 func (l *lane) transportFor(r *http.Request) *laneTransport {
 	if l.calm.Load() || isGRPC(r.Header.Get("Content-Type")) {
@@ -281,34 +300,68 @@ func (l *lane) transportFor(r *http.Request) *laneTransport {
 	return l.pinged.Load()
 }
 
-// heardConn reports that it cannot be written only when all has been read from it: a
-// server that ends a connection says before which requests it has not processed.
+// heardConn lets all be read that a server said before it closed the connection. A
+// server that ends an HTTP/2 connection says before which requests it has not
+// processed, and x/net/http2 forgets what it has not read yet when a write fails.
 type heardConn struct {
 	net.Conn
-	once  sync.Once
-	ended chan struct{} // closed when nothing more can be read
+	http2  atomic.Bool    // or the one request on it is not sent again
+	failed atomic.Bool    // nothing more can be written
+	lost   *atomic.Uint64 // counts it when the server has closed it, or the network
+	once   sync.Once      // closes what follows
+	ended  chan struct{}  // when nothing more can be read
 }
 
 // hearing bounds the wait for what a server said last. It has arrived already.
 const hearing = time.Second
 
+// unread bounds how long an HTTP/2 connection that cannot be written is read. It ends by
+// itself, but for errors that no end follows.
+const unread = 10 * time.Second
+
+// Read reads on for a while after a write that failed.
 func (c *heardConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if err != nil {
-		c.once.Do(func() { close(c.ended) })
+		if c.http2.Load() && !errors.Is(err, net.ErrClosed) { // by us
+			c.lost.Add(1)
+		}
+		c.end()
 	}
 	return n, err
 }
 
+func (c *heardConn) end() { c.once.Do(func() { close(c.ended) }) }
+
+// Write reports an error when all has been read. Over HTTP/2 it cannot wait for that:
+// the one that reads writes as well, and waits while others do. So there what cannot be
+// written is thrown away while there may be something to read.
 func (c *heardConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
-	if err != nil {
+	switch {
+	case err == nil:
+		return n, nil
+	case !c.http2.Load():
 		select {
 		case <-c.ended:
 		case <-time.After(hearing):
 		}
+		return n, err
+	case !c.failed.Swap(true):
+		_ = c.Conn.SetReadDeadline(time.Now().Add(unread))
 	}
-	return n, err
+	select {
+	case <-c.ended:
+		return n, err
+	default:
+		return len(p), nil
+	}
+}
+
+// Close closes the connection. Nothing more is read.
+func (c *heardConn) Close() error {
+	c.end()
+	return c.Conn.Close()
 }
 
 func (l *lane) closeIdle() {
@@ -367,7 +420,7 @@ func (l *lane) learn(x *exchange, resp *http.Response) {
 }
 
 var (
-	errNotProcessed = errors.New("the API ended the connection and did not process the request")
+	errNotProcessed = errors.New("the API ended the connection and did not process the request, or may do so twice")
 	errMayBeDone    = errors.New("the API reset the request and may have processed it")
 )
 
@@ -377,6 +430,7 @@ type attempt struct {
 	asked        bool   // for one, once
 	begun        bool   // it has had a connection
 	ended, reset uint64 // of the lane, when it began
+	lost         uint64 // likewise
 }
 
 // sharedConns gives requests the HTTP/2 connections that they share. The HTTP/2 client
@@ -420,23 +474,46 @@ func (p sharedConns) GetClientConn(r *http.Request, address string) (*http2.Clie
 	return conn, err
 }
 
+// isLost reports whether r may be sent again after err, because its HTTP/2 connection
+// ended: over another request, perhaps. A stream that was reset is not lost.
+func (l *lane) isLost(r *http.Request, a *attempt, err error) bool {
+	var reset http2.StreamError
+	//lint:ignore SA1019 net/http does not export its own
+	var goAway http2.GoAwayError
+	switch {
+	case !isIdempotent(r.Method), r.Context().Err() != nil, errors.As(err, &reset):
+		return false
+	case errors.As(err, &goAway), errors.Is(err, io.ErrUnexpectedEOF):
+		return true
+	}
+	return l.lost.Load() != a.lost
+}
+
 // onShared sends r on a connection that other requests share. The error is
 // errNotProcessed where r may be sent again, on no shared connection. One that offends
 // is sent over HTTP/1.1 only. x is nil for a request that is not a caller's.
 func (l *lane) onShared(r *http.Request, x *exchange, offends bool) (*http.Response, error) {
 	if x != nil {
-		x.attempt = attempt{offends: offends}
+		x.attempt = attempt{offends: offends, lost: l.lost.Load()}
 	}
 	resp, err := l.transportFor(r).RoundTrip(r)
-	if err != nil && strings.HasPrefix(err.Error(), "http2: Transport received GOAWAY from server ErrCode:") {
+	switch {
+	case err == nil:
+		return resp, nil
+	case strings.HasPrefix(err.Error(), "http2: Transport received GOAWAY from server ErrCode:"):
 		return nil, errNotProcessed // the first of its connection, which net/http does not send again
+	case x != nil && !l.http1.Load() && l.isLost(r, &x.attempt, err):
+		return nil, errNotProcessed
 	}
-	return resp, err
+	return nil, err
 }
 
 // maxOwn bounds the connections of requests that are likely to offend: callers choose
 // how many those are. Others wait.
 const maxOwn = 32
+
+// ownKey marks the context of a dial for onOwn.
+type ownKey struct{}
 
 // onOwn sends r once, on a connection that nobody else uses.
 func (l *lane) onOwn(r *http.Request, offends bool) (resp *http.Response, err error) {
@@ -458,7 +535,7 @@ func (l *lane) onOwn(r *http.Request, offends bool) (resp *http.Response, err er
 		}
 	}()
 	address := net.JoinHostPort(r.URL.Hostname(), portOf(r.URL))
-	conn, err := l.transportFor(r).NewClientConn(r.Context(), r.URL.Scheme, address)
+	conn, err := l.transportFor(r).NewClientConn(context.WithValue(r.Context(), ownKey{}, true), r.URL.Scheme, address)
 	if err != nil {
 		if r.Body != nil {
 			_ = r.Body.Close() // of one attempt

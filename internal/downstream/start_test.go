@@ -1,0 +1,91 @@
+package downstream_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+
+	"golang.org/x/net/http2"
+)
+
+// The same while nothing is connected yet: the requests begin together, and each dials.
+// The API says the truth about what it has processed, and closes the connection at
+// once: TCP may then lose answers that it has given.
+func TestBlamedRequestHarmsNoOtherAtTheStart(t *testing.T) {
+	const others, rounds = 8, 10
+	for _, code := range []http2.ErrCode{http2.ErrCodeProtocol, http2.ErrCodeCompression, http2.ErrCodeEnhanceYourCalm} {
+		t.Run(code.String(), func(t *testing.T) {
+			for range rounds {
+				server := serveFrames(t, func(c *frameConn, s *frameStream) bool {
+					if s.what() == "POST /blamed" {
+						_ = c.WriteGoAway(c.processed, code, nil)
+						return false
+					}
+					if s.ended {
+						c.reply(s)
+					}
+					return true
+				})
+				k := startHTTP2(t, server)
+				var group sync.WaitGroup
+				group.Go(func() {
+					if got := k.do("POST", "/blamed", "body"); got.status != 599 {
+						t.Errorf("the blamed one: got %d %s, want an error", got.status, got.body)
+					}
+				})
+				for i := range others {
+					group.Go(func() {
+						if got := k.do("GET", fmt.Sprintf("/other/%d", i), ""); got.status != 200 {
+							t.Errorf("GET: got %d %s", got.status, got.body)
+						}
+					})
+				}
+				group.Wait()
+			}
+		})
+	}
+}
+
+// A request that can be sent twice is, where a connection ended before its answer:
+// the API may have processed it, and says so. A stream that it reset is not.
+func TestLostConnectionHarmsNoRequestThatMayBeSentTwice(t *testing.T) {
+	for name, end := range map[string]func(c *frameConn, s *frameStream) (goesOn bool){
+		"closed": func(*frameConn, *frameStream) bool { return false },
+		"GOAWAY": func(c *frameConn, s *frameStream) bool { _ = c.WriteGoAway(s.id, http2.ErrCodeNo, nil); return false },
+		"PROTOCOL_ERROR": func(c *frameConn, s *frameStream) bool {
+			_ = c.WriteGoAway(s.id, http2.ErrCodeProtocol, nil)
+			return false
+		},
+		"INTERNAL_ERROR": func(c *frameConn, s *frameStream) bool {
+			_ = c.WriteRSTStream(s.id, http2.ErrCodeInternal)
+			return true
+		},
+	} {
+		for _, method := range []string{"GET", "PUT", "POST"} {
+			t.Run(name+" "+method, func(t *testing.T) {
+				server := serveFrames(t, func(c *frameConn, s *frameStream) bool {
+					switch {
+					case !s.ended:
+					case c.number == 1 && s.what() != "GET /first":
+						return end(c, s)
+					default:
+						c.reply(s)
+					}
+					return true
+				})
+				k := startHTTP2(t, server)
+				k.do("GET", "/first", "")
+				status, arrived := 200, 2
+				if method == "POST" || name == "INTERNAL_ERROR" {
+					status, arrived = 599, 1
+				}
+				if got := k.do(method, "/x", "body"); got.status != status {
+					t.Errorf("got %d %s, want %d", got.status, got.body, status)
+				}
+				if n := server.count(method + " /x"); n != arrived {
+					t.Errorf("the API got it %d times, want %d: %q", n, arrived, server.requests())
+				}
+			})
+		}
+	}
+}

@@ -268,27 +268,23 @@ func TestUnprocessedRequestIsSentAgain(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var refused uint32 // the stream that was
-			server := serveFrames(t, func(c *frameConn, s *frameStream) bool {
-				switch {
-				case c.number == 1 && s.id > 1 && (len(s.body) > 20_000 || s.ended) && refused == 0:
-					refused = s.id
-					refuse(c, s)
-					return true
-				case c.number == 1 && s.id == refused:
-					return true // more of its body
-				case s.ended:
-					c.reply(s)
-				}
-				return true
-			})
 			// The first call opens the connection whose second request is refused.
 			for body := range (&kit{}).callersOf("POST") {
 				t.Run(body, func(t *testing.T) {
-					refused = 0
-					server.mu.Lock()
-					server.conns = nil
-					server.mu.Unlock()
+					var refused uint32 // the stream that was
+					server := serveFrames(t, func(c *frameConn, s *frameStream) bool {
+						switch {
+						case c.number == 1 && s.id > 1 && (len(s.body) > 20_000 || s.ended) && refused == 0:
+							refused = s.id
+							refuse(c, s)
+							return true
+						case c.number == 1 && s.id == refused:
+							return true // more of its body
+						case s.ended:
+							c.reply(s)
+						}
+						return true
+					})
 					k := startHTTP2(t, server)
 					if got := k.do("GET", "/first", ""); got.status != 200 {
 						t.Fatalf("the first call: got %d %s", got.status, got.body)

@@ -23,7 +23,13 @@ const (
 	maxChunks = 64 << 20 / len(chunk{})
 )
 
-// chunk is a piece of a record. Chunks come from bufferPool.
+// pieceSize is how much is read at once before the answer begins: what HTTP/2 sends in
+// a frame. As much is held for each caller who keeps a body open.
+const pieceSize = 16 << 10
+
+var piecePool = sync.Pool{New: func() any { return new([pieceSize]byte) }}
+
+// chunk is a part of a record. Chunks come from bufferPool.
 type chunk = [32 << 10]byte
 
 // chunksInUse counts those of all records.
@@ -37,19 +43,26 @@ var (
 // record is what was read of a request's body, until the answer begins: net/http
 // sends a request again that the server did not process, and needs its body from
 // the start. Each attempt has a replay, which reads the record and then goes on
-// with the source. An attempt that has failed may still read the source: what it
-// gets belongs to the next.
+// with the source.
 //
-// Locks are taken in the order of the fields.
+//	state      newest replay  what is read of source
+//	recording  open           is recorded, up to the limit; beyond, until newest has it
+//	between    closed         is recorded: it belongs to the next attempt
+//	passing    open           goes to newest; no attempt will follow (settled)
+//	over       closed         is thrown away; source is closed (settled)
+//
+// Until the answer begins a caller may send nothing for as long as it likes, and the
+// attempt may fail meanwhile: so source is read where nobody waits for it, and Close
+// ends a Read.
 type record struct {
 	source  io.ReadCloser
 	limit   int
 	sent    http.Header // trailers, as the attempts send them
 	trailer http.Header // the same, as source fills them in at its end
 
-	reading sync.Mutex // held by the one that reads source
-
 	mu      sync.Mutex // guards what follows, and the replays
+	changed sync.Cond  // signalled when a Read may go on
+	reading bool       // somebody reads source
 	chunks  []*chunk   // hold what source gave, from start to size
 	start   int        // beyond 0, the beginning is lost
 	size    int
@@ -63,6 +76,7 @@ type record struct {
 func recordBody(r *http.Request, limit int) (*http.Request, *record) {
 	again := r.WithContext(r.Context()) // a shallow copy
 	rec := &record{source: r.Body, limit: limit, trailer: r.Trailer, sent: maps.Clone(r.Trailer)}
+	rec.changed.L = &rec.mu
 	rec.newest = &replay{rec: rec}
 	again.Body, again.GetBody, again.Trailer = rec.newest, rec.again, rec.sent
 	return again, rec
@@ -76,6 +90,7 @@ func (rec *record) again() (io.ReadCloser, error) {
 		return nil, errNotRecorded
 	}
 	rec.newest = &replay{rec: rec}
+	rec.changed.Broadcast() // to the last one
 	return rec.newest, nil
 }
 
@@ -90,6 +105,7 @@ func (rec *record) settle(failed bool) {
 	if closed || rec.newest.at == rec.size {
 		rec.drop()
 	}
+	rec.changed.Broadcast()
 	rec.mu.Unlock()
 	if closed {
 		_ = rec.source.Close() // nobody reads on
@@ -105,14 +121,28 @@ func (rec *record) drop() {
 	rec.chunks, rec.start = nil, rec.size
 }
 
-// add takes in what b has read from the source. The caller holds mu.
-func (rec *record) add(b *replay, p []byte) {
-	current := b == rec.newest
-	full := rec.start > 0 || rec.size-rec.start+len(p) > rec.limit || chunksInUse.Load() >= int64(maxChunks)
-	if current && (rec.settled || full) || rec.settled && rec.newest.closed {
+// read reads source once, for whatever attempt is the newest then.
+func (rec *record) read() {
+	piece := piecePool.Get().(*[pieceSize]byte)
+	defer piecePool.Put(piece)
+	n, err := rec.source.Read(piece[:])
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	rec.add(piece[:n])
+	rec.end, rec.reading = err, false
+	rec.changed.Broadcast()
+}
+
+// add takes in what was read from source. The caller holds mu.
+func (rec *record) add(p []byte) {
+	if rec.settled && rec.newest.closed {
 		rec.size += len(p)
 		rec.drop()
 		return
+	}
+	full := rec.start > 0 || rec.size-rec.start+len(p) > rec.limit || chunksInUse.Load() >= int64(maxChunks)
+	if full && rec.newest.at == rec.size && !rec.newest.closed {
+		rec.drop()
 	}
 	for len(p) > 0 { // also beyond the limit, if the newest has yet to read it
 		offset := (rec.size - rec.start) % len(chunk{})
@@ -134,33 +164,44 @@ type replay struct {
 }
 
 func (b *replay) Read(p []byte) (int, error) {
-	if n, err, done := b.recorded(p); done {
-		return n, err
-	}
 	rec := b.rec
-	rec.reading.Lock()
-	defer rec.reading.Unlock()
-	if n, err, done := b.recorded(p); done { // another attempt has read on meanwhile
-		return n, err
-	}
-	n, err := rec.source.Read(p)
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
-	rec.add(b, p[:n])
-	rec.end = err
-	if b != rec.newest {
-		return 0, errOldReplay
+	for {
+		if n, err, done := b.recorded(p); done {
+			return n, err
+		}
+		switch {
+		case rec.reading:
+			rec.changed.Wait()
+		case rec.settled:
+			return b.pass(p)
+		default:
+			rec.reading = true
+			go rec.read()
+		}
 	}
+}
+
+// pass reads source itself, since no other attempt will. The caller holds mu.
+func (b *replay) pass(p []byte) (int, error) {
+	rec := b.rec
+	rec.reading = true
+	rec.mu.Unlock()
+	n, err := rec.source.Read(p)
+	rec.mu.Lock()
+	rec.size += n
+	rec.drop()
+	rec.end, rec.reading = err, false
+	rec.changed.Broadcast()
 	b.at = rec.size
 	return n, b.ended(err)
 }
 
 // recorded reads what the record has for b. done is false where that is nothing,
-// and the source has not ended.
+// and the source has not ended. The caller holds mu.
 func (b *replay) recorded(p []byte) (n int, err error, done bool) {
 	rec := b.rec
-	rec.mu.Lock()
-	defer rec.mu.Unlock()
 	switch {
 	case b.closed || b != rec.newest:
 		return 0, errOldReplay, true
@@ -191,7 +232,7 @@ func (b *replay) ended(err error) error {
 	return err
 }
 
-// Close ends the attempt. It leaves the source open for the next one.
+// Close ends the attempt, and a Read that waits before the answer. It leaves the source open for the next one.
 func (b *replay) Close() error {
 	b.rec.mu.Lock()
 	b.closed = true
@@ -199,6 +240,7 @@ func (b *replay) Close() error {
 	if last {
 		b.rec.drop()
 	}
+	b.rec.changed.Broadcast()
 	b.rec.mu.Unlock()
 	if last {
 		return b.rec.source.Close()

@@ -141,6 +141,36 @@ func TestAPIThatGivesUpAnIdleUploadIsNotAwaited(t *testing.T) {
 	}
 }
 
+// The same of an HTTP/1.1 API that closes the connection.
+func TestHTTP1APIThatGivesUpAnIdleUploadIsNotAwaited(t *testing.T) {
+	for name, start := range map[string]func(*httptest.Server){"clear": (*httptest.Server).Start, "TLS": (*httptest.Server).StartTLS} {
+		t.Run(name, func(t *testing.T) {
+			api := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				conn, _, err := http.NewResponseController(w).Hijack() // net/http would wait for the body
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_ = conn.Close()
+			}))
+			start(api)
+			t.Cleanup(api.Close)
+			w := newWorld(t, slowlyBehind(api.URL))
+			alice := w.alice()
+			for protocol, client := range protocolClients(t) {
+				for i := range 20 {
+					status, err := idleUpload(client, w.url+"/api/todo/items", alice)
+					if err != nil || status != 502 {
+						t.Fatalf("%s, call %d: got %d, %v, want 502 soon", protocol, i+1, status, err)
+					}
+				}
+				client.CloseIdleConnections()
+			}
+			eventually(t, func() bool { return !strings.Contains(stacks(), "downstream.(*record).read") }, stacks)
+		})
+	}
+}
+
 // stacks returns what all goroutines do.
 func stacks() string {
 	buffer := make([]byte, 16<<20)

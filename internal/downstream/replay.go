@@ -94,6 +94,13 @@ func (rec *record) again() (io.ReadCloser, error) {
 	return rec.newest, nil
 }
 
+// attempt returns the body of the newest attempt.
+func (rec *record) attempt() *replay {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	return rec.newest
+}
+
 // settle ends the recording: the answer has begun, or the last attempt has failed.
 func (rec *record) settle(failed bool) {
 	rec.mu.Lock()
@@ -232,7 +239,19 @@ func (b *replay) ended(err error) error {
 	return err
 }
 
-// Close ends the attempt, and a Read that waits before the answer. It leaves the source open for the next one.
+// giveUp ends a Read that waits before the answer: the connection of the attempt has
+// ended.
+func (b *replay) giveUp() {
+	b.rec.mu.Lock()
+	defer b.rec.mu.Unlock()
+	if !b.rec.settled {
+		b.closed = true
+		b.rec.changed.Broadcast()
+	}
+}
+
+// Close ends the attempt, and a Read that waits before the answer. It leaves the
+// source open for the next one.
 func (b *replay) Close() error {
 	b.rec.mu.Lock()
 	b.closed = true

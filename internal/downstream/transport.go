@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -68,10 +69,16 @@ type tcpConn struct {
 
 	mu        sync.Mutex // held while the option of the socket is changed
 	uploading atomic.Bool
+
+	upload atomic.Pointer[replay] // the body that is sent over HTTP/1.1; nil: none
+	ended  atomic.Bool            // nothing more can be read
 }
 
 func (c *tcpConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
+	if err != nil {
+		c.end()
+	}
 	if n > 0 {
 		c.unanswered.Store(0)
 		c.setUploading(false)
@@ -84,6 +91,53 @@ func (c *tcpConn) Write(p []byte) (int, error) {
 		c.setUploading(true)
 	}
 	return c.Conn.Write(p)
+}
+
+// Close closes the connection. TLS may have ended it before TCP did.
+func (c *tcpConn) Close() error {
+	c.end()
+	return c.Conn.Close()
+}
+
+// end lets go of a body that is sent: no answer will come.
+func (c *tcpConn) end() {
+	c.ended.Store(true)
+	if b := c.upload.Load(); b != nil {
+		b.giveUp()
+	}
+}
+
+// uploadConn ties the body of a request to the HTTP/1.1 connection that it is sent on.
+// When that ends, net/http waits until it has read of the body what it is about to
+// send, which may never come.
+type uploadConn struct {
+	rec  *record
+	conn *tcpConn // nil for HTTP/2, where net/http closes the body
+}
+
+// got is called with the connection of each attempt before the request is written.
+func (u *uploadConn) got(info httptrace.GotConnInfo) {
+	u.leave()
+	conn := innermostConn(info.Conn)
+	if heard, ok := conn.(*heardConn); ok && !heard.http2.Load() {
+		conn = heard.Conn
+	}
+	if tcp, ok := conn.(*tcpConn); ok {
+		u.conn = tcp
+		b := u.rec.attempt()
+		tcp.upload.Store(b)
+		if tcp.ended.Load() {
+			b.giveUp()
+		}
+	}
+}
+
+// leave ends the tie.
+func (u *uploadConn) leave() {
+	if u.conn != nil {
+		u.conn.upload.Store(nil)
+		u.conn = nil
+	}
 }
 
 func (c *tcpConn) setUploading(uploading bool) {
@@ -165,7 +219,12 @@ func (t *Transport) RoundTrip(r *http.Request) (resp *http.Response, err error) 
 		}
 		var rec *record
 		sent, rec = recordBody(r, limit)
-		defer func() { rec.settle(err != nil) }()
+		on := &uploadConn{rec: rec}
+		sent = sent.WithContext(httptrace.WithClientTrace(sent.Context(), &httptrace.ClientTrace{GotConn: on.got}))
+		defer func() {
+			rec.settle(err != nil)
+			on.leave()
+		}()
 	}
 	switch r.URL.Scheme {
 	case "https":

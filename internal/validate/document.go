@@ -18,15 +18,15 @@ import (
 
 const maxDocument = 1 << 20 // bytes of metadata or keys; Entra's have 2 and 12 KB
 
-// keySource holds the issuer and keys of one metadata document and keeps them
+// document holds the issuer and keys of one metadata document and keeps them
 // fresh. What it holds is only ever replaced by a good answer.
-type keySource struct {
+type document struct {
 	metadataURL string
 	client      *http.Client
 	log         *slog.Logger
-	floor       *floor      // of both documents of a provider
-	oneIssuer   bool        // nothing but the metadata says which tenant is ours
-	optional    func() bool // whether to believe that there is no such document; nil: never
+	limiter     *refreshLimiter // of both documents of a provider
+	oneIssuer   bool            // nothing but the metadata says which tenant is ours
+	optional    func() bool     // whether to believe that there is no such document; nil: never
 
 	current atomic.Pointer[keySet]
 	absent  atomic.Bool // the provider has no such document (404)
@@ -39,12 +39,12 @@ type keySource struct {
 	done chan struct{} // closed when the fetch that is under way, or the next one, has ended
 }
 
-// newKeySource returns the source whose metadata is at path below c's authority.
-func newKeySource(c Config, path string, floor *floor) *keySource {
-	return &keySource{
+// newDocument returns the document whose metadata is at path below c's authority.
+func newDocument(c Config, path string, limiter *refreshLimiter) *document {
+	return &document{
 		metadataURL: strings.TrimSuffix(c.Instance, "/") + "/" + c.TenantID + path + "/.well-known/openid-configuration",
 		oneIssuer:   !IsMultiTenant(c.TenantID) && !IsGUID(c.TenantID),
-		client:      c.Client, floor: floor, log: c.Log,
+		client:      c.Client, limiter: limiter, log: c.Log,
 		wake: make(chan struct{}, 1), tried: make(chan struct{}), done: make(chan struct{}),
 	}
 }
@@ -52,41 +52,41 @@ func newKeySource(c Config, path string, floor *floor) *keySource {
 var errNoSuchDocument = errors.New("answered 404")
 
 // fetch reads the metadata and the keys it points to.
-func (s *keySource) fetch(ctx context.Context) (*keySet, error) {
+func (d *document) fetch(ctx context.Context) (*keySet, error) {
 	var metadata struct {
 		Issuer  string `json:"issuer"`
 		JWKSURI string `json:"jwks_uri"`
 		Cloud   string `json:"cloud_instance_name"`
 	}
-	err := s.get(ctx, s.metadataURL, &metadata)
-	s.absent.Store(errors.Is(err, errNoSuchDocument) && s.optional != nil && s.optional())
+	err := d.getJSON(ctx, d.metadataURL, &metadata)
+	d.absent.Store(errors.Is(err, errNoSuchDocument) && d.optional != nil && d.optional())
 	if err != nil {
 		return nil, fmt.Errorf("metadata: %w", err)
 	}
 	if metadata.Issuer == "" {
 		return nil, errors.New("metadata: no issuer")
 	}
-	if s.oneIssuer && forTenant(metadata.Issuer, "") != metadata.Issuer {
+	if d.oneIssuer && forTenant(metadata.Issuer, "") != metadata.Issuer {
 		return nil, errors.New("metadata: an issuer for all tenants, where tenantId is one's domain")
 	}
 	if u, err := url.Parse(metadata.JWKSURI); err != nil || u.Scheme != "https" || u.Host == "" {
 		return nil, errors.New("metadata: jwks_uri is not an https URL")
 	}
-	var document struct {
+	var jwks struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
-	if err := s.get(ctx, metadata.JWKSURI, &document); err != nil {
+	if err := d.getJSON(ctx, metadata.JWKSURI, &jwks); err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
 	}
-	return newKeySet(metadata.Issuer, metadata.Cloud, document.Keys)
+	return newKeySet(metadata.Issuer, metadata.Cloud, jwks.Keys)
 }
 
-func (s *keySource) get(ctx context.Context, url string, into any) error {
+func (d *document) getJSON(ctx context.Context, url string, into any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
 	}
-	resp, err := s.client.Do(req)
+	resp, err := d.client.Do(req)
 	if err != nil {
 		return failure.Of(err)
 	}

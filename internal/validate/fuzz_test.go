@@ -73,7 +73,7 @@ func FuzzParseObject(f *testing.F) {
 		read, err := parseObject(data, newNames("exp", "aud", "kid"))
 		if err == nil {
 			sameAsOthers(t, data, read, "exp", "aud", "kid")
-		} else if text := boundError(err).Error(); len(text) > 500 || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
+		} else if text := shortError(err).Error(); len(text) > 500 || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
 			t.Errorf("%q is refused with %q, which is not a short line", data, text)
 		}
 	})
@@ -224,7 +224,7 @@ func FuzzMetadata(f *testing.F) {
 			}
 			return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(bytes.NewReader(body)), Request: r}, nil
 		})}
-		set, err := newKeySource(Config{Instance: "https://login.example", TenantID: "common", Client: client}, "", &floor{}).fetch(t.Context())
+		set, err := newDocument(Config{Instance: "https://login.example", TenantID: "common", Client: client}, "", &refreshLimiter{}).fetch(t.Context())
 		for _, u := range asked {
 			if u.Scheme != "https" || u.Host == "" {
 				t.Errorf("asked for %q", u)

@@ -91,13 +91,13 @@ func (v *Validator) allows(tenant string) bool {
 	return (v.tenants == nil || v.tenants[tenant]) && (v.personal || tenant != personalTenant)
 }
 
-// sourceFor returns the keys of the issuer that id names: that of v2.0 or of
+// documentFor returns the keys of the issuer that id names: that of v2.0 or of
 // v1.0 tokens. For the first it waits until end. The version must agree with the
 // issuer where the token has one.
-func (v *Validator) sourceFor(ctx context.Context, id *identity, end time.Time) (*keySource, error) {
-	v.v2.awaitFirst(ctx, end)
+func (v *Validator) documentFor(ctx context.Context, id *identity, end time.Time) (*document, error) {
+	v.v2.awaitFirstFetch(ctx, end)
 	if id.version == "1.0" {
-		v.v1.awaitFirst(ctx, end)
+		v.v1.awaitFirstFetch(ctx, end)
 	}
 	v1, v2 := v.v1.current.Load(), v.v2.current.Load()
 	switch {

@@ -14,11 +14,11 @@ var ErrNotPublished = errors.New("the provider issues v2.0 tokens only")
 // checked with, and returns their issuer. It is for a Validator that does not
 // Run.
 func (v *Validator) ProbeMetadata(ctx context.Context, version int) (issuer string, err error) {
-	source := v.source(version)
+	doc := v.document(version)
 	var metadata struct {
 		Issuer string `json:"issuer"`
 	}
-	err = source.get(ctx, source.metadataURL, &metadata)
+	err = doc.getJSON(ctx, doc.metadataURL, &metadata)
 	switch {
 	case version == 1 && errors.Is(err, errNoSuchDocument):
 		if _, v2Err := v.ProbeMetadata(ctx, 2); v2Err == nil {
@@ -36,14 +36,14 @@ func (v *Validator) ProbeKeys(ctx context.Context, version int) (usable int, err
 	if _, err := v.ProbeMetadata(ctx, version); err != nil {
 		return 0, fmt.Errorf("metadata: %w", err)
 	}
-	set, err := v.source(version).fetch(ctx)
+	set, err := v.document(version).fetch(ctx)
 	if err != nil {
 		return 0, err
 	}
 	return len(set.keys), nil
 }
 
-func (v *Validator) source(version int) *keySource {
+func (v *Validator) document(version int) *document {
 	if version == 1 {
 		return v.v1
 	}

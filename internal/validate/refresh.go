@@ -13,10 +13,10 @@ const (
 	// announces new keys well ahead of their first use.
 	refreshInterval = time.Hour
 
-	// refreshFloor is the least time between two fetches that tokens with unknown
+	// minRefreshPause is the least time between two fetches that tokens with unknown
 	// key ids or bad signatures bring about, so that invented ones cost the provider
 	// nothing.
-	refreshFloor = 30 * time.Second
+	minRefreshPause = 30 * time.Second
 
 	// maxKeyWait is how long a caller waits for such a fetch and the first together.
 	maxKeyWait = 2 * time.Second
@@ -32,43 +32,43 @@ const (
 	maxRetryDelay = 4 * time.Second
 )
 
-// floor keeps fetches that tokens bring about apart, and shares them between the two
-// documents of a provider: tokens that nobody signed cannot have one of them
+// refreshLimiter keeps fetches that tokens bring about apart, and shares them
+// between the two documents of a provider: tokens that nobody signed cannot have one of them
 // fetched for ever and the other never.
-type floor struct {
-	mu    sync.Mutex // guards the rest
-	last  time.Time
-	had   *keySource // which the last fetch was for
-	wants *keySource // the other, if it was refused one since
+type refreshLimiter struct {
+	mu          sync.Mutex // guards the rest
+	last        time.Time
+	lastFetched *document // which the last fetch was for
+	refused     *document // the other, if it was refused since
 }
 
-// pass returns the source that may be fetched now, where s asks: s, the other
+// next returns the document that may be fetched now, where d asks: d, the other
 // whose turn it is, or nil.
-func (f *floor) pass(s *keySource) *keySource {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+func (l *refreshLimiter) next(d *document) *document {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	now := time.Now()
-	if now.Sub(f.last) < refreshFloor {
-		if s != f.had {
-			f.wants = s
+	if now.Sub(l.last) < minRefreshPause {
+		if d != l.lastFetched {
+			l.refused = d
 		}
 		return nil
 	}
-	if f.wants != nil && now.Sub(f.last) < 2*refreshFloor { // later, who asks is more likely to be right
-		s = f.wants
+	if l.refused != nil && now.Sub(l.last) < 2*minRefreshPause { // later, who asks is more likely to be right
+		d = l.refused
 	}
-	f.last, f.had, f.wants = now, s, nil
-	return s
+	l.last, l.lastFetched, l.refused = now, d, nil
+	return d
 }
 
-// run keeps the keys fresh until ctx ends. It is the only writer of s.current.
+// run keeps the keys fresh until ctx ends. It is the only writer of d.current.
 // It logs changes only: when fetching fails after it went well, and the reverse.
-func (s *keySource) run(ctx context.Context) {
+func (d *document) run(ctx context.Context) {
 	delay, failing := minRetryDelay, false
 	for first := true; ; first = false {
-		err := s.refresh(ctx)
+		err := d.refresh(ctx)
 		if first {
-			close(s.tried)
+			close(d.tried)
 		}
 		if ctx.Err() != nil {
 			return
@@ -76,58 +76,58 @@ func (s *keySource) run(ctx context.Context) {
 		wait := refreshInterval
 		switch {
 		case err == nil:
-			s.counts.succeeded()
+			d.counts.succeeded()
 			delay = minRetryDelay
 			if failing {
-				s.log.Info("signing keys are fetched again", "url", s.metadataURL)
+				d.log.Info("signing keys are fetched again", "url", d.metadataURL)
 			}
-		case s.absent.Load():
+		case d.absent.Load():
 			wait = absentInterval
-		case first && s.optional != nil && errors.Is(err, errNoSuchDocument):
+		case first && d.optional != nil && errors.Is(err, errNoSuchDocument):
 			wait = minRetryDelay // it is not sure yet that there is none
 		default:
-			s.counts.failed.Add(1)
+			d.counts.failed.Add(1)
 			wait, delay = delay, min(2*delay, maxRetryDelay)
 			if !failing {
-				s.log.Warn("signing keys could not be fetched; any held stay in use", "url", s.metadataURL, "error", err)
+				d.log.Warn("signing keys could not be fetched; any held stay in use", "url", d.metadataURL, "error", err)
 			}
 			failing = true
 		}
-		failing = failing && err != nil && !s.absent.Load()
+		failing = failing && err != nil && !d.absent.Load()
 		// Jitter, so that replicas do not come all at once.
 		timer := time.NewTimer(wait - rand.N(wait/10))
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
-		case <-s.wake:
+		case <-d.wake:
 		}
 		timer.Stop()
 	}
 }
 
 // refresh fetches once and tells those who wait.
-func (s *keySource) refresh(ctx context.Context) error {
-	s.mu.Lock()
-	s.busy = true
-	s.mu.Unlock()
+func (d *document) refresh(ctx context.Context) error {
+	d.mu.Lock()
+	d.busy = true
+	d.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	set, err := s.fetch(ctx)
+	set, err := d.fetch(ctx)
 	if err == nil {
-		s.replace(set)
+		d.replace(set)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.busy = false
-	close(s.done)
-	s.done = make(chan struct{})
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.busy = false
+	close(d.done)
+	d.done = make(chan struct{})
 	return err
 }
 
 // replace puts set in use, and retires the keys that are not in it any more.
-func (s *keySource) replace(set *keySet) {
+func (d *document) replace(set *keySet) {
 	var gone []*signingKey
-	if old := s.current.Load(); old != nil {
+	if old := d.current.Load(); old != nil {
 		for id, key := range old.keys {
 			if same, ok := set.keys[id]; ok && key.equal(same) {
 				set.keys[id] = key
@@ -136,22 +136,22 @@ func (s *keySource) replace(set *keySet) {
 			}
 		}
 	}
-	s.current.Store(set)
+	d.current.Store(set)
 	for _, key := range gone {
 		key.retired.Store(true)
 	}
 }
 
-// awaitFirst waits for the first fetch until end, so that a service that has just
+// awaitFirstFetch waits for the first fetch until end, so that a service that has just
 // started refuses nobody whom a moment later it would know.
-func (s *keySource) awaitFirst(ctx context.Context, end time.Time) {
-	if s.current.Load() != nil {
+func (d *document) awaitFirstFetch(ctx context.Context, end time.Time) {
+	if d.current.Load() != nil {
 		return
 	}
 	timer := time.NewTimer(time.Until(end))
 	defer timer.Stop()
 	select {
-	case <-s.tried:
+	case <-d.tried:
 	case <-timer.C:
 	case <-ctx.Done():
 	}
@@ -160,8 +160,8 @@ func (s *keySource) awaitFirst(ctx context.Context, end time.Time) {
 // refetch has the keys fetched and waits for that until end, or joins a fetch that
 // is under way. It reports whether there was one to wait for: not where the last was
 // asked for a moment ago.
-func (s *keySource) refetch(ctx context.Context, end time.Time) bool {
-	done := s.ask()
+func (d *document) refetch(ctx context.Context, end time.Time) bool {
+	done := d.ask()
 	if done == nil {
 		return false
 	}
@@ -177,13 +177,13 @@ func (s *keySource) refetch(ctx context.Context, end time.Time) bool {
 
 // ask returns a channel that is closed after the fetch that is under way, or
 // after a new one; nil where the last one was asked for a moment ago.
-func (s *keySource) ask() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.busy {
-		return s.done
+func (d *document) ask() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.busy {
+		return d.done
 	}
-	next := s.floor.pass(s)
+	next := d.limiter.next(d)
 	if next == nil {
 		return nil
 	}
@@ -191,9 +191,9 @@ func (s *keySource) ask() <-chan struct{} {
 	case next.wake <- struct{}{}:
 	default: // run has yet to see the last one
 	}
-	if next != s {
+	if next != d {
 		return nil
 	}
-	s.busy = true
-	return s.done
+	d.busy = true
+	return d.done
 }

@@ -15,10 +15,10 @@ type Stats struct {
 // Stats returns the numbers of now.
 func (v *Validator) Stats() Stats {
 	var s Stats
-	for _, source := range []*keySource{v.v2, v.v1} {
-		s.Refreshed += source.counts.refreshed.Load()
-		s.Failed += source.counts.failed.Load()
-		if at := source.counts.fetched.Load(); at != nil && (s.Fetched.IsZero() || at.Before(s.Fetched)) {
+	for _, doc := range []*document{v.v2, v.v1} {
+		s.Refreshed += doc.counts.refreshed.Load()
+		s.Failed += doc.counts.failed.Load()
+		if at := doc.counts.fetched.Load(); at != nil && (s.Fetched.IsZero() || at.Before(s.Fetched)) {
 			s.Fetched = *at
 		}
 	}

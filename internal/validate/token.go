@@ -38,9 +38,9 @@ type members map[string]any
 // unsupported stands for a value of a type that no check of ours reads.
 type unsupported struct{}
 
-// strict refuses base64url with padding, line ends or spare bits, so that one
+// strictBase64 refuses base64url with padding, line ends or spare bits, so that one
 // token has one spelling and one SHA-256.
-var strict = base64.RawURLEncoding.Strict()
+var strictBase64 = base64.RawURLEncoding.Strict()
 
 // parseCompact takes a token apart strictly: what two JSON readers could
 // understand differently is refused.
@@ -66,7 +66,7 @@ func parseCompact(token string) (*compact, error) {
 	if err != nil {
 		return nil, fmt.Errorf("claims: %w", err)
 	}
-	signature, err := strict.DecodeString(sig)
+	signature, err := strictBase64.DecodeString(sig)
 	if err != nil {
 		return nil, fmt.Errorf("signature: %w", err)
 	}
@@ -78,13 +78,13 @@ func parseCompact(token string) (*compact, error) {
 var errEncrypted = errors.New("token has five parts: it is encrypted, which is not supported; " +
 	"take tokenEncryptionKeyId out of this service's registration")
 
-func parsePart(part string, deciding names) (members, error) {
-	data, err := strict.DecodeString(part)
+func parsePart(part string, decisive names) (members, error) {
+	data, err := strictBase64.DecodeString(part)
 	if err != nil {
 		return nil, err
 	}
-	object, err := parseObject(data, deciding)
-	return object, boundError(err)
+	object, err := parseObject(data, decisive)
+	return object, shortError(err)
 }
 
 // names are names of members as foldCase writes them.
@@ -108,7 +108,7 @@ var (
 // parseObject reads one JSON object strictly: no duplicate names at any depth, no
 // second spelling of the names that decide, valid UTF-8, bounded depth and size,
 // nothing behind it (RFC 8259, section 4; RFC 7515, section 4).
-func parseObject(data []byte, deciding names) (members, error) {
+func parseObject(data []byte, decisive names) (members, error) {
 	dec := jsontext.NewDecoder(bytes.NewReader(data))
 	if tok, err := dec.ReadToken(); err != nil {
 		return nil, err
@@ -122,7 +122,7 @@ func parseObject(data []byte, deciding names) (members, error) {
 			return nil, err
 		}
 		name := tok.String()
-		if fold := foldCase(name); deciding[fold] {
+		if fold := foldCase(name); decisive[fold] {
 			if other, present := seen[fold]; present {
 				return nil, fmt.Errorf("%+q and %+q differ only in case", other, name)
 			}
@@ -144,9 +144,9 @@ func parseObject(data []byte, deciding names) (members, error) {
 	return object, nil
 }
 
-// boundError says in a short line of ASCII why JSON is refused, and of which member:
+// shortError says in a short line of ASCII why JSON is refused, and of which member:
 // its name is the sender's choice.
-func boundError(err error) error {
+func shortError(err error) error {
 	var syntax *jsontext.SyntacticError
 	if !errors.As(err, &syntax) {
 		return err

@@ -83,8 +83,8 @@ type Validator struct {
 	audiences []string
 	clients   []string
 	skew      time.Duration
-	v1, v2    *keySource
-	known     *memory
+	v1, v2    *document
+	cache     *identityCache
 }
 
 // New returns a Validator for c, whose Check must have passed. Nothing is
@@ -93,7 +93,7 @@ func New(c Config) *Validator {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	v := &Validator{skew: c.ClockSkew, known: newMemory()}
+	v := &Validator{skew: c.ClockSkew, cache: newIdentityCache()}
 	for _, audience := range c.Audiences {
 		v.audiences = append(v.audiences, trimSlash(lowerGUID(audience)))
 	}
@@ -110,8 +110,8 @@ func New(c Config) *Validator {
 	v.tenants, v.personal = c.tenants(), !strings.EqualFold(c.TenantID, organizations)
 	// Each version of token is checked against its own metadata; which one an
 	// API gets is decided by its manifest, not by the endpoint that issued it.
-	floor := &floor{}
-	v.v1, v.v2 = newKeySource(c, "", floor), newKeySource(c, "/v2.0", floor)
+	limiter := &refreshLimiter{}
+	v.v1, v.v2 = newDocument(c, "", limiter), newDocument(c, "/v2.0", limiter)
 	// Some providers have v2.0 only. A 404 says so once they have shown that,
 	// and not in an outage, in which anything may answer for them.
 	v.v1.optional = func() bool { return v.v2.current.Load() != nil }
@@ -192,7 +192,7 @@ func (v *Validator) Validate(ctx context.Context, token string) (*Caller, error)
 	var buf [4 << 10]byte // on the stack, for tokens of the usual size
 	digest := sha256.Sum256(append(buf[:0], token...))
 	now := time.Now()
-	if id := v.known.get(digest, now.Add(-v.skew)); id != nil {
+	if id := v.cache.get(digest, now.Add(-v.skew)); id != nil {
 		return &Caller{id: id, token: token, digest: digest}, nil
 	}
 	t, err := parseCompact(token)
@@ -203,7 +203,7 @@ func (v *Validator) Validate(ctx context.Context, token string) (*Caller, error)
 	if err != nil {
 		return nil, err
 	}
-	v.known.put(digest, id, now)
+	v.cache.put(digest, id, now)
 	return &Caller{id: id, token: token, digest: digest}, nil
 }
 
@@ -247,7 +247,7 @@ func (v *Validator) check(ctx context.Context, t *compact, now time.Time) (*iden
 	// Whose token (RFC 8725, section 3.8), for whom (section 3.9), and when (RFC
 	// 7519, sections 4.1.4 to 4.1.6).
 	end := now.Add(maxKeyWait)
-	source, err := v.sourceFor(ctx, id, end)
+	doc, err := v.documentFor(ctx, id, end)
 	if errors.Is(err, ErrKeysUnavailable) && ctx.Err() != nil {
 		err = fmt.Errorf("wait for signing keys: %w", ctx.Err())
 	}
@@ -270,7 +270,7 @@ func (v *Validator) check(ctx context.Context, t *compact, now time.Time) (*iden
 	}
 
 	// The key, by its id, whose tokens it signs, and the signature.
-	if id.key, err = v.verify(ctx, source, t, id, kid, end); err != nil {
+	if id.key, err = v.verify(ctx, doc, t, id, kid, end); err != nil {
 		return nil, err
 	}
 
@@ -308,17 +308,17 @@ func trimSlash(audience string) string {
 // verify returns the key named kid, whose signature t has. Where there is none, or
 // the signature is by another, it waits until end for keys that are fetched, and
 // looks once more: some providers replace a key under its own name.
-func (v *Validator) verify(ctx context.Context, source *keySource, t *compact, id *identity, kid string, end time.Time) (*signingKey, error) {
-	set := source.current.Load()
+func (v *Validator) verify(ctx context.Context, doc *document, t *compact, id *identity, kid string, end time.Time) (*signingKey, error) {
+	set := doc.current.Load()
 	key, err := v.verifyWith(set, t, id, kid)
 	var refused *InvalidTokenError
 	if !errors.As(err, &refused) || refused.Reason != BadSig {
 		return key, err
 	}
-	if source.current.Load() == set && source.refetch(ctx, end) && ctx.Err() != nil {
+	if doc.current.Load() == set && doc.refetch(ctx, end) && ctx.Err() != nil {
 		return nil, fmt.Errorf("wait for signing keys: %w", ctx.Err())
 	}
-	if set = source.current.Load(); set.keys[kid] == key {
+	if set = doc.current.Load(); set.keys[kid] == key {
 		return nil, err
 	}
 	return v.verifyWith(set, t, id, kid)

@@ -6,50 +6,87 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"sync/atomic"
+	"time"
 
 	"middletier/internal/failure"
 )
 
 const maxDocument = 1 << 20 // bytes of metadata or keys; Entra's have 2 and 12 KB
 
-// document holds the issuer and keys of one metadata document and keeps them
-// fresh. What it holds is only ever replaced by a good answer.
+// document is one metadata document of the provider, with the issuer and the keys
+// that it leads to. Only a good answer replaces what it holds.
 type document struct {
 	metadataURL string
 	client      *http.Client
-	log         *slog.Logger
-	limiter     *refreshLimiter // of both documents of a provider
-	oneIssuer   bool            // nothing but the metadata says which tenant is ours
-	optional    func() bool     // whether to believe that there is no such document; nil: never
+	oneIssuer   bool // nothing but the metadata says which tenant is ours
+	optional    bool // the provider may not have it
 
-	current atomic.Pointer[keySet]
-	absent  atomic.Bool // the provider has no such document (404)
-	counts  counts
-	wake    chan struct{}
-	tried   chan struct{} // closed when the first fetch has ended
+	// Written by provider.run, read by everybody.
+	current    atomic.Pointer[keySet]
+	missing    atomic.Bool   // the provider does not have it
+	firstFetch chan struct{} // closed when the first fetch has ended
+	counts     counts
 
-	mu   sync.Mutex    // guards the rest
-	busy bool          // a fetch is under way or about to be
-	done chan struct{} // closed when the fetch that is under way, or the next one, has ended
+	// Owned by provider.run.
+	timer      *time.Timer     // the next fetch is due
+	fetching   bool            // a fetch is under way
+	fetched    bool            // the first fetch has ended
+	failing    bool            // the last fetch failed
+	retryDelay time.Duration   // before the next attempt, should a fetch fail
+	waiting    []chan struct{} // closed when the fetch that is under way has ended
 }
 
 // newDocument returns the document whose metadata is at path below c's authority.
-func newDocument(c Config, path string, limiter *refreshLimiter) *document {
+func newDocument(c Config, path string) *document {
 	return &document{
 		metadataURL: strings.TrimSuffix(c.Instance, "/") + "/" + c.TenantID + path + "/.well-known/openid-configuration",
 		oneIssuer:   !IsMultiTenant(c.TenantID) && !IsGUID(c.TenantID),
-		client:      c.Client, limiter: limiter, log: c.Log,
-		wake: make(chan struct{}, 1), tried: make(chan struct{}), done: make(chan struct{}),
+		client:      c.Client, retryDelay: minRetryDelay, firstFetch: make(chan struct{}),
 	}
 }
 
-var errNoSuchDocument = errors.New("answered 404")
+// replace puts set in use, and retires the keys that are not in it any more.
+// Only provider.run calls it.
+func (d *document) replace(set *keySet) {
+	var gone []*signingKey
+	if old := d.current.Load(); old != nil {
+		for id, key := range old.keys {
+			if same, ok := set.keys[id]; ok && key.equal(same) {
+				set.keys[id] = key
+			} else {
+				gone = append(gone, key)
+			}
+		}
+	}
+	d.current.Store(set)
+	for _, key := range gone {
+		key.retired.Store(true)
+	}
+}
+
+// awaitFirstFetch waits for the first fetch until end, so that a service that has
+// just started does not refuse tokens whose keys it is about to get.
+func (d *document) awaitFirstFetch(ctx context.Context, end time.Time) {
+	if d.current.Load() != nil {
+		return
+	}
+	timer := time.NewTimer(time.Until(end))
+	defer timer.Stop()
+	select {
+	case <-d.firstFetch:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+var (
+	errNotFound   = errors.New("answered 404")
+	errNoMetadata = fmt.Errorf("metadata: %w", errNotFound)
+)
 
 // fetch reads the metadata and the keys it points to.
 func (d *document) fetch(ctx context.Context) (*keySet, error) {
@@ -58,9 +95,10 @@ func (d *document) fetch(ctx context.Context) (*keySet, error) {
 		JWKSURI string `json:"jwks_uri"`
 		Cloud   string `json:"cloud_instance_name"`
 	}
-	err := d.getJSON(ctx, d.metadataURL, &metadata)
-	d.absent.Store(errors.Is(err, errNoSuchDocument) && d.optional != nil && d.optional())
-	if err != nil {
+	switch err := d.getJSON(ctx, d.metadataURL, &metadata); {
+	case errors.Is(err, errNotFound):
+		return nil, errNoMetadata
+	case err != nil:
 		return nil, fmt.Errorf("metadata: %w", err)
 	}
 	if metadata.Issuer == "" {
@@ -92,7 +130,7 @@ func (d *document) getJSON(ctx context.Context, url string, into any) error {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusNotFound {
-		return errNoSuchDocument
+		return errNotFound
 	}
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("answered %d", resp.StatusCode)

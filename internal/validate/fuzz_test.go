@@ -224,7 +224,7 @@ func FuzzMetadata(f *testing.F) {
 			}
 			return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(bytes.NewReader(body)), Request: r}, nil
 		})}
-		set, err := newDocument(Config{Instance: "https://login.example", TenantID: "common", Client: client}, "", &refreshLimiter{}).fetch(t.Context())
+		set, err := newDocument(Config{Instance: "https://login.example", TenantID: "common", Client: client}, "").fetch(t.Context())
 		for _, u := range asked {
 			if u.Scheme != "https" || u.Host == "" {
 				t.Errorf("asked for %q", u)

@@ -95,19 +95,19 @@ func (v *Validator) allows(tenant string) bool {
 // v1.0 tokens. For the first it waits until end. The version must agree with the
 // issuer where the token has one.
 func (v *Validator) documentFor(ctx context.Context, id *identity, end time.Time) (*document, error) {
-	v.v2.awaitFirstFetch(ctx, end)
+	v.provider.v2.awaitFirstFetch(ctx, end)
 	if id.version == "1.0" {
-		v.v1.awaitFirstFetch(ctx, end)
+		v.provider.v1.awaitFirstFetch(ctx, end)
 	}
-	v1, v2 := v.v1.current.Load(), v.v2.current.Load()
+	v1, v2 := v.provider.v1.current.Load(), v.provider.v2.current.Load()
 	switch {
 	case v2 == nil: // also for v1.0, whose keys name the v2.0 issuer
 		return nil, ErrKeysUnavailable
 	case id.issuer == forTenant(v2.issuer, id.tenant) && (id.version == "2.0" || id.version == ""):
-		return v.v2, nil
+		return v.provider.v2, nil
 	case v1 != nil && id.issuer == forTenant(v1.issuer, id.tenant) && (id.version == "1.0" || id.version == ""):
-		return v.v1, nil
-	case v1 == nil && id.version == "1.0" && !v.v1.absent.Load():
+		return v.provider.v1, nil
+	case v1 == nil && id.version == "1.0" && !v.provider.v1.missing.Load():
 		return nil, ErrKeysUnavailable
 	}
 	return nil, invalid(WrongIssuer, "iss is %.100q, ver is %.100q", id.issuer, id.version)
@@ -129,7 +129,7 @@ func (v *Validator) checkIssuer(key *signingKey, id *identity) error {
 		return nil
 	}
 	owner := forTenant(key.issuer, id.tenant)
-	if owner == id.issuer || owner == forTenant(v.v2.current.Load().issuer, id.tenant) {
+	if owner == id.issuer || owner == forTenant(v.provider.v2.current.Load().issuer, id.tenant) {
 		return nil
 	}
 	return invalid(WrongIssuer, "the key of %.100q signs for %q", id.issuer, key.issuer)

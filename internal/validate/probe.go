@@ -20,7 +20,7 @@ func (v *Validator) ProbeMetadata(ctx context.Context, version int) (issuer stri
 	}
 	err = doc.getJSON(ctx, doc.metadataURL, &metadata)
 	switch {
-	case version == 1 && errors.Is(err, errNoSuchDocument):
+	case version == 1 && errors.Is(err, errNotFound):
 		if _, v2Err := v.ProbeMetadata(ctx, 2); v2Err == nil {
 			return "", ErrNotPublished
 		}
@@ -45,7 +45,7 @@ func (v *Validator) ProbeKeys(ctx context.Context, version int) (usable int, err
 
 func (v *Validator) document(version int) *document {
 	if version == 1 {
-		return v.v1
+		return v.provider.v1
 	}
-	return v.v2
+	return v.provider.v2
 }

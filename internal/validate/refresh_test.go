@@ -373,3 +373,25 @@ func TestRunEndsWithItsContext(t *testing.T) {
 		})
 	}
 }
+
+// While the program ends, tokens are still checked, with the keys that are held.
+func TestNobodyWaitsForAKeyOnceRunHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProvider(jwk("a", keyA()))
+		v := validate.New(validate.Config{
+			Instance: "https://login.example", TenantID: contoso, ClientID: apiID, Client: &http.Client{Transport: p},
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); v.Run(ctx) }()
+		synctest.Wait()
+		cancel()
+		<-ended
+		before := time.Now()
+		accept(t, v, signed("a", keyA()))
+		refuse(t, v, signed("b", keyB()), validate.BadSig)
+		if took := time.Since(before); took > 0 {
+			t.Errorf("waited %s for a fetch that nobody makes", took)
+		}
+	})
+}

@@ -15,7 +15,7 @@ type Stats struct {
 // Stats returns the numbers of now.
 func (v *Validator) Stats() Stats {
 	var s Stats
-	for _, doc := range []*document{v.v2, v.v1} {
+	for _, doc := range []*document{v.provider.v2, v.provider.v1} {
 		s.Refreshed += doc.counts.refreshed.Load()
 		s.Failed += doc.counts.failed.Load()
 		if at := doc.counts.fetched.Load(); at != nil && (s.Fetched.IsZero() || at.Before(s.Fetched)) {

@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 	"unicode"
 
@@ -83,7 +82,7 @@ type Validator struct {
 	audiences []string
 	clients   []string
 	skew      time.Duration
-	v1, v2    *document
+	provider  *provider
 	cache     *identityCache
 }
 
@@ -110,33 +109,22 @@ func New(c Config) *Validator {
 	v.tenants, v.personal = c.tenants(), !strings.EqualFold(c.TenantID, organizations)
 	// Each version of token is checked against its own metadata; which one an
 	// API gets is decided by its manifest, not by the endpoint that issued it.
-	limiter := &refreshLimiter{}
-	v.v1, v.v2 = newDocument(c, "", limiter), newDocument(c, "/v2.0", limiter)
-	// Some providers have v2.0 only. A 404 says so once they have shown that,
-	// and not in an outage, in which anything may answer for them.
-	v.v1.optional = func() bool { return v.v2.current.Load() != nil }
+	v.provider = newProvider(c)
 	return v
 }
 
 // Run keeps the signing keys fresh until ctx ends.
-func (v *Validator) Run(ctx context.Context) {
-	var wg sync.WaitGroup
-	wg.Go(func() { v.v1.run(ctx) })
-	wg.Go(func() { v.v2.run(ctx) })
-	wg.Wait()
-}
+func (v *Validator) Run(ctx context.Context) { v.provider.run(ctx) }
 
 // Ready returns nil once signing keys are loaded, else ErrKeysUnavailable. Those of
 // v1.0 are waited for no longer than the first attempt: there may be none.
 func (v *Validator) Ready() error {
 	select {
-	case <-v.v1.tried:
-		if v.v2.current.Load() != nil {
-			return nil
-		}
+	case <-v.provider.ready:
+		return nil
 	default:
+		return ErrKeysUnavailable
 	}
-	return ErrKeysUnavailable
 }
 
 // ErrKeysUnavailable says that no decision can be made on a token, because the
@@ -315,8 +303,10 @@ func (v *Validator) verify(ctx context.Context, doc *document, t *compact, id *i
 	if !errors.As(err, &refused) || refused.Reason != BadSig {
 		return key, err
 	}
-	if doc.current.Load() == set && doc.refetch(ctx, end) && ctx.Err() != nil {
-		return nil, fmt.Errorf("wait for signing keys: %w", ctx.Err())
+	if doc.current.Load() == set {
+		if err := v.provider.refetch(ctx, doc, end); err != nil {
+			return nil, fmt.Errorf("wait for signing keys: %w", err)
+		}
 	}
 	if set = doc.current.Load(); set.keys[kid] == key {
 		return nil, err

@@ -77,8 +77,8 @@ func vectorValidator(t *testing.T, keys json.RawMessage) *Validator {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v.v2.current.Store(held)
-	v.v2.limiter.next(v.v2) // nothing is fetched for an unknown key id
+	v.provider.v2.current.Store(held)
+	close(v.provider.ended) // nothing is fetched for an unknown key id
 	return v
 }
 

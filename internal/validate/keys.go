@@ -2,11 +2,11 @@ package validate
 
 import (
 	"context"
-	"crypto/rsa"
+	"crypto"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
+	"maps"
 	"slices"
 	"sync/atomic"
 
@@ -15,58 +15,90 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-const (
-	maxKeys    = 100
-	minKeyBits = 2048
-	maxKeyBits = 16384 // a longer key would make every signature check dear
-)
+const maxKeys = 100 // of one document
 
 // signingKey is a key of the provider. A key that is in two answers in a row is
-// the same signingKey in both, so that what was verified with it stays known.
+// the same signingKey in both, so that tokens that it verified stay cached.
 type signingKey struct {
 	id      string
-	public  *rsa.PublicKey
-	issuer  string      // Entra's own member: whose tokens it signs; may hold {tenantid}
-	retired atomic.Bool // it has left the provider's answer
+	public  publicKey
+	methods map[string]jwt.SigningMethod // that it may verify with, by alg
+	issuer  string                       // Entra's own member: whose tokens it signs; may hold {tenantid}
+	retired atomic.Bool                  // the provider's last answer does not have it
+}
+
+// publicKey is what every public key of the standard library can do.
+type publicKey interface {
+	Equal(other crypto.PublicKey) bool
 }
 
 func (k *signingKey) equal(other *signingKey) bool {
-	return k.id == other.id && k.issuer == other.issuer && k.public.Equal(other.public)
+	return k.id == other.id && k.issuer == other.issuer && k.public.Equal(other.public) && maps.Equal(k.methods, other.methods)
+}
+
+// verify checks the signature of t (RFC 7515, section 5.2).
+func (k *signingKey) verify(t *compact) error {
+	method := k.methods[t.alg]
+	if method == nil {
+		return fmt.Errorf("the key with kid %q is not for %s", k.id, t.alg)
+	}
+	return method.Verify(t.signed, t.signature, k.public)
 }
 
 // keySet is what one good answer of the provider held. It never changes.
 type keySet struct {
 	issuer string
-	keys   map[string]*signingKey // :: kid → key
-	pick   jwt.Keyfunc
+	keys   map[string]*signingKey // by kid
 }
 
-// newKeySet makes a set of the keys that can be used, leaving out the others
+// newKeySet makes a set of the keys that can be used, and leaves out the others
 // one by one. A set without any is an error. A key of another cloud than the
-// metadata's, where both say, is none of ours.
+// metadata's, where both name one, is left out.
 func newKeySet(issuer, cloud string, documents []json.RawMessage) (*keySet, error) {
 	if len(documents) > maxKeys {
 		return nil, fmt.Errorf("keys: %d of them", len(documents))
 	}
 	set := &keySet{issuer: issuer, keys: map[string]*signingKey{}}
-	storage := jwkset.NewMemoryStorage()
 	for _, document := range documents {
 		jwk, entra, err := parseKey(document)
 		id := jwk.Marshal().KID
-		if err != nil || cloud != "" && entra.Cloud != "" && entra.Cloud != cloud || set.keys[id] != nil || storage.KeyWrite(context.Background(), jwk) != nil {
+		if err != nil || cloud != "" && entra.Cloud != "" && entra.Cloud != cloud || set.keys[id] != nil {
 			continue
 		}
-		set.keys[id] = &signingKey{id: id, public: jwk.Key().(*rsa.PublicKey), issuer: entra.Issuer}
+		if key, err := newSigningKey(jwk, entra.Issuer); err == nil {
+			set.keys[id] = key
+		}
 	}
 	if len(set.keys) == 0 {
 		return nil, errors.New("keys: none that can be used")
 	}
-	pick, err := keyfunc.New(keyfunc.Options{Storage: storage})
+	return set, nil
+}
+
+// newSigningKey returns jwk with all algorithms that it can be used with. An error
+// says that there is none.
+func newSigningKey(jwk jwkset.JWK, issuer string) (*signingKey, error) {
+	ctx, storage := context.Background(), jwkset.NewMemoryStorage()
+	if err := storage.KeyWrite(ctx, jwk); err != nil {
+		return nil, err
+	}
+	lookup, err := keyfunc.New(keyfunc.Options{Ctx: ctx, Storage: storage})
 	if err != nil {
 		return nil, err
 	}
-	set.pick = pick.Keyfunc
-	return set, nil
+	key := &signingKey{id: jwk.Marshal().KID, issuer: issuer, methods: map[string]jwt.SigningMethod{}}
+	for alg, a := range algorithms {
+		// keyfunc finds the keys of tokens, of which it reads alg and kid only.
+		found, err := lookup.Keyfunc(&jwt.Token{Header: map[string]any{"alg": alg, "kid": key.id}})
+		public, ok := found.(publicKey)
+		if err == nil && ok && a.checkKey(public) == nil {
+			key.public, key.methods[alg] = public, a.method
+		}
+	}
+	if len(key.methods) == 0 {
+		return nil, errors.New("not a key of an accepted algorithm")
+	}
+	return key, nil
 }
 
 // entraMembers are Entra's own members of a key, which jwkset drops.
@@ -75,9 +107,8 @@ type entraMembers struct {
 	Cloud  string `json:"cloud_instance_name"`
 }
 
-// parseKey reads one JWK and Entra's members of it. Only what a signature check
-// needs is handed on: no certificate is looked at and no URL followed (RFC 7517,
-// section 4).
+// parseKey reads one JWK and Entra's members of it. It takes what a signature
+// check needs, and ignores certificates and URLs (RFC 7517, section 4).
 func parseKey(document json.RawMessage) (jwkset.JWK, entraMembers, error) {
 	var raw struct {
 		jwkset.JWKMarshal
@@ -87,25 +118,14 @@ func parseKey(document json.RawMessage) (jwkset.JWK, entraMembers, error) {
 		return jwkset.JWK{}, entraMembers{}, err
 	}
 	switch {
-	case raw.KTY != jwkset.KtyRSA,
-		raw.KID == "",
+	case raw.KID == "",
 		raw.USE != "" && raw.USE != jwkset.UseSig,
-		raw.ALG != "" && raw.ALG != jwkset.AlgRS256,
 		len(raw.KEYOPS) > 0 && !slices.Contains(raw.KEYOPS, jwkset.KeyOpsVerify):
-		return jwkset.JWK{}, entraMembers{}, errors.New("not a key that verifies RS256 signatures")
+		return jwkset.JWK{}, entraMembers{}, errors.New("not a key that verifies signatures")
 	}
 	jwk, err := jwkset.NewJWKFromMarshal(jwkset.JWKMarshal{
-		KTY: raw.KTY, KID: raw.KID, ALG: raw.ALG, USE: raw.USE, KEYOPS: raw.KEYOPS, N: raw.N, E: raw.E,
+		KTY: raw.KTY, KID: raw.KID, ALG: raw.ALG, USE: raw.USE, KEYOPS: raw.KEYOPS,
+		N: raw.N, E: raw.E, CRV: raw.CRV, X: raw.X, Y: raw.Y, // no members of private or shared keys
 	}, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
-	if err != nil {
-		return jwkset.JWK{}, entraMembers{}, err
-	}
-	public, ok := jwk.Key().(*rsa.PublicKey)
-	if !ok || public.N.BitLen() < minKeyBits || public.N.BitLen() > maxKeyBits {
-		return jwkset.JWK{}, entraMembers{}, errors.New("not of 2048 to 16384 bits")
-	}
-	if public.N.Bit(0) == 0 || public.E < 3 || public.E%2 == 0 || public.E > math.MaxInt32 {
-		return jwkset.JWK{}, entraMembers{}, errors.New("no RSA key")
-	}
-	return jwk, raw.entraMembers, nil
+	return jwk, raw.entraMembers, err
 }

@@ -29,6 +29,8 @@ type compact struct {
 	header    members
 	claims    members
 	signature []byte
+
+	alg, kid string // of the header; Validator.check sets them
 }
 
 // members are the members of a JSON object, by name. A value is a string, a
@@ -70,7 +72,7 @@ func parseCompact(token string) (*compact, error) {
 	if err != nil {
 		return nil, fmt.Errorf("signature: %w", err)
 	}
-	return &compact{token[:len(head)+1+len(body)], header, claims, signature}, nil
+	return &compact{signed: token[:len(head)+1+len(body)], header: header, claims: claims, signature: signature}, nil
 }
 
 // errEncrypted is what operators can act upon: callers only have what the provider

@@ -257,7 +257,7 @@ func TestContinueIsSaidWhenTheBodyIsWanted(t *testing.T) {
 func TestAnswerThatBreaksOffIsSeenAsBroken(t *testing.T) {
 	w := newStoppedWorld(t)
 	p := w.start()
-	if err := awaitKeys(t.Context(), p.validator); err != nil {
+	if err := p.validator.AwaitKeys(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	overTLS := httptest.NewUnstartedServer(p.api)

@@ -38,7 +38,7 @@ func TestSecretsAreSeenNowhere(t *testing.T) {
 		f.DownstreamAPIs["todo"] = api
 	})
 	p, stop := w.startStoppable()
-	if err := awaitKeys(t.Context(), p.validator); err != nil {
+	if err := p.validator.AwaitKeys(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	admin := httptest.NewServer(p.api.Admin(new(slog.LevelVar)))

@@ -115,7 +115,7 @@ func (c demoCommand) run(ctx context.Context, std streams) error {
 	go func() {
 		served <- serve(ctx, f.Server, p, map[net.Listener]http.Handler{listener: p.api}, log)
 	}()
-	if err := awaitKeys(ctx, p.validator); err == nil {
+	if err := p.validator.AwaitKeys(ctx); err == nil {
 		printDemo(std.out, platform.URL(), todoURL, "http://"+listener.Addr().String())
 	}
 	return <-served
@@ -157,21 +157,7 @@ func startTodo(ctx context.Context, address string, platform *mockidp.Server, tr
 		_ = srv.Close() // nothing is left to lose
 		cancel()
 		<-done
-	}, awaitKeys(ctx, validator)
-}
-
-// awaitKeys waits until validator has signing keys.
-func awaitKeys(ctx context.Context, validator *validate.Validator) error {
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for validator.Ready() != nil {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-	}
-	return nil
+	}, validator.AwaitKeys(ctx)
 }
 
 // printDemo says what runs where and what to try.

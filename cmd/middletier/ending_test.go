@@ -16,7 +16,7 @@ const soon = 4 * time.Second
 func TestServiceThatNobodyCountsOnEndsAtOnce(t *testing.T) {
 	w := newStoppedWorld(t, func(f *file) { f.Server.ShutdownGrace = time.Minute })
 	p, stop := w.startStoppable()
-	if err := awaitKeys(t.Context(), p.validator); err != nil {
+	if err := p.validator.AwaitKeys(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if r := w.call("GET", "/api/todo/items", w.alice(), ""); r.StatusCode != 200 {
@@ -60,7 +60,7 @@ func TestServiceBehindALoadBalancerSaysWhatItAwaits(t *testing.T) {
 func (w *world) wantTimeForBalancer(t *testing.T, path string) {
 	t.Helper()
 	p, stop := w.startStoppable()
-	if err := awaitKeys(t.Context(), p.validator); err != nil {
+	if err := p.validator.AwaitKeys(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	w.call("GET", path, "", "")
@@ -86,7 +86,7 @@ func (w *world) wantTimeForBalancer(t *testing.T, path string) {
 func TestRunningRequestIsAwaitedAndNamed(t *testing.T) {
 	w := newStoppedWorld(t, func(f *file) { f.Server.ShutdownGrace = 6 * time.Second })
 	p, stop := w.startStoppable()
-	if err := awaitKeys(t.Context(), p.validator); err != nil {
+	if err := p.validator.AwaitKeys(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	alice := w.alice()

@@ -41,7 +41,7 @@ func TestKeysAreNotFetchedFromElsewhere(t *testing.T) {
 			w.idp.ClearFaults()
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
-			if err := awaitKeys(ctx, p.validator); err != nil {
+			if err := p.validator.AwaitKeys(ctx); err != nil {
 				t.Fatalf("10 s after the provider's return: %v", err)
 			}
 			if r := w.call("GET", "/api/todo/items", w.alice(), ""); r.StatusCode != 200 {

@@ -139,7 +139,7 @@ func (w *world) startStoppable() (p *program, stop func()) {
 func (w *world) startReady() *program {
 	w.t.Helper()
 	p := w.start()
-	if err := awaitKeys(w.t.Context(), p.validator); err != nil {
+	if err := p.validator.AwaitKeys(w.t.Context()); err != nil {
 		w.t.Fatal(err)
 	}
 	return p
@@ -178,7 +178,7 @@ func withTodo(t *testing.T, w *world) {
 		cancel()
 		<-done
 	})
-	if err := awaitKeys(ctx, validator); err != nil {
+	if err := validator.AwaitKeys(ctx); err != nil {
 		t.Fatal(err)
 	}
 	api := todo.New(validator)

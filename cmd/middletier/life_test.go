@@ -174,7 +174,7 @@ func TestStreamsEndAtTheGrace(t *testing.T) {
 func TestRequestsCutOffAtTheGraceAreLoggedAsSuch(t *testing.T) {
 	w := newStoppedWorld(t, func(f *file) { f.Server.H2C, f.Server.ShutdownGrace = true, 300*time.Millisecond })
 	p, stop := w.startStoppable()
-	if err := awaitKeys(t.Context(), p.validator); err != nil {
+	if err := p.validator.AwaitKeys(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	w.api.handle(func(rw http.ResponseWriter, r *http.Request) {

@@ -89,7 +89,7 @@ func TestStartedWithTheProviderDown(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // the promise
 	defer cancel()
-	if err := awaitKeys(ctx, p.validator); err != nil {
+	if err := p.validator.AwaitKeys(ctx); err != nil {
 		t.Fatal("not ready within 10 s of the provider's return")
 	}
 	if r := w.call("GET", "/readyz", "", ""); r.StatusCode != 200 {

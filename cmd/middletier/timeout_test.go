@@ -122,7 +122,7 @@ func TestWaitingForAStreamEnds(t *testing.T) {
 			t.Parallel()
 			w := newStoppedWorld(t, hasty)
 			p, stop := w.startStoppable()
-			if err := awaitKeys(t.Context(), p.validator); err != nil {
+			if err := p.validator.AwaitKeys(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			alice := w.alice()

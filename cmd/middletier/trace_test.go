@@ -21,7 +21,7 @@ const (
 func (w *world) startTraced() (stop func()) {
 	w.t.Helper()
 	p, stop := w.startStoppable()
-	if err := awaitKeys(w.t.Context(), p.validator); err != nil {
+	if err := p.validator.AwaitKeys(w.t.Context()); err != nil {
 		w.t.Fatal(err)
 	}
 	return stop

@@ -299,7 +299,10 @@ func TestReadyWaitsForTheFirstLookAtV1(t *testing.T) {
 			if v.Ready() == nil {
 				t.Error("ready before v1.0 was looked at")
 			}
-			time.Sleep(1100 * time.Millisecond)
+			began := time.Now()
+			if err := v.AwaitKeys(t.Context()); err != nil || time.Since(began) != time.Second {
+				t.Errorf("AwaitKeys: %v after %s, want keys after 1 s", err, time.Since(began))
+			}
 			if err := v.Ready(); err != nil {
 				t.Errorf("after it was looked at: %v", err)
 			}
@@ -316,6 +319,9 @@ func TestCallerThatLeavesDoesNotWaitForTheFirstKeys(t *testing.T) {
 		defer cancel()
 		if _, err := v.Validate(ctx, signed("a", keyA())); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, validate.ErrKeysUnavailable) {
 			t.Errorf("got %v, want the context's own error", err)
+		}
+		if err := v.AwaitKeys(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("AwaitKeys: got %v, want the context's own error", err)
 		}
 	})
 }

@@ -94,14 +94,9 @@ func start(t testing.TB, change ...func(*validate.Config)) *validate.Validator {
 	config.Check(func(key, problem string) { t.Fatalf("config: %s %s", key, problem) })
 	v := validate.New(config)
 	run(t, v)
-	time.Sleep(10 * time.Millisecond) // also for the keys of v1.0, of which Ready does not tell
-	for range 100 {
-		if v.Ready() == nil {
-			return v
-		}
-		time.Sleep(10 * time.Millisecond)
+	if err := v.AwaitKeys(t.Context()); err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal(v.Ready())
 	return v
 }
 

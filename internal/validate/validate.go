@@ -125,6 +125,16 @@ func (v *Validator) Ready() error {
 	}
 }
 
+// AwaitKeys waits until Ready returns nil. The error is that of ctx.
+func (v *Validator) AwaitKeys(ctx context.Context) error {
+	select {
+	case <-v.provider.ready:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // ErrKeysUnavailable says that no decision can be made on a token, because the
 // provider's signing keys could never be loaded.
 var ErrKeysUnavailable = errors.New("signing keys have not been loaded")

@@ -41,7 +41,7 @@ func TestCheckReadsTheConfigurationAndNothingElse(t *testing.T) {
 			"  allowedTenants: [contoso.example]\n  audiences:\n    - api://a api://b\n", 1), 1, "", []string{
 			"config.yaml:5: azureAd.allowedClients[1]: must be an application (client) ID, a GUID",
 			"config.yaml:6: azureAd.allowedTenants[0]: must be a tenant's GUID",
-			"config.yaml:8: azureAd.audiences[0]: must be one audience without blanks",
+			"config.yaml:8: azureAd.audiences[0]: must be one audience without spaces",
 		}},
 	} {
 		t.Run(row.name, func(t *testing.T) {

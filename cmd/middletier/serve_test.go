@@ -165,7 +165,7 @@ func TestEnvironmentWinsOverTheFile(t *testing.T) {
 		t.Errorf("an External ID instance beside another tenant's variable: got %q, %v", f.AzureAd.TenantID, err)
 	}
 	_, err = load(bare, []string{"AZURE_CLIENT_ID=x", "AZURE_TENANT_ID=contoso.example", "AZURE_AUTHORITY_HOST=login.microsoftonline.us"})
-	if err == nil || !strings.Contains(err.Error(), "azureAd.instance: must be an https URL, as https://login.microsoftonline.com/ (it is from AZURE_AUTHORITY_HOST)") {
+	if err == nil || !strings.Contains(err.Error(), "azureAd.instance: must be an https URL, such as https://login.microsoftonline.com/ (it is from AZURE_AUTHORITY_HOST)") {
 		t.Errorf("a mistake in a variable: got %v", err)
 	}
 	_, err = load(path, []string{"AzureAd__TenentId=x"})

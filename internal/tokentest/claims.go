@@ -10,12 +10,12 @@ import (
 // jsonRefusals are claims that two readers of JSON could understand differently,
 // or that cost too much to read.
 var jsonRefusals = []Refusal{
-	{"aud twice", EditClaims(Behind(`"aud":"x"`)), validate.Malformed, `"/aud" is there twice`},
+	{"aud twice", EditClaims(Behind(`"aud":"x"`)), validate.Malformed, `"/aud" occurs twice`},
 	{"exp twice", EditClaims(Behind(`"exp":4102444800`)), validate.Malformed, "claims: "},
 	{"roles twice", EditClaims(Behind(`"roles":[],"roles":["Admin"]`)), validate.Malformed, "claims: "},
 	{"aud twice, once escaped", EditClaims(Behind(`"\u0061ud":"x"`)), validate.Malformed, "claims: "},
-	{"an unread member twice", EditClaims(Behind(`"x":1,"x":1`)), validate.Malformed, `"/x" is there twice`},
-	{"name twice", EditClaims(Behind(`"name":"x","name":"x"`)), validate.Malformed, `"/name" is there twice`},
+	{"an unread member twice", EditClaims(Behind(`"x":1,"x":1`)), validate.Malformed, `"/x" occurs twice`},
+	{"name twice", EditClaims(Behind(`"name":"x","name":"x"`)), validate.Malformed, `"/name" occurs twice`},
 	{"a nested member twice", EditClaims(Behind(`"x":{"a":1,"a":2}`)), validate.Malformed, "claims: "},
 	{"a member nested in an array twice", EditClaims(Behind(`"x":[{"a":1,"a":2}]`)), validate.Malformed, "claims: "},
 	{"aud and Aud", EditClaims(Behind(`"Aud":"x"`)), validate.Malformed, "only in case"},

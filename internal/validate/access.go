@@ -18,38 +18,38 @@ type Rule struct {
 }
 
 // Access decides by method and path what a caller may do. The first rule that
-// matches decides; where none does, the request is refused.
+// matches decides. If none matches, the request is refused.
 type Access struct {
 	rules []rule
-	allow []string // methods that some rule mentions, sorted; nil: all
-	paths bool     // some rule looks at the path
-	folds bool     // some rule has a path that is not the same when it is folded
+	allow []string // methods that the rules name, sorted; nil: all
+	paths bool     // a rule depends on the path
+	folds bool     // a rule has a path that folding changes
 }
 
 type rule struct {
 	Rule
 	patterns [][]string // segments of the paths
-	folded   [][]string // the same, folded
+	folded   [][]string // segments of the folded paths
 }
 
 // AccessError is a refusal by Access. Either Allow or Needed may be set.
 type AccessError struct {
-	Allow  []string // the methods of the API, when no rule mentions the request's
-	Needed []string // the scopes or app permissions of which any one would have done
+	Allow  []string // the methods of the API, if no rule names the request's
+	Needed []string // the scopes or app permissions of which the caller needs one
 }
 
 func (e *AccessError) Error() string {
 	switch {
 	case e.Allow != nil:
-		return "no access rule mentions the method"
+		return "no access rule names the method"
 	case e.Needed != nil:
-		return fmt.Sprintf("none of %s is in the token", strings.Join(e.Needed, ", "))
+		return fmt.Sprintf("the token has none of %s", strings.Join(e.Needed, ", "))
 	}
 	return "no access rule allows the request"
 }
 
-// NewAccess compiles rules. It reports every mistake by its key, relative to
-// the list of rules.
+// NewAccess compiles rules. It reports every mistake by its key, relative to the
+// list of rules.
 func NewAccess(rules []Rule, report func(key, problem string)) *Access {
 	a := &Access{}
 	all := len(rules) == 0
@@ -78,7 +78,7 @@ func NewAccess(rules []Rule, report func(key, problem string)) *Access {
 		for j, m := range r.Methods {
 			switch {
 			case isEchoing(m):
-				report(fmt.Sprintf("[%d].methods[%d]", i, j), "is never forwarded: an API would answer it with our token")
+				report(fmt.Sprintf("[%d].methods[%d]", i, j), "is never forwarded: the API's answer could contain our token")
 			case !httpguts.ValidHeaderFieldName(m): // both are tokens (RFC 9110, section 9.1)
 				report(fmt.Sprintf("[%d].methods[%d]", i, j), "is not a method")
 			}
@@ -96,10 +96,9 @@ func NewAccess(rules []Rule, report func(key, problem string)) *Access {
 	return a
 }
 
-// Check returns nil where a rule allows caller the request, else an
-// *AccessError, or ErrPath. path is the decoded path below the API. Where rules
-// name paths, every reading of it must be allowed, since nobody knows which one is
-// the API's.
+// Check returns nil if a rule allows caller the request, else an *AccessError or
+// ErrPath. path is the decoded path below the API. If rules name paths, every
+// reading of path must be allowed, since an API may use any of them.
 func (a *Access) Check(caller *Caller, method, path string) error {
 	if isEchoing(method) {
 		return &AccessError{Allow: a.Methods()}
@@ -113,8 +112,8 @@ func (a *Access) Check(caller *Caller, method, path string) error {
 	return a.checkReadings(caller, method, path)
 }
 
-// isScope reports whether s is a scope token (RFC 6749, section 3.3). It is
-// written into challenges as it is.
+// isScope reports whether s is a scope token (RFC 6749, section 3.3). Challenges
+// hold it unescaped.
 func isScope(s string) bool {
 	for _, c := range []byte(s) {
 		if c <= ' ' || c > '~' || c == '"' || c == '\\' {
@@ -124,14 +123,14 @@ func isScope(s string) bool {
 	return s != ""
 }
 
-// isEchoing reports whether an API may answer to method with the request it got,
-// our token in it (TRACE: RFC 9110, section 9.3.8; TRACK is IIS' name for it), or
-// the method cannot be forwarded (CONNECT).
+// isEchoing reports whether an API may answer method with the request itself and
+// so with our token (TRACE: RFC 9110, section 9.3.8; IIS calls it TRACK), or the
+// method cannot be forwarded (CONNECT).
 func isEchoing(method string) bool {
 	return strings.EqualFold(method, "TRACE") || strings.EqualFold(method, "TRACK") || strings.EqualFold(method, "CONNECT")
 }
 
-// Methods returns those that can be allowed at all.
+// Methods returns the methods that the rules can allow.
 func (a *Access) Methods() []string {
 	if a.allow != nil {
 		return a.allow
@@ -171,13 +170,13 @@ func (r *rule) matches(method string, path reading) bool {
 	return slices.ContainsFunc(patterns, func(p []string) bool { return matchPath(p, path.segments) })
 }
 
-// isAnyPath reports whether a pattern matches all paths, as the default does.
+// isAnyPath reports whether a pattern matches all paths, like the default.
 func isAnyPath(pattern []string) bool {
 	return len(pattern) > 0 && !slices.ContainsFunc(pattern, func(s string) bool { return s != "**" })
 }
 
 // splitPath splits a path into its segments. A slash at the end makes no
-// difference, so that it cannot lead round a rule.
+// difference, so that it cannot bypass a rule.
 func splitPath(path string) []string {
 	path = strings.TrimSuffix(strings.TrimPrefix(path, "/"), "/")
 	if path == "" {
@@ -201,14 +200,14 @@ func parsePattern(pattern string) ([]string, error) {
 		case strings.ContainsAny(s, "?#%\\"):
 			return nil, errors.New("a path is written decoded, without query or backslash")
 		case isAmbiguous(s):
-			return nil, errors.New("no path matches: a name with blanks round it, a dot at its end or :$ in it is refused")
+			return nil, errors.New("matches no path: names with surrounding spaces, a dot at the end or :$ are refused")
 		}
 	}
 	return segments, nil
 }
 
-// matchPath reports whether path matches pattern. It goes back to the last **
-// only, so that its time is bounded by the product of both lengths.
+// matchPath reports whether path matches pattern. It backtracks to the last ** only,
+// so that its time is bounded by the product of both lengths.
 func matchPath(pattern, path []string) bool {
 	i, star, mark := 0, -1, 0
 	for j := 0; j < len(path); {
@@ -253,7 +252,7 @@ func matchSegment(pattern, s string) bool {
 	return true
 }
 
-// Rules returns the rules, the first first, with methods in upper case.
+// Rules returns the rules in their order, with methods in upper case.
 func (a *Access) Rules() []Rule {
 	var rules []Rule
 	for _, r := range a.rules {
@@ -262,7 +261,7 @@ func (a *Access) Rules() []Rule {
 	return rules
 }
 
-// Scopes returns all delegated scopes that the rules mention.
+// Scopes returns all delegated scopes in the rules.
 func (a *Access) Scopes() []string {
 	var scopes []string
 	for _, r := range a.rules {

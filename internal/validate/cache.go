@@ -8,13 +8,14 @@ import (
 const (
 	shards = 64
 
-	// maxCachedIdentities bounds the tokens that are known again without a signature
-	// check: at about 700 bytes each, some 90 MB when full.
+	// maxCachedIdentities bounds the cache: at about 700 bytes each, it takes some
+	// 90 MB when full.
 	maxCachedIdentities = 1 << 17
 )
 
-// memory knows again the tokens that were verified, by their SHA-256, until
-// they expire or their key is withdrawn. It holds no token.
+// identityCache holds what verified tokens say, by the token's SHA-256, until the
+// token expires or its key is retired. Such a token needs no second signature
+// check. The cache does not hold the tokens.
 type identityCache struct {
 	shards [shards]shard
 }
@@ -32,8 +33,8 @@ func newIdentityCache() *identityCache {
 	return c
 }
 
-// get returns what is known of the token, if it was not expired at the time
-// given.
+// get returns the cached identity of a token that has not expired at the given
+// time, or nil.
 func (c *identityCache) get(digest [32]byte, at time.Time) *identity {
 	s := &c.shards[digest[0]%shards]
 	s.mu.RLock()
@@ -45,8 +46,8 @@ func (c *identityCache) get(digest [32]byte, at time.Time) *identity {
 	return id
 }
 
-// put remembers a verified token. A full shard first forgets a few of its
-// tokens, preferring those that have ended.
+// put caches the identity of a verified token. A full shard first evicts a few
+// others, expired ones if possible.
 func (c *identityCache) put(digest [32]byte, id *identity, now time.Time) {
 	s := &c.shards[digest[0]%shards]
 	s.mu.Lock()
@@ -57,8 +58,9 @@ func (c *identityCache) put(digest [32]byte, id *identity, now time.Time) {
 	s.identities[digest] = id
 }
 
-// forget makes room: of a sample of 16 tokens those that have ended go, or one
-// where none has. The sample is random, as ranges over maps are.
+// evict makes room: from a sample of 16 identities it removes those that have
+// expired or whose key is retired, or one if there are none. The sample is random,
+// since the order of a map is.
 func (s *shard) evict(now time.Time) {
 	var candidate [32]byte
 	seen, removed := 0, 0

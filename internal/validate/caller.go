@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// Caller is who is calling. Only Validate makes one, so whoever holds a Caller
-// holds a checked token.
+// Caller is who is calling. Only Validate makes one, so a Caller proves that its
+// token was checked.
 type Caller struct {
 	id     *identity
 	token  string
 	digest [32]byte
 }
 
-// Token returns the token that was checked, as it came.
+// Token returns the checked token as it was received.
 func (c *Caller) Token() string { return c.token }
 
 // Digest returns the SHA-256 of Token.
@@ -35,11 +35,11 @@ func (c *Caller) ClientID() string { return c.id.client }
 // ObjectID returns the user's or the service principal's id in the tenant (oid).
 func (c *Caller) ObjectID() string { return c.id.object }
 
-// Subject returns the name that the token has for the caller, and only tokens for
-// this service (sub).
+// Subject returns the caller's id for this service (sub). Tokens for other services
+// have another one.
 func (c *Caller) Subject() string { return c.id.subject }
 
-// Name returns the user's name for display, or "". It decides nothing.
+// Name returns the user's display name, or "". No decision depends on it.
 func (c *Caller) Name() string { return c.id.name }
 
 // Expires returns when the token expires.
@@ -49,8 +49,8 @@ func (c *Caller) Expires() time.Time { return c.id.expires }
 // answer claims challenges (xms_cc holds cp1).
 func (c *Caller) HandlesClaims() bool { return c.id.cp1 }
 
-// identity is what a token says, read once. It is shared by all requests that
-// bring the same token and never changes.
+// identity is what a token says about its caller. All requests with the same token
+// share it, and it never changes.
 type identity struct {
 	issuer, audience, version string
 	tenant, client            string
@@ -62,9 +62,9 @@ type identity struct {
 	key                       *signingKey
 }
 
-// readIdentity takes the claims that we use, each of its exact type (Microsoft's
-// page "Access token claims reference"). One that decides nothing and is of another
-// type counts as absent: claims policies may send it from any source.
+// readIdentity reads the claims that we use and checks their types (Microsoft's page
+// "Access token claims reference"). A claim that no decision depends on counts as
+// absent if its type is wrong: claims policies may fill it from any source.
 func readIdentity(m members) (*identity, error) {
 	id := &identity{}
 	var errs []error
@@ -112,11 +112,11 @@ func readIdentity(m members) (*identity, error) {
 	return id, errors.Join(errs...)
 }
 
-// decideKind tells users from applications. Where the token does not say so
-// itself (idtyp), it is an application's if it has roles but no scopes and no
-// sign of a user. Roles of a user never count as app permissions; a token with
-// neither scopes nor roles is an ID token, or one that any application in the
-// tenant can get.
+// decideKind decides whether the caller is a user or an application. If the token
+// does not say so itself (idtyp), it is an application's if it has roles, no scopes
+// and no sign of a user. A user's roles never count as app permissions. A token with
+// neither scopes nor roles is an ID token, or one that any application in the tenant
+// can get.
 func (id *identity) decideKind(m members) error {
 	kind, err := m.text("idtyp")
 	if err != nil {
@@ -133,7 +133,7 @@ func (id *identity) decideKind(m members) error {
 		id.app = len(id.scopes) == 0 && len(id.roles) > 0 && (id.object == id.subject || !hasUser(m))
 	}
 	if !id.app {
-		id.roles = nil // they count for nothing
+		id.roles = nil // a user's are not app permissions
 	}
 	switch {
 	case id.app && len(id.scopes) > 0:
@@ -148,7 +148,7 @@ func (id *identity) decideKind(m members) error {
 	return nil
 }
 
-// hasUser reports whether any claim describes a person, of whatever type it is.
+// hasUser reports whether any claim describes a person, whatever the claim's type.
 func hasUser(m members) bool {
 	return slices.ContainsFunc([]string{"name", "preferred_username", "upn", "unique_name", "email", "given_name", "family_name"},
 		func(name string) bool { _, present := m[name]; return present })

@@ -15,14 +15,14 @@ import (
 	"middletier/internal/failure"
 )
 
-const maxDocument = 1 << 20 // bytes of metadata or keys; Entra's have 2 and 12 KB
+const maxDocument = 1 << 20 // bytes of metadata or keys; Entra's are 2 and 12 KB
 
 // document is one metadata document of the provider, with the issuer and the keys
 // that it leads to. Only a good answer replaces what it holds.
 type document struct {
 	metadataURL string
 	client      *http.Client
-	oneIssuer   bool // nothing but the metadata says which tenant is ours
+	oneIssuer   bool // TenantID is a domain: only the metadata names the tenant's GUID
 	optional    bool // the provider may not have it
 
 	// Written by provider.run, read by everybody.
@@ -105,7 +105,7 @@ func (d *document) fetch(ctx context.Context) (*keySet, error) {
 		return nil, errors.New("metadata: no issuer")
 	}
 	if d.oneIssuer && forTenant(metadata.Issuer, "") != metadata.Issuer {
-		return nil, errors.New("metadata: an issuer for all tenants, where tenantId is one's domain")
+		return nil, errors.New("metadata: the issuer is for all tenants, but tenantId is the domain of one")
 	}
 	if u, err := url.Parse(metadata.JWKSURI); err != nil || u.Scheme != "https" || u.Host == "" {
 		return nil, errors.New("metadata: jwks_uri is not an https URL")

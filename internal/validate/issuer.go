@@ -24,14 +24,14 @@ func IsMultiTenant(tenantID string) bool {
 	return strings.EqualFold(tenantID, organizations) || strings.EqualFold(tenantID, common)
 }
 
-// IsTenant reports whether name can be a tenant's: a GUID or a domain.
+// IsTenant reports whether name can name a tenant: a GUID or a domain.
 func IsTenant(name string) bool { return IsGUID(name) || domain.MatchString(name) }
 
 var domain = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)+$`)
 
-// ExternalTenant returns the domain of the tenant that an External ID instance is
-// for, which has the name of its host, or "" for any other instance. A domain of
-// the tenant's own cannot be told from a cloud's.
+// ExternalTenant returns the domain of an External ID instance's tenant, which has
+// the name of the host, or "" for any other instance. It does not recognise an
+// instance with a custom domain.
 func ExternalTenant(instance string) string {
 	u, err := url.Parse(instance)
 	if err != nil {
@@ -55,26 +55,26 @@ func (c Config) checkTenants(report func(key, problem string)) {
 	case !multi && !IsTenant(c.TenantID):
 		report("tenantId", "must be a GUID or a domain, or organizations or common")
 	case multi && ExternalTenant(c.Instance) != "":
-		report("tenantId", "must be one tenant's: an External ID host has no other")
+		report("tenantId", "must name one tenant: an External ID host has no others")
 	case multi && len(c.AllowedTenants) == 0:
-		report("allowedTenants", `must be set where tenantId is organizations or common: the GUIDs of tenants, or "*" for any`)
+		report("allowedTenants", `must be set if tenantId is organizations or common: the GUIDs of tenants, or "*" for any`)
 	case IsGUID(c.TenantID) && c.tenants() != nil && !c.tenants()[strings.ToLower(c.TenantID)]:
-		report("allowedTenants", "must hold tenantId, whose tokens are the only ones that are accepted")
+		report("allowedTenants", "must contain tenantId: no other tenant's tokens are accepted")
 	}
 	for i, tenant := range c.AllowedTenants {
 		key := fmt.Sprintf("allowedTenants[%d]", i)
 		switch {
 		case tenant == "*" && len(c.AllowedTenants) > 1:
-			report(key, `"*" stands alone: it allows all the others`)
+			report(key, `"*" must be the only entry: it allows any tenant`)
 		case tenant != "*" && !IsGUID(tenant):
-			report(key, "must be a tenant's GUID, which is what tokens hold")
+			report(key, "must be a tenant's GUID: tokens do not contain its domain")
 		case strings.EqualFold(tenant, personalTenant) && strings.EqualFold(c.TenantID, organizations):
-			report(key, "is the tenant of personal accounts, for which tenantId must be common")
+			report(key, "is the tenant of personal accounts: tenantId must be common")
 		}
 	}
 }
 
-// tenants returns the tenants that are allowed, nil for any.
+// tenants returns the allowed tenants, nil for any.
 func (c Config) tenants() map[string]bool {
 	if len(c.AllowedTenants) == 0 || slices.Contains(c.AllowedTenants, "*") {
 		return nil
@@ -91,9 +91,9 @@ func (v *Validator) allows(tenant string) bool {
 	return (v.tenants == nil || v.tenants[tenant]) && (v.personal || tenant != personalTenant)
 }
 
-// documentFor returns the keys of the issuer that id names: that of v2.0 or of
-// v1.0 tokens. For the first it waits until end. The version must agree with the
-// issuer where the token has one.
+// documentFor returns the document with the issuer that id names: that of v2.0 or
+// of v1.0 tokens. At the start it waits for it until end. If the token has a
+// version, it must agree with the issuer.
 func (v *Validator) documentFor(ctx context.Context, id *identity, end time.Time) (*document, error) {
 	v.provider.v2.awaitFirstFetch(ctx, end)
 	if id.version == "1.0" {
@@ -101,7 +101,7 @@ func (v *Validator) documentFor(ctx context.Context, id *identity, end time.Time
 	}
 	v1, v2 := v.provider.v1.current.Load(), v.provider.v2.current.Load()
 	switch {
-	case v2 == nil: // also for v1.0, whose keys name the v2.0 issuer
+	case v2 == nil: // for v1.0 too: its keys name the v2.0 issuer
 		return nil, ErrKeysUnavailable
 	case id.issuer == forTenant(v2.issuer, id.tenant) && (id.version == "2.0" || id.version == ""):
 		return v.provider.v2, nil
@@ -113,11 +113,11 @@ func (v *Validator) documentFor(ctx context.Context, id *identity, end time.Time
 	return nil, invalid(WrongIssuer, "iss is %.100q, ver is %.100q", id.issuer, id.version)
 }
 
-// checkIssuer binds tenant, issuer and key to each other: the token's tenant is
-// ours and the one in its issuer, and the key signs for that issuer: one that
-// names a single tenant signs for no other (Microsoft's page "Access tokens in
-// the Microsoft identity platform", validate the issuer). Entra's keys name the
-// v2.0 issuer also where v1.0 tokens are signed with them.
+// checkIssuer checks that tenant, issuer and key belong together: the token's
+// tenant is ours and the one in its issuer, and the key may sign for that issuer. A
+// key that names a single tenant signs for no other (Microsoft's page "Access tokens
+// in the Microsoft identity platform", validate the issuer). Entra's keys name the
+// v2.0 issuer even if they sign v1.0 tokens.
 func (v *Validator) checkIssuer(key *signingKey, id *identity) error {
 	if v.tenantID != "" && id.tenant != v.tenantID {
 		return invalid(WrongIssuer, "tid is %.100q", id.tenant)
@@ -135,12 +135,13 @@ func (v *Validator) checkIssuer(key *signingKey, id *identity) error {
 	return invalid(WrongIssuer, "the key of %.100q signs for %q", id.issuer, key.issuer)
 }
 
-// forTenant puts a tenant's id where Entra's templates hold a placeholder.
+// forTenant replaces the placeholder in Entra's templates of issuers.
 func forTenant(template, tenantID string) string {
 	return strings.ReplaceAll(template, "{tenantid}", tenantID)
 }
 
-// lowerGUID writes a GUID as tokens do. Anything else stays as it is.
+// lowerGUID returns a GUID in lower case, as tokens have it, and any other string
+// unchanged.
 func lowerGUID(s string) string {
 	if IsGUID(s) {
 		return strings.ToLower(s)
@@ -148,7 +149,7 @@ func lowerGUID(s string) string {
 	return s
 }
 
-// IsGUID reports whether s is a GUID in its usual form, in either case.
+// IsGUID reports whether s is a GUID in its usual form, in upper or lower case.
 func IsGUID(s string) bool {
 	if len(s) != 36 {
 		return false

@@ -23,7 +23,7 @@ type signingKey struct {
 	id      string
 	public  publicKey
 	methods map[string]jwt.SigningMethod // that it may verify with, by alg
-	issuer  string                       // Entra's own member: whose tokens it signs; may hold {tenantid}
+	issuer  string                       // the issuer whose tokens it signs, a member of Entra's own; may hold {tenantid}
 	retired atomic.Bool                  // the provider's last answer does not have it
 }
 

@@ -6,13 +6,12 @@ import (
 	"fmt"
 )
 
-// ErrNotPublished says that the provider has metadata of version 2.0 only, which
-// is enough.
+// ErrNotPublished says that the provider has metadata of version 2.0 only. That is
+// enough.
 var ErrNotPublished = errors.New("the provider issues v2.0 tokens only")
 
-// ProbeMetadata fetches the metadata that tokens of a version, 1 or 2, are
-// checked with, and returns their issuer. It is for a Validator that does not
-// Run.
+// ProbeMetadata fetches the metadata for tokens of a version, 1 or 2, and returns
+// their issuer. It neither needs Run nor changes the keys in use.
 func (v *Validator) ProbeMetadata(ctx context.Context, version int) (issuer string, err error) {
 	doc := v.document(version)
 	var metadata struct {
@@ -30,8 +29,8 @@ func (v *Validator) ProbeMetadata(ctx context.Context, version int) (issuer stri
 	return metadata.Issuer, err
 }
 
-// ProbeKeys fetches the keys that tokens of a version, 1 or 2, are signed with,
-// and returns how many can be used. It is for a Validator that does not Run.
+// ProbeKeys fetches the signing keys for tokens of a version, 1 or 2, and returns
+// how many can be used. It neither needs Run nor changes the keys in use.
 func (v *Validator) ProbeKeys(ctx context.Context, version int) (usable int, err error) {
 	if _, err := v.ProbeMetadata(ctx, version); err != nil {
 		return 0, fmt.Errorf("metadata: %w", err)

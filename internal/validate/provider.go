@@ -14,16 +14,16 @@ const (
 	refreshInterval = time.Hour
 
 	// minRefreshPause is the least time between two fetches that tokens with unknown
-	// key ids or bad signatures trigger. Invented tokens so cost the provider
-	// nothing.
+	// key ids or bad signatures trigger. It keeps forged tokens from causing load at
+	// the provider.
 	minRefreshPause = 30 * time.Second
 
 	// maxKeyWait is how long a caller waits for the first fetch and for one that its
 	// token triggers, together.
 	maxKeyWait = 2 * time.Second
 
-	// fetchTimeout bounds the metadata and the keys together. With maxRetryDelay
-	// it is under the 10 s within which a returned provider must be noticed.
+	// fetchTimeout bounds metadata and keys together. With maxRetryDelay, it is below
+	// the 10 s within which the end of an outage must be noticed.
 	fetchTimeout = 4 * time.Second
 
 	// missingInterval is the pause before a document that the provider does not have
@@ -36,7 +36,7 @@ const (
 
 // provider holds both metadata documents of the identity provider. One
 // goroutine, run, owns them: it alone begins fetches and puts their results in
-// use. Everybody else reads what it has published, or sends it a request.
+// use. Others read what it has published, or send it a request.
 type provider struct {
 	v1, v2   *document // of v1.0 and v2.0 tokens
 	log      *slog.Logger
@@ -50,9 +50,9 @@ type provider struct {
 	isReady bool
 }
 
-// request asks run for keys that are newer than those that did not verify a
-// token of the document. Run closes done when there is nothing to wait for any
-// more.
+// request asks run for newer keys of a document, since its current ones did not
+// verify a token. Run closes done when a fetch has ended, or at once if none may
+// begin.
 type request struct {
 	document *document
 	done     chan struct{}

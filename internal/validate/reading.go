@@ -9,19 +9,19 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// ErrPath says that a path cannot be held to rules for paths: an API may read it
-// as another path.
-var ErrPath = errors.New("the path may be read as another path than the one that the access rules see")
+// ErrPath says that rules for paths cannot decide on a path: an API may read it as
+// another one.
+var ErrPath = errors.New("an API may read the path as another one than the access rules")
 
-// reading is a path as some servers understand it, in segments.
+// reading is a path as some servers read it, in segments.
 type reading struct {
 	segments []string
-	folded   bool // letters are in lower case, characters in their compatible form
+	folded   bool // by foldPath
 }
 
-// checkReadings decides on a decoded path as it is, and as servers read it that do
-// not tell upper from lower case (ASP.NET Core, Express, IIS) or normalize
-// characters (NFKC: Unicode Standard Annex #15).
+// checkReadings decides on a decoded path as it is, and as it is read by servers
+// that ignore case (ASP.NET Core, Express, IIS) or normalize characters (NFKC:
+// Unicode Standard Annex #15).
 func (a *Access) checkReadings(caller *Caller, method, path string) error {
 	folded := foldPath(path)
 	if isAmbiguous(path) || folded != path && (isAmbiguous(folded) || strings.Count(folded, "/") != strings.Count(path, "/")) {
@@ -33,8 +33,8 @@ func (a *Access) checkReadings(caller *Caller, method, path string) error {
 	return a.checkParameters(caller, method, folded, true)
 }
 
-// checkParameters decides on a path with its parameters (RFC 3986, section 3.3),
-// and without: servers differ in whether they belong to the name.
+// checkParameters decides on a path with and without its parameters (RFC 3986,
+// section 3.3): for some servers they belong to the name.
 func (a *Access) checkParameters(caller *Caller, method, path string, folded bool) error {
 	segments := splitPath(path)
 	if err := a.check(caller, method, reading{segments, folded}); err != nil || !strings.Contains(path, ";") {
@@ -42,29 +42,29 @@ func (a *Access) checkParameters(caller *Caller, method, path string, folded boo
 	}
 	var bare []string
 	for _, s := range segments {
-		if name, _, _ := strings.Cut(s, ";"); name != "" { // servers merge the slashes round it
+		if name, _, _ := strings.Cut(s, ";"); name != "" { // servers merge adjacent slashes
 			bare = append(bare, name)
 		}
 	}
 	return a.check(caller, method, reading{bare, folded})
 }
 
-// foldPath returns what a path has in common with all paths that differ in case
-// only, or in how their characters are composed.
+// foldPath returns the same path for all paths that differ only in case, or in how
+// their characters are composed.
 func foldPath(path string) string {
 	for i := range len(path) {
 		if path[i] >= utf8.RuneSelf {
-			// Through upper case, where letters with three forms meet.
+			// Upper case first: it unites letters with three forms.
 			return strings.ToLower(strings.ToUpper(norm.NFKC.String(path)))
 		}
 	}
 	return strings.ToLower(path)
 }
 
-// isAmbiguous reports whether a decoded path has what some servers take away
-// before they look for what it names: a percent escape that is one still (also
-// IIS' %u0061), blanks round a name, dots at its end (Windows), and the data stream
-// of a file (NTFS: name::$DATA).
+// isAmbiguous reports whether a decoded path contains what some servers remove or
+// decode before they use it: a percent escape that is left (also IIS' %u0061), spaces
+// around a name, dots at its end (Windows), or a file's data stream (NTFS:
+// name::$DATA).
 func isAmbiguous(path string) bool {
 	if hasEscape(path) || strings.Contains(path, `\`) || strings.Contains(path, ":$") {
 		return true
@@ -83,10 +83,10 @@ func isAmbiguous(path string) bool {
 	return false
 }
 
-// isBlank reports whether some language's trim takes r away.
+// isBlank reports whether trim removes r in some language.
 func isBlank(r rune) bool { return unicode.IsSpace(r) || r == '\u200b' || r == '\ufeff' }
 
-// hasEscape reports whether s would be changed by decoding it.
+// hasEscape reports whether decoding s would change it.
 func hasEscape(s string) bool {
 	for {
 		i := strings.IndexByte(s, '%')

@@ -5,14 +5,13 @@ import (
 	"time"
 )
 
-// Stats says how the signing keys are doing, those of v1.0 and v2.0 tokens
-// together.
+// Stats counts the fetches of signing keys, those of v1.0 and v2.0 tokens together.
 type Stats struct {
-	Refreshed, Failed int64     // fetches that brought keys and that did not, since the start
-	Fetched           time.Time // when keys last came; of the older of the two, zero for never
+	Refreshed, Failed int64     // successful and failed fetches since the start
+	Fetched           time.Time // the last successful fetch, the earlier of both versions; zero: none yet
 }
 
-// Stats returns the numbers of now.
+// Stats returns the current numbers.
 func (v *Validator) Stats() Stats {
 	var s Stats
 	for _, doc := range []*document{v.provider.v2, v.provider.v1} {
@@ -25,7 +24,7 @@ func (v *Validator) Stats() Stats {
 	return s
 }
 
-// counts are of the fetches of one document.
+// counts are the fetches of one document.
 type counts struct {
 	refreshed, failed atomic.Int64
 	fetched           atomic.Pointer[time.Time]

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// MaxTokenSize is the longest token that is read, in bytes: Entra's grow to
-	// 18 KB with many groups. Anything longer is refused before it is parsed.
+	// MaxTokenSize is the size of the longest accepted token, in bytes. Entra's reach
+	// 18 KB with many groups. A longer one is refused before it is parsed.
 	MaxTokenSize = 32 << 10
 
 	maxMembers = 256 // of a header or claims object; Entra's have about 40
@@ -22,33 +22,33 @@ const (
 	maxKeyID   = 256 // characters of a kid
 )
 
-// compact is a JWS in compact serialization, taken apart but not verified
-// (RFC 7515, section 7.1).
+// compact is a JWS in compact serialization, parsed but not verified (RFC 7515,
+// section 7.1).
 type compact struct {
-	signed    string // header and claims as they came: what the signature covers
+	signed    string // header and claims as received, which the signature covers
 	header    members
 	claims    members
 	signature []byte
 
-	alg, kid string // of the header; Validator.check sets them
+	alg, kid string // from the header; Validator.check sets them
 }
 
 // members are the members of a JSON object, by name. A value is a string, a
 // float64, a bool, a []string, or unsupported for every other type.
 type members map[string]any
 
-// unsupported stands for a value of a type that no check of ours reads.
+// unsupported stands for a value of a type that no check reads.
 type unsupported struct{}
 
-// strictBase64 refuses base64url with padding, line ends or spare bits, so that one
-// token has one spelling and one SHA-256.
+// strictBase64 refuses base64url with padding or bits that do not count, so that a
+// token has only one encoding and one SHA-256.
 var strictBase64 = base64.RawURLEncoding.Strict()
 
-// parseCompact takes a token apart strictly: what two JSON readers could
-// understand differently is refused.
+// parseCompact parses a token strictly: it refuses what two JSON parsers could
+// understand differently.
 func parseCompact(token string) (*compact, error) {
-	// encoding/base64 skips line breaks, even when strict. Two searches are ten
-	// times as fast as ContainsAny.
+	// encoding/base64 skips line breaks, even in strict mode. Two searches are ten
+	// times faster than ContainsAny.
 	if strings.IndexByte(token, '\r') >= 0 || strings.IndexByte(token, '\n') >= 0 {
 		return nil, errors.New("token holds a line break")
 	}
@@ -75,10 +75,10 @@ func parseCompact(token string) (*compact, error) {
 	return &compact{signed: token[:len(head)+1+len(body)], header: header, claims: claims, signature: signature}, nil
 }
 
-// errEncrypted is what operators can act upon: callers only have what the provider
-// gives them.
+// errEncrypted tells operators what to change. Callers cannot choose the form of
+// their tokens.
 var errEncrypted = errors.New("token has five parts: it is encrypted, which is not supported; " +
-	"take tokenEncryptionKeyId out of this service's registration")
+	"remove tokenEncryptionKeyId from this service's registration")
 
 func parsePart(part string, decisive names) (members, error) {
 	data, err := strictBase64.DecodeString(part)
@@ -89,7 +89,7 @@ func parsePart(part string, decisive names) (members, error) {
 	return object, shortError(err)
 }
 
-// names are names of members as foldCase writes them.
+// names is a set of names of members, folded by foldCase.
 type names map[string]bool
 
 func newNames(list ...string) names {
@@ -100,16 +100,16 @@ func newNames(list ...string) names {
 	return n
 }
 
-// headerNames and claimNames are the members that decide something. Others, which
-// a tenant's claims policies may name as they like, may differ in case only.
+// headerNames and claimNames are the members that checks read. Two other members may
+// differ in case only: a tenant's claims policies choose their names.
 var (
 	headerNames = newNames("alg", "kid", "typ", "crit", "b64", "zip", "cty")
 	claimNames  = newNames("iss", "aud", "ver", "tid", "oid", "sub", "exp", "nbf", "iat", "azp", "appid", "scp", "roles", "idtyp")
 )
 
-// parseObject reads one JSON object strictly: no duplicate names at any depth, no
-// second spelling of the names that decide, valid UTF-8, bounded depth and size,
-// nothing behind it (RFC 8259, section 4; RFC 7515, section 4).
+// parseObject parses one JSON object strictly: no duplicate names at any depth, no
+// second spelling of the decisive names, valid UTF-8, bounded depth and size, no
+// data after it (RFC 8259, section 4; RFC 7515, section 4).
 func parseObject(data []byte, decisive names) (members, error) {
 	dec := jsontext.NewDecoder(bytes.NewReader(data))
 	if tok, err := dec.ReadToken(); err != nil {
@@ -117,7 +117,7 @@ func parseObject(data []byte, decisive names) (members, error) {
 	} else if tok.Kind() != '{' {
 		return nil, errors.New("not a JSON object")
 	}
-	object, seen := members{}, map[string]string{} // of those that decide, by their folded name
+	object, seen := members{}, map[string]string{} // decisive names by their folded form
 	for dec.PeekKind() != '}' {
 		tok, err := dec.ReadToken()
 		if err != nil {
@@ -141,25 +141,25 @@ func parseObject(data []byte, decisive names) (members, error) {
 		return nil, err
 	}
 	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("data behind the JSON object")
+		return nil, errors.New("data after the JSON object")
 	}
 	return object, nil
 }
 
-// shortError says in a short line of ASCII why JSON is refused, and of which member:
-// its name is the sender's choice.
+// shortError says in a short line of ASCII why JSON is refused, and which member is
+// the cause. The sender chooses a member's name.
 func shortError(err error) error {
 	var syntax *jsontext.SyntacticError
 	if !errors.As(err, &syntax) {
 		return err
 	}
 	if errors.Is(syntax.Err, jsontext.ErrDuplicateName) {
-		return fmt.Errorf("jsontext: %+.64q is there twice", syntax.JSONPointer)
+		return fmt.Errorf("jsontext: %+.64q occurs twice", syntax.JSONPointer)
 	}
 	return fmt.Errorf("jsontext: %w at %+.64q", syntax.Err, syntax.JSONPointer)
 }
 
-// readValue reads the next value of the object that dec is in.
+// readValue reads the next value of dec's current object.
 func readValue(dec *jsontext.Decoder) (any, error) {
 	tok, err := dec.ReadToken()
 	if err != nil {
@@ -181,8 +181,8 @@ func readValue(dec *jsontext.Decoder) (any, error) {
 	return unsupported{}, nil
 }
 
-// readNested reads to the end of the array or object that has just begun, and
-// returns an array of strings as such.
+// readNested reads to the end of the array or object that dec has just entered. It
+// returns an array of strings as a []string.
 func readNested(dec *jsontext.Decoder, array bool) (any, error) {
 	list, plain, outer := []string{}, array, dec.StackDepth()-1
 	for {
@@ -205,8 +205,8 @@ func readNested(dec *jsontext.Decoder, array bool) (any, error) {
 	}
 }
 
-// foldCase maps names that differ only in case to one string, also where the
-// letters have more than two forms (the Kelvin sign is a k).
+// foldCase maps names that differ only in case to one string, also if a letter has
+// more than two forms (the Kelvin sign is a k).
 func foldCase(name string) string {
 	return strings.Map(func(r rune) rune {
 		least := r
@@ -217,7 +217,7 @@ func foldCase(name string) string {
 	}, name)
 }
 
-// text returns a member that must be a string where it is present.
+// text returns a member that must be a string if it is present.
 func (m members) text(name string) (string, error) {
 	value, present := m[name]
 	s, ok := value.(string)
@@ -227,7 +227,7 @@ func (m members) text(name string) (string, error) {
 	return s, nil
 }
 
-// list returns a member that must be an array of strings where it is present.
+// list returns a member that must be an array of strings if it is present.
 func (m members) list(name string) ([]string, error) {
 	value, present := m[name]
 	l, ok := value.([]string)
@@ -238,10 +238,10 @@ func (m members) list(name string) ([]string, error) {
 }
 
 // maxDate is the end of the year 9999 in seconds. A date in milliseconds is
-// beyond it.
+// later.
 const maxDate = 253402300799
 
-// date returns a NumericDate, and whether it is present (RFC 7519, section 2).
+// date returns a NumericDate and whether it is present (RFC 7519, section 2).
 func (m members) date(name string) (seconds float64, present bool, err error) {
 	value, present := m[name]
 	if !present {

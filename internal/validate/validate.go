@@ -1,5 +1,26 @@
 // Package validate decides whether a bearer token was issued for this service,
-// and says who is calling.
+// says who is calling (Caller), and what the caller may do (Access).
+//
+// Validate looks the token's SHA-256 up in a cache of verified tokens. A token
+// that is not there is checked in this order: size, form (strict base64url and
+// JSON), header, types of the claims, issuer, audience, times, kind of token,
+// signature. Allowed tenants and applications come last, so that a forged token
+// does not reveal them.
+//
+// Run owns the signing keys: those of v1.0 and of v2.0 tokens, each found through
+// a metadata document. It fetches both at the start and every hour, and sooner
+// after a failure, which changes nothing. Each fetch has a goroutine of its own
+// that sends Run the result. Run publishes a set of keys as a whole, by an atomic
+// pointer, and a published set never changes: Validate reads it without a lock.
+// If the current keys do not verify a token, Validate asks Run for newer ones
+// over a channel and waits 2 s at most; Run grants one such fetch in 30 s.
+//
+// The cache's shards have the only locks; a shard's lock is held for one access to
+// its map. A key that leaves the provider's answer is marked retired, which
+// invalidates the cached tokens that it verified.
+//
+// A Validator lives from New, which fetches nothing, to the end of Run's context:
+// Run returns when its fetches have ended, and nothing has to be closed.
 package validate
 
 import (
@@ -19,18 +40,18 @@ import (
 // Config says which tokens are ours. The keys in its errors are those of the
 // azureAd section.
 type Config struct {
-	// Instance is the base URL of the cloud, as https://login.microsoftonline.com/.
+	// Instance is the base URL of the cloud, such as https://login.microsoftonline.com/.
 	Instance string
-	// TenantID is the tenant's GUID or one of its domains; organizations for any
-	// organization's tenant, common for personal accounts too.
+	// TenantID is the tenant's GUID or one of its domains. organizations stands for
+	// the tenants of all organizations, common for these and personal accounts.
 	TenantID string
 	// ClientID is this service's application (client) ID.
 	ClientID string
-	// Audiences are the values of aud that are accepted; none: ClientID and
-	// api://ClientID. Of a URI, one slash at the end makes no difference.
+	// Audiences are the accepted values of aud; none: ClientID and api://ClientID.
+	// One slash at the end of a URI makes no difference.
 	Audiences []string
-	// AllowedTenants are the tenants whose tokens are accepted, by GUID, or "*" for
-	// any. Where TenantID is organizations or common there must be one.
+	// AllowedTenants are the GUIDs of the tenants whose tokens are accepted, or "*"
+	// for any. They must be set if TenantID is organizations or common.
 	AllowedTenants []string
 	// AllowedClients are the applications whose tokens are accepted (azp or
 	// appid); none: any.
@@ -39,7 +60,7 @@ type Config struct {
 	ClockSkew time.Duration
 	// Client fetches metadata and keys. It must not follow redirects.
 	Client *http.Client
-	// Log gets a line when keys cannot be fetched; nil: nobody is told.
+	// Log gets a line when keys cannot be fetched; nil: no log.
 	Log *slog.Logger
 }
 
@@ -47,11 +68,11 @@ type Config struct {
 func (c Config) Check(report func(key, problem string)) {
 	switch u, err := url.Parse(c.Instance); {
 	case err != nil || u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
-		report("instance", "must be an https URL, as https://login.microsoftonline.com/")
+		report("instance", "must be an https URL, such as https://login.microsoftonline.com/")
 	case strings.EqualFold(strings.Trim(u.Path, "/"), "adfs"):
-		report("instance", "AD FS is not supported: it has no tenants, and its tokens are of another form")
+		report("instance", "AD FS is not supported: it has no tenants, and its tokens have another format")
 	case u.Path != "" && u.Path != "/":
-		report("instance", "must have no path: the tenant is tenantId's to say")
+		report("instance", "must have no path: set the tenant in tenantId")
 	}
 	c.checkTenants(report)
 	if c.ClientID == "" {
@@ -59,12 +80,12 @@ func (c Config) Check(report func(key, problem string)) {
 	}
 	for i, audience := range c.Audiences {
 		if audience == "" || strings.ContainsFunc(audience, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }) {
-			report(fmt.Sprintf("audiences[%d]", i), "must be one audience without blanks, such as api://CLIENT-ID")
+			report(fmt.Sprintf("audiences[%d]", i), "must be one audience without spaces, such as api://CLIENT-ID")
 		}
 	}
 	for i, client := range c.AllowedClients {
 		if !IsGUID(client) {
-			report(fmt.Sprintf("allowedClients[%d]", i), "must be an application (client) ID, a GUID, which is what tokens hold")
+			report(fmt.Sprintf("allowedClients[%d]", i), "must be an application (client) ID, a GUID: tokens contain no names")
 		}
 	}
 	if c.ClockSkew < 0 || c.ClockSkew > 10*time.Minute {
@@ -74,9 +95,9 @@ func (c Config) Check(report func(key, problem string)) {
 
 // Validator checks tokens. Run must be running for it to have keys.
 type Validator struct {
-	tenantID  string          // the GUID, or "" where anything else is configured
-	tenants   map[string]bool // those that are allowed; nil: any
-	personal  bool            // personal accounts are
+	tenantID  string          // the GUID of the only tenant; "" if the configuration has none
+	tenants   map[string]bool // the allowed tenants; nil: any
+	personal  bool            // personal accounts are allowed
 	audiences []string
 	clients   []string
 	skew      time.Duration
@@ -105,8 +126,8 @@ func New(c Config) *Validator {
 		v.tenantID = strings.ToLower(c.TenantID)
 	}
 	v.tenants, v.personal = c.tenants(), !strings.EqualFold(c.TenantID, organizations)
-	// Each version of token is checked against its own metadata; which one an
-	// API gets is decided by its manifest, not by the endpoint that issued it.
+	// Each version of token is checked against its own metadata. An API's manifest
+	// decides which version it gets, not the endpoint that issued the token.
 	v.provider = newProvider(c)
 	return v
 }
@@ -114,8 +135,9 @@ func New(c Config) *Validator {
 // Run keeps the signing keys fresh until ctx ends.
 func (v *Validator) Run(ctx context.Context) { v.provider.run(ctx) }
 
-// Ready returns nil once signing keys are loaded, else ErrKeysUnavailable. Those of
-// v1.0 are waited for no longer than the first attempt: there may be none.
+// Ready returns nil once the signing keys of v2.0 are loaded and the first fetch
+// of those of v1.0 has ended, in whatever way: a provider may have none. Before,
+// it returns ErrKeysUnavailable.
 func (v *Validator) Ready() error {
 	select {
 	case <-v.provider.ready:
@@ -135,23 +157,23 @@ func (v *Validator) AwaitKeys(ctx context.Context) error {
 	}
 }
 
-// ErrKeysUnavailable says that no decision can be made on a token, because the
-// provider's signing keys could never be loaded.
+// ErrKeysUnavailable says that a token cannot be checked, because the provider's
+// signing keys have not been loaded since the start.
 var ErrKeysUnavailable = errors.New("signing keys have not been loaded")
 
 // ErrClientNotAllowed says that a token is good but was issued to an
 // application that is not among Config.AllowedClients.
 var ErrClientNotAllowed = errors.New("the calling application is not allowed")
 
-// ErrTenantNotAllowed says that a token is good but of a tenant that is not
-// among Config.AllowedTenants.
+// ErrTenantNotAllowed says that a token is good but belongs to a tenant that is
+// not among Config.AllowedTenants.
 var ErrTenantNotAllowed = errors.New("the caller's tenant is not allowed")
 
 // Reason is why a token was not accepted.
 type Reason string
 
 // The reasons. Each has one sentence for callers. A token that is TooLong may be
-// good; another sign-in brings one as long.
+// good, but another sign-in would return one of the same size.
 const (
 	Malformed   Reason = "malformed"
 	TooLong     Reason = "too_long"
@@ -180,7 +202,7 @@ func invalid(reason Reason, format string, args ...any) error {
 
 // Validate decides whether token was issued for this service. The error is an
 // *InvalidTokenError, ErrTenantNotAllowed, ErrClientNotAllowed,
-// ErrKeysUnavailable, or that of ctx where it ended while a key was awaited.
+// ErrKeysUnavailable, or that of ctx if it ended while Validate waited for keys.
 func (v *Validator) Validate(ctx context.Context, token string) (*Caller, error) {
 	if len(token) > MaxTokenSize {
 		return nil, invalid(TooLong, "%d bytes, more than %d", len(token), MaxTokenSize)
@@ -208,11 +230,10 @@ func (v *Validator) Validate(ctx context.Context, token string) (*Caller, error)
 // Microsoft identity platform" and "Secure applications and APIs by validating
 // claims".
 func (v *Validator) check(ctx context.Context, t *compact, now time.Time) (*identity, error) {
-	// The header: one algorithm (RFC 8725, section 3.1), and nothing in it that we
-	// would have to understand (crit: RFC 7515, section 4.1.11; b64: RFC 7797; zip:
-	// RFC 7516, section 4.1.3; cty, a token in the token: RFC 7519, section 5.2).
-	// Keys that it brings along (jwk, jku, x5c, x5u) are not looked at (RFC 8725,
-	// section 3.10).
+	// The header: an accepted algorithm (RFC 8725, section 3.1), and no extension
+	// that we would have to understand (crit: RFC 7515, section 4.1.11; b64: RFC 7797;
+	// zip: RFC 7516, section 4.1.3; cty, a nested token: RFC 7519, section 5.2). Keys
+	// and URLs of keys in it (jwk, jku, x5c, x5u) are ignored (RFC 8725, section 3.10).
 	t.alg, _ = t.header["alg"].(string)
 	if _, accepted := algorithms[t.alg]; !accepted {
 		return nil, invalid(Malformed, "alg is not %s", algorithmNames())
@@ -222,27 +243,27 @@ func (v *Validator) check(ctx context.Context, t *compact, now time.Time) (*iden
 			return nil, invalid(Malformed, "header has %s", name)
 		}
 	}
-	// One kind of token is not taken for another (RFC 8725, section 3.11; RFC 9068,
-	// section 4). Entra's have JWT.
+	// The type, so that one kind of token is not accepted as another (RFC 8725, section
+	// 3.11; RFC 9068, section 4). Entra's tokens have JWT.
 	if typ, err := t.header.text("typ"); err != nil || !isTokenType(typ) {
 		return nil, invalid(Malformed, "typ is not JWT")
 	}
-	// It is looked up, so it must be what a provider would choose (RFC 7515, section
-	// 4.1.4; RFC 8725, section 3.10).
+	// The key id, which is used for a look-up and logged (RFC 7515, section 4.1.4; RFC
+	// 8725, section 3.10).
 	t.kid, _ = t.header["kid"].(string)
 	if !isKeyID(t.kid) {
 		return nil, invalid(Malformed, "kid is missing or not a key id")
 	}
 
-	// The claims, each of its type (RFC 7519, section 4.1; Microsoft's page "Access
+	// The types of the claims (RFC 7519, section 4.1; Microsoft's page "Access
 	// token claims reference").
 	id, err := readIdentity(t.claims)
 	if err != nil {
 		return nil, &InvalidTokenError{Malformed, err}
 	}
 
-	// Whose token (RFC 8725, section 3.8), for whom (section 3.9), and when (RFC
-	// 7519, sections 4.1.4 to 4.1.6).
+	// Issuer (RFC 8725, section 3.8), audience (section 3.9) and times (RFC 7519,
+	// sections 4.1.4 to 4.1.6).
 	end := now.Add(maxKeyWait)
 	doc, err := v.documentFor(ctx, id, end)
 	if errors.Is(err, ErrKeysUnavailable) && ctx.Err() != nil {
@@ -266,13 +287,12 @@ func (v *Validator) check(ctx context.Context, t *compact, now time.Time) (*iden
 		return nil, &InvalidTokenError{NotAccess, err}
 	}
 
-	// The key, by its id, whose tokens it signs, and the signature.
+	// The key, the issuer that it may sign for, and the signature.
 	if id.key, err = v.verify(ctx, doc, t, id, end); err != nil {
 		return nil, err
 	}
 
-	// What only counts of a token that is genuine, so that nobody learns whom we
-	// would let in.
+	// Last, so that a forged token does not reveal who is allowed.
 	if !v.allows(id.tenant) {
 		return nil, fmt.Errorf("%w: %s", ErrTenantNotAllowed, id.tenant)
 	}
@@ -282,8 +302,8 @@ func (v *Validator) check(ctx context.Context, t *compact, now time.Time) (*iden
 	return id, nil
 }
 
-// isTokenType reports whether typ, a media type in any case, is an access token's or
-// says nothing. application/ may be left out (RFC 7515, section 4.1.9).
+// isTokenType reports whether typ, a media type in upper or lower case, is empty or
+// that of an access token. application/ may be left out (RFC 7515, section 4.1.9).
 func isTokenType(typ string) bool {
 	const prefix = "application/"
 	if len(typ) > len(prefix) && strings.EqualFold(typ[:len(prefix)], prefix) {
@@ -292,8 +312,8 @@ func isTokenType(typ string) bool {
 	return typ == "" || strings.EqualFold(typ, "JWT") || strings.EqualFold(typ, "at+jwt")
 }
 
-// trimSlash takes one slash off the end of a URI. Tokens of v1.0 have the resource
-// in aud as the client wrote it.
+// trimSlash removes one slash at the end of a URI. Tokens of v1.0 have the resource
+// in aud exactly as the client wrote it.
 func trimSlash(audience string) string {
 	bare, ok := strings.CutSuffix(audience, "/")
 	if !ok || strings.HasSuffix(bare, "/") || !strings.Contains(bare, ":") {
@@ -302,9 +322,9 @@ func trimSlash(audience string) string {
 	return bare
 }
 
-// verify returns the key that t names, whose signature it has. Where there is none, or
-// the signature is by another, it waits until end for keys that are fetched, and
-// looks once more: some providers replace a key under its own name.
+// verify returns the key that t names and was signed with. If the key is unknown,
+// or the signature is wrong, it waits until end for newer keys and tries once
+// more: some providers replace a key and reuse its kid.
 func (v *Validator) verify(ctx context.Context, doc *document, t *compact, id *identity, end time.Time) (*signingKey, error) {
 	set := doc.current.Load()
 	key, err := v.verifyWith(set, t, id)
@@ -323,8 +343,8 @@ func (v *Validator) verify(ctx context.Context, doc *document, t *compact, id *i
 	return v.verifyWith(set, t, id)
 }
 
-// verifyWith is verify with the keys of one set. With an error it returns the key
-// that there is, if any.
+// verifyWith is verify with the keys of one set. It returns the key also with an
+// error, if the set has it.
 func (v *Validator) verifyWith(set *keySet, t *compact, id *identity) (*signingKey, error) {
 	key := set.keys[t.kid]
 	if key == nil {
@@ -339,7 +359,7 @@ func (v *Validator) verifyWith(set *keySet, t *compact, id *identity) (*signingK
 	return key, nil
 }
 
-// isKeyID reports whether kid may be looked up: it reaches logs and maps.
+// isKeyID reports whether kid is short and printable: it is logged.
 func isKeyID(kid string) bool {
 	for _, c := range []byte(kid) {
 		if c <= ' ' || c > '~' {

@@ -14,6 +14,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"middletier/internal/downstream"
+	"middletier/internal/forwarded"
 	"middletier/internal/obo"
 	"middletier/internal/telemetry"
 	"middletier/internal/validate"
@@ -81,7 +82,7 @@ func (c Config) Check(report func(key, problem string)) {
 	if strings.HasSuffix(c.BasePath, "/") || !isPlainPath(c.BasePath) {
 		report("basePath", "must be a plain path that begins with a slash and does not end with one")
 	}
-	parseProxies(c.TrustedProxies, report)
+	c.proxies(report)
 	if c.MaxBodySize <= 0 {
 		report("maxBodySize", "must be positive")
 	}
@@ -90,6 +91,11 @@ func (c Config) Check(report func(key, problem string)) {
 	}
 	c.Rate.check(func(key, problem string) { report("rateLimit."+key, problem) })
 	c.CORS.check(func(key, problem string) { report("cors."+key, problem) })
+}
+
+// proxies returns the trusted proxies, and reports every mistake in them.
+func (c Config) proxies(report func(key, problem string)) *forwarded.Proxies {
+	return forwarded.NewProxies(c.TrustedProxies, isPlainPath, func(key, problem string) { report("trustedProxies"+key, problem) })
 }
 
 // isPlainPath reports whether path is empty or can be a part of a route.
@@ -101,7 +107,7 @@ func isPlainPath(path string) bool {
 // Server answers requests. Its zero value is not usable.
 type Server struct {
 	config         Config
-	proxies        proxies
+	proxies        *forwarded.Proxies
 	refusedOrigins *refusedOrigins
 	handler        http.Handler
 	draining       atomic.Bool
@@ -115,7 +121,7 @@ func New(c Config) *Server {
 	if u, err := url.Parse(c.PublicURL); err == nil && u.Host != "" && strings.Trim(u.Path, "/") == "" {
 		c.PublicURL = strings.TrimSuffix(c.PublicURL, "/") + c.BasePath
 	}
-	s := &Server{config: c, proxies: parseProxies(c.TrustedProxies, func(string, string) {}), refusedOrigins: newRefusedOrigins()} // checked before
+	s := &Server{config: c, proxies: c.proxies(func(string, string) {}), refusedOrigins: newRefusedOrigins()} // checked before
 	var browsers []echo.MiddlewareFunc
 	if len(c.CORS.Origins) > 0 {
 		browsers = append(browsers, s.newCORS())
@@ -185,7 +191,7 @@ func (s *Server) baseURL(r *http.Request) string {
 	if s.config.PublicURL != "" {
 		return strings.TrimSuffix(s.config.PublicURL, "/")
 	}
-	origin := s.proxies.origin(r).Of(r)
+	origin := s.proxies.Origin(r).Of(r)
 	if origin.Host == "" { // HTTP/1.0
 		if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
 			origin.Host = local.String()

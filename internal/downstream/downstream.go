@@ -17,6 +17,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"middletier/internal/failure"
+	"middletier/internal/forwarded"
 )
 
 // Config describes one API. The keys in its errors are those of an entry of the
@@ -94,7 +95,7 @@ type Call struct {
 	Path      Path
 	Token     TokenFunc
 	RequestID string
-	Origin    Origin
+	Origin    forwarded.Origin
 	// Prefix is the path before the API's own, as the service is asked.
 	Prefix string
 	// OwnURL returns the URL by which the caller of r reaches the API's base URL,

@@ -4,7 +4,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
-	"net/netip"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
@@ -90,30 +89,6 @@ func (x *exchange) set(h http.Header, name, value string) {
 	x.values[x.count] = value
 	h[name] = x.values[x.count : x.count+1 : x.count+1]
 	x.count++
-}
-
-// Origin is where a call came from on its way to us, as far as trusted proxies
-// say. What is empty nobody said: it is as the request shows.
-type Origin struct {
-	For         []netip.Addr // the client first, without the request's own peer
-	Host, Proto string
-	Prefix      string // of the path, which a proxy took off; without a slash at its end
-}
-
-// Of returns o, completed by what r itself shows. Host stays empty where r names
-// none.
-func (o Origin) Of(r *http.Request) Origin {
-	if o.Host == "" {
-		o.Host = r.Host
-	}
-	switch {
-	case o.Proto != "":
-	case r.TLS != nil:
-		o.Proto = "https"
-	default:
-		o.Proto = "http"
-	}
-	return o
 }
 
 // setForwarded says who called: afresh, behind what trusted proxies said.

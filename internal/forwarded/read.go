@@ -1,4 +1,5 @@
-package api
+// Package forwarded reads and writes who called, as proxies say.
+package forwarded
 
 import (
 	"fmt"
@@ -9,46 +10,48 @@ import (
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
-
-	"middletier/internal/downstream"
 )
 
-// proxies are the networks whose word on where a request came from is believed.
-type proxies []netip.Prefix
+// Proxies are the networks whose word on where a request came from is believed.
+type Proxies struct {
+	networks []netip.Prefix
+	isPrefix func(path string) bool // reports whether path can be a prefix that a proxy took off
+}
 
-// parseProxies reads CIDRs. It reports mistakes by their index.
-func parseProxies(cidrs []string, report func(key, problem string)) proxies {
-	var all proxies
+// NewProxies reads CIDRs. It reports every mistake by its key, relative to the
+// list.
+func NewProxies(cidrs []string, isPrefix func(path string) bool, report func(key, problem string)) *Proxies {
+	p := &Proxies{isPrefix: isPrefix}
 	for i, cidr := range cidrs {
-		p, err := netip.ParsePrefix(cidr)
-		if err != nil || p.Addr().Is4In6() {
-			report(fmt.Sprintf("trustedProxies[%d]", i), "must be a CIDR, as 10.0.0.0/8 or 192.0.2.7/32")
+		network, err := netip.ParsePrefix(cidr)
+		if err != nil || network.Addr().Is4In6() {
+			report(fmt.Sprintf("[%d]", i), "must be a CIDR, as 10.0.0.0/8 or 192.0.2.7/32")
 		}
-		all = append(all, p)
+		p.networks = append(p.networks, network)
 	}
-	return all
+	return p
 }
 
-func (p proxies) trust(a netip.Addr) bool {
-	return slices.ContainsFunc(p, func(network netip.Prefix) bool { return network.Contains(a) })
+func (p *Proxies) trust(a netip.Addr) bool {
+	return slices.ContainsFunc(p.networks, func(network netip.Prefix) bool { return network.Contains(a) })
 }
 
-// sent reports whether the immediate peer of r is trusted.
-func (p proxies) sent(r *http.Request) bool {
-	if len(p) == 0 {
+// Sent reports whether the immediate peer of r is trusted.
+func (p *Proxies) Sent(r *http.Request) bool {
+	if len(p.networks) == 0 {
 		return false
 	}
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	return err == nil && p.trust(peer.Addr().Unmap().WithZone(""))
 }
 
-// origin returns what is believed of where r came from: nothing, unless its
+// Origin returns what is believed of where r came from: nothing, unless its
 // immediate peer is trusted. Where the peer sends both kinds of headers the
 // X-Forwarded ones count, and Forwarded (RFC 7239) is not looked at: most gateways
 // write the former and let a client's Forwarded through.
-func (p proxies) origin(r *http.Request) downstream.Origin {
-	if !p.sent(r) {
-		return downstream.Origin{}
+func (p *Proxies) Origin(r *http.Request) Origin {
+	if !p.Sent(r) {
+		return Origin{}
 	}
 	nodes, hosts, protos := r.Header["X-Forwarded-For"], r.Header["X-Forwarded-Host"], r.Header["X-Forwarded-Proto"]
 	var hops []hop
@@ -69,8 +72,32 @@ func (p proxies) origin(r *http.Request) downstream.Origin {
 	}
 	o := p.believe(hops)
 	// What the peer took off the path; RFC 7239 has no word for it.
-	if prefix := strings.TrimSuffix(lastOf(r.Header["X-Forwarded-Prefix"]), "/"); len(prefix) <= maxPrefix && isPlainPath(prefix) {
+	if prefix := strings.TrimSuffix(lastOf(r.Header["X-Forwarded-Prefix"]), "/"); len(prefix) <= maxPrefix && p.isPrefix(prefix) {
 		o.Prefix = prefix
+	}
+	return o
+}
+
+// Origin is where a call came from on its way to us, as far as trusted proxies
+// say. What is empty nobody said: it is as the request shows.
+type Origin struct {
+	For         []netip.Addr // the client first, without the request's own peer
+	Host, Proto string
+	Prefix      string // of the path, which a proxy took off; without a slash at its end
+}
+
+// Of returns o, completed by what r itself shows. Host stays empty where r names
+// none.
+func (o Origin) Of(r *http.Request) Origin {
+	if o.Host == "" {
+		o.Host = r.Host
+	}
+	switch {
+	case o.Proto != "":
+	case r.TLS != nil:
+		o.Proto = "https"
+	default:
+		o.Proto = "http"
 	}
 	return o
 }
@@ -94,8 +121,8 @@ type hop struct{ node, host, proto string }
 // believe goes from the last hop, which the peer wrote, to the first that a
 // trusted proxy wrote: the client's. What is further left the client itself may
 // have sent.
-func (p proxies) believe(hops []hop) downstream.Origin {
-	var o downstream.Origin
+func (p *Proxies) believe(hops []hop) Origin {
+	var o Origin
 	for _, h := range slices.Backward(hops) {
 		o.Host, o.Proto = "", ""
 		if isHost(h.host) {

@@ -1,4 +1,4 @@
-package api
+package forwarded
 
 import (
 	"net/http"
@@ -13,7 +13,7 @@ func FuzzOrigin(f *testing.F) {
 		f.Add(s, s, "")
 		f.Add("", "api.example:80", s)
 	}
-	trusted := parseProxies([]string{"10.0.0.0/8", "192.0.2.1/32"}, func(key, problem string) { f.Fatal(key, problem) })
+	trusted := NewProxies([]string{"10.0.0.0/8", "192.0.2.1/32"}, func(string) bool { return true }, func(key, problem string) { f.Fatal(key, problem) })
 	f.Fuzz(func(t *testing.T, nodes, host, forwarded string) {
 		for _, header := range []http.Header{
 			{"X-Forwarded-For": {nodes, nodes}, "X-Forwarded-Host": {host}, "X-Forwarded-Proto": {host}},
@@ -21,7 +21,7 @@ func FuzzOrigin(f *testing.F) {
 		} {
 			r := httptest.NewRequest("GET", "/", nil) // from 192.0.2.1
 			r.Header = header
-			o := trusted.origin(r)
+			o := trusted.Origin(r)
 			if o.Host != "" && !isHost(o.Host) || o.Proto != "" && o.Proto != "http" && o.Proto != "https" {
 				t.Errorf("%q: host %q, proto %q", header, o.Host, o.Proto)
 			}

@@ -1,12 +1,13 @@
 package downstream
 
 import (
-	"net"
 	"net/http"
 	"net/http/httputil"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
+
+	"middletier/internal/forwarded"
 )
 
 // fold returns the name that a header, named in canonical form, has in every list
@@ -36,11 +37,11 @@ func (n names) has(name string) bool {
 // believed there.
 func isOurs(name string) bool {
 	switch name {
-	case "Authorization", "Cookie", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Prefix",
-		"X-Request-Id", "Connection", "Keep-Alive", "Transfer-Encoding", "Upgrade", "Host", "Content-Length":
+	case "Authorization", "Cookie", "X-Request-Id", "Connection", "Keep-Alive", "Transfer-Encoding", "Upgrade", "Host", "Content-Length":
 		return true
 	}
-	return strings.HasPrefix(name, "Proxy-") ||
+	return forwarded.IsHeader(name) ||
+		strings.HasPrefix(name, "Proxy-") ||
 		strings.HasPrefix(name, "X-Ms-Token-") ||
 		strings.HasPrefix(name, "X-Ms-Client-Principal")
 }
@@ -64,7 +65,9 @@ func (c *Client) rewrite(p *httputil.ProxyRequest) {
 	}
 	x.set(h, "Authorization", "Bearer "+x.token)
 	x.set(h, "X-Request-Id", x.RequestID)
-	x.setForwarded(h, p.In)
+	origin := x.Origin.Of(p.In)
+	origin.Prefix = x.prefix()
+	origin.Write(func(name, value string) { x.set(h, name, value) }, p.In.RemoteAddr)
 
 	x.headers, x.unsendable = measure(h)
 
@@ -90,52 +93,6 @@ func (x *exchange) set(h http.Header, name, value string) {
 	h[name] = x.values[x.count : x.count+1 : x.count+1]
 	x.count++
 }
-
-// setForwarded says who called: afresh, behind what trusted proxies said.
-// (RFC 7239, and the de facto X-Forwarded headers.)
-func (x *exchange) setForwarded(h http.Header, in *http.Request) {
-	o := x.Origin.Of(in)
-	x.set(h, "X-Forwarded-Proto", o.Proto)
-	if prefix := x.prefix(); prefix != "" {
-		x.set(h, "X-Forwarded-Prefix", prefix)
-	}
-	// How the client reached us: on the first.
-	var how string
-	if o.Host == "" { // HTTP/1.0, or said to be none
-		how = ";proto=" + o.Proto
-	} else {
-		x.set(h, "X-Forwarded-Host", o.Host)
-		// Quoted as RFC 9110, section 5.6.4, says.
-		how = `;host="` + quoting.Replace(o.Host) + `";proto=` + o.Proto
-	}
-	peer, _, err := net.SplitHostPort(in.RemoteAddr)
-	if err != nil { // as of a Unix socket
-		x.set(h, "Forwarded", "for=unknown"+how)
-		return
-	}
-	list, elements := peer, "for="+forwardedNode(peer)+how
-	if len(o.For) > 0 {
-		var addrs, nodes []string
-		for _, addr := range o.For {
-			addrs, nodes = append(addrs, addr.String()), append(nodes, "for="+forwardedNode(addr.String()))
-		}
-		nodes[0] += how
-		list = strings.Join(append(addrs, peer), ", ")
-		elements = strings.Join(append(nodes, "for="+forwardedNode(peer)), ", ")
-	}
-	x.set(h, "X-Forwarded-For", list)
-	x.set(h, "Forwarded", elements)
-}
-
-// forwardedNode writes an address as RFC 7239, section 6, says.
-func forwardedNode(addr string) string {
-	if strings.Contains(addr, ":") {
-		return `"[` + addr + `]"`
-	}
-	return addr
-}
-
-var quoting = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
 // modifyResponse takes out of an API's answer what is not for the caller, and
 // lets streams run on. Where it returns an error, ReverseProxy closes the answer.

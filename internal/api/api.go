@@ -28,8 +28,7 @@ type Config struct {
 	PublicURL string
 	// BasePath is a prefix that the gateway in front keeps on the path.
 	BasePath string
-	// TrustedProxies are CIDRs of proxies that are believed where a request came
-	// from.
+	// TrustedProxies are CIDRs of proxies whose forwarded headers count.
 	TrustedProxies []string
 	// MaxBodySize and MaxHeaderSize bound each request, in bytes.
 	MaxBodySize, MaxHeaderSize int64
@@ -191,13 +190,13 @@ func (s *Server) baseURL(r *http.Request) string {
 	if s.config.PublicURL != "" {
 		return strings.TrimSuffix(s.config.PublicURL, "/")
 	}
-	origin := s.proxies.Origin(r).Of(r)
-	if origin.Host == "" { // HTTP/1.0
+	client := s.proxies.Client(r).Complete(r)
+	if client.Host == "" { // HTTP/1.0
 		if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
-			origin.Host = local.String()
+			client.Host = local.String()
 		}
 	}
-	return (&url.URL{Scheme: origin.Proto, Host: origin.Host, Path: origin.Prefix + s.config.BasePath}).String()
+	return (&url.URL{Scheme: client.Proto, Host: client.Host, Path: client.Prefix + s.config.BasePath}).String()
 }
 
 var (

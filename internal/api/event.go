@@ -85,7 +85,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 			defer answer.end()
 		}
 		ev := &event{id: requestID(r), start: time.Now()}
-		s.load.begin(s.proxies.Sent(r), ev.start)
+		s.load.begin(s.proxies.TrustsPeer(r), ev.start)
 		defer s.load.end()
 		ev.Context, ev.traceID = s.config.Telemetry.Begin(r)
 		r = r.WithContext(ev)

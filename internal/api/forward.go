@@ -78,7 +78,7 @@ func (s *Server) forward(route route) echo.HandlerFunc {
 		event.forwarded = true
 		own := entries[name]
 		err = api.Client.Forward(c.Response(), r, downstream.Call{
-			Path: target, Token: s.tokenFor(event, api, route), RequestID: event.id, Origin: s.proxies.Origin(r),
+			Path: target, Token: s.tokenFor(event, api, route), RequestID: event.id, Forwarded: s.proxies.Client(r),
 			Prefix: own.path, OwnURL: own.url, OwnURLVaries: s.config.PublicURL == "",
 			Broken: func(err error) { event.broken = err },
 		})

@@ -95,7 +95,7 @@ type Call struct {
 	Path      Path
 	Token     TokenFunc
 	RequestID string
-	Origin    forwarded.Origin
+	Forwarded forwarded.Client // what proxies say about the caller
 	// Prefix is the path before the API's own, as the service is asked.
 	Prefix string
 	// OwnURL returns the URL by which the caller of r reaches the API's base URL,
@@ -222,7 +222,7 @@ type exchangeKey struct{}
 
 // prefix is the path before the API's own as the caller sees it, as far as trusted
 // proxies say.
-func (x *exchange) prefix() string { return x.Origin.Prefix + x.Prefix }
+func (x *exchange) prefix() string { return x.Forwarded.Prefix + x.Prefix }
 
 // Value returns the exchange for its own key, and else what the caller's context
 // has.

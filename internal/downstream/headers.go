@@ -65,9 +65,9 @@ func (c *Client) rewrite(p *httputil.ProxyRequest) {
 	}
 	x.set(h, "Authorization", "Bearer "+x.token)
 	x.set(h, "X-Request-Id", x.RequestID)
-	origin := x.Origin.Of(p.In)
-	origin.Prefix = x.prefix()
-	origin.Write(func(name, value string) { x.set(h, name, value) }, p.In.RemoteAddr)
+	client := x.Forwarded.Complete(p.In)
+	client.Prefix = x.prefix()
+	client.Write(func(name, value string) { x.set(h, name, value) }, p.In.RemoteAddr)
 
 	x.headers, x.unsendable = measure(h)
 

@@ -26,29 +26,29 @@ func TestWhatIsWrittenIsReadBack(t *testing.T) {
 		func(key, problem string) { t.Fatal(key, problem) })
 	for _, row := range []struct {
 		name, peer string
-		origin     forwarded.Origin
+		client     forwarded.Client
 		want       []netip.Addr
 	}{
-		{"a client", "203.0.113.7:1234", forwarded.Origin{Host: "api.example", Proto: "https"}, addrs("203.0.113.7")},
-		{"IPv6", "[2001:db8::7]:1234", forwarded.Origin{Host: "[2001:db8::1]:8443", Proto: "http"}, addrs("2001:db8::7")},
+		{"a client", "203.0.113.7:1234", forwarded.Client{Host: "api.example", Proto: "https"}, addrs("203.0.113.7")},
+		{"IPv6", "[2001:db8::7]:1234", forwarded.Client{Host: "[2001:db8::1]:8443", Proto: "http"}, addrs("2001:db8::7")},
 		{
 			"behind gateways", "[2001:db8:1::1]:1234",
-			forwarded.Origin{For: addrs("203.0.113.7", "10.1.2.3"), Host: "api.example:8443", Proto: "https", Prefix: "/middle"},
+			forwarded.Client{For: addrs("203.0.113.7", "10.1.2.3"), Host: "api.example:8443", Proto: "https", Prefix: "/middle"},
 			addrs("203.0.113.7", "10.1.2.3", "2001:db8:1::1"),
 		},
-		{"without a host", "203.0.113.7:1234", forwarded.Origin{Proto: "http"}, addrs("203.0.113.7")},
-		{"from a Unix socket", "@", forwarded.Origin{Host: "api.example", Proto: "http"}, nil},
-		{"a prefix that is none", "203.0.113.7:1234", forwarded.Origin{Proto: "http", Prefix: "/a/../b"}, addrs("203.0.113.7")},
+		{"without a host", "203.0.113.7:1234", forwarded.Client{Proto: "http"}, addrs("203.0.113.7")},
+		{"from a Unix socket", "@", forwarded.Client{Host: "api.example", Proto: "http"}, nil},
+		{"a prefix that is none", "203.0.113.7:1234", forwarded.Client{Proto: "http", Prefix: "/a/../b"}, addrs("203.0.113.7")},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			written := http.Header{}
-			row.origin.Write(written.Set, row.peer)
+			row.client.Write(written.Set, row.peer)
 			for name := range written {
 				if !forwarded.IsHeader(name) {
 					t.Errorf("wrote %s, which IsHeader does not know", name)
 				}
 			}
-			want := row.origin
+			want := row.client
 			want.For = row.want
 			if want.Prefix != "/middle" {
 				want.Prefix = ""
@@ -61,7 +61,7 @@ func TestWhatIsWrittenIsReadBack(t *testing.T) {
 				for _, name := range dropped {
 					r.Header.Del(name)
 				}
-				if got := proxies.Origin(r); !reflect.DeepEqual(got, want) {
+				if got := proxies.Client(r); !reflect.DeepEqual(got, want) {
 					t.Errorf("%s: got %+v, want %+v, from %v", kind, got, want, r.Header)
 				}
 			}
@@ -69,17 +69,17 @@ func TestWhatIsWrittenIsReadBack(t *testing.T) {
 	}
 }
 
-func TestOriginIsCompletedByTheRequest(t *testing.T) {
-	for target, want := range map[string]forwarded.Origin{
+func TestClientIsCompletedByTheRequest(t *testing.T) {
+	for target, want := range map[string]forwarded.Client{
 		"http://api.example/x":  {Host: "api.example", Proto: "http"},
 		"https://api.example/x": {Host: "api.example", Proto: "https"},
 	} {
 		r := httptest.NewRequest("GET", target, nil)
-		if got := (forwarded.Origin{}).Of(r); !reflect.DeepEqual(got, want) {
+		if got := (forwarded.Client{}).Complete(r); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: got %+v, want %+v", target, got, want)
 		}
-		said := forwarded.Origin{Host: "said.example", Proto: "https", Prefix: "/said"}
-		if got := said.Of(r); !reflect.DeepEqual(got, said) {
+		said := forwarded.Client{Host: "said.example", Proto: "https", Prefix: "/said"}
+		if got := said.Complete(r); !reflect.DeepEqual(got, said) {
 			t.Errorf("%s: got %+v, want %+v", target, got, said)
 		}
 	}

@@ -1,4 +1,3 @@
-// Package forwarded reads and writes who called, as proxies say.
 package forwarded
 
 import (
@@ -12,20 +11,20 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// Proxies are the networks whose word on where a request came from is believed.
+// Proxies are the networks of trusted proxies.
 type Proxies struct {
 	networks []netip.Prefix
-	isPrefix func(path string) bool // reports whether path can be a prefix that a proxy took off
+	isPrefix func(path string) bool
 }
 
-// NewProxies reads CIDRs. It reports every mistake by its key, relative to the
-// list.
+// NewProxies parses CIDRs. It reports every mistake by its key, relative to the
+// list. isPrefix reports whether a path is accepted as a Client's Prefix.
 func NewProxies(cidrs []string, isPrefix func(path string) bool, report func(key, problem string)) *Proxies {
 	p := &Proxies{isPrefix: isPrefix}
 	for i, cidr := range cidrs {
 		network, err := netip.ParsePrefix(cidr)
 		if err != nil || network.Addr().Is4In6() {
-			report(fmt.Sprintf("[%d]", i), "must be a CIDR, as 10.0.0.0/8 or 192.0.2.7/32")
+			report(fmt.Sprintf("[%d]", i), "must be a CIDR, such as 10.0.0.0/8 or 192.0.2.7/32")
 		}
 		p.networks = append(p.networks, network)
 	}
@@ -36,8 +35,8 @@ func (p *Proxies) trust(a netip.Addr) bool {
 	return slices.ContainsFunc(p.networks, func(network netip.Prefix) bool { return network.Contains(a) })
 }
 
-// Sent reports whether the immediate peer of r is trusted.
-func (p *Proxies) Sent(r *http.Request) bool {
+// TrustsPeer reports whether the immediate peer of r is trusted.
+func (p *Proxies) TrustsPeer(r *http.Request) bool {
 	if len(p.networks) == 0 {
 		return false
 	}
@@ -45,13 +44,13 @@ func (p *Proxies) Sent(r *http.Request) bool {
 	return err == nil && p.trust(peer.Addr().Unmap().WithZone(""))
 }
 
-// Origin returns what is believed of where r came from: nothing, unless its
-// immediate peer is trusted. Where the peer sends both kinds of headers the
-// X-Forwarded ones count, and Forwarded (RFC 7239) is not looked at: most gateways
-// write the former and let a client's Forwarded through.
-func (p *Proxies) Origin(r *http.Request) Origin {
-	if !p.Sent(r) {
-		return Origin{}
+// Client returns what the headers of r say about its client: nothing, unless the
+// immediate peer is trusted. If there are headers of both kinds, X-Forwarded counts
+// and Forwarded (RFC 7239) is ignored: most gateways write the former and pass a
+// client's Forwarded on.
+func (p *Proxies) Client(r *http.Request) Client {
+	if !p.TrustsPeer(r) {
+		return Client{}
 	}
 	nodes, hosts, protos := r.Header["X-Forwarded-For"], r.Header["X-Forwarded-Host"], r.Header["X-Forwarded-Proto"]
 	var hops []hop
@@ -65,48 +64,24 @@ func (p *Proxies) Origin(r *http.Request) Origin {
 				hops = append(hops, hop{node: strings.TrimSpace(node)})
 			}
 		}
-		// Which hop of several wrote which value is not said: the peer the last.
+		// The headers do not say which hop wrote which value, but the peer wrote the last.
 		for i := range hops {
-			hops[i].host, hops[i].proto = lastOf(hosts), lastOf(protos)
+			hops[i].host, hops[i].proto = lastValue(hosts), lastValue(protos)
 		}
 	}
-	o := p.believe(hops)
-	// What the peer took off the path; RFC 7239 has no word for it.
-	if prefix := strings.TrimSuffix(lastOf(r.Header["X-Forwarded-Prefix"]), "/"); len(prefix) <= maxPrefix && p.isPrefix(prefix) {
-		o.Prefix = prefix
+	c := p.clientOf(hops)
+	// RFC 7239 has no parameter for it.
+	if prefix := strings.TrimSuffix(lastValue(r.Header["X-Forwarded-Prefix"]), "/"); len(prefix) <= maxPrefix && p.isPrefix(prefix) {
+		c.Prefix = prefix
 	}
-	return o
+	return c
 }
 
-// Origin is where a call came from on its way to us, as far as trusted proxies
-// say. What is empty nobody said: it is as the request shows.
-type Origin struct {
-	For         []netip.Addr // the client first, without the request's own peer
-	Host, Proto string
-	Prefix      string // of the path, which a proxy took off; without a slash at its end
-}
-
-// Of returns o, completed by what r itself shows. Host stays empty where r names
-// none.
-func (o Origin) Of(r *http.Request) Origin {
-	if o.Host == "" {
-		o.Host = r.Host
-	}
-	switch {
-	case o.Proto != "":
-	case r.TLS != nil:
-		o.Proto = "https"
-	default:
-		o.Proto = "http"
-	}
-	return o
-}
-
-// maxPrefix is how long a prefix may be, in bytes.
+// maxPrefix is the length of the longest accepted prefix, in bytes.
 const maxPrefix = 255
 
-// lastOf returns the last value of a list that may be spread over several lines.
-func lastOf(lines []string) string {
+// lastValue returns the last value of a list that may span several header lines.
+func lastValue(lines []string) string {
 	if len(lines) == 0 {
 		return ""
 	}
@@ -114,37 +89,37 @@ func lastOf(lines []string) string {
 	return strings.TrimSpace(list[strings.LastIndexByte(list, ',')+1:])
 }
 
-// hop is what one proxy says of the request it got: from where, for which host, in
-// which way.
+// hop is what one proxy says about the request that it received: the address of its
+// peer, the host and the scheme.
 type hop struct{ node, host, proto string }
 
-// believe goes from the last hop, which the peer wrote, to the first that a
-// trusted proxy wrote: the client's. What is further left the client itself may
-// have sent.
-func (p *Proxies) believe(hops []hop) Origin {
-	var o Origin
+// clientOf goes back from the last hop, which the peer wrote, to the first one that
+// a trusted proxy wrote: it describes the client. The client itself may have sent
+// any hop before it.
+func (p *Proxies) clientOf(hops []hop) Client {
+	var c Client
 	for _, h := range slices.Backward(hops) {
-		o.Host, o.Proto = "", ""
+		c.Host, c.Proto = "", ""
 		if isHost(h.host) {
-			o.Host = h.host
+			c.Host = h.host
 		}
 		if proto := strings.ToLower(h.proto); proto == "http" || proto == "https" {
-			o.Proto = proto
+			c.Proto = proto
 		}
 		addr, ok := parseNode(h.node)
 		if !ok {
 			break
 		}
-		o.For = append(o.For, addr)
+		c.For = append(c.For, addr)
 		if !p.trust(addr) {
 			break
 		}
 	}
-	slices.Reverse(o.For)
-	return o
+	slices.Reverse(c.For)
+	return c
 }
 
-// parseNode reads an address, with or without a port.
+// parseNode parses an address with or without a port.
 func parseNode(s string) (netip.Addr, bool) {
 	addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"))
 	if err != nil {
@@ -155,8 +130,7 @@ func parseNode(s string) (netip.Addr, bool) {
 	return addr.Unmap(), err == nil && addr.Zone() == ""
 }
 
-// isHost reports whether s is a host, with or without a port, that can stand in a
-// URL.
+// isHost reports whether s is a host, with or without a port, as in a URL.
 func isHost(s string) bool {
 	for _, c := range []byte(s) {
 		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune(".-_:[]", rune(c)) {
@@ -167,11 +141,11 @@ func isHost(s string) bool {
 	return err == nil && u.Hostname() != "" && len(s) <= 255
 }
 
-// parseForwarded reads the elements of a Forwarded header (RFC 7239, section 4).
-// One that is malformed anywhere says nothing.
+// parseForwarded parses a Forwarded header (RFC 7239, section 4). A malformed one
+// has no hops.
 func parseForwarded(s string) []hop {
 	var hops []hop
-	element := map[string]string{} // of lower-case names
+	element := map[string]string{} // by name in lower case
 	end := func() {
 		if len(element) > 0 {
 			hops = append(hops, hop{element["for"], element["host"], element["proto"]})
@@ -202,8 +176,8 @@ func parseForwarded(s string) []hop {
 	}
 }
 
-// cutForwardedValue takes a value off the front, quoted or not, behind which the
-// pair, the element or the header ends.
+// cutForwardedValue splits off the value, quoted or not, that s begins with. After
+// it, the pair, the element or the header must end.
 func cutForwardedValue(s string) (value, rest string, ok bool) {
 	if !strings.HasPrefix(s, `"`) {
 		end := strings.IndexAny(s, " \t,;")

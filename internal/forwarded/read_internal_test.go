@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// FuzzOrigin checks that what is believed can be written into URLs and headers,
-// and that nothing left of the first hop that is not trusted is believed.
-func FuzzOrigin(f *testing.F) {
+// FuzzClient checks that the result can be written into URLs and headers, and that
+// no hop before the first untrusted one counts.
+func FuzzClient(f *testing.F) {
 	for _, s := range []string{"", "203.0.113.7, 10.1.2.3", "[2001:db8::1]:80", `for="[2001:db8::1]:80";host="a\"b";proto=https, for=_x`, "for=1.2.3.4;;,,for=", `"`, "a=\"\\"} {
 		f.Add(s, s, "")
 		f.Add("", "api.example:80", s)
@@ -21,13 +21,13 @@ func FuzzOrigin(f *testing.F) {
 		} {
 			r := httptest.NewRequest("GET", "/", nil) // from 192.0.2.1
 			r.Header = header
-			o := trusted.Origin(r)
-			if o.Host != "" && !isHost(o.Host) || o.Proto != "" && o.Proto != "http" && o.Proto != "https" {
-				t.Errorf("%q: host %q, proto %q", header, o.Host, o.Proto)
+			c := trusted.Client(r)
+			if c.Host != "" && !isHost(c.Host) || c.Proto != "" && c.Proto != "http" && c.Proto != "https" {
+				t.Errorf("%q: host %q, proto %q", header, c.Host, c.Proto)
 			}
-			for i, addr := range o.For {
+			for i, addr := range c.For {
 				if !addr.IsValid() || addr.Zone() != "" || i > 0 && !trusted.trust(addr) {
-					t.Errorf("%q: hops %v", header, o.For)
+					t.Errorf("%q: hops %v", header, c.For)
 				}
 			}
 		}

@@ -5,8 +5,7 @@ import (
 	"strings"
 )
 
-// IsHeader reports whether a header, named in canonical form, is one that this
-// package writes.
+// IsHeader reports whether this package writes the header with a canonical name.
 func IsHeader(name string) bool {
 	switch name {
 	case "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Prefix":
@@ -15,32 +14,32 @@ func IsHeader(name string) bool {
 	return false
 }
 
-// Write sets the headers that say who called, afresh, behind what trusted proxies
-// said. o is complete, and remoteAddr the request's own peer. (RFC 7239, and the de
-// facto X-Forwarded headers.)
-func (o Origin) Write(set func(name, value string), remoteAddr string) {
-	set("X-Forwarded-Proto", o.Proto)
-	if o.Prefix != "" {
-		set("X-Forwarded-Prefix", o.Prefix)
+// Write sets the headers for the next hop. c must be complete; remoteAddr is the
+// request's own peer, which is added to the end of the list (RFC 7239, section 4,
+// and the de facto X-Forwarded headers).
+func (c Client) Write(set func(name, value string), remoteAddr string) {
+	set("X-Forwarded-Proto", c.Proto)
+	if c.Prefix != "" {
+		set("X-Forwarded-Prefix", c.Prefix)
 	}
-	// How the client reached us: on the first.
+	// Host and scheme describe the client's request: they belong to the first hop.
 	var how string
-	if o.Host == "" { // HTTP/1.0, or said to be none
-		how = ";proto=" + o.Proto
+	if c.Host == "" { // HTTP/1.0
+		how = ";proto=" + c.Proto
 	} else {
-		set("X-Forwarded-Host", o.Host)
-		// Quoted as RFC 9110, section 5.6.4, says.
-		how = `;host="` + quoting.Replace(o.Host) + `";proto=` + o.Proto
+		set("X-Forwarded-Host", c.Host)
+		// A quoted string (RFC 9110, section 5.6.4).
+		how = `;host="` + quoting.Replace(c.Host) + `";proto=` + c.Proto
 	}
 	peer, _, err := net.SplitHostPort(remoteAddr)
-	if err != nil { // as of a Unix socket
+	if err != nil { // such as a Unix socket
 		set("Forwarded", "for=unknown"+how)
 		return
 	}
 	list, elements := peer, "for="+node(peer)+how
-	if len(o.For) > 0 {
+	if len(c.For) > 0 {
 		var addrs, nodes []string
-		for _, addr := range o.For {
+		for _, addr := range c.For {
 			addrs, nodes = append(addrs, addr.String()), append(nodes, "for="+node(addr.String()))
 		}
 		nodes[0] += how
@@ -51,7 +50,7 @@ func (o Origin) Write(set func(name, value string), remoteAddr string) {
 	set("Forwarded", elements)
 }
 
-// node writes an address as RFC 7239, section 6, says.
+// node returns an address in the form of RFC 7239, section 6.
 func node(addr string) string {
 	if strings.Contains(addr, ":") {
 		return `"[` + addr + `]"`

@@ -40,7 +40,7 @@ func checkRSAKey(public any) error {
 	case key.N.BitLen() < minKeyBits || key.N.BitLen() > maxKeyBits:
 		return errors.New("not of 2048 to 16384 bits")
 	case key.N.Bit(0) == 0 || key.E < 3 || key.E%2 == 0 || key.E > math.MaxInt32:
-		return errors.New("no RSA key")
+		return errors.New("not a valid RSA key")
 	}
 	return nil
 }

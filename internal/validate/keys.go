@@ -56,7 +56,7 @@ type keySet struct {
 // metadata's, where both name one, is left out.
 func newKeySet(issuer, cloud string, documents []json.RawMessage) (*keySet, error) {
 	if len(documents) > maxKeys {
-		return nil, fmt.Errorf("keys: %d of them", len(documents))
+		return nil, fmt.Errorf("keys: %d, more than %d", len(documents), maxKeys)
 	}
 	set := &keySet{issuer: issuer, keys: map[string]*signingKey{}}
 	for _, document := range documents {

@@ -173,7 +173,7 @@ func (p *provider) schedule(d *document, err error, first bool) time.Duration {
 		d.counts.succeeded()
 		d.retryDelay = minRetryDelay
 		if failed {
-			p.log.Info("signing keys are fetched again", "url", d.metadataURL)
+			p.log.Info("signing keys were fetched again", "url", d.metadataURL)
 		}
 		return refreshInterval
 	case d.missing.Load():
@@ -184,7 +184,7 @@ func (p *provider) schedule(d *document, err error, first bool) time.Duration {
 	d.failing = true
 	d.counts.failed.Add(1)
 	if !failed {
-		p.log.Warn("signing keys could not be fetched; any held stay in use", "url", d.metadataURL, "error", err)
+		p.log.Warn("signing keys could not be fetched; loaded keys stay in use", "url", d.metadataURL, "error", err)
 	}
 	pause := d.retryDelay
 	d.retryDelay = min(2*pause, maxRetryDelay)

@@ -279,7 +279,7 @@ func (v *Validator) check(ctx context.Context, t *compact, now time.Time) (*iden
 		return nil, invalid(Expired, "since %s", id.expires.UTC().Format(time.RFC3339))
 	}
 	if id.notBefore.After(now.Add(v.skew)) || id.issuedAt.After(now.Add(v.skew)) {
-		return nil, invalid(NotYetValid, "nbf or iat is ahead of our clock")
+		return nil, invalid(NotYetValid, "nbf or iat is in the future")
 	}
 	// An access token, not an ID token (RFC 8725, section 3.12; Microsoft's page
 	// "Verify scopes and app roles protected web API").

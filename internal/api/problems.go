@@ -1,203 +1,157 @@
 package api
 
-import (
-	"bytes"
-	"encoding/json"
-	"fmt"
-	"html/template"
-	"maps"
-	"net/http"
-	"slices"
-	"strings"
+import "net/http"
 
-	"github.com/labstack/echo/v4"
-
-	"middletier/internal/downstream"
-	"middletier/internal/obo"
-	"middletier/internal/validate"
-)
-
-// examples are a problem of every type that is sent, as an error made it.
-var examples = func() map[string]problem {
-	refused := func(kind obo.Kind, code string, number int) *obo.Error {
-		return &obo.Error{
-			Kind: kind, Code: code, Codes: []int{number}, Scopes: []string{"api://todo/.default"},
-			CorrelationID: "7a2b0c1e-5d8f-4b6a-9e3c-1f2d3a4b5c6d", TraceID: "0f1e2d3c-4b5a-4678-8796-a5b4c3d2e1f0",
-		}
-	}
-	consent := refused(obo.ConsentRequired, "invalid_grant", 65001)
-	consent.Suberror = "consent_required"
-	consent.ConsentURI = "https://login.microsoftonline.com/organizations/v2.0/adminconsent?client_id=22222222-2222-4222-8222-222222222222&scope=api%3A%2F%2Ftodo%2F.default"
-	busy := refused(obo.Unavailable, "temporarily_unavailable", 90033)
-	busy.RetryAfter = keysRetryAfter
-	claims := refused(obo.InteractionRequired, "interaction_required", 50079)
-	claims.Suberror = "basic_action"
-	claims.Claims = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
-
-	all := map[string]problem{"claims-challenge": claimsProblem(claims)} // which depends on the caller
-	for _, err := range []error{
-		errNoToken, errPresentation, errAppOnUser, errUnknownAPI, errBodyTooLarge, errHeadersTooLarge, errUpgrade, echo.ErrNotFound, obo.ErrRedis,
-		&validate.InvalidTokenError{Reason: validate.Expired}, validate.ErrClientNotAllowed, validate.ErrTenantNotAllowed,
-		&validate.AccessError{Needed: []string{"ToDoList.Read", "ToDoList.ReadWrite"}}, &validate.AccessError{Allow: []string{"GET", "HEAD"}},
-		refused(obo.InteractionRequired, "invalid_grant", 50076), consent, refused(obo.Misconfigured, "invalid_client", 7000215), busy, &obo.Error{Kind: obo.Nonsense},
-		&downstream.Error{Kind: downstream.Unreachable}, &downstream.Error{Kind: downstream.Timeout}, &downstream.Error{Kind: downstream.RejectedToken}, &downstream.Error{Kind: downstream.InvalidResponse},
-		&rateError{keysRetryAfter},
-		http.ErrAbortHandler, // any that nobody knows
-	} {
-		p := problemFor(err, nil)
-		all[p.kind] = p
-	}
-	return all
-}()
-
-// explanation is what there is to say about a problem type.
-type explanation struct {
-	Type    string   `json:"type"`
-	Title   string   `json:"title"`
-	Status  int      `json:"status"`
-	Meaning string   `json:"meaning"`
-	Action  string   `json:"action"`
-	Example *example `json:"example,omitempty"` // none of what is never sent
+// problemType is what a kind of error is called, means and asks for.
+type problemType struct {
+	Status  int
+	Title   string
+	Meaning string
+	Action  string
 }
 
-// example is an answer with a problem.
-type example struct {
-	Headers  map[string]string `json:"headers"`
-	Document document          `json:"document"`
-}
-
-// explain returns what there is to say about the problem type name to those who
-// reach the service at base.
-func (s *Server) explain(name, base string) explanation {
-	kind := problemTypes[name]
-	e := explanation{Type: base + "/problems/" + name, Title: kind.Title, Status: kind.Status, Meaning: kind.Meaning, Action: kind.Action}
-	if p, sent := examples[name]; sent {
-		h := http.Header{"Content-Type": {"application/problem+json"}}
-		s.setHeaders(h, p, base)
-		e.Example = &example{map[string]string{}, p.document(base)}
-		for header := range h {
-			e.Example.Headers[strings.Replace(header, "Www-", "WWW-", 1)] = h.Get(header)
-		}
-		e.Example.Document.Instance, e.Example.Document.RequestID = "/api/todo/items", "XKQ7M2ZB4RWT6NYHPAVJ5LCE3D"
-	}
-	return e
-}
-
-// String returns the example as it is sent by HTTP/1.1, but for spaces in the
-// document.
-func (e *example) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "HTTP/1.1 %d %s\n", e.Document.Status, http.StatusText(e.Document.Status))
-	for _, name := range slices.Sorted(maps.Keys(e.Headers)) {
-		fmt.Fprintf(&b, "%s: %s\n", name, e.Headers[name])
-	}
-	b.WriteByte('\n')
-	out := json.NewEncoder(&b)
-	out.SetEscapeHTML(false)
-	out.SetIndent("", "  ")
-	if err := out.Encode(e.Document); err != nil { // of strings and numbers only
-		panic(err)
-	}
-	return b.String()
-}
-
-// problemStyle makes the page readable on a phone too: the example has long lines.
-const problemStyle = `
-body { max-width: 45rem; margin: 0 auto; padding: 1rem; font: 1rem/1.5 system-ui, sans-serif }
-pre { padding: 1rem; border: 1px solid; border-radius: .25rem; font-size: .875rem; white-space: pre-wrap; overflow-wrap: anywhere }
-`
-
-// problemSources lets the page have that style.
-var problemSources = "; style-src " + sourceOf(problemStyle)
-
-var problemPage = template.Must(template.New("problem").Parse(`<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<meta name="color-scheme" content="light dark">
-<title>{{.Title}}</title>
-<style>` + problemStyle + `</style>
-<main>
-<h1>{{.Title}}</h1>
-<p>HTTP status {{.Status}}</p>
-<h2>What it means</h2>
-<p>{{.Meaning}}</p>
-<h2>Who must act</h2>
-<p>{{.Action}}</p>
-{{with .Example}}<h2>Example</h2>
-<pre>{{.}}</pre>
-{{end}}<p><a href="./">All problem types</a></p>
-</main>
-</html>
-`))
-
-// problemsPage leads to the types' own pages by their full URLs: with and without a
-// slash at its own end.
-var problemsPage = template.Must(template.New("problems").Parse(`<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<meta name="color-scheme" content="light dark">
-<title>Problem types</title>
-<style>` + problemStyle + `</style>
-<main>
-<h1>Problem types</h1>
-<dl>
-{{range .Problems}}<dt><a href="{{.Type}}">{{.Name}}</a></dt>
-<dd>{{.Status}} {{.Title}}. {{.Meaning}}</dd>
-{{end}}</dl>
-</main>
-</html>
-`))
-
-// problem answers /problems/{type}: what an error means, who must act, and an
-// example. Browsers get a page.
-func (s *Server) problem(c echo.Context) error {
-	name := c.Param("type")
-	if _, ok := problemTypes[name]; !ok {
-		return echo.ErrNotFound
-	}
-	r := c.Request()
-	return s.explanationOf(c, problemPage, s.explain(name, s.baseURL(r)))
-}
-
-// problems answers /problems/ with all types there are.
-func (s *Server) problems(c echo.Context) error {
-	base := s.baseURL(c.Request())
-	all := []explanation{}
-	for _, name := range slices.Sorted(maps.Keys(problemTypes)) {
-		e := s.explain(name, base)
-		e.Example = nil // it is on the type's own page
-		all = append(all, e)
-	}
-	return s.explanationOf(c, problemsPage, explanations{all})
-}
-
-// explanations are all that there is to say about problem types.
-type explanations struct {
-	Problems []explanation `json:"problems"`
-}
-
-// Name is the last part of the type.
-func (e explanation) Name() string { return e.Type[strings.LastIndexByte(e.Type, '/')+1:] }
-
-// explanationOf answers with a page where a browser asks, else with JSON.
-func (s *Server) explanationOf(c echo.Context, html *template.Template, value any) error {
-	s.describes(c)
-	c.Response().Header().Add("Vary", "Accept")
-	if !wantsHTML(c.Request()) {
-		return answerJSON(c, http.StatusOK, value)
-	}
-	var text bytes.Buffer
-	if err := html.Execute(&text, value); err != nil {
-		return err
-	}
-	return page(c, problemSources, text.Bytes())
-}
-
-// addProblems adds the pages that the types of problems lead to.
-func (s *Server) addProblems(g *echo.Group) {
-	g.Match(read, "/problems", s.problems)
-	g.Match(read, "/problems/", s.problems)
-	g.Match(read, "/problems/:type", s.problem)
+// problemTypes are all errors of the service, by the last part of their type.
+var problemTypes = map[string]problemType{
+	"missing-token": {
+		http.StatusUnauthorized, "No token",
+		"The request has no Authorization header with a bearer token, or nothing stands behind Bearer.",
+		"The client sends an access token for this service, in the Authorization header only.",
+	},
+	"invalid-request": {
+		http.StatusBadRequest, "Invalid request",
+		"The request is malformed: more than one Authorization header, a method that is not in upper case, a path that could be understood in two ways, a query with bytes that must be percent-encoded, a header that is not UTF-8, or a body that breaks off.",
+		"The client mends the request.",
+	},
+	"invalid-token": {
+		http.StatusUnauthorized, "Invalid token",
+		"The token was not issued for this service, has expired, or is not genuine. The detail says which. " +
+			"A token that is malformed and has five parts is encrypted: token encryption (tokenEncryptionKeyId) is on " +
+			"at this service's registration, which is not supported here.",
+		"The client gets a new access token for this service and repeats the request. " +
+			"Where tokens are encrypted, the operators take tokenEncryptionKeyId out of the registration.",
+	},
+	"insufficient-scope": {
+		http.StatusForbidden, "Insufficient scope",
+		"The token is good, but holds none of the scopes (users) or app permissions (applications) that the request needs.",
+		"The client asks for one of the scopes listed, or an administrator grants the application one of the permissions.",
+	},
+	"wrong-token-type": {
+		http.StatusForbidden, "Wrong kind of token",
+		"Users' calls go to /api/{name}/ and calls without a user to /app/{name}/; the token is for the other route.",
+		"The client uses the route that the detail names.",
+	},
+	"caller-not-allowed": {
+		http.StatusForbidden, "Application not allowed",
+		"The token is good, but the application it was issued to is not among those that may call this service.",
+		"The operators add the application to azureAd.allowedClients, if it should be there.",
+	},
+	"tenant-not-allowed": {
+		http.StatusForbidden, "Tenant not allowed",
+		"The token is good, but its tenant is not among those whose users and applications may call this service.",
+		"The operators add the tenant to azureAd.allowedTenants, if it should be there.",
+	},
+	"claims-challenge": {
+		http.StatusUnauthorized, "More claims are needed",
+		"The identity provider has a condition that the user must meet first, as multi-factor sign-in.",
+		"The client asks for a new token with the claims of the WWW-Authenticate header and repeats the request.",
+	},
+	"interaction-required": {
+		http.StatusUnauthorized, "The user must sign in",
+		"The identity provider does not trade the user's token without the user, or the API does not take what it trades for it.",
+		"The client has the user sign in again and repeats the request.",
+	},
+	"consent-required": {
+		http.StatusForbidden, "Consent is missing",
+		"Neither the user nor an administrator has agreed that this service calls the downstream API on the user's behalf.",
+		"The user or an administrator opens the consentUri.",
+	},
+	"unknown-api": {
+		http.StatusNotFound, "Unknown API",
+		"No downstream API of that name is configured.",
+		"The client uses a name under downstreamApis; names are case-sensitive.",
+	},
+	"not-found": {
+		http.StatusNotFound, "Not found",
+		"There is nothing at this path.",
+		"The client uses /api/{name}/{path} or /app/{name}/{path}.",
+	},
+	"method-not-allowed": {
+		http.StatusMethodNotAllowed, "Method not allowed",
+		"No access rule of the API mentions the method.",
+		"The client uses a method of the Allow header.",
+	},
+	"body-too-large": {
+		http.StatusRequestEntityTooLarge, "Body too large",
+		"The request body is larger than server.maxBodySize.",
+		"The client sends less, or the operators raise the limit.",
+	},
+	"rate-limited": {
+		http.StatusTooManyRequests, "Too many requests",
+		"The caller, a user or an application without one, has used up what server.rateLimit allows.",
+		"The client waits as long as Retry-After says, and goes by the RateLimit header from then on.",
+	},
+	"headers-too-large": {
+		http.StatusRequestHeaderFieldsTooLarge, "Headers too large",
+		"The request headers are larger than server.maxHeaderSize or than the downstream API accepts, one of them is larger than 32 KiB, or the token is. Another sign-in brings a token as long.",
+		"The client sends less, or the operators raise the limit. A token that is too long names too many groups: " +
+			"the operators have only those groups put into it that are assigned to the application, or use app roles.",
+	},
+	"shared-cache-unavailable": {
+		http.StatusServiceUnavailable, "Shared cache unavailable",
+		"What this replica held in memory is forgotten, but Redis did not answer: what it holds was not dropped, or other replicas were not told.",
+		"The operators repeat the request when Redis is back. Tokens there expire by themselves.",
+	},
+	"upgrade-not-supported": {
+		http.StatusNotImplemented, "Upgrade not supported",
+		"Protocol upgrades, as to WebSocket, are not supported.",
+		"The client uses plain HTTP.",
+	},
+	"misconfigured": {
+		http.StatusInternalServerError, "Misconfigured",
+		"The identity provider refuses this service itself: its credential, its permissions, the scopes it asks for, the audience it accepts, " +
+			"or a user who is not assigned to it. A sign-in does not help.",
+		"The operators look at the log line with this requestId: it holds the provider's reason. A line with advice says what to fix.",
+	},
+	"identity-provider-unavailable": {
+		http.StatusServiceUnavailable, "Identity provider unavailable",
+		"The identity provider does not answer, is ill, or asks to wait; or its signing keys could not be loaded yet.",
+		"The client repeats the request after the time in Retry-After.",
+	},
+	"identity-provider-error": {
+		http.StatusBadGateway, "Identity provider error",
+		"The identity provider answered something that is neither a token nor an error.",
+		"The operators look at the log line with this requestId.",
+	},
+	"downstream-unreachable": {
+		http.StatusBadGateway, "API unreachable",
+		"The downstream API could not be reached, or broke the connection before it answered.",
+		"The client may repeat the request if its method allows; the operators check the API and its baseUrl.",
+	},
+	"downstream-invalid-response": {
+		http.StatusBadGateway, "API's answer is invalid",
+		"The downstream API sent an answer that HTTP does not allow: a status below 100, or a change of protocol (101) that nobody asked for.",
+		"The operators check the API and the proxies in front of it.",
+	},
+	"downstream-timeout": {
+		http.StatusGatewayTimeout, "API timed out",
+		"The downstream API did not answer in time.",
+		"The client may repeat the request if its method allows; the operators check the API and its timeout.",
+	},
+	"downstream-rejected-token": {
+		http.StatusBadGateway, "API rejected our token",
+		"The downstream API refused the token that this service got for it, also a fresh one, or asks for another kind of credential. " +
+			"The caller's token is not at fault.",
+		"The operators check that scopes name the API that baseUrl leads to. " +
+			"Where the detail speaks of another kind of credential, the log says which scheme the API asks for.",
+	},
+	"internal": {
+		http.StatusInternalServerError, "Internal error",
+		"Something went wrong inside this service.",
+		"The operators look at the log line with this requestId.",
+	},
+	"client-closed-request": {
+		statusClientClosed, "Request abandoned",
+		"The caller left before there was an answer, or the service ended. Nothing is sent; this is for the log.",
+		"Nobody needs to act.",
+	},
 }

@@ -1,0 +1,203 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"middletier/internal/downstream"
+	"middletier/internal/obo"
+	"middletier/internal/validate"
+)
+
+// examples are a problem of every type that is sent, as an error made it.
+var examples = func() map[string]problem {
+	refused := func(kind obo.Kind, code string, number int) *obo.Error {
+		return &obo.Error{
+			Kind: kind, Code: code, Codes: []int{number}, Scopes: []string{"api://todo/.default"},
+			CorrelationID: "7a2b0c1e-5d8f-4b6a-9e3c-1f2d3a4b5c6d", TraceID: "0f1e2d3c-4b5a-4678-8796-a5b4c3d2e1f0",
+		}
+	}
+	consent := refused(obo.ConsentRequired, "invalid_grant", 65001)
+	consent.Suberror = "consent_required"
+	consent.ConsentURI = "https://login.microsoftonline.com/organizations/v2.0/adminconsent?client_id=22222222-2222-4222-8222-222222222222&scope=api%3A%2F%2Ftodo%2F.default"
+	busy := refused(obo.Unavailable, "temporarily_unavailable", 90033)
+	busy.RetryAfter = keysRetryAfter
+	claims := refused(obo.InteractionRequired, "interaction_required", 50079)
+	claims.Suberror = "basic_action"
+	claims.Claims = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
+
+	all := map[string]problem{"claims-challenge": claimsProblem(claims)} // which depends on the caller
+	for _, err := range []error{
+		errNoToken, errPresentation, errAppOnUser, errUnknownAPI, errBodyTooLarge, errHeadersTooLarge, errUpgrade, echo.ErrNotFound, obo.ErrRedis,
+		&validate.InvalidTokenError{Reason: validate.Expired}, validate.ErrClientNotAllowed, validate.ErrTenantNotAllowed,
+		&validate.AccessError{Needed: []string{"ToDoList.Read", "ToDoList.ReadWrite"}}, &validate.AccessError{Allow: []string{"GET", "HEAD"}},
+		refused(obo.InteractionRequired, "invalid_grant", 50076), consent, refused(obo.Misconfigured, "invalid_client", 7000215), busy, &obo.Error{Kind: obo.Nonsense},
+		&downstream.Error{Kind: downstream.Unreachable}, &downstream.Error{Kind: downstream.Timeout}, &downstream.Error{Kind: downstream.RejectedToken}, &downstream.Error{Kind: downstream.InvalidResponse},
+		&rateError{keysRetryAfter},
+		http.ErrAbortHandler, // any that nobody knows
+	} {
+		p := problemFor(err, nil)
+		all[p.kind] = p
+	}
+	return all
+}()
+
+// explanation is what there is to say about a problem type.
+type explanation struct {
+	Type    string   `json:"type"`
+	Title   string   `json:"title"`
+	Status  int      `json:"status"`
+	Meaning string   `json:"meaning"`
+	Action  string   `json:"action"`
+	Example *example `json:"example,omitempty"` // none of what is never sent
+}
+
+// example is an answer with a problem.
+type example struct {
+	Headers  map[string]string `json:"headers"`
+	Document document          `json:"document"`
+}
+
+// explain returns what there is to say about the problem type name to those who
+// reach the service at base.
+func (s *Server) explain(name, base string) explanation {
+	kind := problemTypes[name]
+	e := explanation{Type: base + "/problems/" + name, Title: kind.Title, Status: kind.Status, Meaning: kind.Meaning, Action: kind.Action}
+	if p, sent := examples[name]; sent {
+		h := http.Header{"Content-Type": {"application/problem+json"}}
+		s.setHeaders(h, p, base)
+		e.Example = &example{map[string]string{}, p.document(base)}
+		for header := range h {
+			e.Example.Headers[strings.Replace(header, "Www-", "WWW-", 1)] = h.Get(header)
+		}
+		e.Example.Document.Instance, e.Example.Document.RequestID = "/api/todo/items", "XKQ7M2ZB4RWT6NYHPAVJ5LCE3D"
+	}
+	return e
+}
+
+// String returns the example as it is sent by HTTP/1.1, but for spaces in the
+// document.
+func (e *example) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "HTTP/1.1 %d %s\n", e.Document.Status, http.StatusText(e.Document.Status))
+	for _, name := range slices.Sorted(maps.Keys(e.Headers)) {
+		fmt.Fprintf(&b, "%s: %s\n", name, e.Headers[name])
+	}
+	b.WriteByte('\n')
+	out := json.NewEncoder(&b)
+	out.SetEscapeHTML(false)
+	out.SetIndent("", "  ")
+	if err := out.Encode(e.Document); err != nil { // of strings and numbers only
+		panic(err)
+	}
+	return b.String()
+}
+
+// problemStyle makes the page readable on a phone too: the example has long lines.
+const problemStyle = `
+body { max-width: 45rem; margin: 0 auto; padding: 1rem; font: 1rem/1.5 system-ui, sans-serif }
+pre { padding: 1rem; border: 1px solid; border-radius: .25rem; font-size: .875rem; white-space: pre-wrap; overflow-wrap: anywhere }
+`
+
+// problemSources lets the page have that style.
+var problemSources = "; style-src " + sourceOf(problemStyle)
+
+var problemPage = template.Must(template.New("problem").Parse(`<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark">
+<title>{{.Title}}</title>
+<style>` + problemStyle + `</style>
+<main>
+<h1>{{.Title}}</h1>
+<p>HTTP status {{.Status}}</p>
+<h2>What it means</h2>
+<p>{{.Meaning}}</p>
+<h2>Who must act</h2>
+<p>{{.Action}}</p>
+{{with .Example}}<h2>Example</h2>
+<pre>{{.}}</pre>
+{{end}}<p><a href="./">All problem types</a></p>
+</main>
+</html>
+`))
+
+// problemsPage leads to the types' own pages by their full URLs: with and without a
+// slash at its own end.
+var problemsPage = template.Must(template.New("problems").Parse(`<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark">
+<title>Problem types</title>
+<style>` + problemStyle + `</style>
+<main>
+<h1>Problem types</h1>
+<dl>
+{{range .Problems}}<dt><a href="{{.Type}}">{{.Name}}</a></dt>
+<dd>{{.Status}} {{.Title}}. {{.Meaning}}</dd>
+{{end}}</dl>
+</main>
+</html>
+`))
+
+// problem answers /problems/{type}: what an error means, who must act, and an
+// example. Browsers get a page.
+func (s *Server) problem(c echo.Context) error {
+	name := c.Param("type")
+	if _, ok := problemTypes[name]; !ok {
+		return echo.ErrNotFound
+	}
+	r := c.Request()
+	return s.explanationOf(c, problemPage, s.explain(name, s.baseURL(r)))
+}
+
+// problems answers /problems/ with all types there are.
+func (s *Server) problems(c echo.Context) error {
+	base := s.baseURL(c.Request())
+	all := []explanation{}
+	for _, name := range slices.Sorted(maps.Keys(problemTypes)) {
+		e := s.explain(name, base)
+		e.Example = nil // it is on the type's own page
+		all = append(all, e)
+	}
+	return s.explanationOf(c, problemsPage, explanations{all})
+}
+
+// explanations are all that there is to say about problem types.
+type explanations struct {
+	Problems []explanation `json:"problems"`
+}
+
+// Name is the last part of the type.
+func (e explanation) Name() string { return e.Type[strings.LastIndexByte(e.Type, '/')+1:] }
+
+// explanationOf answers with a page where a browser asks, else with JSON.
+func (s *Server) explanationOf(c echo.Context, html *template.Template, value any) error {
+	s.describes(c)
+	c.Response().Header().Add("Vary", "Accept")
+	if !wantsHTML(c.Request()) {
+		return answerJSON(c, http.StatusOK, value)
+	}
+	var text bytes.Buffer
+	if err := html.Execute(&text, value); err != nil {
+		return err
+	}
+	return page(c, problemSources, text.Bytes())
+}
+
+// addProblems adds the pages that the types of problems lead to.
+func (s *Server) addProblems(g *echo.Group) {
+	g.Match(read, "/problems", s.problems)
+	g.Match(read, "/problems/", s.problems)
+	g.Match(read, "/problems/:type", s.problem)
+}

@@ -44,7 +44,7 @@ func TestErrorsForCallersByGRPC(t *testing.T) {
 		{"an unknown API", "application/grpc", "/api/none/todo.List/Add", alice, "", "application/grpc", "12", "No downstream API of that name is configured.", "unknown-api", "INFO", false},
 		{"no route", "application/grpc", "/todo.List/Add", alice, "", "application/grpc", "12", "There is nothing at this path.", "not-found", "INFO", false},
 		{"too large", "application/grpc", "/api/todo/todo.List/Add", alice, strings.Repeat("x", 1001), "application/grpc", "8", "The request body is larger than this service accepts.", "body-too-large", "INFO", false},
-		{"unreachable", "application/grpc", "/api/todo/todo.List/Add", alice, "", "application/grpc", "14", "The downstream API could not be reached, or broke the connection.", "downstream-unreachable", "ERROR", false},
+		{"unreachable", "application/grpc", "/api/todo/todo.List/Add", alice, "", "application/grpc", "14", "The downstream API could not be reached, or closed the connection.", "downstream-unreachable", "ERROR", false},
 		{"gRPC-Web", "application/grpc-web+proto", "/api/todo/todo.List/Add", "", "", "application/grpc-web", "16", "The request has no bearer token.", "missing-token", "INFO", true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -257,7 +257,7 @@ func (g *grpcCalls) refusals() {
 		{g.Context(), "todo", "milk", grpccodes.Unauthenticated, "The request has no bearer token.", "www-authenticate"},
 		{g.ctx, "todo", strings.Repeat("x", 1001), grpccodes.ResourceExhausted, "The request body is larger than this service accepts.", "x-request-id"},
 		{g.ctx, "none", "milk", grpccodes.Unimplemented, "No downstream API of that name is configured.", "x-request-id"},
-		{g.ctx, "gone", "milk", grpccodes.Unavailable, "The downstream API could not be reached, or broke the connection.", "x-request-id"},
+		{g.ctx, "gone", "milk", grpccodes.Unavailable, "The downstream API could not be reached, or closed the connection.", "x-request-id"},
 	} {
 		var told metadata.MD
 		_, err := g.add(row.ctx, row.api, row.what, grpc.Trailer(&told))

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -32,8 +31,9 @@ func (s *Server) addAdminRoutes(e *echo.Echo, level *slog.LevelVar) {
 }
 
 var (
-	errWebPage = errors.New("a web page asks the admin listener")
-	errNoUser  = errors.New("the path does not hold the GUIDs of a tenant and a user")
+	errWebPage = refuse("invalid-request",
+		"The admin listener does not answer web pages: call it by its address or as localhost, and not from another site.")
+	errNoUser = refuse("invalid-request", "The path must be /cache/users/{tid}/{oid}, with the GUIDs of a tenant and of a user object.")
 )
 
 // localNames refuses what a web page may ask for that has made its own name lead to

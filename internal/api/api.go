@@ -3,7 +3,6 @@
 package api
 
 import (
-	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -200,9 +199,9 @@ func (s *Server) baseURL(r *http.Request) string {
 }
 
 var (
-	errBodyTooLarge    = errors.New("the body is larger than server.maxBodySize")
-	errHeadersTooLarge = errors.New("the headers are larger than server.maxHeaderSize")
-	errUpgrade         = errors.New("a protocol upgrade was asked for")
+	errBodyTooLarge    = refuse("body-too-large", "The request body is larger than this service accepts.")
+	errHeadersTooLarge = refuse("headers-too-large", "The request headers are larger than this service accepts.")
+	errUpgrade         = refuse("upgrade-not-supported", "Protocol upgrades, such as to WebSocket, are not supported.")
 )
 
 // limit refuses requests that are too large, and methods of another spelling,

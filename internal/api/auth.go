@@ -12,8 +12,10 @@ import (
 )
 
 var (
-	errNoToken      = errors.New("the request has no bearer token")
-	errPresentation = errors.New("the Authorization header is not one bearer token")
+	errNoToken      = refuse("missing-token", "The request has no bearer token.")
+	errPresentation = &requestError{problem{
+		kind: "invalid-request", detail: "The Authorization header is not one bearer token.", challenge: `Bearer error="invalid_request"`,
+	}}
 )
 
 // authenticate lets a request on with its caller, whose token was checked. It is

@@ -25,12 +25,23 @@ const statusClientClosed = 499
 // problem is what the caller gets for an error: its type decides the status, and
 // detail is a fixed sentence.
 type problem struct {
-	kind      string // of problemTypes
-	detail    string
-	challenge string   // WWW-Authenticate, where it does not depend on the request
-	allow     []string // Allow
-	scopes    []string
-	refusal   *obo.Error // whose fields are told, nil for none
+	kind       string // a key of problemTypes
+	detail     string
+	challenge  string        // WWW-Authenticate, where it does not depend on the request
+	allow      []string      // Allow
+	scopes     []string      // that would be enough
+	retryAfter time.Duration // Retry-After; 0: none
+	refusal    *obo.Error    // whose fields the document repeats; nil: none
+}
+
+// requestError is a refusal by this package itself, which knows its problem.
+type requestError struct{ problem }
+
+func (e *requestError) Error() string { return e.detail }
+
+// refuse returns an error that is answered with a problem of type kind.
+func refuse(kind, detail string) *requestError {
+	return &requestError{problem{kind: kind, detail: detail}}
 }
 
 // sentences for the callers of tokens that were not accepted.
@@ -48,6 +59,7 @@ var sentences = map[validate.Reason]string{
 // for an error before the token was checked.
 func problemFor(err error, caller *validate.Caller) problem {
 	var (
+		own      *requestError
 		token    *validate.InvalidTokenError
 		access   *validate.AccessError
 		beyond   *rateError
@@ -59,54 +71,38 @@ func problemFor(err error, caller *validate.Caller) problem {
 	switch {
 	case errors.Is(err, context.Canceled): // whatever it interrupted
 		return problem{kind: "client-closed-request"}
-	case errors.Is(err, errNoToken):
-		return problem{kind: "missing-token", detail: "The request has no bearer token."}
-	case errors.Is(err, errPresentation):
-		return problem{kind: "invalid-request", detail: "The Authorization header is not one bearer token.", challenge: `Bearer error="invalid_request"`}
-	case errors.As(err, &token) && token.Reason == validate.TooLong:
-		return problem{kind: "headers-too-large", detail: "The token is longer than this service accepts."}
+	case errors.As(err, &own):
+		return own.problem
 	case errors.As(err, &token):
 		return tokenProblem(token.Reason)
 	case errors.Is(err, validate.ErrKeysUnavailable):
-		return problem{kind: "identity-provider-unavailable", detail: "The identity provider's signing keys could not be loaded yet.", refusal: &obo.Error{RetryAfter: keysRetryAfter}}
+		return problem{
+			kind: "identity-provider-unavailable", detail: "The identity provider's signing keys could not be loaded yet.",
+			retryAfter: keysRetryAfter,
+		}
 	case errors.Is(err, validate.ErrClientNotAllowed):
 		return problem{kind: "caller-not-allowed", detail: "The calling application is not allowed to use this service."}
 	case errors.Is(err, validate.ErrTenantNotAllowed):
 		return problem{kind: "tenant-not-allowed", detail: "The caller's tenant is not allowed to use this service."}
-	case errors.Is(err, errAppOnUser):
-		return problem{kind: "wrong-token-type", detail: "The token is an application's. Calls without a user go to /app/{name}/."}
-	case errors.Is(err, errUserOnApp):
-		return problem{kind: "wrong-token-type", detail: "The token is a user's. Calls of users go to /api/{name}/."}
 	case errors.As(err, &access):
 		return accessProblem(access)
 	case errors.As(err, &beyond):
-		return problem{kind: "rate-limited", detail: "The caller has made more calls than this service allows.", refusal: &obo.Error{RetryAfter: beyond.after}}
-	case errors.Is(err, errUnknownAPI), errors.Is(err, errNotForwarded):
-		return problem{kind: "unknown-api", detail: "No downstream API of that name is configured."}
+		return problem{kind: "rate-limited", detail: "The caller has made more calls than this service allows.", retryAfter: beyond.after}
 	case errors.Is(err, downstream.ErrPath), errors.Is(err, validate.ErrPath):
 		return problem{kind: "invalid-request", detail: "The path is malformed or ambiguous and is not forwarded."}
-	case errors.Is(err, errMethod):
-		return problem{kind: "invalid-request", detail: "The method is not an HTTP method in upper case."}
-	case errors.Is(err, errNoUser):
-		return problem{kind: "invalid-request", detail: "The path must be /cache/users/{tid}/{oid} with the GUIDs of a tenant and of a user's object in it."}
 	case errors.Is(err, downstream.ErrQuery):
-		return problem{kind: "invalid-request", detail: "The query holds bytes that must be percent-encoded, and is not forwarded."}
-	case errors.Is(err, errWebPage):
-		return problem{kind: "invalid-request", detail: "The admin listener does not answer web pages: ask it by its address or as localhost, and not from another site."}
-	case errors.Is(err, obo.ErrRedis):
-		return problem{kind: "shared-cache-unavailable", detail: "Memory is cleared; Redis could not be reached, or does not allow it.", refusal: &obo.Error{RetryAfter: keysRetryAfter}}
-	case errors.Is(err, errUpgrade):
-		return problem{kind: "upgrade-not-supported", detail: "Protocol upgrades, as to WebSocket, are not supported."}
-	case errors.As(err, &tooLarge), errors.Is(err, errBodyTooLarge):
-		return problem{kind: "body-too-large", detail: "The request body is larger than this service accepts."}
-	case errors.Is(err, errHeadersTooLarge):
-		return problem{kind: "headers-too-large", detail: "The request headers are larger than this service accepts."}
-	case errors.Is(err, errLogLevel):
-		return problem{kind: "invalid-request", detail: `The body must be {"level": "…"} with debug, info, warn or error.`}
+		return problem{kind: "invalid-request", detail: "The query has bytes that must be percent-encoded, and is not forwarded."}
 	case errors.Is(err, downstream.ErrHeader):
 		return problem{kind: "invalid-request", detail: "A header or trailer of the request has a value that is not valid UTF-8."}
+	case errors.As(err, &tooLarge): // before ErrBody, which wraps it
+		return errBodyTooLarge.problem
 	case errors.Is(err, downstream.ErrBody):
 		return problem{kind: "invalid-request", detail: "The request body could not be read."}
+	case errors.Is(err, obo.ErrRedis):
+		return problem{
+			kind: "shared-cache-unavailable", detail: "Memory is cleared; Redis could not be reached, or does not allow it.",
+			retryAfter: keysRetryAfter,
+		}
 	case errors.As(err, &refusal):
 		return refusalProblem(refusal, caller)
 	case errors.As(err, &call):
@@ -117,7 +113,7 @@ func problemFor(err error, caller *validate.Caller) problem {
 	return internalProblem
 }
 
-var internalProblem = problem{kind: "internal", detail: "Something went wrong inside this service."}
+var internalProblem = problem{kind: "internal", detail: "An unexpected error occurred inside this service."}
 
 // keysRetryAfter is how long a client is asked to wait for signing keys: they
 // are there within seconds of the provider's return.
@@ -125,6 +121,9 @@ const keysRetryAfter = 5 * time.Second
 
 // tokenProblem is for a token of the caller that was not accepted.
 func tokenProblem(reason validate.Reason) problem {
+	if reason == validate.TooLong {
+		return problem{kind: "headers-too-large", detail: "The token is longer than this service accepts."}
+	}
 	sentence := sentences[reason]
 	return problem{
 		kind: "invalid-token", detail: sentence,
@@ -145,10 +144,10 @@ func accessProblem(e *validate.AccessError) problem {
 	}
 }
 
-// refusalProblem tells a claims challenge only to callers that declared that
+// refusalProblem passes a claims challenge on only to callers that declared that
 // they can answer one.
 func refusalProblem(e *obo.Error, caller *validate.Caller) problem {
-	p := problem{refusal: e, scopes: e.Scopes}
+	p := problem{refusal: e, scopes: e.Scopes, retryAfter: e.RetryAfter}
 	switch e.Kind {
 	case obo.InteractionRequired:
 		if answersClaims(e.Claims, caller) {
@@ -158,16 +157,16 @@ func refusalProblem(e *obo.Error, caller *validate.Caller) problem {
 		p.challenge = `Bearer error="interaction_required"`
 	case obo.AssertionExpired:
 		expired := tokenProblem(validate.Expired)
-		expired.refusal = e
+		expired.refusal, expired.retryAfter = e, e.RetryAfter
 		return expired
 	case obo.ConsentRequired:
 		p.kind, p.detail = "consent-required", "Nobody has consented yet to this service calling the API on the user's behalf."
 	case obo.Misconfigured:
-		p.kind, p.detail = "misconfigured", "The identity provider refuses this service. Its operators must mend its configuration."
+		p.kind, p.detail = "misconfigured", "The identity provider refuses this service. Its operators must correct its configuration."
 	case obo.Unavailable:
-		p.kind, p.detail = "identity-provider-unavailable", "The identity provider does not answer, or asks to wait."
+		p.kind, p.detail = "identity-provider-unavailable", "The identity provider does not answer, or throttles this service."
 	default:
-		p.kind, p.detail = "identity-provider-error", "The identity provider's answer makes no sense."
+		p.kind, p.detail = "identity-provider-error", "The identity provider's answer is neither a token nor an error."
 	}
 	return p
 }
@@ -180,7 +179,7 @@ func answersClaims(claims string, caller *validate.Caller) bool {
 func claimsProblem(e *obo.Error) problem {
 	return problem{
 		kind: "claims-challenge", detail: "More claims are needed: sign in again with those of the challenge.",
-		refusal: e, scopes: e.Scopes,
+		refusal: e, scopes: e.Scopes, retryAfter: e.RetryAfter,
 	}
 }
 
@@ -202,11 +201,11 @@ func callProblem(e *downstream.Error, caller *validate.Caller) problem {
 		}
 		return problem{kind: "downstream-rejected-token", detail: "The downstream API refused this service's token for it."}
 	case downstream.InvalidResponse:
-		return problem{kind: "downstream-invalid-response", detail: "The downstream API sent an answer that HTTP does not allow."}
+		return problem{kind: "downstream-invalid-response", detail: "The downstream API's answer is not valid HTTP."}
 	case downstream.HeadersTooLarge:
-		return problem{kind: "headers-too-large", detail: "The request headers are larger than the downstream API accepts, or one of them is larger than 32 KiB."}
+		return problem{kind: "headers-too-large", detail: "The request headers are larger than the downstream API accepts, or one header is larger than 32 KiB."}
 	case downstream.Unreachable:
-		return problem{kind: "downstream-unreachable", detail: "The downstream API could not be reached, or broke the connection."}
+		return problem{kind: "downstream-unreachable", detail: "The downstream API could not be reached, or closed the connection."}
 	}
 	return internalProblem
 }
@@ -277,8 +276,8 @@ func (s *Server) setHeaders(h http.Header, p problem, base string) {
 	if p.allow != nil {
 		h.Set("Allow", strings.Join(p.allow, ", "))
 	}
-	if p.refusal != nil && p.refusal.RetryAfter > 0 {
-		h.Set("Retry-After", strconv.Itoa(int((p.refusal.RetryAfter+time.Second-1)/time.Second)))
+	if p.retryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(int((p.retryAfter+time.Second-1)/time.Second)))
 	}
 }
 

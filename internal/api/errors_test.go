@@ -54,7 +54,6 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		{&validate.AccessError{Needed: []string{"Read"}}, "insufficient-scope", 403},
 		{&validate.AccessError{}, "insufficient-scope", 403},
 		{errUnknownAPI, "unknown-api", 404},
-		{errNotForwarded, "unknown-api", 404},
 		{downstream.ErrPath, "invalid-request", 400},
 		{validate.ErrPath, "invalid-request", 400},
 		{errMethod, "invalid-request", 400},

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"strings"
 
@@ -28,10 +27,9 @@ var (
 )
 
 var (
-	errUnknownAPI   = errors.New("no downstream API of that name is configured")
-	errAppOnUser    = errors.New("an app-only token on the users' route")
-	errUserOnApp    = errors.New("a user's token on the applications' route")
-	errNotForwarded = errors.New("the request target is not below an API")
+	errUnknownAPI = refuse("unknown-api", "No downstream API of that name is configured.")
+	errAppOnUser  = refuse("wrong-token-type", "The token is an application's. Calls without a user go to /app/{name}/.")
+	errUserOnApp  = refuse("wrong-token-type", "The token is a user's. Calls of users go to /api/{name}/.")
 )
 
 // forward answers {prefix}{name}/{path…} with what the API answers to the
@@ -109,7 +107,7 @@ func rawPath(r *http.Request) string {
 func splitTarget(escaped, prefix string) (name, path string, err error) {
 	rest, ok := strings.CutPrefix(escaped, prefix)
 	if !ok {
-		return "", "", errNotForwarded
+		return "", "", errUnknownAPI
 	}
 	if i := strings.IndexByte(rest, '/'); i >= 0 {
 		return rest[:i], rest[i:], nil

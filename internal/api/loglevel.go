@@ -2,7 +2,6 @@ package api
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -11,7 +10,7 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-var errLogLevel = errors.New("the body is no log level")
+var errLogLevel = refuse("invalid-request", `The body must be {"level": "…"} with debug, info, warn or error.`)
 
 // logLevelOf answers GET and PUT /loglevel: what is logged from now on, until the
 // service ends.

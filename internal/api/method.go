@@ -1,14 +1,13 @@
 package api
 
 import (
-	"errors"
 	"net/http"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
 )
 
-var errMethod = errors.New("the method is not a token in upper case")
+var errMethod = refuse("invalid-request", "The method is not an HTTP method in upper case.")
 
 // isMethod reports whether a method has one spelling. Methods are case-sensitive
 // (RFC 9110, section 9.1), but many frameworks write them in upper case before

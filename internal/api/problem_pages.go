@@ -11,44 +11,7 @@ import (
 	"strings"
 
 	"github.com/labstack/echo/v4"
-
-	"middletier/internal/downstream"
-	"middletier/internal/obo"
-	"middletier/internal/validate"
 )
-
-// examples are a problem of every type that is sent, as an error made it.
-var examples = func() map[string]problem {
-	refused := func(kind obo.Kind, code string, number int) *obo.Error {
-		return &obo.Error{
-			Kind: kind, Code: code, Codes: []int{number}, Scopes: []string{"api://todo/.default"},
-			CorrelationID: "7a2b0c1e-5d8f-4b6a-9e3c-1f2d3a4b5c6d", TraceID: "0f1e2d3c-4b5a-4678-8796-a5b4c3d2e1f0",
-		}
-	}
-	consent := refused(obo.ConsentRequired, "invalid_grant", 65001)
-	consent.Suberror = "consent_required"
-	consent.ConsentURI = "https://login.microsoftonline.com/organizations/v2.0/adminconsent?client_id=22222222-2222-4222-8222-222222222222&scope=api%3A%2F%2Ftodo%2F.default"
-	busy := refused(obo.Unavailable, "temporarily_unavailable", 90033)
-	busy.RetryAfter = keysRetryAfter
-	claims := refused(obo.InteractionRequired, "interaction_required", 50079)
-	claims.Suberror = "basic_action"
-	claims.Claims = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
-
-	all := map[string]problem{"claims-challenge": claimsProblem(claims)} // which depends on the caller
-	for _, err := range []error{
-		errNoToken, errPresentation, errAppOnUser, errUnknownAPI, errBodyTooLarge, errHeadersTooLarge, errUpgrade, echo.ErrNotFound, obo.ErrRedis,
-		&validate.InvalidTokenError{Reason: validate.Expired}, validate.ErrClientNotAllowed, validate.ErrTenantNotAllowed,
-		&validate.AccessError{Needed: []string{"ToDoList.Read", "ToDoList.ReadWrite"}}, &validate.AccessError{Allow: []string{"GET", "HEAD"}},
-		refused(obo.InteractionRequired, "invalid_grant", 50076), consent, refused(obo.Misconfigured, "invalid_client", 7000215), busy, &obo.Error{Kind: obo.Nonsense},
-		&downstream.Error{Kind: downstream.Unreachable}, &downstream.Error{Kind: downstream.Timeout}, &downstream.Error{Kind: downstream.RejectedToken}, &downstream.Error{Kind: downstream.InvalidResponse},
-		&rateError{keysRetryAfter},
-		http.ErrAbortHandler, // any that nobody knows
-	} {
-		p := problemFor(err, nil)
-		all[p.kind] = p
-	}
-	return all
-}()
 
 // explanation is what there is to say about a problem type.
 type explanation struct {
@@ -71,7 +34,8 @@ type example struct {
 func (s *Server) explain(name, base string) explanation {
 	kind := problemTypes[name]
 	e := explanation{Type: base + "/problems/" + name, Title: kind.Title, Status: kind.Status, Meaning: kind.Meaning, Action: kind.Action}
-	if p, sent := examples[name]; sent {
+	if kind.Example != nil {
+		p := problemFor(kind.Example, nil)
 		h := http.Header{"Content-Type": {"application/problem+json"}}
 		s.setHeaders(h, p, base)
 		e.Example = &example{map[string]string{}, p.document(base)}

@@ -1,157 +1,228 @@
 package api
 
-import "net/http"
+import (
+	"net/http"
 
-// problemType is what a kind of error is called, means and asks for.
+	"github.com/labstack/echo/v4"
+
+	"middletier/internal/downstream"
+	"middletier/internal/obo"
+	"middletier/internal/validate"
+)
+
+// problemType is what a kind of error is called, what it means, and who must do what.
+// The answer's status, its page, docs/errors.md and the OpenAPI document follow from it.
 type problemType struct {
 	Status  int
 	Title   string
 	Meaning string
 	Action  string
+
+	// Example is an error that is answered with the type. It is nil where nothing is
+	// ever sent.
+	Example error
 }
 
-// problemTypes are all errors of the service, by the last part of their type.
+// problemTypes are all errors of the service, by the last part of their type URL.
 var problemTypes = map[string]problemType{
 	"missing-token": {
 		http.StatusUnauthorized, "No token",
-		"The request has no Authorization header with a bearer token, or nothing stands behind Bearer.",
+		"The request has no Authorization header with a bearer token, or there is nothing after the word Bearer.",
 		"The client sends an access token for this service, in the Authorization header only.",
+		errNoToken,
 	},
 	"invalid-request": {
 		http.StatusBadRequest, "Invalid request",
-		"The request is malformed: more than one Authorization header, a method that is not in upper case, a path that could be understood in two ways, a query with bytes that must be percent-encoded, a header that is not UTF-8, or a body that breaks off.",
-		"The client mends the request.",
+		"The request is malformed: more than one Authorization header, a method that is not in upper case, a path that can be read in two ways, " +
+			"a query with bytes that must be percent-encoded, a header that is not UTF-8, or a body that ends too early.",
+		"The client corrects the request.",
+		errPresentation,
 	},
 	"invalid-token": {
 		http.StatusUnauthorized, "Invalid token",
 		"The token was not issued for this service, has expired, or is not genuine. The detail says which. " +
-			"A token that is malformed and has five parts is encrypted: token encryption (tokenEncryptionKeyId) is on " +
-			"at this service's registration, which is not supported here.",
+			"A malformed token that has five parts is encrypted: token encryption (tokenEncryptionKeyId) is on " +
+			"in this service's app registration, and encrypted tokens are not supported.",
 		"The client gets a new access token for this service and repeats the request. " +
-			"Where tokens are encrypted, the operators take tokenEncryptionKeyId out of the registration.",
+			"If tokens are encrypted, the operators remove tokenEncryptionKeyId from the app registration.",
+		&validate.InvalidTokenError{Reason: validate.Expired},
 	},
 	"insufficient-scope": {
 		http.StatusForbidden, "Insufficient scope",
-		"The token is good, but holds none of the scopes (users) or app permissions (applications) that the request needs.",
+		"The token is valid, but has none of the scopes (users) or app permissions (applications) that the request needs.",
 		"The client asks for one of the scopes listed, or an administrator grants the application one of the permissions.",
+		&validate.AccessError{Needed: []string{"ToDoList.Read", "ToDoList.ReadWrite"}},
 	},
 	"wrong-token-type": {
 		http.StatusForbidden, "Wrong kind of token",
-		"Users' calls go to /api/{name}/ and calls without a user to /app/{name}/; the token is for the other route.",
+		"Calls of users go to /api/{name}/ and calls without a user to /app/{name}/. The token is for the other route.",
 		"The client uses the route that the detail names.",
+		errAppOnUser,
 	},
 	"caller-not-allowed": {
 		http.StatusForbidden, "Application not allowed",
-		"The token is good, but the application it was issued to is not among those that may call this service.",
-		"The operators add the application to azureAd.allowedClients, if it should be there.",
+		"The token is valid, but the application it was issued to is not in azureAd.allowedClients.",
+		"The operators add the application to azureAd.allowedClients if it may call this service.",
+		validate.ErrClientNotAllowed,
 	},
 	"tenant-not-allowed": {
 		http.StatusForbidden, "Tenant not allowed",
-		"The token is good, but its tenant is not among those whose users and applications may call this service.",
-		"The operators add the tenant to azureAd.allowedTenants, if it should be there.",
+		"The token is valid, but its tenant is not in azureAd.allowedTenants.",
+		"The operators add the tenant to azureAd.allowedTenants if its users and applications may call this service.",
+		validate.ErrTenantNotAllowed,
 	},
 	"claims-challenge": {
 		http.StatusUnauthorized, "More claims are needed",
-		"The identity provider has a condition that the user must meet first, as multi-factor sign-in.",
-		"The client asks for a new token with the claims of the WWW-Authenticate header and repeats the request.",
+		"The identity provider has a condition that the user must meet first, such as multi-factor sign-in.",
+		"The client requests a new token with the claims of the WWW-Authenticate header and repeats the request.",
+		claimsExample,
 	},
 	"interaction-required": {
 		http.StatusUnauthorized, "The user must sign in",
-		"The identity provider does not trade the user's token without the user, or the API does not take what it trades for it.",
+		"The identity provider issues no token for the API without the user, or the API refuses the token that it issues.",
 		"The client has the user sign in again and repeats the request.",
+		providerRefused(obo.InteractionRequired, "invalid_grant", 50076),
 	},
 	"consent-required": {
 		http.StatusForbidden, "Consent is missing",
-		"Neither the user nor an administrator has agreed that this service calls the downstream API on the user's behalf.",
+		"Neither the user nor an administrator has consented to this service calling the downstream API on the user's behalf.",
 		"The user or an administrator opens the consentUri.",
+		consentExample,
 	},
 	"unknown-api": {
 		http.StatusNotFound, "Unknown API",
 		"No downstream API of that name is configured.",
 		"The client uses a name under downstreamApis; names are case-sensitive.",
+		errUnknownAPI,
 	},
 	"not-found": {
 		http.StatusNotFound, "Not found",
 		"There is nothing at this path.",
 		"The client uses /api/{name}/{path} or /app/{name}/{path}.",
+		echo.ErrNotFound,
 	},
 	"method-not-allowed": {
 		http.StatusMethodNotAllowed, "Method not allowed",
 		"No access rule of the API mentions the method.",
 		"The client uses a method of the Allow header.",
+		&validate.AccessError{Allow: []string{"GET", "HEAD"}},
 	},
 	"body-too-large": {
 		http.StatusRequestEntityTooLarge, "Body too large",
 		"The request body is larger than server.maxBodySize.",
 		"The client sends less, or the operators raise the limit.",
+		errBodyTooLarge,
 	},
 	"rate-limited": {
 		http.StatusTooManyRequests, "Too many requests",
-		"The caller, a user or an application without one, has used up what server.rateLimit allows.",
-		"The client waits as long as Retry-After says, and goes by the RateLimit header from then on.",
+		"The caller (a user, or an application without one) has made more calls than server.rateLimit allows.",
+		"The client waits as long as Retry-After says, and follows the RateLimit header from then on.",
+		&rateError{keysRetryAfter},
 	},
 	"headers-too-large": {
 		http.StatusRequestHeaderFieldsTooLarge, "Headers too large",
-		"The request headers are larger than server.maxHeaderSize or than the downstream API accepts, one of them is larger than 32 KiB, or the token is. Another sign-in brings a token as long.",
-		"The client sends less, or the operators raise the limit. A token that is too long names too many groups: " +
-			"the operators have only those groups put into it that are assigned to the application, or use app roles.",
+		"The request headers are larger than server.maxHeaderSize or than the downstream API accepts, one header is larger than 32 KiB, " +
+			"or the token is too long. A new sign-in brings a token of the same length.",
+		"The client sends less, or the operators raise the limit. A token that is too long usually lists too many groups: " +
+			"the operators limit the groups claim to groups assigned to the application, or use app roles.",
+		errHeadersTooLarge,
 	},
 	"shared-cache-unavailable": {
 		http.StatusServiceUnavailable, "Shared cache unavailable",
-		"What this replica held in memory is forgotten, but Redis did not answer: what it holds was not dropped, or other replicas were not told.",
-		"The operators repeat the request when Redis is back. Tokens there expire by themselves.",
+		"This replica has dropped what it held in memory, but Redis did not answer: entries in Redis were not dropped, or other replicas were not notified.",
+		"The operators repeat the request when Redis is back. Entries in Redis also expire by themselves.",
+		obo.ErrRedis,
 	},
 	"upgrade-not-supported": {
 		http.StatusNotImplemented, "Upgrade not supported",
-		"Protocol upgrades, as to WebSocket, are not supported.",
+		"Protocol upgrades, such as to WebSocket, are not supported.",
 		"The client uses plain HTTP.",
+		errUpgrade,
 	},
 	"misconfigured": {
 		http.StatusInternalServerError, "Misconfigured",
 		"The identity provider refuses this service itself: its credential, its permissions, the scopes it asks for, the audience it accepts, " +
-			"or a user who is not assigned to it. A sign-in does not help.",
-		"The operators look at the log line with this requestId: it holds the provider's reason. A line with advice says what to fix.",
+			"or a user who is not assigned to it. A new sign-in does not help.",
+		"The operators look at the log line with this requestId: it has the provider's reason. A line with advice says what to change.",
+		providerRefused(obo.Misconfigured, "invalid_client", 7000215),
 	},
 	"identity-provider-unavailable": {
 		http.StatusServiceUnavailable, "Identity provider unavailable",
-		"The identity provider does not answer, is ill, or asks to wait; or its signing keys could not be loaded yet.",
+		"The identity provider does not answer, has a fault, or throttles this service; or its signing keys could not be loaded yet.",
 		"The client repeats the request after the time in Retry-After.",
+		throttledExample,
 	},
 	"identity-provider-error": {
 		http.StatusBadGateway, "Identity provider error",
-		"The identity provider answered something that is neither a token nor an error.",
+		"The identity provider's answer is neither a token nor an error.",
 		"The operators look at the log line with this requestId.",
+		&obo.Error{Kind: obo.Nonsense},
 	},
 	"downstream-unreachable": {
 		http.StatusBadGateway, "API unreachable",
-		"The downstream API could not be reached, or broke the connection before it answered.",
+		"The downstream API could not be reached, or closed the connection before it answered.",
 		"The client may repeat the request if its method allows; the operators check the API and its baseUrl.",
+		&downstream.Error{Kind: downstream.Unreachable},
 	},
 	"downstream-invalid-response": {
 		http.StatusBadGateway, "API's answer is invalid",
-		"The downstream API sent an answer that HTTP does not allow: a status below 100, or a change of protocol (101) that nobody asked for.",
+		"The downstream API's answer is not valid HTTP: a status below 100, or a change of protocol (101) that was not requested.",
 		"The operators check the API and the proxies in front of it.",
+		&downstream.Error{Kind: downstream.InvalidResponse},
 	},
 	"downstream-timeout": {
 		http.StatusGatewayTimeout, "API timed out",
 		"The downstream API did not answer in time.",
-		"The client may repeat the request if its method allows; the operators check the API and its timeout.",
+		"The client may repeat the request if its method allows; the operators check the API, or raise its timeout.",
+		&downstream.Error{Kind: downstream.Timeout},
 	},
 	"downstream-rejected-token": {
 		http.StatusBadGateway, "API rejected our token",
 		"The downstream API refused the token that this service got for it, also a fresh one, or asks for another kind of credential. " +
-			"The caller's token is not at fault.",
-		"The operators check that scopes name the API that baseUrl leads to. " +
-			"Where the detail speaks of another kind of credential, the log says which scheme the API asks for.",
+			"The caller's token is not the cause.",
+		"The operators check that scopes and baseUrl belong to the same API. " +
+			"If the detail mentions another kind of credential, the log says which scheme the API asks for.",
+		&downstream.Error{Kind: downstream.RejectedToken},
 	},
 	"internal": {
 		http.StatusInternalServerError, "Internal error",
-		"Something went wrong inside this service.",
+		"An unexpected error occurred inside this service.",
 		"The operators look at the log line with this requestId.",
+		http.ErrAbortHandler, // such as every error that problemFor does not know
 	},
 	"client-closed-request": {
 		statusClientClosed, "Request abandoned",
-		"The caller left before there was an answer, or the service ended. Nothing is sent; this is for the log.",
+		"The caller left before there was an answer, or the service ended. Nothing is sent; the type is for the log.",
 		"Nobody needs to act.",
+		nil,
 	},
 }
+
+// providerRefused is an example of a refusal by the identity provider.
+func providerRefused(kind obo.Kind, code string, number int) *obo.Error {
+	return &obo.Error{
+		Kind: kind, Code: code, Codes: []int{number}, Scopes: []string{"api://todo/.default"},
+		CorrelationID: "7a2b0c1e-5d8f-4b6a-9e3c-1f2d3a4b5c6d", TraceID: "0f1e2d3c-4b5a-4678-8796-a5b4c3d2e1f0",
+	}
+}
+
+var (
+	consentExample = func() error {
+		e := providerRefused(obo.ConsentRequired, "invalid_grant", 65001)
+		e.Suberror = "consent_required"
+		e.ConsentURI = "https://login.microsoftonline.com/organizations/v2.0/adminconsent" +
+			"?client_id=22222222-2222-4222-8222-222222222222&scope=api%3A%2F%2Ftodo%2F.default"
+		return e
+	}()
+	throttledExample = func() error {
+		e := providerRefused(obo.Unavailable, "temporarily_unavailable", 90033)
+		e.RetryAfter = keysRetryAfter
+		return e
+	}()
+	claimsExample = func() error { // whether a caller gets this one depends on its token
+		e := providerRefused(obo.InteractionRequired, "interaction_required", 50079)
+		e.Suberror = "basic_action"
+		e.Claims = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
+		return &requestError{claimsProblem(e)}
+	}()
+)

@@ -10,133 +10,157 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/invopop/jsonschema"
 	"github.com/labstack/echo/v4"
 )
 
-// object is one of JSON.
-type object = map[string]any
-
-// openAPI answers with the description of the service.
+// openAPI answers with the OpenAPI document of the service.
 func (s *Server) openAPI(c echo.Context) error {
 	s.describes(c)
 	return answer(c, http.StatusOK, "application/json", s.description)
 }
 
-// describe returns the description of the service as it is configured (OpenAPI
-// 3.1). What it forwards to, and with which credential, is not in it.
+// describe returns the OpenAPI 3.1 document of the service as it is configured. It does
+// not say which APIs are called, nor with which credential.
 func (s *Server) describe() []byte {
 	base, root := cmp.Or(strings.TrimSuffix(s.config.PublicURL, "/"), s.config.BasePath), "/"
 	if u, err := url.Parse(s.config.PublicURL); err == nil && u.Host != "" {
 		root = u.Scheme + "://" + u.Host
 	}
-	paths := s.ownPaths(root)
-	tags, closed := []object{}, ""
+	doc := &openapi3.T{
+		OpenAPI: "3.1.0",
+		Info: &openapi3.Info{
+			Title: "middletier", Version: cmp.Or(s.config.Version, "unknown"),
+			Description: "Calls below `/api/{name}` are made to an API on behalf of a user, calls below `/app/{name}` as an application. " +
+				"Status, headers and body are the API's own, except for the problems listed.",
+		},
+		Servers:    openapi3.Servers{{URL: cmp.Or(base, "/")}},
+		Paths:      s.ownPaths(root),
+		Components: s.components(base),
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.config.APIs)) {
 		rules := s.config.APIs[name].Access.Rules()
-		tag := object{"name": name, "description": "An API behind this service"}
+		tag := &openapi3.Tag{Name: name, Description: "An API behind this service"}
 		if len(rules) == 0 {
-			tag["description"] = "This API has no access rules: every call to it is refused."
-			closed += "\n\nThe API `" + name + "` has no access rules: every call to it is refused."
+			tag.Description = "This API has no access rules: every call to it is refused."
+			doc.Info.Description += "\n\nThe API `" + name + "` has no access rules: every call to it is refused."
 		}
-		tags = append(tags, tag)
+		doc.Tags = append(doc.Tags, tag)
 		for _, route := range []route{userRoute, appRoute} {
-			addPaths(paths, name, rules, route, s.config.IDURI)
+			addPaths(doc.Paths, name, rules, route, s.config.IDURI)
 		}
 	}
-	nameOperations(paths)
-	text, err := json.MarshalIndent(object{
-		"openapi": "3.1.0",
-		"info": object{
-			"title": "middletier", "version": cmp.Or(s.config.Version, "unknown"),
-			"description": "Calls below `/api/{name}` are made to an API on behalf of a user, calls below `/app/{name}` as an application. " +
-				"Status, headers and body are the API's own, except for the problems listed." + closed,
-		},
-		"servers":    []object{{"url": cmp.Or(base, "/")}},
-		"tags":       append(tags, object{"name": ownTag, "description": "The service itself"}),
-		"paths":      paths,
-		"components": s.components(base),
-	}, "", " ")
+	doc.Tags = append(doc.Tags, &openapi3.Tag{Name: ownTag, Description: "The service itself"})
+	nameOperations(doc.Paths)
+	text, err := json.MarshalIndent(doc, "", " ")
 	if err != nil { // of strings, numbers, lists and objects only
 		panic(err)
 	}
 	return append(text, '\n')
 }
 
-// components are the problems, each as a response with an example and all of one
-// status as another, and the ways to show a token.
-func (s *Server) components(base string) object {
-	reflector := jsonschema.Reflector{Anonymous: true, DoNotReference: true, AllowAdditionalProperties: true}
-	schema := reflector.Reflect(document{})
-	schema.Version = "" // that of OpenAPI
-
-	examples, responses, ofStatus := object{}, object{}, map[int]object{}
+// components are the problem types (each as a response with an example, and one response
+// for all of a status) and the ways to authenticate.
+func (s *Server) components(base string) *openapi3.Components {
+	all := &openapi3.Components{
+		Schemas:   openapi3.Schemas{"Problem": openapi3.NewSchemaRef("", problemSchema())},
+		Examples:  openapi3.Examples{},
+		Responses: openapi3.ResponseBodies{},
+		Headers: openapi3.Headers{"X-Request-ID": {Value: &openapi3.Header{Parameter: openapi3.Parameter{
+			Description: "Finds the request in the log", Schema: openapi3.NewSchemaRef("", openapi3.NewStringSchema()),
+		}}}},
+		SecuritySchemes: s.securitySchemes(),
+	}
+	ofStatus := map[int]openapi3.Examples{}
 	for name, kind := range problemTypes {
 		explained := s.explain(name, base)
 		if explained.Example == nil {
 			continue
 		}
-		examples[name] = object{"summary": kind.Title, "description": kind.Meaning + " " + kind.Action, "value": explained.Example.Document}
-		example := reference("examples", name)
-		headers := object{"X-Request-ID": reference("headers", "X-Request-ID")}
+		all.Examples[name] = &openapi3.ExampleRef{Value: &openapi3.Example{
+			Summary: kind.Title, Description: kind.Meaning + " " + kind.Action, Value: explained.Example.Document,
+		}}
+		example := &openapi3.ExampleRef{Ref: "#/components/examples/" + name}
+		response := problemResponse(kind.Title, openapi3.Examples{name: example})
 		for header, value := range explained.Example.Headers {
-			if header != "Content-Type" { // which OpenAPI has said already
-				headers[header] = object{"schema": object{"type": "string"}, "example": value}
+			if header != "Content-Type" { // OpenAPI says it elsewhere
+				response.Headers[header] = &openapi3.HeaderRef{Value: &openapi3.Header{Parameter: openapi3.Parameter{
+					Schema: openapi3.NewSchemaRef("", openapi3.NewStringSchema()), Example: value,
+				}}}
 			}
 		}
-		responses[name] = problemResponse(kind.Title, headers, object{name: example})
+		all.Responses[name] = &openapi3.ResponseRef{Value: response}
 		if ofStatus[kind.Status] == nil {
-			ofStatus[kind.Status] = object{}
+			ofStatus[kind.Status] = openapi3.Examples{}
 		}
 		ofStatus[kind.Status][name] = example
 	}
-	for status, all := range ofStatus {
-		responses[statusResponse(status)] = problemResponse("One of: "+strings.Join(slices.Sorted(maps.Keys(all)), ", "),
-			object{"X-Request-ID": reference("headers", "X-Request-ID")}, all)
+	for status, examples := range ofStatus {
+		response := problemResponse("One of: "+strings.Join(slices.Sorted(maps.Keys(examples)), ", "), examples)
+		all.Responses[statusResponse(status)] = &openapi3.ResponseRef{Value: response}
 	}
-	return object{
-		"schemas":         object{"Problem": schema},
-		"examples":        examples,
-		"responses":       responses,
-		"headers":         object{"X-Request-ID": object{"description": "Finds the request in the log", "schema": object{"type": "string"}}},
-		"securitySchemes": s.securitySchemes(),
-	}
+	return all
 }
 
-func reference(section, name string) object {
-	return object{"$ref": "#/components/" + section + "/" + name}
+// problemSchema is the JSON schema of a problem document.
+func problemSchema() *openapi3.Schema {
+	reflector := jsonschema.Reflector{Anonymous: true, DoNotReference: true, AllowAdditionalProperties: true}
+	reflected := reflector.Reflect(document{})
+	reflected.Version = "" // that of OpenAPI
+	var schema openapi3.Schema
+	text, err := json.Marshal(reflected)
+	if err == nil {
+		err = json.Unmarshal(text, &schema)
+	}
+	if err != nil { // of a type that is known
+		panic(err)
+	}
+	return &schema
 }
 
-func problemResponse(description string, headers, examples object) object {
-	return object{"description": description, "headers": headers, "content": object{
-		"application/problem+json": object{"schema": reference("schemas", "Problem"), "examples": examples},
-	}}
+func problemResponse(description string, examples openapi3.Examples) *openapi3.Response {
+	schema := openapi3.NewSchemaRef("#/components/schemas/Problem", nil)
+	response := openapi3.NewResponse().WithDescription(description).WithContent(openapi3.Content{
+		"application/problem+json": {Schema: schema, Examples: examples},
+	})
+	response.Headers = requestIDHeader()
+	return response
+}
+
+// requestIDHeader is the header that every answer has.
+func requestIDHeader() openapi3.Headers {
+	return openapi3.Headers{"X-Request-ID": {Ref: "#/components/headers/X-Request-ID"}}
 }
 
 // statusResponse names the response with all problems of a status.
 func statusResponse(status int) string { return "Problem" + strconv.Itoa(status) }
 
-// securitySchemes say where tokens for this service come from, and how they are
-// shown.
-func (s *Server) securitySchemes() object {
-	scopes := object{}
+// securitySchemes say where tokens for this service come from, and how they are sent.
+func (s *Server) securitySchemes() openapi3.SecuritySchemes {
+	scopes := map[string]string{}
 	for _, api := range s.config.APIs {
 		for _, scope := range api.Access.Scopes() {
 			scopes[fullScope(s.config.IDURI, scope)] = scope
 		}
 	}
-	endpoint := s.config.Authority + "/oauth2/v2.0"
-	return object{
-		userScheme: object{"type": "oauth2", "description": "For users", "flows": object{"authorizationCode": object{
-			"authorizationUrl": endpoint + "/authorize", "tokenUrl": endpoint + "/token", "refreshUrl": endpoint + "/token", "scopes": scopes,
+	authorize, token := s.config.Authority+"/oauth2/v2.0/authorize", s.config.Authority+"/oauth2/v2.0/token"
+	return openapi3.SecuritySchemes{
+		userScheme: {Value: &openapi3.SecurityScheme{Type: "oauth2", Description: "For users", Flows: &openapi3.OAuthFlows{
+			AuthorizationCode: &openapi3.OAuthFlow{AuthorizationURL: authorize, TokenURL: token, RefreshURL: token, Scopes: scopes},
 		}}},
-		appScheme: object{"type": "oauth2", "description": "For applications without a user, in their own tenant", "flows": object{"clientCredentials": object{
-			"tokenUrl": endpoint + "/token", "scopes": object{fullScope(s.config.IDURI, ".default"): "Every app permission that the application was given"},
-		}}},
-		bearerScheme: object{"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "An access token for this service, however it was got"},
+		appScheme: {Value: &openapi3.SecurityScheme{
+			Type: "oauth2", Description: "For applications without a user, in their own tenant",
+			Flows: &openapi3.OAuthFlows{ClientCredentials: &openapi3.OAuthFlow{
+				TokenURL: token, Scopes: map[string]string{fullScope(s.config.IDURI, ".default"): "Every app permission that the application was given"},
+			}},
+		}},
+		bearerScheme: {Value: &openapi3.SecurityScheme{
+			Type: "http", Scheme: "bearer", BearerFormat: "JWT", Description: "An access token for this service, from any flow",
+		}},
 	}
 }
 
-// fullScope is a scope as it is asked for: short ones would be taken for those of
+// fullScope is a scope as clients ask for it: short ones would be read as scopes of
 // Microsoft Graph.
 func fullScope(idURI, scope string) string { return idURI + "/" + scope }

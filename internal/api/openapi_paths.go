@@ -2,11 +2,14 @@ package api
 
 import (
 	"maps"
+	"net/http"
 	"net/url"
 	"reflect"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/getkin/kin-openapi/openapi3"
 
 	"middletier/internal/validate"
 )
@@ -21,8 +24,8 @@ const (
 var describedMethods = []string{"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
 
 // addPaths adds to paths those that the access rules of an API mention on route.
-// Rules whose paths are the same to OpenAPI share an entry, which names them all.
-func addPaths(paths object, name string, rules []validate.Rule, route route, idURI string) {
+// Rules whose paths are the same in OpenAPI share an entry, which names them all.
+func addPaths(paths *openapi3.Paths, api string, rules []validate.Rule, route route, idURI string) {
 	for _, rule := range rules {
 		granting := rule.Scopes
 		if route.app {
@@ -40,18 +43,17 @@ func addPaths(paths object, name string, rules []validate.Rule, route route, idU
 		}
 		for _, pattern := range patterns {
 			path, parameters := pathTemplate(pattern)
-			path = route.prefix + name + path
-			item, _ := paths[path].(object)
+			path = route.prefix + api + path
+			item := paths.Value(path)
 			if item == nil {
-				item = object{}
-				if parameters != nil {
-					item["parameters"] = parameters
-				}
-				paths[path] = item
+				item = &openapi3.PathItem{Parameters: parameters}
+				paths.Set(path, item)
 			}
 			for _, method := range methods {
 				if slices.Contains(describedMethods, method) {
-					allow(item, name, method, pattern, granting, route, idURI)
+					grant := operationOf(item, method, api, route)
+					grant.Description += grantSentence(pattern, granting, route)
+					addSecurity(grant.Security, granting, route, idURI)
 				}
 			}
 		}
@@ -59,12 +61,12 @@ func addPaths(paths object, name string, rules []validate.Rule, route route, idU
 }
 
 // severalSegments describes a parameter that OpenAPI has no way to describe.
-const severalSegments = "Any number of segments, as in `items/1`. The slashes between them are sent as they are: " +
+const severalSegments = "Any number of segments, such as `items/1`. The slashes between them are sent as they are: " +
 	"a client that encodes them as `%2F` is answered 400."
 
-// pathTemplate turns the pattern of an access rule into a path with parameters,
-// which are numbered: paths that differ in their names only are the same.
-func pathTemplate(pattern string) (path string, parameters []object) {
+// pathTemplate turns the pattern of an access rule into a path with parameters.
+// These are numbered: paths that differ only in their names are the same.
+func pathTemplate(pattern string) (path string, parameters openapi3.Parameters) {
 	for _, segment := range strings.Split(strings.TrimSuffix(pattern, "/"), "/")[1:] {
 		path += "/"
 		wildcard, description := "*", "One segment of the path, or a part of one"
@@ -77,11 +79,11 @@ func pathTemplate(pattern string) (path string, parameters []object) {
 				if len(parameters) > 0 {
 					name += strconv.Itoa(len(parameters) + 1)
 				}
-				parameter := object{"name": name, "in": "path", "required": true, "schema": object{"type": "string"}, "description": description}
+				parameter := openapi3.NewPathParameter(name).WithSchema(openapi3.NewStringSchema()).WithDescription(description)
 				if segment == "**" {
-					parameter["x-multi-segment"] = true // no word of OpenAPI's own says so before 3.2
+					parameter.Extensions = map[string]any{"x-multi-segment": true} // OpenAPI has no word of its own for it before 3.2
 				}
-				parameters = append(parameters, parameter)
+				parameters = append(parameters, &openapi3.ParameterRef{Value: parameter})
 				path += "{" + name + "}"
 			}
 			path += url.PathEscape(literal)
@@ -90,145 +92,162 @@ func pathTemplate(pattern string) (path string, parameters []object) {
 	return path, parameters
 }
 
-// allow adds what grants method to item: any one of these scopes or app
-// permissions, beside what is there.
-func allow(item object, api, method, pattern string, granting []string, route route, idURI string) {
-	key := strings.ToLower(method)
-	operation, _ := item[key].(object)
-	if operation == nil {
-		who := "For a user"
-		if route.app {
-			who = "Without a user"
-		}
-		operation = object{"tags": []string{api}, "summary": who, "description": "", "security": []object{}, "responses": forwardedResponses()}
-		if method == "POST" || method == "PUT" || method == "PATCH" {
-			operation["requestBody"] = object{"description": "Whatever the API takes", "content": object{"application/json": anything(), "*/*": anything()}}
-		}
-		item[key] = operation
+// operationOf returns the operation of item for method. It adds one if there is none.
+func operationOf(item *openapi3.PathItem, method, api string, route route) *openapi3.Operation {
+	if operation := item.GetOperation(method); operation != nil {
+		return operation
 	}
-	kind, requirements := "scopes", []object{}
-	for _, name := range granting {
-		if !route.app {
-			requirements = append(requirements, object{userScheme: []string{fullScope(idURI, name)}})
-		}
-		requirements = append(requirements, object{bearerScheme: []string{name}})
+	operation := &openapi3.Operation{
+		Tags: []string{api}, Summary: "For a user", Security: openapi3.NewSecurityRequirements(), Responses: forwardedResponses(),
 	}
 	if route.app {
-		kind = "app permissions"
-		requirements = append(requirements, object{appScheme: []string{fullScope(idURI, ".default")}})
+		operation.Summary = "Without a user"
 	}
-	security := operation["security"].([]object)
-	for _, r := range requirements {
-		if !slices.ContainsFunc(security, func(known object) bool { return reflect.DeepEqual(known, r) }) {
-			security = append(security, r)
-		}
+	if method == http.MethodPost || method == http.MethodPut || method == http.MethodPatch {
+		operation.RequestBody = &openapi3.RequestBodyRef{Value: &openapi3.RequestBody{Description: "Whatever the API accepts", Content: anyContent()}}
 	}
-	operation["security"] = security
-	operation["description"] = operation["description"].(string) + "`" + pattern + "` needs any one of the " + kind + " `" + strings.Join(granting, "`, `") + "`.\n\n"
-}
-
-// forwardedResponses are what a call to an API may be answered.
-func forwardedResponses() object {
-	answered := func(description string) object {
-		return object{
-			"description": description, "content": object{"application/json": anything(), "*/*": anything()},
-			"headers": object{"X-Request-ID": reference("headers", "X-Request-ID")},
-		}
-	}
-	responses := object{"2XX": answered("What the API answered"), "default": answered("What else the API answered")}
-	maps.Copy(responses, problems(400, 401, 403, 404, 405, 413, 429, 431, 500, 501, 502, 503, 504))
-	return responses
-}
-
-// anything is a body that the API alone knows. JSON is named, since generated
-// clients choose by it how to write and read a body.
-func anything() object { return object{"schema": object{"description": "As the API says"}} }
-
-// nameOperations gives each operation a name, which is the same whenever the
-// configuration is: method, route, API and path, in letters and digits. Paths that
-// look the same so are numbered.
-func nameOperations(paths object) {
-	used := map[string]int{}
-	for _, path := range slices.Sorted(maps.Keys(paths)) {
-		item := paths[path].(object)
-		for _, method := range slices.Sorted(maps.Keys(item)) {
-			operation, ok := item[method].(object)
-			if !ok { // parameters, servers
-				continue
-			}
-			words := strings.FieldsFunc(path, func(r rune) bool {
-				return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9')
-			})
-			name := method
-			for _, word := range words {
-				name += strings.ToUpper(word[:1]) + word[1:]
-			}
-			if used[name]++; used[name] > 1 {
-				name += "_" + strconv.Itoa(used[name])
-			}
-			operation["operationId"] = name
-		}
-	}
-}
-
-// problems are the responses of these statuses.
-func problems(statuses ...int) object {
-	responses := object{}
-	for _, kind := range problemTypes {
-		if slices.Contains(statuses, kind.Status) {
-			responses[strconv.Itoa(kind.Status)] = reference("responses", statusResponse(kind.Status))
-		}
-	}
-	return responses
-}
-
-// ownPaths are the service's own. root is where those without a base path are.
-func (s *Server) ownPaths(root string) object {
-	const jsonType = "application/json"
-	signout := own("Forget every token held for the user's", 400, 401, 403, 413, 429, 431, 500, 503)
-	signout["security"] = []object{{bearerScheme: []string{}}}
-	signout["responses"].(object)["204"] = object{"description": "They are forgotten"}
-	ready := reading("Whether the service can serve", jsonType)
-	ready["responses"].(object)["503"] = found(jsonType)
-	kind := object{
-		"name": "type", "in": "path", "required": true, "description": "The last part of a problem's type",
-		"schema": object{"type": "string", "enum": slices.Sorted(maps.Keys(problemTypes))},
-	}
-	elsewhere := []object{{"url": root}}
-	list := reading("All that can go wrong", jsonType, "text/html")
-	return object{
-		"/signout":         object{"post": signout},
-		metadataPath:       object{"get": reading("Where to get tokens for this service (RFC 9728)", jsonType)},
-		"/openapi.json":    object{"get": reading("This description", jsonType)},
-		"/docs":            object{"get": reading("A page to read this description", "text/html")},
-		"/problems":        object{"get": list},
-		"/problems/{type}": object{"parameters": []object{kind}, "get": reading("What an error means, and who must act", jsonType, "text/html")},
-		"/healthz":         object{"servers": elsewhere, "get": reading("Whether the process is alive", jsonType)},
-		"/readyz":          object{"servers": elsewhere, "get": ready},
-	}
-}
-
-// own describes an operation of the service's own that may end in problems of
-// these statuses.
-func own(summary string, statuses ...int) object {
-	return object{"tags": []string{ownTag}, "summary": summary, "responses": problems(statuses...)}
-}
-
-// reading describes one that is answered to everybody in one of these types.
-func reading(summary string, types ...string) object {
-	operation := own(summary, 404, 413, 431, 500)
-	operation["security"] = []object{} // none
-	operation["responses"].(object)["200"] = found(types...)
+	item.SetOperation(method, operation)
 	return operation
 }
 
-func found(types ...string) object {
-	content := object{}
-	for _, contentType := range types {
-		content[contentType] = object{"schema": object{"type": "string"}}
-		if contentType == "application/json" {
-			content[contentType] = object{"schema": object{"type": "object"}}
+// grantSentence says that any one of these scopes or app permissions opens pattern.
+func grantSentence(pattern string, granting []string, route route) string {
+	kind := "scopes"
+	if route.app {
+		kind = "app permissions"
+	}
+	return "`" + pattern + "` needs any one of the " + kind + " `" + strings.Join(granting, "`, `") + "`.\n\n"
+}
+
+// addSecurity adds to security that any one of these scopes or app permissions is enough.
+func addSecurity(security *openapi3.SecurityRequirements, granting []string, route route, idURI string) {
+	add := func(scheme, name string) {
+		requirement := openapi3.SecurityRequirement{scheme: {name}}
+		if !slices.ContainsFunc(*security, func(known openapi3.SecurityRequirement) bool { return reflect.DeepEqual(known, requirement) }) {
+			*security = append(*security, requirement)
 		}
 	}
-	return object{"description": "What was asked for", "content": content}
+	for _, name := range granting {
+		if !route.app {
+			add(userScheme, fullScope(idURI, name))
+		}
+		add(bearerScheme, name)
+	}
+	if route.app {
+		add(appScheme, fullScope(idURI, ".default"))
+	}
+}
+
+// forwardedResponses are the possible answers to a call to an API.
+func forwardedResponses() *openapi3.Responses {
+	responses := problemResponses(400, 401, 403, 404, 405, 413, 429, 431, 500, 501, 502, 503, 504)
+	for status, description := range map[string]string{"2XX": "What the API answered", "default": "Any other answer of the API"} {
+		answered := openapi3.NewResponse().WithDescription(description).WithContent(anyContent())
+		answered.Headers = requestIDHeader()
+		responses.Set(status, &openapi3.ResponseRef{Value: answered})
+	}
+	return responses
+}
+
+// anyContent is a body that only the API knows. JSON is named, since generated
+// clients choose by it how to write and read a body.
+func anyContent() openapi3.Content {
+	body := openapi3.NewMediaType().WithSchema(&openapi3.Schema{Description: "As the API says"})
+	return openapi3.Content{"application/json": body, "*/*": body}
+}
+
+// nameOperations gives each operation an ID, which is the same whenever the
+// configuration is: method, route, API and path, in letters and digits. Paths with
+// the same ID are numbered.
+func nameOperations(paths *openapi3.Paths) {
+	used := map[string]int{}
+	for _, path := range slices.Sorted(maps.Keys(paths.Map())) {
+		operations := paths.Value(path).Operations()
+		for _, method := range slices.Sorted(maps.Keys(operations)) {
+			words := strings.FieldsFunc(path, func(r rune) bool {
+				return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9')
+			})
+			id := strings.ToLower(method)
+			for _, word := range words {
+				id += strings.ToUpper(word[:1]) + word[1:]
+			}
+			if used[id]++; used[id] > 1 {
+				id += "_" + strconv.Itoa(used[id])
+			}
+			operations[method].OperationID = id
+		}
+	}
+}
+
+// problemResponses are the responses with problems of these statuses.
+func problemResponses(statuses ...int) *openapi3.Responses {
+	responses := openapi3.NewResponsesWithCapacity(len(statuses))
+	for _, status := range statuses {
+		responses.Set(strconv.Itoa(status), &openapi3.ResponseRef{Ref: "#/components/responses/" + statusResponse(status)})
+	}
+	return responses
+}
+
+// ownPaths are the service's own. root is the server of those outside the base path.
+func (s *Server) ownPaths(root string) *openapi3.Paths {
+	const jsonType = "application/json"
+	signout := ownOperation("Drop every token cached for the user", 400, 401, 403, 413, 429, 431, 500, 503)
+	signout.Security = openapi3.NewSecurityRequirements().With(openapi3.SecurityRequirement{bearerScheme: {}})
+	signout.Responses.Set("204", &openapi3.ResponseRef{Value: openapi3.NewResponse().WithDescription("They are dropped")})
+	ready := getOperation("Whether the service can serve", jsonType)
+	ready.Responses.Set("503", &openapi3.ResponseRef{Value: okResponse(jsonType)})
+	kind := openapi3.NewPathParameter("type").WithDescription("The last part of a problem's type").
+		WithSchema(openapi3.NewStringSchema().WithEnum(typeNames()...))
+	outside := openapi3.Servers{{URL: root}}
+	get := func(path, summary string, types ...string) openapi3.NewPathsOption {
+		return openapi3.WithPath(path, &openapi3.PathItem{Get: getOperation(summary, types...)})
+	}
+	return openapi3.NewPaths(
+		openapi3.WithPath("/signout", &openapi3.PathItem{Post: signout}),
+		get(metadataPath, "Where to get tokens for this service (RFC 9728)", jsonType),
+		get("/openapi.json", "This document", jsonType),
+		get("/docs", "A page to read this document", "text/html"),
+		get("/problems", "All problem types", jsonType, "text/html"),
+		openapi3.WithPath("/problems/{type}", &openapi3.PathItem{
+			Parameters: openapi3.Parameters{{Value: kind}},
+			Get:        getOperation("What an error means, and who must act", jsonType, "text/html"),
+		}),
+		openapi3.WithPath("/healthz", &openapi3.PathItem{Servers: outside, Get: getOperation("Whether the process is alive", jsonType)}),
+		openapi3.WithPath("/readyz", &openapi3.PathItem{Servers: outside, Get: ready}),
+	)
+}
+
+// typeNames are the names of all problem types.
+func typeNames() []any {
+	var names []any
+	for _, name := range slices.Sorted(maps.Keys(problemTypes)) {
+		names = append(names, name)
+	}
+	return names
+}
+
+// ownOperation describes an operation of the service's own that may end in problems of
+// these statuses.
+func ownOperation(summary string, statuses ...int) *openapi3.Operation {
+	return &openapi3.Operation{Tags: []string{ownTag}, Summary: summary, Responses: problemResponses(statuses...)}
+}
+
+// getOperation describes one that answers everybody with one of these content types.
+func getOperation(summary string, types ...string) *openapi3.Operation {
+	operation := ownOperation(summary, 404, 413, 431, 500)
+	operation.Security = openapi3.NewSecurityRequirements() // none
+	operation.Responses.Set("200", &openapi3.ResponseRef{Value: okResponse(types...)})
+	return operation
+}
+
+func okResponse(types ...string) *openapi3.Response {
+	content := openapi3.Content{}
+	for _, contentType := range types {
+		schema := openapi3.NewStringSchema()
+		if contentType == "application/json" {
+			schema = openapi3.NewObjectSchema()
+		}
+		content[contentType] = openapi3.NewMediaType().WithSchema(schema)
+	}
+	return openapi3.NewResponse().WithDescription("The document or page").WithContent(content)
 }

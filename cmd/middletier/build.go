@@ -11,7 +11,9 @@ import (
 
 	"middletier/internal/api"
 	"middletier/internal/config"
+	"middletier/internal/diagnosis"
 	"middletier/internal/downstream"
+	"middletier/internal/gctune"
 	"middletier/internal/obo"
 	"middletier/internal/telemetry"
 	"middletier/internal/validate"
@@ -56,10 +58,10 @@ func build(f file, transport http.RoundTripper, log *slog.Logger) (*program, err
 
 	exchange := f.oboConfig()
 	exchange.Client, exchange.Log = client, log
-	advise := &adviser{log: log, told: map[given]time.Time{}}
+	adviser := diagnosis.NewAdviser(log)
 	exchange.Exchanged = func(flow obo.Flow, took time.Duration, err error) {
 		watch.Exchange(string(flow), obo.Outcome(err), took)
-		advise.exchanged(err)
+		adviser.Exchanged(err)
 	}
 	exchanger, err := obo.NewClient(exchange)
 	if err != nil {
@@ -141,7 +143,7 @@ func (p *program) run(ctx context.Context) error {
 	}
 	group.Go(func() error { return p.cache.Run(ctx) })
 	group.Go(func() error {
-		boundGarbage(ctx, func() (tokens, room int) {
+		gctune.Run(ctx, func() (tokens, room int) {
 			s := p.cache.Stats()
 			return s.Bytes, s.Room
 		})

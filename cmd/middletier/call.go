@@ -18,6 +18,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"middletier/internal/config"
+	"middletier/internal/diagnosis"
 	"middletier/internal/downstream"
 	"middletier/internal/obo"
 )
@@ -186,7 +187,7 @@ func appToken(ctx context.Context, f file, d downstreamAPI, name string, client 
 	}
 	token, err := exchanger.AppToken(ctx, ask.tenant, ask.scope)
 	if err != nil {
-		return "", fmt.Errorf("no token for %s: %s", ask.scope, reason(err))
+		return "", fmt.Errorf("no token for %s: %s", ask.scope, diagnosis.Reason(err))
 	}
 	return token, nil
 }
@@ -208,15 +209,15 @@ func send(req *http.Request, client *http.Client, timeout time.Duration, std str
 		if errors.Is(context.Cause(ctx), errNoAnswer) {
 			err = errNoAnswer
 		}
-		return fmt.Errorf("%s: %s", req.URL.Host, reason(err))
+		return fmt.Errorf("%s: %s", req.URL.Host, diagnosis.Reason(err))
 	}
 	timer.Stop()
 	defer resp.Body.Close()
-	if _, err := fmt.Fprintln(std.err, resp.Proto, clean(resp.Status, 100)); err != nil {
+	if _, err := fmt.Fprintln(std.err, resp.Proto, diagnosis.Clean(resp.Status, 100)); err != nil {
 		return err
 	}
 	if _, err := io.Copy(std.out, resp.Body); err != nil {
-		return fmt.Errorf("the answer broke off, or could not be printed: %s", reason(err))
+		return fmt.Errorf("the answer broke off, or could not be printed: %s", diagnosis.Reason(err))
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return errReported

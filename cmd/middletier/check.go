@@ -16,6 +16,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"middletier/internal/diagnosis"
 	"middletier/internal/downstream"
 	"middletier/internal/obo"
 	"middletier/internal/validate"
@@ -69,7 +70,7 @@ func printFindings(out io.Writer, findings []finding) error {
 	fmt.Fprintln(table, "WHAT\tRESULT\tDETAIL")
 	bad := 0
 	for _, f := range findings {
-		fmt.Fprintf(table, "%s\t%s\t%s\n", f.what, f.result, clean(f.detail, 400))
+		fmt.Fprintf(table, "%s\t%s\t%s\n", f.what, f.result, diagnosis.Clean(f.detail, 400))
 		if f.result == resultFailed {
 			bad++
 		}
@@ -116,14 +117,14 @@ func (t trial) try(ctx context.Context) finding {
 		case errors.As(err, &reasonNot):
 			found <- finding{t.what, resultSkipped, reasonNot.Error()}
 		default:
-			found <- finding{t.what, resultFailed, strings.TrimPrefix(detail+": ", ": ") + reason(err)}
+			found <- finding{t.what, resultFailed, strings.TrimPrefix(detail+": ", ": ") + diagnosis.Reason(err)}
 		}
 	}()
 	select {
 	case f := <-found:
 		return f
 	case <-ctx.Done(): // what does not heed it, as a read of a dead disk, ends with the program
-		return finding{t.what, resultFailed, reason(ctx.Err())}
+		return finding{t.what, resultFailed, diagnosis.Reason(ctx.Err())}
 	}
 }
 
@@ -271,7 +272,7 @@ func (f file) appAsk(d downstreamAPI) (appAsk, error) {
 // credential, so the next is asked for.
 func tryCredential(ctx context.Context, client *obo.Client, asks []appAsk) error {
 	for _, ask := range asks {
-		if _, err := client.AppToken(ctx, ask.tenant, ask.scope); !aboutResource(err) {
+		if _, err := client.AppToken(ctx, ask.tenant, ask.scope); !diagnosis.IsAboutResource(err) {
 			return err
 		}
 	}

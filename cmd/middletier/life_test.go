@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"middletier/internal/telemetry"
 )
 
 // service is the whole program in a process, in the world of a test, which calls
@@ -364,7 +366,7 @@ func (w *world) startUnread() (cmd *exec.Cmd, log io.ReadCloser) {
 func TestLogLevelChangesWithoutARestart(t *testing.T) {
 	w := newStoppedWorld(t)
 	text := &syncBuffer{}
-	log, level := newLog(logging{Level: "info", Format: "json"}, text)
+	log, level := telemetry.NewLog("info", "json", text)
 	p, err := build(w.file, w.transport(), log)
 	if err != nil {
 		t.Fatal(err)

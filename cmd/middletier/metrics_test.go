@@ -14,6 +14,7 @@ import (
 	"middletier/internal/mockidp"
 	"middletier/internal/obo"
 	"middletier/internal/redistest"
+	"middletier/internal/telemetry"
 )
 
 // promised are the metrics of the contract, by the name that is scraped.
@@ -73,9 +74,9 @@ func TestPromisedMetricsAreScraped(t *testing.T) {
 		f.AzureAd.ClientCredentials = []obo.Credential{{SourceType: "Path", CertificateDiskPath: path}}
 	})
 	one := w.startReady()
-	lines := queueLines(w.file.Logging, io.Discard) // as the program has it in a process of its own
-	defer lines.close()
-	if err := lines.register(one.telemetry.Meter()); err != nil {
+	lines := telemetry.NewLogQueue(w.file.Logging.Format, io.Discard) // as the program has it in a process of its own
+	defer lines.Close()
+	if err := lines.Register(one.telemetry.Meter()); err != nil {
 		t.Fatal(err)
 	}
 	alice := w.alice()

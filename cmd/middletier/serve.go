@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"middletier/internal/api"
+	"middletier/internal/telemetry"
 )
 
 // serveCommand runs the service until it is told to end.
@@ -29,14 +30,14 @@ func (c serveCommand) run(ctx context.Context, std streams) error {
 	}
 	// Without this a log that nobody reads any more would end the process.
 	signal.Ignore(syscall.SIGPIPE)
-	lines := queueLines(f.Logging, std.out)
-	defer lines.close()
-	log, level := newLog(f.Logging, lines)
+	lines := telemetry.NewLogQueue(f.Logging.Format, std.out)
+	defer lines.Close()
+	log, level := telemetry.NewLog(f.Logging.Level, f.Logging.Format, lines)
 	p, err := build(f, newProviderTransport(f.AzureAd.MaxConcurrentExchanges), log)
 	if err != nil {
 		return err
 	}
-	if err := lines.register(p.telemetry.Meter()); err != nil {
+	if err := lines.Register(p.telemetry.Meter()); err != nil {
 		return err
 	}
 	public, err := p.listen(f.Server, log)

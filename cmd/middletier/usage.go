@@ -7,6 +7,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"middletier/internal/config"
+	"middletier/internal/diagnosis"
 )
 
 // spellHelp makes the flag of the word help, as in "help serve" and "serve help".
@@ -47,7 +48,7 @@ func usageMistake(e *kong.ParseError) string {
 				names = append(names, f.Name)
 			}
 		}
-		return fmt.Sprintf("unknown flag %s; did you mean --%s?", clean(flag, 100), config.Closest(strings.TrimLeft(flag, "-"), names)[0])
+		return fmt.Sprintf("unknown flag %s; did you mean --%s?", diagnosis.Clean(flag, 100), config.Closest(strings.TrimLeft(flag, "-"), names)[0])
 	}
 	if _, ok := strings.CutPrefix(text, "unexpected argument "); ok && len(node.Children) > 0 {
 		word, _, _ := strings.Cut(strings.TrimPrefix(text, "unexpected argument "), ",")
@@ -55,7 +56,7 @@ func usageMistake(e *kong.ParseError) string {
 		for _, child := range node.Children {
 			names = append(names, child.Name)
 		}
-		return fmt.Sprintf("unknown command %q; did you mean %q?", clean(word, 100), config.Closest(word, names)[0])
+		return fmt.Sprintf("unknown command %q; did you mean %q?", diagnosis.Clean(word, 100), config.Closest(word, names)[0])
 	}
-	return clean(text, 400)
+	return diagnosis.Clean(text, 400)
 }

@@ -1,4 +1,6 @@
-package main
+// Package diagnosis says in words to act on why a request to the identity provider or
+// to an API failed: for the commands check and call, and for the log.
+package diagnosis
 
 import (
 	"context"
@@ -17,9 +19,9 @@ import (
 	"middletier/internal/obo"
 )
 
-// reason says in words to act on why something that was tried did not work. Of
-// what the other side sent it repeats codes only.
-func reason(err error) string {
+// Reason says in words to act on why an attempt failed. Of what the other side sent
+// it repeats codes only.
+func Reason(err error) string {
 	var refusal *obo.Error
 	var badJSON *json.SyntaxError
 	var otherJSON *json.UnmarshalTypeError
@@ -59,23 +61,23 @@ func refusalReason(e *obo.Error) string {
 		words += ": " + what
 	}
 	if e.CorrelationID != "" {
-		words += " (correlation id " + clean(e.CorrelationID, 40) + ")"
+		words += " (correlation id " + Clean(e.CorrelationID, 40) + ")"
 	}
 	return words
 }
 
 // codes are the provider's own words for a refusal.
 func codes(e *obo.Error) string {
-	words := clean(e.Code, 60)
+	words := Clean(e.Code, 60)
 	for _, number := range e.Codes {
 		words += fmt.Sprintf(" AADSTS%d", number)
 	}
 	return words
 }
 
-// aboutResource reports whether err refuses what was asked for, which leaves
-// open whether the credential is good.
-func aboutResource(err error) bool {
+// IsAboutResource reports whether err refuses the scope or the API that was asked for,
+// which leaves open whether the credential is good.
+func IsAboutResource(err error) bool {
 	var refusal *obo.Error
 	return errors.As(err, &refusal) && (refusal.Code == "invalid_scope" || refusal.Code == "invalid_resource")
 }
@@ -93,9 +95,9 @@ func connectionReason(err error) string {
 	case errors.Is(err, context.Canceled):
 		return "interrupted"
 	case errors.As(err, &dns) && dns.IsNotFound:
-		return "DNS has no address for " + clean(dns.Name, 100)
+		return "DNS has no address for " + Clean(dns.Name, 100)
 	case errors.As(err, &dns):
-		return "DNS does not answer for " + clean(dns.Name, 100)
+		return "DNS does not answer for " + Clean(dns.Name, 100)
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return "no answer in time"
 	case errors.As(err, &untrusted):
@@ -109,7 +111,7 @@ func connectionReason(err error) string {
 	case errors.As(err, new(tls.RecordHeaderError)), errors.Is(err, http.ErrSchemeMismatch):
 		return "it does not speak TLS there"
 	case errors.As(err, &op) && op.Op == "remote error":
-		return "it refuses the TLS handshake: " + clean(op.Err.Error(), 100) // the name of an alert
+		return "it refuses the TLS handshake: " + Clean(op.Err.Error(), 100) // the name of an alert
 	case errors.As(err, &op) && errors.As(op, &errno):
 		return errno.Error()
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
@@ -118,8 +120,8 @@ func connectionReason(err error) string {
 	return ""
 }
 
-// clean keeps what can be shown on a terminal, in one line and to a length.
-func clean(s string, length int) string {
+// Clean returns s in one line for a terminal, cut off after length characters.
+func Clean(s string, length int) string {
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r >= 0x7f && r < 0xa0 {
 			return ' '

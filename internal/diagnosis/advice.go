@@ -1,4 +1,4 @@
-package main
+package diagnosis
 
 import (
 	"cmp"
@@ -81,7 +81,7 @@ func codeAdvice(e *obo.Error) string {
 		return "the credential is not accepted"
 	case e.Code == "unauthorized_client":
 		return "the application may not do this"
-	case aboutResource(e):
+	case IsAboutResource(e):
 		return "the scope is not accepted"
 	}
 	return ""
@@ -91,20 +91,24 @@ func codeAdvice(e *obo.Error) string {
 // requests that fail meanwhile have the provider's own words.
 const adviceInterval = time.Hour
 
-// adviser tells the log what to mend when the provider refuses this service
-// itself.
-type adviser struct {
+// Adviser logs what to change when the provider refuses this service itself.
+type Adviser struct {
 	log *slog.Logger
 
-	mu   sync.Mutex // guards told
-	told map[given]time.Time
+	mu   sync.Mutex // guards last
+	last map[adviceKey]time.Time
 }
 
-// given is an advice and the scopes that were asked for: there are few of both.
-type given struct{ advice, scopes string }
+// adviceKey is an advice and the scopes that were asked for: there are few of both.
+type adviceKey struct{ advice, scopes string }
 
-// exchanged is told of the error of an exchange that has ended.
-func (a *adviser) exchanged(err error) {
+// NewAdviser returns an Adviser that writes to log.
+func NewAdviser(log *slog.Logger) *Adviser {
+	return &Adviser{log: log, last: map[adviceKey]time.Time{}}
+}
+
+// Exchanged looks at the error of an exchange that has ended; nil: it succeeded.
+func (a *Adviser) Exchanged(err error) {
 	var refusal *obo.Error
 	if !errors.As(err, &refusal) || refusal.Kind != obo.Misconfigured {
 		return
@@ -113,12 +117,12 @@ func (a *adviser) exchanged(err error) {
 	if what == "" {
 		return
 	}
-	g := given{what, strings.Join(refusal.Scopes, " ")}
+	key := adviceKey{what, strings.Join(refusal.Scopes, " ")}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if last, told := a.told[g]; told && time.Since(last) < adviceInterval {
+	if last, logged := a.last[key]; logged && time.Since(last) < adviceInterval {
 		return
 	}
-	a.told[g] = time.Now()
-	a.log.Error("the identity provider refuses this service", "advice", g.advice, "error", codes(refusal), "scopes", g.scopes)
+	a.last[key] = time.Now()
+	a.log.Error("the identity provider refuses this service", "advice", key.advice, "error", codes(refusal), "scopes", key.scopes)
 }

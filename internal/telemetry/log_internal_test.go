@@ -1,4 +1,4 @@
-package main
+package telemetry
 
 import (
 	"bufio"
@@ -21,12 +21,12 @@ import (
 func TestLinesWaitForAReaderAndAreDroppedWhenTooMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reader, out := io.Pipe()
-		q := queueLines(logging{Level: "info", Format: "json"}, out)
+		q := NewLogQueue("json", out)
 		meter := sdkmetric.NewManualReader()
-		if err := q.register(sdkmetric.NewMeterProvider(sdkmetric.WithReader(meter)).Meter("test")); err != nil {
+		if err := q.Register(sdkmetric.NewMeterProvider(sdkmetric.WithReader(meter)).Meter("test")); err != nil {
 			t.Fatal(err)
 		}
-		log, _ := newLog(logging{Level: "info", Format: "json"}, q)
+		log, _ := NewLog("info", "json", q)
 		const lines = 20_000
 		for i := range lines {
 			log.Info("line", "i", i)
@@ -61,7 +61,7 @@ func TestLinesWaitForAReaderAndAreDroppedWhenTooMany(t *testing.T) {
 		if err != nil || !strings.Contains(string(next[:n]), `"i":-1`) {
 			t.Errorf("afterwards: got %q, %v", next[:n], err)
 		}
-		q.close()
+		q.Close()
 	})
 }
 
@@ -87,15 +87,15 @@ func (d *fullDisk) Write(p []byte) (int, error) {
 }
 
 func TestLinesThatCannotBeWrittenAreCounted(t *testing.T) {
-	q := queueLines(logging{Level: "info", Format: "text"}, &fullDisk{room: 20})
+	q := NewLogQueue("text", &fullDisk{room: 20})
 	meter := sdkmetric.NewManualReader()
-	if err := q.register(sdkmetric.NewMeterProvider(sdkmetric.WithReader(meter)).Meter("test")); err != nil {
+	if err := q.Register(sdkmetric.NewMeterProvider(sdkmetric.WithReader(meter)).Meter("test")); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 10 {
 		_, _ = fmt.Fprintln(q, "line", i) // 7 bytes
 	}
-	q.close()
+	q.Close()
 	if got := droppedLines(t, meter); got != 8 {
 		t.Errorf("%v lines are counted, want the 8 for which there was no room", got)
 	}
@@ -106,11 +106,11 @@ func TestLastLinesAreWaitedFor(t *testing.T) {
 		t.Run(fmt.Sprintf("read %v", reads), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				reader, out := io.Pipe()
-				q := queueLines(logging{Level: "info", Format: "text"}, out)
+				q := NewLogQueue("text", out)
 				read := make(chan string, 1)
 				go func() {
 					if reads {
-						time.Sleep(logPatience / 2)
+						time.Sleep(finalLogTimeout / 2)
 						text, _ := io.ReadAll(reader) // the pipe is closed below
 						read <- string(text)
 					}
@@ -119,10 +119,10 @@ func TestLastLinesAreWaitedFor(t *testing.T) {
 					_, _ = fmt.Fprintln(q, "line", i)
 				}
 				begun := time.Now()
-				q.close()
-				want := logPatience
+				q.Close()
+				want := finalLogTimeout
 				if reads {
-					want = logPatience / 2
+					want = finalLogTimeout / 2
 				}
 				if took := time.Since(begun); took != want {
 					t.Errorf("took %v, want %v", took, want)

@@ -1,4 +1,4 @@
-package main
+package diagnosis
 
 import (
 	"crypto/x509"
@@ -41,7 +41,7 @@ func TestReasons(t *testing.T) {
 		if !errors.As(err, &refusal) {
 			err = &url.Error{Op: "Get", URL: "https://todo.example", Err: err} // as a client wraps it
 		}
-		if got := reason(fmt.Errorf("wrapped: %w", err)); got != row.want {
+		if got := Reason(fmt.Errorf("wrapped: %w", err)); got != row.want {
 			t.Errorf("%v: got %q, want %q", row.err, got, row.want)
 		}
 	}

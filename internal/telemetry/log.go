@@ -1,0 +1,129 @@
+package telemetry
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/metric"
+)
+
+// NewLog returns a logger for out that writes json or text, and its level, which may
+// change.
+func NewLog(name, format string, out io.Writer) (*slog.Logger, *slog.LevelVar) {
+	level := &slog.LevelVar{}
+	_ = level.UnmarshalText([]byte(name)) // the names are those of the schema
+	options := &slog.HandlerOptions{Level: level}
+	if format == "text" {
+		return slog.New(slog.NewTextHandler(out, options)), level
+	}
+	return slog.New(slog.NewJSONHandler(out, options)), level
+}
+
+const (
+	// logQueueSize bounds the lines that wait, in bytes: some 2,500 of 400 bytes each.
+	logQueueSize = 1 << 20
+
+	// finalLogTimeout is how long the last lines may take at the end.
+	finalLogTimeout = time.Second
+)
+
+// LogQueue writes log lines to out in a goroutine of its own, so that no request waits
+// for the reader of the log. If the reader stops, lines are queued. When the queue is
+// full, new lines are dropped and counted.
+type LogQueue struct {
+	out     io.Writer
+	log     *slog.Logger // writes to out how many lines were dropped
+	waiting chan struct{}
+	stop    chan struct{}
+	ended   chan struct{}
+
+	mu      sync.Mutex // guards what follows
+	lines   []byte
+	dropped int // since the last write
+	total   int // dropped since the start
+}
+
+// NewLogQueue starts a queue that writes to out, until it is closed. The format is that
+// of its own lines, json or text.
+func NewLogQueue(format string, out io.Writer) *LogQueue {
+	log, _ := NewLog("info", format, out)
+	q := &LogQueue{out: out, log: log, waiting: make(chan struct{}, 1), stop: make(chan struct{}), ended: make(chan struct{})}
+	go q.run()
+	return q
+}
+
+// Write queues a line. It returns at once, and no error.
+func (q *LogQueue) Write(line []byte) (int, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.lines)+len(line) > logQueueSize {
+		q.dropped++
+		q.total++
+		return len(line), nil
+	}
+	q.lines = append(q.lines, line...)
+	select {
+	case q.waiting <- struct{}{}:
+	default: // it is known
+	}
+	return len(line), nil
+}
+
+// run writes lines as they come, and those that came during a write together.
+func (q *LogQueue) run() {
+	defer close(q.ended)
+	var spare []byte
+	for open := true; open; {
+		select {
+		case <-q.waiting:
+		case <-q.stop:
+			open = false
+		}
+		q.mu.Lock()
+		lines, dropped := q.lines, q.dropped
+		q.lines, q.dropped = spare[:0], 0
+		q.mu.Unlock()
+		if len(lines) > 0 {
+			n, _ := q.out.Write(lines) // nowhere to report that the log is broken, but to count
+			q.lose(bytes.Count(lines[n:], []byte("\n")))
+		}
+		if dropped > 0 {
+			q.log.Warn("log lines were dropped: the reader of standard output did not keep up", "lines", dropped)
+		}
+		spare = lines
+	}
+}
+
+// lose counts lines that could not be written.
+func (q *LogQueue) lose(n int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.total += n
+}
+
+// Register adds the counter of dropped lines to meter.
+func (q *LogQueue) Register(meter metric.Meter) error {
+	_, err := meter.Float64ObservableCounter("middletier_log_lines_dropped_total",
+		metric.WithDescription("Log lines that standard output did not take, or not in time."),
+		metric.WithFloat64Callback(func(_ context.Context, o metric.Float64Observer) error {
+			q.mu.Lock()
+			defer q.mu.Unlock()
+			o.Observe(float64(q.total))
+			return nil
+		}))
+	return err
+}
+
+// Close writes what is queued, within finalLogTimeout. What is logged afterwards is
+// lost.
+func (q *LogQueue) Close() {
+	close(q.stop)
+	select {
+	case <-q.ended:
+	case <-time.After(finalLogTimeout):
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"middletier/internal/diagnosis"
 	"middletier/internal/downstream"
 	"middletier/internal/gctune"
+	"middletier/internal/listener"
 	"middletier/internal/obo"
 	"middletier/internal/telemetry"
 	"middletier/internal/validate"
@@ -27,16 +28,16 @@ type program struct {
 	cache     *obo.Cache
 	telemetry *telemetry.Telemetry
 
-	certificate *certificate // of the public listener; nil for cleartext
+	certificate *listener.Certificate // of the public listener; nil for cleartext
 }
 
 // build wires the service that f describes. transport reaches the identity
 // provider.
 func build(f file, transport http.RoundTripper, log *slog.Logger) (*program, error) {
-	var shown *certificate
+	var shown *listener.Certificate
 	if f.Server.TLS.CertFile != "" {
 		var err error
-		if shown, err = loadCertificate(f.Server.TLS, log); err != nil {
+		if shown, err = listener.LoadCertificate(f.Server.TLS, log); err != nil {
 			return nil, err
 		}
 	}
@@ -137,7 +138,7 @@ func (p *program) run(ctx context.Context) error {
 	})
 	if p.certificate != nil {
 		group.Go(func() error {
-			p.certificate.run(ctx)
+			p.certificate.Run(ctx)
 			return nil
 		})
 	}

@@ -18,6 +18,7 @@ import (
 
 	"middletier/internal/diagnosis"
 	"middletier/internal/downstream"
+	"middletier/internal/listener"
 	"middletier/internal/obo"
 	"middletier/internal/validate"
 )
@@ -143,12 +144,12 @@ func trials(f file, provider, sender http.RoundTripper) []trial {
 
 // tlsTrials load the listener's own certificate, as the service would, and look
 // at its times, as its callers will.
-func tlsTrials(files tlsFiles) []trial {
+func tlsTrials(files listener.TLSFiles) []trial {
 	if files.CertFile == "" {
 		return nil
 	}
 	return []trial{{"server.tls", func(context.Context) (string, error) {
-		pair, key, err := files.load()
+		pair, key, err := files.Load()
 		if err != nil {
 			return key, err
 		}

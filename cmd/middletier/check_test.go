@@ -20,6 +20,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"middletier/internal/listener"
 	"middletier/internal/mockidp"
 	"middletier/internal/obo"
 	"middletier/internal/redistest"
@@ -368,7 +369,7 @@ func (p *process) wait(t *testing.T) int {
 
 func TestCheckOnlineTriesTheTLSFiles(t *testing.T) {
 	dir := t.TempDir()
-	pair := func(name string, from, to time.Duration) tlsFiles {
+	pair := func(name string, from, to time.Duration) listener.TLSFiles {
 		return writePairOf(t, filepath.Join(dir, name), name, time.Now().Add(from), time.Now().Add(to))
 	}
 	for _, name := range []string{"good", "expired", "early"} {
@@ -380,17 +381,17 @@ func TestCheckOnlineTriesTheTLSFiles(t *testing.T) {
 	nowhere := filepath.Join(dir, "nowhere")
 	for _, row := range []struct {
 		name  string
-		files tlsFiles
+		files listener.TLSFiles
 		want  string
 	}{
-		{"none", tlsFiles{}, ""},
+		{"none", listener.TLSFiles{}, ""},
 		{"good", good, "ok expires at 20"},
 		{"expired", expired, "failed certFile: the certificate expired at 20"},
 		{"not valid yet", early, "failed certFile: the certificate is not valid before 20"},
-		{"no certificate", tlsFiles{nowhere, good.KeyFile}, "failed certFile: open " + nowhere + ": no such file or directory"},
-		{"no key", tlsFiles{good.CertFile, nowhere}, "failed keyFile: open " + nowhere + ": no such file or directory"},
-		{"key of another", tlsFiles{good.CertFile, early.KeyFile}, "failed keyFile: " + early.KeyFile + ": the private key fits none of the certificates of certFile"},
-		{"a key for a certificate", tlsFiles{good.KeyFile, good.KeyFile}, "failed certFile: " + good.KeyFile + ": holds no certificate"},
+		{"no certificate", listener.TLSFiles{CertFile: nowhere, KeyFile: good.KeyFile}, "failed certFile: open " + nowhere + ": no such file or directory"},
+		{"no key", listener.TLSFiles{CertFile: good.CertFile, KeyFile: nowhere}, "failed keyFile: open " + nowhere + ": no such file or directory"},
+		{"key of another", listener.TLSFiles{CertFile: good.CertFile, KeyFile: early.KeyFile}, "failed keyFile: " + early.KeyFile + ": the private key fits none of the certificates of certFile"},
+		{"a key for a certificate", listener.TLSFiles{CertFile: good.KeyFile, KeyFile: good.KeyFile}, "failed certFile: " + good.KeyFile + ": holds no certificate"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			w := newStoppedWorld(t, func(f *file) { f.Server.TLS = row.files })

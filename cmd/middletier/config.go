@@ -15,6 +15,7 @@ import (
 	"middletier/internal/api"
 	"middletier/internal/config"
 	"middletier/internal/downstream"
+	"middletier/internal/listener"
 	"middletier/internal/obo"
 	"middletier/internal/telemetry"
 	"middletier/internal/validate"
@@ -32,23 +33,23 @@ type file struct {
 }
 
 type server struct {
-	Address        string        `yaml:"address" doc:"Where the service listens, such as :8080."`
-	AdminAddress   string        `yaml:"adminAddress" doc:"Where operators reach health and metrics; empty: nowhere."`
-	SidecarAddress string        `yaml:"sidecarAddress" doc:"Must be empty: there is no listener with the interface of Microsoft's sidecar container yet."`
-	PublicURL      string        `yaml:"publicUrl" doc:"The service's URL as clients see it behind a gateway, such as https://api.contoso.example." details:"Challenges and metadata name it. If it has no path, basePath is added."`
-	BasePath       string        `yaml:"basePath" doc:"A prefix of the path that the gateway does not remove, such as /middle."`
-	TrustedProxies []string      `yaml:"trustedProxies" doc:"CIDRs of gateways whose X-Forwarded-For, -Host, -Proto or Forwarded are believed, such as 10.0.0.0/8." details:"The headers are continued; from other addresses they are replaced."`
-	TLS            tlsFiles      `yaml:"tls" doc:"The certificate of the public listener; without it, the listener has no TLS."`
-	H2C            bool          `yaml:"h2c" doc:"Accept HTTP/2 without TLS too, from a gateway that uses it with prior knowledge."`
-	MaxConnections int           `yaml:"maxConnections" doc:"How many connections the public listener serves at once; more wait; 0: any number."`
-	CORS           cors          `yaml:"cors" doc:"Which web pages of other origins may call the service; without allowedOrigins, none."`
-	RequestTimeout time.Duration `yaml:"requestTimeout" doc:"The longest time for a request, its upload included; streamed answers may take longer." details:"Streamed answers are those of unknown length or from 1 MiB, server-sent events, and all answers to requests that accept text/event-stream or are gRPC: those have no deadline."`
-	MaxBodySize    config.Size   `yaml:"maxBodySize" doc:"The largest request body; larger ones are answered with 413."`
-	MaxHeaderSize  config.Size   `yaml:"maxHeaderSize" doc:"The largest request headers; larger ones are answered with 431." details:"A token with many groups can have 18 KB."`
-	RateLimit      rateLimit     `yaml:"rateLimit" doc:"How often each caller may send requests; more are answered with 429." details:"A caller is a user, or an application that calls without a user."`
-	ShutdownGrace  time.Duration `yaml:"shutdownGrace" doc:"How long running requests may take to finish after a signal to stop." details:"New connections are served for a third of it, at most 5s. The stop is immediate if no request runs and, for a minute, neither /readyz was asked nor a trusted proxy called."`
-	ServerTiming   bool          `yaml:"serverTiming" doc:"Add Server-Timing to answers: the time for validation, token (and its source) and API."`
-	AdminProfiling bool          `yaml:"adminProfiling" doc:"Serve /debug/pprof/ on the admin listener."`
+	Address        string            `yaml:"address" doc:"Where the service listens, such as :8080."`
+	AdminAddress   string            `yaml:"adminAddress" doc:"Where operators reach health and metrics; empty: nowhere."`
+	SidecarAddress string            `yaml:"sidecarAddress" doc:"Must be empty: there is no listener with the interface of Microsoft's sidecar container yet."`
+	PublicURL      string            `yaml:"publicUrl" doc:"The service's URL as clients see it behind a gateway, such as https://api.contoso.example." details:"Challenges and metadata name it. If it has no path, basePath is added."`
+	BasePath       string            `yaml:"basePath" doc:"A prefix of the path that the gateway does not remove, such as /middle."`
+	TrustedProxies []string          `yaml:"trustedProxies" doc:"CIDRs of gateways whose X-Forwarded-For, -Host, -Proto or Forwarded are believed, such as 10.0.0.0/8." details:"The headers are continued; from other addresses they are replaced."`
+	TLS            listener.TLSFiles `yaml:"tls" doc:"The certificate of the public listener; without it, the listener has no TLS."`
+	H2C            bool              `yaml:"h2c" doc:"Accept HTTP/2 without TLS too, from a gateway that uses it with prior knowledge."`
+	MaxConnections int               `yaml:"maxConnections" doc:"How many connections the public listener serves at once; more wait; 0: any number."`
+	CORS           cors              `yaml:"cors" doc:"Which web pages of other origins may call the service; without allowedOrigins, none."`
+	RequestTimeout time.Duration     `yaml:"requestTimeout" doc:"The longest time for a request, its upload included; streamed answers may take longer." details:"Streamed answers are those of unknown length or from 1 MiB, server-sent events, and all answers to requests that accept text/event-stream or are gRPC: those have no deadline."`
+	MaxBodySize    config.Size       `yaml:"maxBodySize" doc:"The largest request body; larger ones are answered with 413."`
+	MaxHeaderSize  config.Size       `yaml:"maxHeaderSize" doc:"The largest request headers; larger ones are answered with 431." details:"A token with many groups can have 18 KB."`
+	RateLimit      rateLimit         `yaml:"rateLimit" doc:"How often each caller may send requests; more are answered with 429." details:"A caller is a user, or an application that calls without a user."`
+	ShutdownGrace  time.Duration     `yaml:"shutdownGrace" doc:"How long running requests may take to finish after a signal to stop." details:"New connections are served for a third of it, at most 5s. The stop is immediate if no request runs and, for a minute, neither /readyz was asked nor a trusted proxy called."`
+	ServerTiming   bool              `yaml:"serverTiming" doc:"Add Server-Timing to answers: the time for validation, token (and its source) and API."`
+	AdminProfiling bool              `yaml:"adminProfiling" doc:"Serve /debug/pprof/ on the admin listener."`
 }
 
 type rateLimit struct {
@@ -205,7 +206,7 @@ func checkLoading(f file, report report) { f.oboConfig().CheckLoading(under("azu
 func checkServing(f file, report report) {
 	checkLoading(f, report)
 	f.cacheConfig().Redis.CheckLoading(under("tokenCache.redis", report))
-	f.Server.TLS.checkLoading(under("server.tls", report))
+	f.Server.TLS.CheckLoading(under("server.tls", report))
 }
 
 // inherit takes what is not said from the variables that Azure's own tools and
@@ -337,7 +338,7 @@ func (s server) check(report report) {
 	if s.H2C && s.TLS.CertFile != "" {
 		report("h2c", "is HTTP/2 without TLS, and tls is set; over TLS HTTP/2 is always on")
 	}
-	s.TLS.check(under("tls", report))
+	s.TLS.Check(under("tls", report))
 }
 
 func (d downstreamAPI) check(report report) {

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"time"
 
+	"middletier/internal/listener"
 	"middletier/internal/mockidp"
 	"middletier/internal/obo"
 	"middletier/internal/todo"
@@ -141,7 +142,7 @@ func startTodo(ctx context.Context, address string, platform *mockidp.Server, tr
 		Instance: platform.URL(), TenantID: demoTenant, ClientID: demoToDo, ClockSkew: time.Minute,
 		Client: newClient(transport), Log: log,
 	})
-	listener, err := net.Listen("tcp", address)
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return "", nil, err
 	}
@@ -151,9 +152,9 @@ func startTodo(ctx context.Context, address string, platform *mockidp.Server, tr
 		defer close(done)
 		validator.Run(ctx)
 	}()
-	srv := &http.Server{Handler: todo.New(validator), ReadHeaderTimeout: readHeaderTimeout}
-	go func() { _ = srv.Serve(listener) }() // ends with Close
-	return "http://" + listener.Addr().String(), func() {
+	srv := &http.Server{Handler: todo.New(validator), ReadHeaderTimeout: listener.ReadHeaderTimeout}
+	go func() { _ = srv.Serve(l) }() // ends with Close
+	return "http://" + l.Addr().String(), func() {
 		_ = srv.Close() // nothing is left to lose
 		cancel()
 		<-done

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"middletier/internal/listener"
 	"middletier/internal/obo"
 )
 
@@ -43,7 +44,7 @@ func onWindows(text string) string {
 func TestFilesMadeOnWindowsAreRead(t *testing.T) {
 	w := newWorld(t, func(f *file) {
 		pair := writePair(t, t.TempDir(), "server")
-		f.Server.TLS = tlsFiles{
+		f.Server.TLS = listener.TLSFiles{
 			CertFile: writeFile(t, onWindows(contentOf(t, pair.CertFile))),
 			KeyFile:  writeFile(t, onWindows(contentOf(t, pair.KeyFile))),
 		}
@@ -147,11 +148,15 @@ func TestServeRefusesCAFilesThatGoDoesNotRead(t *testing.T) {
 func TestListenerShowsTheLongestValidCertificate(t *testing.T) {
 	pair := writePair(t, t.TempDir(), "server")
 	other := contentOf(t, writePair(t, t.TempDir(), "other").CertFile)
-	shown, err := loadCertificate(tlsFiles{writeFile(t, other+contentOf(t, pair.CertFile)), pair.KeyFile}, slog.New(slog.DiscardHandler))
+	shown, err := listener.LoadCertificate(listener.TLSFiles{CertFile: writeFile(t, other+contentOf(t, pair.CertFile)), KeyFile: pair.KeyFile}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := shown.current.Load(); got.Leaf.Subject.CommonName != "server" || !bytes.Equal(got.Certificate[0], got.Leaf.Raw) || len(got.Certificate) != 2 {
+	got, err := shown.Config().GetCertificate(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Leaf.Subject.CommonName != "server" || !bytes.Equal(got.Certificate[0], got.Leaf.Raw) || len(got.Certificate) != 2 {
 		t.Errorf("got %s of %d, want the key's own certificate first", got.Leaf.Subject, len(got.Certificate))
 	}
 }

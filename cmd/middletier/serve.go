@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"middletier/internal/api"
+	"middletier/internal/listener"
 	"middletier/internal/telemetry"
 )
 
@@ -51,12 +53,28 @@ func (c serveCommand) run(ctx context.Context, std streams) error {
 		if err != nil {
 			return errors.Join(doc.mistaken("server.adminAddress", err), public.Close())
 		}
-		listeners[patient{admin, log}] = p.api.Admin(level)
+		listeners[listener.WithWriteTimeout(admin, api.StallTimeout, log)] = p.api.Admin(level)
 		log.Info("listening for operators", "address", admin.Addr().String())
 	}
 	stop := explainHangups(log)
 	defer stop()
 	return serve(ctx, f.Server, p, listeners, log)
+}
+
+// listen opens the public listener.
+func (p *program) listen(s server, log *slog.Logger) (net.Listener, error) {
+	l, err := net.Listen("tcp", s.Address)
+	if err != nil {
+		return nil, err
+	}
+	if s.MaxConnections > 0 {
+		l = listener.Limit(l, s.MaxConnections)
+	}
+	l = listener.WithWriteTimeout(l, api.StallTimeout, log)
+	if p.certificate != nil {
+		l = tls.NewListener(l, p.certificate.Config())
+	}
+	return l, nil
 }
 
 // explainHangups answers SIGHUP, with which other programs are told to read their
@@ -111,13 +129,13 @@ func serve(ctx context.Context, s server, p *program, listeners map[net.Listener
 	defer cut(nil)
 	var group errgroup.Group
 	var servers []*http.Server
-	for listener, handler := range listeners {
-		srv := newServer(s, handler, log)
+	for l, handler := range listeners {
+		srv := listener.NewServer(handler, int(s.MaxHeaderSize), s.H2C, log)
 		srv.BaseContext = func(net.Listener) context.Context { return requests }
 		servers = append(servers, srv)
 		group.Go(func() error {
 			defer cancel() // one listener's end is the program's
-			if err := srv.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 				return err
 			}
 			return nil

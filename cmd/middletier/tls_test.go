@@ -19,18 +19,20 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"middletier/internal/listener"
 )
 
 // writePair writes tls.crt and tls.key, of a certificate for 127.0.0.1 with this
 // name, as Kubernetes does: into a folder of their own, to which a symbolic link
 // then leads. It returns what server.tls says.
-func writePair(t *testing.T, dir, name string) tlsFiles {
+func writePair(t *testing.T, dir, name string) listener.TLSFiles {
 	t.Helper()
 	return writePairOf(t, dir, name, time.Unix(0, 0), time.Now().Add(1000*time.Hour)) // the clock of a test may stand in the year 2000
 }
 
 // writePairOf is writePair with the certificate's times.
-func writePairOf(t *testing.T, dir, name string, from, to time.Time) tlsFiles {
+func writePairOf(t *testing.T, dir, name string, from, to time.Time) listener.TLSFiles {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -53,7 +55,7 @@ func writePairOf(t *testing.T, dir, name string, from, to time.Time) tlsFiles {
 		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}))
 }
 
-func swapPair(t *testing.T, dir, name string, certificate, key []byte) tlsFiles {
+func swapPair(t *testing.T, dir, name string, certificate, key []byte) listener.TLSFiles {
 	t.Helper()
 	folder, link := filepath.Join(dir, name), filepath.Join(dir, "..data")
 	err := os.Mkdir(folder, 0o700)
@@ -71,21 +73,21 @@ func swapPair(t *testing.T, dir, name string, certificate, key []byte) tlsFiles 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return tlsFiles{filepath.Join(link, "tls.crt"), filepath.Join(link, "tls.key")}
+	return listener.TLSFiles{CertFile: filepath.Join(link, "tls.crt"), KeyFile: filepath.Join(link, "tls.key")}
 }
 
 func TestCertificateIsReplacedAndABrokenOneIsNot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		log := &syncBuffer{}
-		shown, err := loadCertificate(writePair(t, dir, "first"), slog.New(slog.NewJSONHandler(log, nil)))
+		shown, err := listener.LoadCertificate(writePair(t, dir, "first"), slog.New(slog.NewJSONHandler(log, nil)))
 		if err != nil {
 			t.Fatal(err)
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
-		go shown.run(ctx)
-		config := shown.config()
+		go shown.Run(ctx)
+		config := shown.Config()
 		want := func(name string, replacements, problems int) {
 			t.Helper()
 			time.Sleep(time.Minute) // many readings

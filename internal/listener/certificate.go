@@ -1,4 +1,4 @@
-package main
+package listener
 
 import (
 	"bytes"
@@ -13,17 +13,18 @@ import (
 	"middletier/internal/secretfile"
 )
 
-// tlsInterval is how often the files are read. They are small and seldom on a
-// disk, and a certificate is replaced long before it expires.
-const tlsInterval = 5 * time.Second
+// interval is how often the files are read. They are small, and a certificate is
+// replaced long before it expires.
+const interval = 5 * time.Second
 
-// tlsFiles are the certificate that the public listener shows, and its key.
-type tlsFiles struct {
+// TLSFiles are the certificate of the public listener and its key.
+type TLSFiles struct {
 	CertFile string `yaml:"certFile" doc:"A PEM file with the certificate and its chain; read again when it changes."`
 	KeyFile  string `yaml:"keyFile" doc:"A PEM file with the certificate's private key."`
 }
 
-func (t tlsFiles) check(report report) {
+// Check reports a file that is missing.
+func (t TLSFiles) Check(report func(key, problem string)) {
 	if t.CertFile == "" && t.KeyFile != "" {
 		report("certFile", "must be set with keyFile")
 	}
@@ -32,18 +33,18 @@ func (t tlsFiles) check(report report) {
 	}
 }
 
-// checkLoading reports files that cannot be used.
-func (t tlsFiles) checkLoading(report report) {
+// CheckLoading reports files that cannot be used.
+func (t TLSFiles) CheckLoading(report func(key, problem string)) {
 	if t.CertFile == "" {
 		return
 	}
-	if _, key, err := t.load(); err != nil {
+	if _, key, err := t.Load(); err != nil {
 		report(key, err.Error())
 	}
 }
 
-// load reads the pair. An error comes with the key whose value is at fault.
-func (t tlsFiles) load() (pair *tls.Certificate, key string, err error) {
+// Load reads the pair. An error comes with the key whose value is wrong.
+func (t TLSFiles) Load() (pair *tls.Certificate, key string, err error) {
 	certificates, err := readPEM(t.CertFile)
 	if err != nil {
 		return nil, "certFile", err
@@ -82,32 +83,32 @@ func readPEM(path string) (secretfile.Bundle, error) {
 	return bundle, nil
 }
 
-// certificate is the pair of files in use: connections that begin see the newest
-// that was good.
-type certificate struct {
-	files   tlsFiles
+// Certificate is the pair of files in use: new connections get the newest valid one.
+type Certificate struct {
+	files   TLSFiles
 	log     *slog.Logger
 	current atomic.Pointer[tls.Certificate]
 	problem string // of the last reading, "" for none
 }
 
-func loadCertificate(files tlsFiles, log *slog.Logger) (*certificate, error) {
-	pair, key, err := files.load()
+// LoadCertificate reads the files. Its error names the key of the configuration.
+func LoadCertificate(files TLSFiles, log *slog.Logger) (*Certificate, error) {
+	pair, key, err := files.Load()
 	if err != nil {
 		return nil, fmt.Errorf("server.tls.%s: %w", key, err)
 	}
-	c := &certificate{files: files, log: log}
+	c := &Certificate{files: files, log: log}
 	c.use(pair)
 	return c, nil
 }
 
-func (c *certificate) use(pair *tls.Certificate) {
+func (c *Certificate) use(pair *tls.Certificate) {
 	c.current.Store(pair)
 	c.log.Info("a TLS certificate is in use", "expires", pair.Leaf.NotAfter)
 }
 
-// config is for a listener. HTTP/2 goes first (RFC 9113, section 3.2).
-func (c *certificate) config() *tls.Config {
+// Config is for a listener. HTTP/2 is preferred (RFC 9113, section 3.2).
+func (c *Certificate) Config() *tls.Config {
 	return &tls.Config{
 		MinVersion:     tls.VersionTLS12,
 		NextProtos:     []string{"h2", "http/1.1"},
@@ -115,10 +116,10 @@ func (c *certificate) config() *tls.Config {
 	}
 }
 
-// run reads the files again until ctx ends. It does so by the clock alone: that
-// works for symbolic links that Kubernetes swaps, and for every file system.
-func (c *certificate) run(ctx context.Context) {
-	tick := time.NewTicker(tlsInterval)
+// Run reads the files again and again until ctx ends. Polling works for the symbolic
+// links that Kubernetes swaps, and for every file system.
+func (c *Certificate) Run(ctx context.Context) {
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
 		select {
@@ -130,10 +131,10 @@ func (c *certificate) run(ctx context.Context) {
 	}
 }
 
-// reload uses the pair in the files if it is another one. What is wrong with it
-// is logged once.
-func (c *certificate) reload() {
-	pair, key, err := c.files.load()
+// reload uses the pair in the files if it is a new one. A mistake in it is logged
+// once.
+func (c *Certificate) reload() {
+	pair, key, err := c.files.Load()
 	if err != nil {
 		if c.problem != err.Error() {
 			c.problem = err.Error()

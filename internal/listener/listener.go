@@ -1,0 +1,106 @@
+// Package listener accepts callers' connections: it limits how many there are, ends those
+// that stop reading or sending, and serves a certificate that may change.
+package listener
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"middletier/internal/linger"
+)
+
+// limited is a listener with a limit of open connections. One that lingers counts
+// until it is closed. The connections of netutil.LimitListener would hide CloseWrite.
+type limited struct {
+	net.Listener
+	slots  chan struct{} // each holds a value of an open connection
+	closed chan struct{}
+	once   sync.Once // closes closed
+}
+
+// Limit returns a listener that accepts so many connections at once. More wait in the
+// kernel's queue.
+func Limit(listener net.Listener, connections int) net.Listener {
+	return &limited{Listener: listener, slots: make(chan struct{}, connections), closed: make(chan struct{})}
+}
+
+// Accept waits for a free slot, then for a connection.
+func (l *limited) Accept() (net.Conn, error) {
+	select {
+	case l.slots <- struct{}{}:
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		<-l.slots
+		return nil, err
+	}
+	return &limitedConn{Conn: conn, release: sync.OnceFunc(func() { <-l.slots })}, nil
+}
+
+func (l *limited) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.Listener.Close()
+}
+
+type limitedConn struct {
+	net.Conn
+	release func() // the slot
+}
+
+func (c *limitedConn) Close() error {
+	defer c.release()
+	return c.Conn.Close()
+}
+
+// CloseWrite lets the connection linger.
+func (c *limitedConn) CloseWrite() error {
+	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+		return tcp.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// timed is a listener that logs why it does not accept connections (net/http tries
+// again), and whose connections have a deadline for every write.
+type timed struct {
+	net.Listener
+	writeTimeout time.Duration
+	log          *slog.Logger
+}
+
+// WithWriteTimeout returns a listener whose connections end when a write takes longer
+// than timeout. It logs why connections are not accepted.
+func WithWriteTimeout(listener net.Listener, timeout time.Duration, log *slog.Logger) net.Listener {
+	return timed{listener, timeout, log}
+}
+
+func (l timed) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		if !errors.Is(err, net.ErrClosed) {
+			l.log.Error("a connection cannot be accepted", "error", err)
+		}
+		return nil, err
+	}
+	return timedConn{linger.NewConn(conn), l.writeTimeout}, nil
+}
+
+type timedConn struct {
+	*linger.Conn
+	writeTimeout time.Duration
+}
+
+// Unwrap lets package linger find its connection.
+func (c timedConn) Unwrap() net.Conn { return c.Conn }
+
+func (c timedConn) Write(p []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(c.writeTimeout)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}

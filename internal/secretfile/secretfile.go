@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"syscall"
 	"unicode"
 	"unicode/utf8"
 )
@@ -30,13 +31,22 @@ var (
 	errUTF16 = errors.New("is in UTF-16: save it as UTF-8 (PowerShell: Set-Content -Encoding ascii)")
 )
 
-// Read returns what is in the file at path. The error names the path.
+// Read returns what is in the file at path, which may be a symbolic link to one. The
+// error names the path.
 func Read(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	// Without O_NONBLOCK a named pipe that nobody writes to is waited for, for ever.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close() // it was only read
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: is not a regular file", path)
+	}
 	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
 	if err != nil {
 		return nil, err

@@ -2,12 +2,16 @@ package secretfile_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf16"
 
+	"middletier/internal/mounttest"
 	"middletier/internal/secretfile"
+	"middletier/internal/tooltest"
 )
 
 // inUTF16 is text as Windows writes it, with a byte order mark or without.
@@ -78,7 +82,45 @@ func TestReadIsBounded(t *testing.T) {
 	if got, err := secretfile.Read(path); err != nil || len(got) != 1<<20 {
 		t.Errorf("1 MiB: got %d bytes, %v", len(got), err)
 	}
-	if got, err := secretfile.Read("/dev/zero"); err == nil || !strings.Contains(err.Error(), "/dev/zero: is larger than 1 MiB") {
-		t.Errorf("without an end: got %d bytes, %v", len(got), err)
+	if err := os.Truncate(path, 1<<20+1); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := secretfile.Read(path); err == nil || !strings.Contains(err.Error(), path+": is larger than 1 MiB") {
+		t.Errorf("one byte more: got %d bytes, %v", len(got), err)
+	}
+}
+
+func TestOnlyRegularFilesAreRead(t *testing.T) {
+	folder := t.TempDir()
+	pipe := filepath.Join(folder, "pipe")
+	if err := exec.Command(tooltest.Find(t, "mkfifo", "coreutils"), pipe).Run(); err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(folder, "link")
+	if err := os.Symlink(pipe, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{pipe, link, folder, "/dev/zero"} {
+		ended := make(chan error, 1)
+		go func() {
+			_, err := secretfile.Read(path)
+			ended <- err
+		}()
+		select {
+		case err := <-ended:
+			if err == nil || !strings.Contains(err.Error(), path+": is not a regular file") {
+				t.Errorf("%s: got %v, want that it is not a regular file", path, err)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatalf("%s: is waited for", path)
+		}
+	}
+}
+
+// Kubernetes mounts a secret as a link to a file in a folder that is a link itself.
+func TestLinksAreFollowed(t *testing.T) {
+	m := mounttest.New(t, "secret")
+	if got, err := secretfile.Read(m.Path()); err != nil || string(got) != "secret" {
+		t.Errorf("got %q, %v, want the secret", got, err)
 	}
 }

@@ -15,7 +15,7 @@ import (
 const (
 	maxReplyString   = 1 << 20  // bytes; our own values have at most maxSealed
 	maxReplyElements = 1 << 17  // of all arrays and maps of one reply together
-	maxReplySize     = 16 << 20 // bytes of all strings of one reply together
+	maxReplySize     = 16 << 20 // bytes of all strings and lines of one reply together
 	maxReplyDepth    = 16       // arrays in arrays; COMMAND has 8
 	maxReplyLine     = 64 << 10 // bytes, of an error for example
 	maxNumberLine    = 512      // bytes, of a number or a length
@@ -37,7 +37,7 @@ type replyCheck struct {
 	skip     int    // bytes of a string that are still to come, its line end included
 	pending  []int  // elements that are still to come, of each array that is open
 	elements int    // announced by the reply so far
-	size     int    // of its strings so far
+	size     int    // of its strings and lines so far
 
 	sentinel *sentinelCheck // nil: the server is none
 }
@@ -94,6 +94,9 @@ func (c *replyCheck) endLine() error {
 	c.kind = 0
 	switch kind {
 	case '+', '-', ':', '_', ',', '#', '(':
+		if c.size += c.length; c.size > maxReplySize {
+			return errReplyLimit
+		}
 		c.note(kind)
 		c.noteText(line)
 		return c.endValue()

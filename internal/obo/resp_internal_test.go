@@ -200,6 +200,12 @@ func TestRepliesThatDoNotPass(t *testing.T) {
 	if err := c.feed([]byte(strings16)); !errors.Is(err, errReplyLimit) {
 		t.Errorf("17 strings of 1 MiB: got %v, want %v", err, errReplyLimit)
 	}
+	for _, kind := range []string{"+", "-"} {
+		var c replyCheck
+		if err := c.feed([]byte("*1024\r\n" + strings.Repeat(kind+strings.Repeat("x", 64_000)+"\r\n", 1024))); !errors.Is(err, errReplyLimit) {
+			t.Errorf("1024 lines of 64 KB that begin with %s: got %v, want %v", kind, err, errReplyLimit)
+		}
+	}
 }
 
 // However it comes in pieces, what is decided of a stream is the same, and no more

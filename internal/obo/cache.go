@@ -204,6 +204,15 @@ func (c *Cache) appKey(tenant string, scopes []string, claims string) cacheKey {
 func (c *Cache) ownerKey(tenantID, objectID string) cacheKey {
 	return newKey("user", []byte(strings.ToLower(objectID)), c.identity, strings.ToLower(tenantID), "", nil)
 }
+// ownerOf is the ownerKey of a's user. Users without an id have nothing in common: each of
+// their assertions is an owner.
+func (c *Cache) ownerOf(a Assertion) cacheKey {
+	if a.ObjectID == "" {
+		return newKey("user without an id", a.Digest[:], c.identity, strings.ToLower(a.TenantID), "", nil)
+	}
+	return c.ownerKey(a.TenantID, a.ObjectID)
+}
+
 
 func (c *Cache) userOrder(key cacheKey, a Assertion, scopes []string, ask Ask) order {
 	user := []byte(a.ObjectID)
@@ -216,7 +225,7 @@ func (c *Cache) userOrder(key cacheKey, a Assertion, scopes []string, ask Ask) o
 		throttle: newKey("throttled user", user, c.identity, a.TenantID, "", scopes),
 		flight:   c.userKey(a, scopes, ask.Claims),
 		rejected: ask.Rejected,
-		owner:    c.ownerKey(a.TenantID, a.ObjectID),
+		owner:    c.ownerOf(a),
 		end:      a.Expires,
 	}
 }

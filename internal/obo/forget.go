@@ -29,7 +29,7 @@ func (c *Cache) Forget(ctx context.Context, a Assertion, scopes [][]string) {
 	}
 	ctx = context.WithoutCancel(ctx) // also of a caller who does not wait for it
 	if c.shared != nil {
-		c.shared.endGeneration(ctx, c.ownerKey(a.TenantID, a.ObjectID))
+		c.shared.endGeneration(ctx, c.ownerOf(a))
 		c.shared.forget(ctx, keys)
 	}
 	c.dropTokens(keys) // after Redis, from which they could come back

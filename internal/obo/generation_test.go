@@ -33,6 +33,21 @@ func TestForgottenIsNotServedAfterEviction(t *testing.T) {
 	other.want(anotherOf(alice), "", "token-4", obo.IdentityProvider)
 }
 
+// Users whose tokens name no one share nothing, and so no sign-out.
+func TestSignOutOfAUserWithoutAnIDLeavesOthers(t *testing.T) {
+	redis, p := startTier(t), newPlatform()
+	one := redis.replica(t, p, nil)
+	alice, bob := user("alice"), user("bob")
+	alice.ObjectID, bob.ObjectID = "", ""
+	one.want(alice, "", "token-1", obo.IdentityProvider)
+	one.want(bob, "", "token-2", obo.IdentityProvider)
+	redis.settles(t, 2)
+	one.cache.Forget(t.Context(), alice, [][]string{todo})
+	other := redis.replica(t, p, nil)
+	other.want(bob, "", "token-2", obo.Redis)
+	other.want(alice, "", "token-3", obo.IdentityProvider)
+}
+
 // Evicting any key loses a token at most.
 func TestEvictionLosesATokenAtMost(t *testing.T) {
 	for _, evicted := range []string{":generation", ":user", ""} {

@@ -203,6 +203,7 @@ func (c *Cache) appKey(tenant string, scopes []string, claims string) cacheKey {
 // may be written in either case.
 func (c *Cache) ownerKey(tenantID, objectID string) cacheKey {
 	return newKey("user", []byte(strings.ToLower(objectID)), c.identity, strings.ToLower(tenantID), "", nil)
+
 }
 // ownerOf is the ownerKey of a's user. Users without an id have nothing in common: each of
 // their assertions is an owner.

@@ -92,6 +92,29 @@ func TestForgottenTokenIsNotPutBackByItsTrial(t *testing.T) {
 	k.want(alice, "token-3", "token-4", obo.IdentityProvider)
 }
 
+// A caller whose token was refused joins the flight of one whose token was not, and that
+// brings the refused token.
+func TestRefusedTokenDoesNotComeBackFromAnothersFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := start(t, nil)
+		k.token = slowly(time.Second, func(r sent) answer {
+			if r.n == 1 {
+				return granted("token-refused", 3600)
+			}
+			return numbered(r)
+		})
+		alice := user("alice")
+		var group sync.WaitGroup
+		group.Go(func() { k.want(alice, "", "token-refused", obo.IdentityProvider) })
+		synctest.Wait()
+		for range 3 { // they share one
+			group.Go(func() { k.want(alice, "token-refused", "token-2", obo.IdentityProvider) })
+		}
+		group.Wait()
+		k.wantExchanges(2)
+	})
+}
+
 // An API that answers 401 to everybody, and a provider that takes a second: 400 users'
 // calls, again and again, leave room for new users.
 func TestAPIThatRefusesEverybodyLocksNoNewUserOut(t *testing.T) {

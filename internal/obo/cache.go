@@ -1,7 +1,6 @@
 package obo
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -203,8 +202,8 @@ func (c *Cache) appKey(tenant string, scopes []string, claims string) cacheKey {
 // may be written in either case.
 func (c *Cache) ownerKey(tenantID, objectID string) cacheKey {
 	return newKey("user", []byte(strings.ToLower(objectID)), c.identity, strings.ToLower(tenantID), "", nil)
-
 }
+
 // ownerOf is the ownerKey of a's user. Users without an id have nothing in common: each of
 // their assertions is an owner.
 func (c *Cache) ownerOf(a Assertion) cacheKey {
@@ -213,7 +212,6 @@ func (c *Cache) ownerOf(a Assertion) cacheKey {
 	}
 	return c.ownerKey(a.TenantID, a.ObjectID)
 }
-
 
 func (c *Cache) userOrder(key cacheKey, a Assertion, scopes []string, ask Ask) order {
 	user := []byte(a.ObjectID)
@@ -245,16 +243,24 @@ func (c *Cache) token(ctx context.Context, key cacheKey, rejected string, comple
 		return Token{e.token, Memory, nil}, nil
 	}
 	o := complete()
-	// The exchange serves every waiting request, so it must outlive the one that
-	// happened to start it. It is timed by itself.
-	done := c.flight.DoChan(string(o.flight[:]), func() (any, error) {
-		return guard(func() (Token, error) { return c.fetch(context.WithoutCancel(ctx), o) })
-	})
-	select {
-	case <-ctx.Done():
-		return Token{Source: IdentityProvider}, ctx.Err() // whom most wait for
-	case r := <-done:
-		return r.Val.(Token), r.Err
+	for {
+		ours := false // the flight
+		// The exchange serves every waiting request, so it must outlive the one that
+		// happened to start it. It is timed by itself.
+		done := c.flight.DoChan(string(o.flight[:]), func() (any, error) {
+			ours = true
+			return guard(func() (Token, error) { return c.fetch(context.WithoutCancel(ctx), o) })
+		})
+		select {
+		case <-ctx.Done():
+			return Token{Source: IdentityProvider}, ctx.Err() // whom most wait for
+		case r := <-done:
+			t := r.Val.(Token)
+			if ours || r.Err != nil || t.Value != o.rejected {
+				return t, r.Err
+			}
+			// Nobody has refused this token to the caller whose flight brought it.
+		}
 	}
 }
 
@@ -406,7 +412,6 @@ func (c *Cache) renewNow(ctx context.Context, o order) error {
 	c.keep(o, o.key, e)
 	// What comes takes its place unless it is gone by then: signed out, rejected
 	// or replaced.
-	old := e.encode()
 	if _, throttled := c.held(o.throttle, now); throttled {
 		return nil
 	}
@@ -416,7 +421,7 @@ func (c *Cache) renewNow(ctx context.Context, o order) error {
 		lock, mine = c.shared.lock(ctx, o.key, o.owner)
 		newer, found, _ := c.look(ctx, &o)
 		found = found && newer.refusal == nil && newer.token != e.token && !newer.due(now)
-		if found && c.holds(o.key, old) {
+		if _, ok := c.stillHeld(o.key, e); ok && found {
 			c.keep(o, o.key, newer)
 		}
 		if found || !mine { // another replica has renewed it, or is at it
@@ -426,7 +431,7 @@ func (c *Cache) renewNow(ctx context.Context, o order) error {
 	}
 	g, err := c.client.exchange(ctx, o.wish)
 	now = time.Now()
-	if err == nil && c.holds(o.key, old) {
+	if _, ok := c.stillHeld(o.key, e); ok && err == nil {
 		c.store(o, newEntry(g, c.buffer, o.end, now), lock, now)
 		return nil
 	}
@@ -456,10 +461,15 @@ func (c *Cache) held(key cacheKey, now time.Time) (entry, bool) {
 	return e, ok && now.Before(e.until)
 }
 
-// holds reports whether memory has this very entry under key.
-func (c *Cache) holds(key cacheKey, encoded []byte) bool {
+// stillHeld returns what memory has under key, if it is e but for what was heard of its
+// token meanwhile.
+func (c *Cache) stillHeld(key cacheKey, e entry) (encoded []byte, ok bool) {
 	b, err := c.memory.Get(string(key[:]))
-	return err == nil && bytes.Equal(b, encoded)
+	if err != nil {
+		return nil, false
+	}
+	held, ok := decode(b)
+	return b, ok && held.token == e.token && held.until.UnixMilli() == e.until.UnixMilli()
 }
 
 // keep puts an entry of o into memory, unless it was forgotten meanwhile, and reports
@@ -493,11 +503,10 @@ func (c *Cache) store(o order, e entry, lock string, now time.Time) {
 		c.shared.unlockBehind(key, lock)
 		return
 	}
-	b := e.encode()
 	c.shared.behind(func(ctx context.Context) {
-		if c.holds(key, b) {
+		if b, ok := c.stillHeld(key, e); ok {
 			c.shared.put(ctx, key, o.owner, o.generation, b, life)
-			if !c.holds(key, b) { // forgotten or replaced while it was written
+			if _, ok := c.stillHeld(key, e); !ok { // forgotten or replaced while it was written
 				c.shared.forget(ctx, []cacheKey{key})
 			}
 		}

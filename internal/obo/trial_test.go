@@ -92,6 +92,28 @@ func TestForgottenTokenIsNotPutBackByItsTrial(t *testing.T) {
 	k.want(alice, "token-3", "token-4", obo.IdentityProvider)
 }
 
+// A token that its API accepts before it is written to Redis is written all the same.
+func TestTokenAcceptedBeforeItIsSharedIsShared(t *testing.T) {
+	redis, p := startTier(t), newPlatform()
+	alice := user("alice")
+	redis.replica(t, p, nil).want(alice, "", "token-1", obo.IdentityProvider)
+	redis.settles(t, 1)
+	client, err := obo.NewClient(p.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache, err := obo.NewCache(obo.CacheConfig{MaxSize: 8 << 20, ExpiryBuffer: 5 * time.Minute, Redis: redis.config}, client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := kit{p, t, client, cache}
+	k.want(alice, "token-1", "token-2", obo.IdentityProvider)
+	k.accepted(alice)
+	runCache(t, cache) // only now it writes
+	redis.settles(t, 1)
+	redis.replica(t, p, nil).want(alice, "", "token-2", obo.Redis)
+}
+
 // A caller whose token was refused joins the flight of one whose token was not, and that
 // brings the refused token.
 func TestRefusedTokenDoesNotComeBackFromAnothersFlight(t *testing.T) {

@@ -100,7 +100,7 @@ func TestOnlyRegularFilesAreRead(t *testing.T) {
 	if err := os.Symlink(pipe, link); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{pipe, link, folder, "/dev/zero"} {
+	for _, path := range []string{pipe, link, "/dev/zero"} {
 		ended := make(chan error, 1)
 		go func() {
 			_, err := secretfile.Read(path)
@@ -114,6 +114,9 @@ func TestOnlyRegularFilesAreRead(t *testing.T) {
 		case <-time.After(30 * time.Second):
 			t.Fatalf("%s: is waited for", path)
 		}
+	}
+	if _, err := secretfile.Read(folder); err == nil || !strings.Contains(err.Error(), folder+": is a directory") {
+		t.Errorf("a folder: got %v, want that it is a directory", err)
 	}
 }
 

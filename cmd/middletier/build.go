@@ -32,8 +32,8 @@ type program struct {
 }
 
 // build wires the service that f describes. transport reaches the identity
-// provider.
-func build(f file, transport http.RoundTripper, log *slog.Logger) (*program, error) {
+// provider. ctx bounds the loading of credentials, for which a vault may be asked.
+func build(ctx context.Context, f file, transport http.RoundTripper, log *slog.Logger) (*program, error) {
 	var shown *listener.Certificate
 	if f.Server.TLS.CertFile != "" {
 		var err error
@@ -64,7 +64,7 @@ func build(f file, transport http.RoundTripper, log *slog.Logger) (*program, err
 		watch.Exchange(string(flow), obo.Outcome(err), took)
 		adviser.Exchanged(err)
 	}
-	exchanger, err := obo.NewClient(exchange)
+	exchanger, err := obo.NewClient(ctx, exchange)
 	if err != nil {
 		return nil, err
 	}

@@ -181,7 +181,7 @@ func appToken(ctx context.Context, f file, d downstreamAPI, name string, client 
 	}
 	c := f.oboConfig()
 	c.Client = client
-	exchanger, err := obo.NewClient(c)
+	exchanger, err := obo.NewClient(ctx, c)
 	if err != nil {
 		return "", err
 	}

@@ -218,15 +218,15 @@ func credentialTrials(f file, names []string, client *http.Client) []trial {
 			asks = append(asks, ask)
 		}
 	}
-	exchanger := func(credentials []obo.Credential) (*obo.Client, error) {
+	exchanger := func(ctx context.Context, credentials []obo.Credential) (*obo.Client, error) {
 		c := f.oboConfig()
 		c.Client, c.Credentials = client, credentials
-		return obo.NewClient(c)
+		return obo.NewClient(ctx, c)
 	}
 	var all []trial
 	for i, credential := range f.AzureAd.ClientCredentials {
 		all = append(all, trial{fmt.Sprintf("clientCredentials[%d]", i), func(ctx context.Context) (string, error) {
-			alone, err := exchanger([]obo.Credential{credential})
+			alone, err := exchanger(ctx, []obo.Credential{credential})
 			if err != nil {
 				// The only one is the first, whatever its place in the file.
 				return credential.SourceType, errors.New(strings.TrimPrefix(err.Error(), "clientCredentials[0]."))
@@ -234,15 +234,17 @@ func credentialTrials(f file, names []string, client *http.Client) []trial {
 			return credential.SourceType, tryCredential(ctx, alone, asks)
 		}})
 	}
-	inUse := sync.OnceValues(func() (*obo.Client, error) { return exchanger(f.AzureAd.ClientCredentials) })
+	var loading sync.Once
+	var using *obo.Client
+	var loadErr error
 	for _, name := range names {
 		ask, err := f.appAsk(f.DownstreamAPIs[name])
 		all = append(all, trial{name + ": app token", func(ctx context.Context) (string, error) {
 			if err != nil {
 				return "", skip(err.Error() + "; /app and call need it")
 			}
-			using, err := inUse()
-			if err != nil {
+			// All trials begin at once and have the same time: the first one's is theirs.
+			if loading.Do(func() { using, loadErr = exchanger(ctx, f.AzureAd.ClientCredentials) }); loadErr != nil {
 				return "", skip("no credential can be loaded")
 			}
 			_, err = using.AppToken(ctx, ask.tenant, ask.scope)

@@ -104,7 +104,7 @@ func (c demoCommand) run(ctx context.Context, std streams) error {
 	f := demoConfig(platform.URL(), todoURL, secret)
 	f.Server.ShutdownGrace = time.Second // no load balancer has to notice
 	f.Server.Address = net.JoinHostPort("127.0.0.1", strconv.Itoa(c.Port))
-	p, err := build(f, trusting, log)
+	p, err := build(ctx, f, trusting, log)
 	if err != nil {
 		return err
 	}

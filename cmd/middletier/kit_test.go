@@ -108,7 +108,7 @@ func (w *world) start() *program {
 func (w *world) startStoppable() (p *program, stop func()) {
 	w.t.Helper()
 	log := slog.New(slog.NewJSONHandler(w.log, nil))
-	p, err := build(w.file, w.toPlatform(), log)
+	p, err := build(w.t.Context(), w.file, w.toPlatform(), log)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -367,7 +367,7 @@ func TestLogLevelChangesWithoutARestart(t *testing.T) {
 	w := newStoppedWorld(t)
 	text := &syncBuffer{}
 	log, level := telemetry.NewLog("info", "json", text)
-	p, err := build(w.file, w.transport(), log)
+	p, err := build(t.Context(), w.file, w.transport(), log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,7 +35,7 @@ func BenchmarkMemoryOfAMillionUsers(b *testing.B) {
 	if err != nil {
 		b.Fatal("memory is measured on Linux: ", err)
 	}
-	p, err := build(f, swiftPlatform{}, slog.New(slog.DiscardHandler))
+	p, err := build(b.Context(), f, swiftPlatform{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.Fatal(err)
 	}

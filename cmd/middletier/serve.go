@@ -35,7 +35,7 @@ func (c serveCommand) run(ctx context.Context, std streams) error {
 	lines := telemetry.NewLogQueue(f.Logging.Format, std.out)
 	defer lines.Close()
 	log, level := telemetry.NewLog(f.Logging.Level, f.Logging.Format, lines)
-	p, err := build(f, newProviderTransport(f.AzureAd.MaxConcurrentExchanges), log)
+	p, err := build(ctx, f, newProviderTransport(f.AzureAd.MaxConcurrentExchanges), log)
 	if err != nil {
 		return err
 	}

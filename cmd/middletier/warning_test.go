@@ -46,7 +46,7 @@ server:
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	if _, err := build(f, newWorld(t).transport(), slog.New(slog.NewJSONHandler(&log, nil))); err != nil {
+	if _, err := build(t.Context(), f, newWorld(t).transport(), slog.New(slog.NewJSONHandler(&log, nil))); err != nil {
 		t.Fatal(err)
 	}
 	got := map[string]string{}

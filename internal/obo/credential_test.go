@@ -178,7 +178,7 @@ func TestCredentialsLoad(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			config := (&platform{}).config()
 			config.Credentials = []obo.Credential{c.credential}
-			_, err := obo.NewClient(config)
+			_, err := obo.NewClient(t.Context(), config)
 			if (err == nil) != (c.problem == "") {
 				t.Fatalf("got %v, want %q", err, c.problem)
 			}
@@ -221,7 +221,7 @@ func TestFirstCredentialThatLoadsIsUsed(t *testing.T) {
 	}
 	config := k.config()
 	config.Credentials = []obo.Credential{missing, missing}
-	_, err := obo.NewClient(config)
+	_, err := obo.NewClient(t.Context(), config)
 	for _, want := range []string{"clientCredentials[0].certificateDiskPath", "clientCredentials[1].certificateDiskPath"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("no credential loads: got %v, want %s in it", err, want)
@@ -322,7 +322,7 @@ func TestCredentialPrintsItsKindOnly(t *testing.T) {
 	c := obo.Credential{SourceType: "ClientSecret", ClientSecret: ourSecret, CertificatePassword: pfxPassword, Base64EncodedValue: ourSecret}
 	config := (&platform{}).config()
 	config.Credentials = []obo.Credential{c}
-	client, err := obo.NewClient(config)
+	client, err := obo.NewClient(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -66,30 +66,54 @@ type Client struct {
 	config Config
 	turns  *turns // for the exchanges that may run at once
 
-	current   atomic.Pointer[identity]
-	sources   []*source     // in the order of preference
-	reloading chan struct{} // holds one while the sources are read; guards them and refused
-	refused   time.Time     // when a refusal last brought about a reload
+	credentials *Store
+	current     atomic.Pointer[activeCredential]
+}
+
+// activeCredential is the credential in use and the MSAL client that holds it. It never
+// changes: exchanges that run keep the one they began with.
+type activeCredential struct {
+	*Active
+	msal *msalClient
 }
 
 // NewClient returns a Client for c, whose Check must have passed. It fails when
-// no credential can be loaded, for which it may ask a vault or the Azure host.
-// The provider is asked nothing until the first exchange. Run keeps the
+// no credential can be loaded, for which it may ask a vault or the Azure host until ctx
+// ends. The provider is asked nothing until the first exchange. Run keeps the
 // credential up to date.
-func NewClient(c Config) (*Client, error) {
+func NewClient(ctx context.Context, c Config) (*Client, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	if c.Exchanged == nil {
 		c.Exchanged = func(Flow, time.Duration, error) {}
 	}
-	client := &Client{config: c, turns: newTurns(c.MaxConcurrent), reloading: make(chan struct{}, 1)}
-	client.sources = client.config.newSources()
-	if err := client.reload(context.Background(), func(*source) bool { return true }); err != nil {
+	client := &Client{config: c, turns: newTurns(c.MaxConcurrent)}
+	store := c.storeConfig()
+	store.Use = client.use
+	var err error
+	if client.credentials, err = NewStore(ctx, store); err != nil {
 		return nil, err
 	}
 	return client, nil
 }
+
+// use has all exchanges that begin from now on made with a credential.
+func (c *Client) use(loaded *Active) error {
+	msal, err := newMSALClient(func() (confidential.Client, error) { return c.config.newMSAL(loaded.Credential) })
+	if err != nil {
+		return err
+	}
+	c.current.Store(&activeCredential{loaded, msal})
+	return nil
+}
+
+// Run keeps the credential up to date until ctx ends.
+func (c *Client) Run(ctx context.Context) { c.credentials.Run(ctx) }
+
+// CredentialExpiry returns when the certificate in use expires, and whether
+// there is one.
+func (c *Client) CredentialExpiry() (time.Time, bool) { return c.credentials.Expiry() }
 
 // UnderWay returns how many exchanges run now.
 func (c *Client) UnderWay() int { return c.turns.inUse() }
@@ -148,13 +172,13 @@ const (
 )
 
 // retryPause returns how long to wait before the one retry, 0 for none.
-func (who *identity) retryPause(refusal *Error) time.Duration {
+func (a *activeCredential) retryPause(refusal *Error) time.Duration {
 	switch {
 	case refusal == nil:
 		return 0
 	case refusal.Kind == Unavailable && !refusal.Throttled:
 		return retryPause + jitter(retryPause)
-	case who.source.isFederated() && slices.ContainsFunc(refusal.Codes, isUnmatched):
+	case a.Federated && slices.ContainsFunc(refusal.Codes, isUnmatched):
 		return unmatchedPause
 	}
 	return 0
@@ -202,21 +226,22 @@ func (c *Client) exchange(ctx context.Context, w wish) (_ grant, err error) {
 		return grant{}, &Error{Kind: Unavailable, RetryAfter: defaultRetryAfter, Scopes: w.scopes, Err: errors.New("too many exchanges are under way")}
 	}
 	defer giveBack()
-	who := c.current.Load()
-	g, refusal := c.try(ctx, who, w)
+	active := c.current.Load()
+	g, refusal := c.try(ctx, active, w)
 	if refusal != nil && refusal.Code == "invalid_client" {
-		if next := c.replacement(ctx, who); next != nil {
-			who = next
-			g, refusal = c.try(ctx, who, w)
+		c.credentials.Refused(ctx)
+		if next := c.current.Load(); next != active && ctx.Err() == nil {
+			active = next
+			g, refusal = c.try(ctx, active, w)
 		}
 	}
-	if wait := who.retryPause(refusal); wait > 0 && ctx.Err() == nil {
+	if wait := active.retryPause(refusal); wait > 0 && ctx.Err() == nil {
 		pause := time.NewTimer(wait)
 		defer pause.Stop()
 		select {
 		case <-ctx.Done():
 		case <-pause.C:
-			g, refusal = c.try(ctx, who, w)
+			g, refusal = c.try(ctx, active, w)
 		}
 	}
 	if refusal != nil {
@@ -225,11 +250,11 @@ func (c *Client) exchange(ctx context.Context, w wish) (_ grant, err error) {
 	return g, nil
 }
 
-// try makes one exchange as who we are, and reads the answer.
-func (c *Client) try(ctx context.Context, who *identity, w wish) (grant, *Error) {
+// try makes one exchange with a credential, and reads the answer.
+func (c *Client) try(ctx context.Context, active *activeCredential, w wish) (grant, *Error) {
 	var answer answer
 	asking := context.WithValue(ctx, answerKey{}, &answer)
-	msal := who.msal.forTenant(w.inTenant())
+	msal := active.msal.forTenant(w.inTenant())
 	err := acquire(asking, msal, w)
 	if err == nil && answer.last.Load() == nil {
 		// MSAL had a token in the moment between two exchanges of one assertion. It

@@ -222,7 +222,7 @@ func TestManagedIdentitySignsForUs(t *testing.T) {
 		}
 		id := "signs-" + instance
 		config.Credentials = []obo.Credential{managed(id)}
-		if _, err := obo.NewClient(config); err != nil {
+		if _, err := obo.NewClient(t.Context(), config); err != nil {
 			t.Fatalf("%s: %v", instance, err)
 		}
 		got := host.requests()
@@ -260,7 +260,7 @@ func TestManagedIdentityThatDoesNotWork(t *testing.T) {
 			startAzureHost(t, answer)
 			config := (&platform{}).config()
 			config.Credentials = []obo.Credential{managed("fails-" + name)}
-			_, err := obo.NewClient(config)
+			_, err := obo.NewClient(t.Context(), config)
 			if err == nil || !strings.HasPrefix(err.Error(), "clientCredentials[0].managedIdentityClientId: ") || strings.Contains(err.Error(), "\n") {
 				t.Errorf("got %v, want one line with the key", err)
 			}
@@ -269,7 +269,7 @@ func TestManagedIdentityThatDoesNotWork(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 			config.Credentials = append(config.Credentials, obo.Credential{SourceType: "ClientSecret", ClientSecret: ourSecret})
-			if _, err := obo.NewClient(config); err != nil {
+			if _, err := obo.NewClient(t.Context(), config); err != nil {
 				t.Errorf("with a secret after it: %v", err)
 			}
 		})

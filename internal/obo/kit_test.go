@@ -196,7 +196,7 @@ func (p *platform) start(t testing.TB, change func(*obo.Config, *obo.CacheConfig
 	if change != nil {
 		change(&config, &cacheConfig)
 	}
-	client, err := obo.NewClient(config)
+	client, err := obo.NewClient(t.Context(), config)
 	if err != nil {
 		t.Fatalf("NewClient: %v", err)
 	}

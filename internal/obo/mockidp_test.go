@@ -66,7 +66,7 @@ func startReal(t *testing.T, credential obo.Credential) real {
 	t.Cleanup(transport.CloseIdleConnections)
 	config := (&platform{}).config()
 	config.Instance, config.Client.Transport, config.Credentials = server.URL(), transport, []obo.Credential{credential}
-	client, err := obo.NewClient(config)
+	client, err := obo.NewClient(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}

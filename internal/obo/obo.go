@@ -64,6 +64,16 @@ func (c Config) Check(report func(key, problem string)) {
 	}
 }
 
+// CheckLoading reports by key why no credential can be read, as StoreConfig's does.
+func (c Config) CheckLoading(report func(key, problem string)) {
+	c.storeConfig().CheckLoading(report)
+}
+
+// storeConfig is what is needed to load credentials.
+func (c Config) storeConfig() StoreConfig {
+	return StoreConfig{Entries: c.Credentials, Instance: c.Instance, Client: c.Client, VaultCredential: c.VaultCredential, Log: c.Log}
+}
+
 // authority is the URL of a tenant's authority.
 func (c Config) authority(tenant string) string {
 	return strings.TrimSuffix(c.Instance, "/") + "/" + tenant

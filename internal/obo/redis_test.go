@@ -508,7 +508,7 @@ func TestRedisConfigIsChecked(t *testing.T) {
 	}
 	(obo.RedisConfig{}).Check(func(key, problem string) { t.Errorf("without a URL: %s %s", key, problem) })
 	p := newPlatform()
-	client, err := obo.NewClient(p.config())
+	client, err := obo.NewClient(t.Context(), p.config())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,12 +3,15 @@ package obo
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/fsnotify/fsnotify"
 )
 
@@ -33,26 +36,55 @@ const (
 	expiryInterval = 24 * time.Hour
 )
 
-// identity is the credential in use and the MSAL client that holds it. It never
-// changes: exchanges that run keep the one they began with.
-type identity struct {
-	*proof
-	source *source
-	msal   *msalClient
+// StoreConfig says which credentials there are, and what it takes to load them.
+type StoreConfig struct {
+	// Entries are in the order of preference.
+	Entries []Credential
+	// Instance is the base URL of the cloud.
+	Instance string
+	// Client reaches vaults.
+	Client *http.Client
+	// VaultCredential opens Azure Key Vault; nil: Azure's default chain of
+	// credentials, which finds workload identity, managed identity and the like.
+	VaultCredential azcore.TokenCredential
+	// Log is told of changes.
+	Log *slog.Logger
+	// Use is given each credential that is to be used from now on. With an error the
+	// one before stays in use.
+	Use func(*Active) error
 }
 
-// CredentialExpiry returns when the certificate in use expires, and whether
-// there is one.
-func (c *Client) CredentialExpiry() (time.Time, bool) {
-	expires := c.current.Load().expires
+// Store loads credentials, follows what they are loaded from, and says which one is in use.
+type Store struct {
+	config    StoreConfig
+	current   atomic.Pointer[Active]
+	sources   []*credentialSource // in the order of preference
+	reloading chan struct{}       // holds one while the sources are read; guards them and refused
+	refused   time.Time           // when a refusal last brought about a reload
+}
+
+// NewStore returns a Store in which a credential is in use. It fails when none can be
+// loaded, for which it may ask a vault or the Azure host until ctx ends.
+func NewStore(ctx context.Context, c StoreConfig) (*Store, error) {
+	s := &Store{config: c, reloading: make(chan struct{}, 1)}
+	s.sources = s.config.newSources()
+	if err := s.reload(ctx, func(*credentialSource) bool { return true }); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Expiry returns when the certificate in use expires, and whether there is one.
+func (s *Store) Expiry() (time.Time, bool) {
+	expires := s.current.Load().expires
 	return expires, !expires.IsZero()
 }
 
-// Run keeps the credential up to date until ctx ends.
-func (c *Client) Run(ctx context.Context) {
+// Run keeps the credential in use up to date until ctx ends.
+func (s *Store) Run(ctx context.Context) {
 	var group sync.WaitGroup
 	defer group.Wait()
-	group.Go(func() { c.followFiles(ctx) })
+	group.Go(func() { s.followFiles(ctx) })
 	remote, daily := time.NewTicker(remoteInterval), time.NewTicker(expiryInterval)
 	defer remote.Stop()
 	defer daily.Stop()
@@ -61,28 +93,28 @@ func (c *Client) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-remote.C:
-			c.refresh(ctx, func(s *source) bool { return s.remote() })
+			s.refresh(ctx, (*credentialSource).remote)
 		case <-daily.C:
-			c.announceExpiry()
+			s.announceExpiry()
 		}
 	}
 }
 
 // followFiles reads the files again when they may have changed, until ctx ends.
-func (c *Client) followFiles(ctx context.Context) {
-	isFile := func(s *source) bool { return s.path() != "" }
-	if !slices.ContainsFunc(c.sources, isFile) {
+func (s *Store) followFiles(ctx context.Context) {
+	isFile := func(source *credentialSource) bool { return source.path() != "" }
+	if !slices.ContainsFunc(s.sources, isFile) {
 		return
 	}
 	var events chan fsnotify.Event
 	var lost chan error // events that did not come
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
-		c.config.Log.Warn("the files of clientCredentials cannot be watched, and are only read now and then", "interval", pollInterval, "error", err)
+		s.config.Log.Warn("the files of clientCredentials cannot be watched, and are only read now and then", "interval", pollInterval, "error", err)
 	} else {
 		defer watcher.Close()
 		events, lost = watcher.Events, watcher.Errors
-		c.watch(watcher)
+		s.watch(watcher)
 	}
 	poll := time.NewTicker(pollInterval)
 	defer poll.Stop()
@@ -105,129 +137,123 @@ func (c *Client) followFiles(ctx context.Context) {
 			settle()
 		case <-settled.C:
 			waiting = false
-			c.refresh(ctx, isFile)
+			s.refresh(ctx, isFile)
 		case <-poll.C:
 			if watcher != nil {
-				c.watch(watcher) // a folder may be new, or another one of the same name
+				s.watch(watcher) // a folder may be new, or another one of the same name
 			}
-			c.refresh(ctx, isFile)
+			s.refresh(ctx, isFile)
 		}
 	}
 }
 
 // watch watches the folders of the files, not the files: Kubernetes replaces a
 // mounted secret by a symbolic link beside it.
-func (c *Client) watch(watcher *fsnotify.Watcher) {
-	for _, s := range c.sources {
-		if path := s.path(); path != "" {
+func (s *Store) watch(watcher *fsnotify.Watcher) {
+	for _, source := range s.sources {
+		if path := source.path(); path != "" {
 			_ = watcher.Add(filepath.Dir(path)) // until it is there, the file is read every pollInterval
 		}
 	}
 }
 
 // refresh is reload for Run, which can only tell the log.
-func (c *Client) refresh(ctx context.Context, read func(*source) bool) {
-	if err := c.reload(ctx, read); err != nil && ctx.Err() == nil {
-		c.config.Log.Error("the client credential cannot be replaced", "error", err)
+func (s *Store) refresh(ctx context.Context, read func(*credentialSource) bool) {
+	if err := s.reload(ctx, read); err != nil && ctx.Err() == nil {
+		s.config.Log.Error("the client credential cannot be replaced", "error", err)
 	}
 }
 
 // reload reads the sources that read picks, in order, and uses the first that
 // holds a credential. The error, which says why none does, leaves the one in
 // use as it is.
-func (c *Client) reload(ctx context.Context, read func(*source) bool) error {
+func (s *Store) reload(ctx context.Context, read func(*credentialSource) bool) error {
 	select {
-	case c.reloading <- struct{}{}:
-		defer func() { <-c.reloading }()
+	case s.reloading <- struct{}{}:
+		defer func() { <-s.reloading }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return c.reloadLocked(ctx, read)
+	return s.reloadLocked(ctx, read)
 }
 
-// reloadLocked is reload for who has put one into c.reloading.
-func (c *Client) reloadLocked(ctx context.Context, read func(*source) bool) error {
+// reloadLocked is reload for who has put one into s.reloading.
+func (s *Store) reloadLocked(ctx context.Context, read func(*credentialSource) bool) error {
 	var problems []error
-	var changed []*source // whose problem is not what it was
-	for _, s := range c.sources {
-		if read(s) {
-			before := s.problem
-			s.load(ctx)
-			if (before == nil) != (s.problem == nil) || before != nil && before.Error() != s.problem.Error() {
-				changed = append(changed, s)
+	var changed []*credentialSource // whose problem is not what it was
+	for _, source := range s.sources {
+		if read(source) {
+			before := source.problem
+			source.load(ctx)
+			if (before == nil) != (source.problem == nil) || before != nil && before.Error() != source.problem.Error() {
+				changed = append(changed, source)
 			}
 		}
-		if s.held != nil {
-			c.logProblems(changed)
-			return c.use(s)
+		if source.held != nil {
+			s.logProblems(changed)
+			return s.use(source.held)
 		}
-		problems = append(problems, s.problem)
+		problems = append(problems, source.problem)
 	}
 	return errors.Join(problems...)
 }
 
 // logProblems tells what has changed about loading, once. A start at which
 // nothing loads is not its business: that is an error.
-func (c *Client) logProblems(changed []*source) {
-	for _, s := range changed {
+func (s *Store) logProblems(changed []*credentialSource) {
+	for _, source := range changed {
 		switch {
-		case s.problem == nil:
-			c.config.Log.Info("a client credential loads again", "credential", s.key)
-		case s.held != nil:
-			c.config.Log.Warn("a client credential does not load; the last good one stays in use", "credential", s.key, "error", s.problem)
+		case source.problem == nil:
+			s.config.Log.Info("a client credential loads again", "credential", source.key)
+		case source.held != nil:
+			s.config.Log.Warn("a client credential does not load; the last good one stays in use", "credential", source.key, "error", source.problem)
 		default:
-			c.config.Log.Warn("a client credential does not load; the next one is used", "credential", s.key, "error", s.problem)
+			s.config.Log.Warn("a client credential does not load; the next one is used", "credential", source.key, "error", source.problem)
 		}
 	}
 }
 
-// use makes what s holds the credential of all exchanges that begin from now on.
-func (c *Client) use(s *source) error {
-	if old := c.current.Load(); old != nil && old.proof == s.held {
+// use makes a credential the one that is in use from now on.
+func (s *Store) use(loaded *Active) error {
+	if s.current.Load() == loaded {
 		return nil
 	}
-	credential := s.held.credential
-	msal, err := newMSALClient(func() (confidential.Client, error) { return c.config.newMSAL(credential) })
-	if err != nil {
+	if err := s.config.Use(loaded); err != nil {
 		return err
 	}
-	c.current.Store(&identity{s.held, s, msal})
-	c.config.Log.Info("a client credential is in use", "credential", s.key, "sourceType", s.SourceType)
-	c.announceExpiry()
+	s.current.Store(loaded)
+	s.config.Log.Info("a client credential is in use", "credential", loaded.key, "sourceType", loaded.sourceType)
+	s.announceExpiry()
 	return nil
 }
 
-// replacement returns the credential to use where the provider has refused one,
-// or nil if there is no other.
-func (c *Client) replacement(ctx context.Context, refused *identity) *identity {
+// Refused looks for another credential where the provider has refused the one in use,
+// unless it has just done so.
+func (s *Store) Refused(ctx context.Context) {
 	select {
-	case c.reloading <- struct{}{}:
-		defer func() { <-c.reloading }()
+	case s.reloading <- struct{}{}:
+		defer func() { <-s.reloading }()
 	case <-ctx.Done():
-		return nil
+		return
 	}
-	if now := time.Now(); c.refused.IsZero() || now.Sub(c.refused) >= refusalFloor {
-		c.refused = now
+	if now := time.Now(); s.refused.IsZero() || now.Sub(s.refused) >= refusalFloor {
+		s.refused = now
 		// A source that has never answered would use up the exchange's time.
-		if err := c.reloadLocked(ctx, func(s *source) bool { return !s.remote() || s.held != nil }); err != nil {
-			c.config.Log.Error("the client credential cannot be replaced", "error", err)
+		if err := s.reloadLocked(ctx, func(source *credentialSource) bool { return !source.remote() || source.held != nil }); err != nil {
+			s.config.Log.Error("the client credential cannot be replaced", "error", err)
 		}
 	}
-	if current := c.current.Load(); current != refused {
-		return current
-	}
-	return nil
 }
 
 // announceExpiry warns of a certificate that ends soon.
-func (c *Client) announceExpiry() {
-	expires, ok := c.CredentialExpiry()
+func (s *Store) announceExpiry() {
+	expires, ok := s.Expiry()
 	left := time.Until(expires)
 	switch {
 	case !ok || left > expiryNotice:
 	case left <= 0:
-		c.config.Log.Error("the client certificate has expired", "credential", c.current.Load().source.key, "expires", expires)
+		s.config.Log.Error("the client certificate has expired", "credential", s.current.Load().key, "expires", expires)
 	default:
-		c.config.Log.Warn("the client certificate expires soon", "credential", c.current.Load().source.key, "expires", expires)
+		s.config.Log.Warn("the client certificate expires soon", "credential", s.current.Load().key, "expires", expires)
 	}
 }

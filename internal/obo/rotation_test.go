@@ -51,7 +51,7 @@ func thumbprint(p pair) string {
 // startWith is start for a platform and a configuration of the test's own.
 func startWith(t *testing.T, p *platform, config obo.Config) kit {
 	t.Helper()
-	client, err := obo.NewClient(config)
+	client, err := obo.NewClient(t.Context(), config)
 	if err != nil {
 		t.Fatalf("NewClient: %v", err)
 	}
@@ -406,7 +406,7 @@ func TestExpiryIsAnnouncedDaily(t *testing.T) {
 		var log logs
 		config := (&platform{}).config()
 		config.Credentials, config.Log = []obo.Credential{lasting(t, 33*24*time.Hour)}, log.logger()
-		client, err := obo.NewClient(config)
+		client, err := obo.NewClient(t.Context(), config)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -438,7 +438,7 @@ func TestExpiryIsAnnouncedAtTheStartAndOnReload(t *testing.T) {
 		var log logs
 		config := (&platform{}).config()
 		config.Credentials, config.Log = []obo.Credential{lasting(t, life)}, log.logger()
-		if _, err := obo.NewClient(config); err != nil {
+		if _, err := obo.NewClient(t.Context(), config); err != nil {
 			t.Fatal(err)
 		}
 		for _, level := range []string{"level=ERROR", "level=WARN"} {
@@ -462,7 +462,7 @@ func TestExpiryIsAnnouncedAtTheStartAndOnReload(t *testing.T) {
 }
 
 func TestSecretHasNoExpiry(t *testing.T) {
-	client, err := obo.NewClient((&platform{}).config())
+	client, err := obo.NewClient(t.Context(), (&platform{}).config())
 	if err != nil {
 		t.Fatal(err)
 	}

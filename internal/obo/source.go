@@ -16,25 +16,25 @@ import (
 // readTimeout bounds one reading of a credential over the network.
 const readTimeout = 10 * time.Second
 
-// source is an entry of clientCredentials, and what it gave last.
-type source struct {
+// credentialSource is an entry of clientCredentials, and what it gave last.
+type credentialSource struct {
 	Credential
-	key    string // of the entry, as in clientCredentials[0]
-	config *Config
+	key    string // of the entry, such as clientCredentials[0]
+	config *StoreConfig
 
-	vault    *vault           // with KeyVault, once opened
-	identity *managedIdentity // with SignedAssertionFromManagedIdentity, once made
-	file     assertionFile    // with SignedAssertionFilePath
+	vault           *vault           // with KeyVault, once opened
+	managedIdentity *managedIdentity // with SignedAssertionFromManagedIdentity, once made
+	file            assertionFile    // with SignedAssertionFilePath
 
-	held    *proof // the last good one; nil: it has never loaded
-	problem error  // why it did not load the last time
+	held    *Active // the last good one; nil: it has never loaded
+	problem error   // why it did not load the last time
 }
 
 // newSources returns what the credentials are read from, in order.
-func (c *Config) newSources() []*source {
-	var sources []*source
-	for i, credential := range c.Credentials {
-		sources = append(sources, &source{
+func (c *StoreConfig) newSources() []*credentialSource {
+	var sources []*credentialSource
+	for i, credential := range c.Entries {
+		sources = append(sources, &credentialSource{
 			Credential: credential, key: fmt.Sprintf("clientCredentials[%d]", i), config: c,
 			file: assertionFile{path: credential.SignedAssertionFileDiskPath},
 		})
@@ -45,7 +45,7 @@ func (c *Config) newSources() []*source {
 // CheckLoading reports by key why no credential can be read, as far as that can
 // be told without asking another machine. Credentials whose form Check refuses
 // are not looked at.
-func (c Config) CheckLoading(report func(key, problem string)) {
+func (c StoreConfig) CheckLoading(report func(key, problem string)) {
 	sources := c.newSources()
 	for _, s := range sources {
 		wellFormed := true
@@ -62,29 +62,35 @@ func (c Config) CheckLoading(report func(key, problem string)) {
 	}
 }
 
-// proof is a credential that was loaded. It never changes.
-type proof struct {
-	credential confidential.Credential
+// Active is a credential that was loaded. It never changes.
+type Active struct {
+	Credential confidential.Credential
+	// Federated: it is a token of another platform, which the provider matches against
+	// the application's federated credentials.
+	Federated bool
+
+	key        string // of its entry
+	sourceType string
 	digest     [32]byte  // of what it was made from: what changes it makes another credential
 	expires    time.Time // the end of its certificate; zero: it has none
 }
 
 // String keeps the secrets in it from being printed.
-func (s *source) String() string { return s.key + " " + s.SourceType }
+func (s *credentialSource) String() string { return s.key + " " + s.SourceType }
 
 // remote reports whether reading s asks the network.
-func (s *source) remote() bool {
+func (s *credentialSource) remote() bool {
 	return s.SourceType == "KeyVault" || s.SourceType == "SignedAssertionFromManagedIdentity"
 }
 
 // isFederated reports whether s holds a token of another platform, which the provider
 // matches against the application's federated credentials.
-func (s *source) isFederated() bool {
+func (s *credentialSource) isFederated() bool {
 	return s.SourceType == "SignedAssertionFilePath" || s.SourceType == "SignedAssertionFromManagedIdentity"
 }
 
 // path is the file that s reads, or "".
-func (s *source) path() string {
+func (s *credentialSource) path() string {
 	switch s.SourceType {
 	case "ClientSecret":
 		return s.ClientSecretFile
@@ -97,7 +103,7 @@ func (s *source) path() string {
 }
 
 // origin is the key that says where s reads from.
-func (s *source) origin() string {
+func (s *credentialSource) origin() string {
 	switch s.SourceType {
 	case "ClientSecret":
 		if s.ClientSecretFile == "" {
@@ -120,7 +126,7 @@ func (s *source) origin() string {
 
 // load reads s again. What it holds is only ever replaced by a good credential:
 // a file may be gone, empty or cut off while it is being replaced.
-func (s *source) load(ctx context.Context) {
+func (s *credentialSource) load(ctx context.Context) {
 	data, err := s.read(ctx)
 	if err == nil {
 		err = s.accept(data)
@@ -133,7 +139,7 @@ func (s *source) load(ctx context.Context) {
 
 // read returns what the credential is made of. Errors name the file, never what
 // is in it.
-func (s *source) read(ctx context.Context) ([]byte, error) {
+func (s *credentialSource) read(ctx context.Context) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	if path := s.path(); path != "" {
@@ -153,21 +159,21 @@ func (s *source) read(ctx context.Context) ([]byte, error) {
 		}
 		return s.vault.read(ctx)
 	case "SignedAssertionFromManagedIdentity":
-		if s.identity == nil {
-			if s.identity, err = newManagedIdentity(s.ManagedIdentityClientID, exchangeAudience(s.config.Instance)); err != nil {
+		if s.managedIdentity == nil {
+			if s.managedIdentity, err = newManagedIdentity(s.ManagedIdentityClientID, exchangeAudience(s.config.Instance)); err != nil {
 				return nil, err
 			}
 		}
-		_, err = s.identity.assertion(ctx) // it changes by itself; what counts is that there is one
+		_, err = s.managedIdentity.assertion(ctx) // it changes by itself; what counts is that there is one
 		return nil, err
 	}
 	return nil, errors.New("is not known")
 }
 
 // accept makes a credential of data, unless s holds that one already.
-func (s *source) accept(data []byte) error {
-	p := &proof{digest: sha256.Sum256(data)}
-	if s.held != nil && s.held.digest == p.digest {
+func (s *credentialSource) accept(data []byte) error {
+	loaded := &Active{Federated: s.isFederated(), key: s.key, sourceType: s.SourceType, digest: sha256.Sum256(data)}
+	if s.held != nil && s.held.digest == loaded.digest {
 		return nil
 	}
 	switch s.SourceType {
@@ -180,21 +186,21 @@ func (s *source) accept(data []byte) error {
 		if err != nil {
 			return err
 		}
-		p.credential = credential
+		loaded.Credential = credential
 	case "SignedAssertionFilePath":
 		if err := s.file.accept(data); err != nil {
 			return fmt.Errorf("%s %w", s.path(), err)
 		}
-		p.credential = s.file.credential()
+		loaded.Credential = s.file.credential()
 	case "SignedAssertionFromManagedIdentity":
-		p.credential = s.identity.credential()
+		loaded.Credential = s.managedIdentity.credential()
 	default:
 		c, err := parseCertificate(data, s.CertificatePassword)
 		if err != nil {
 			return errors.New(strings.TrimPrefix(s.path()+": "+err.Error(), ": "))
 		}
-		p.credential, p.expires = c.withClaims(s.ClientClaims), c.leaf.NotAfter
+		loaded.Credential, loaded.expires = c.withClaims(s.ClientClaims), c.leaf.NotAfter
 	}
-	s.held = p
+	s.held = loaded
 	return nil
 }

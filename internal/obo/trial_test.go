@@ -98,7 +98,7 @@ func TestTokenAcceptedBeforeItIsSharedIsShared(t *testing.T) {
 	alice := user("alice")
 	redis.replica(t, p, nil).want(alice, "", "token-1", obo.IdentityProvider)
 	redis.settles(t, 1)
-	client, err := obo.NewClient(p.config())
+	client, err := obo.NewClient(t.Context(), p.config())
 	if err != nil {
 		t.Fatal(err)
 	}

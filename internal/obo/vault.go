@@ -23,7 +23,7 @@ type vault struct {
 }
 
 // openVault asks nothing yet. c says how to reach the vault, and as whom.
-func openVault(c Config, credential Credential) (*vault, error) {
+func openVault(c StoreConfig, credential Credential) (*vault, error) {
 	who := c.VaultCredential
 	if who == nil {
 		var options azidentity.DefaultAzureCredentialOptions

@@ -157,7 +157,7 @@ func TestCertificateFromAVault(t *testing.T) {
 			if row.denied != nil {
 				config.VaultCredential = vaultKey{"", row.denied}
 			}
-			client, err := obo.NewClient(config)
+			client, err := obo.NewClient(t.Context(), config)
 			if row.problem == "" {
 				if err != nil {
 					t.Fatal(err)

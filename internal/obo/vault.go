@@ -1,9 +1,12 @@
 package obo
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -40,13 +43,39 @@ func openVault(c StoreConfig, credential Credential) (*vault, error) {
 		who = chain
 	}
 	client, err := azsecrets.NewClient(credential.KeyVaultURL, who, &azsecrets.ClientOptions{
-		ClientOptions: azcore.ClientOptions{Transport: recorder{c.Client}},
+		ClientOptions: azcore.ClientOptions{Transport: boundedClient{c.Client}},
 	})
 	if err != nil {
 		return nil, errors.New(oneLine(err))
 	}
 	return &vault{client, credential.KeyVaultCertificateName}, nil
 }
+
+// maxVaultAnswer bounds what is read of a vault's answer, in bytes.
+const maxVaultAnswer = 1 << 20
+
+// boundedClient reads answers whole, and refuses those that are too large.
+type boundedClient struct{ *http.Client }
+
+// Do implements policy.Transporter.
+func (c boundedClient) Do(req *http.Request) (*http.Response, error) {
+	resp, err := c.Client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxVaultAnswer+1))
+	_ = resp.Body.Close() // what counts has been read
+	switch {
+	case err != nil:
+		return nil, err
+	case len(body) > maxVaultAnswer:
+		return nil, errVaultAnswerTooLarge
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	return resp, nil
+}
+
+var errVaultAnswerTooLarge = failure.New(fmt.Sprintf("the vault's answer is larger than %d bytes", maxVaultAnswer))
 
 // read gets the newest version of the certificate with its key, as PEM or PFX. A
 // vault keeps the two together as a secret of the same name ("About Azure Key

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"middletier/internal/credential"
 	"middletier/internal/mockidp"
-	"middletier/internal/obo"
 	"middletier/internal/redistest"
 )
 
@@ -32,7 +32,7 @@ func TestSecretsAreSeenNowhere(t *testing.T) {
 		f.TokenCache.Redis.Timeout = 5 * time.Second
 		f.Telemetry.OTLPEndpoint, f.Telemetry.TraceSampleRatio = c.URL, 1
 		f.Logging.Level, f.Server.ServerTiming = "debug", true
-		f.AzureAd.ClientCredentials = []obo.Credential{{SourceType: "ClientSecret", ClientSecretFile: secretFile}}
+		f.AzureAd.ClientCredentials = []credential.Config{{SourceType: "ClientSecret", ClientSecretFile: secretFile}}
 		api := f.DownstreamAPIs["todo"]
 		api.RequestHeaders.Set = map[string]string{"X-Api-Key": "canary-api-key"}
 		f.DownstreamAPIs["todo"] = api

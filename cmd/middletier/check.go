@@ -16,6 +16,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"middletier/internal/credential"
 	"middletier/internal/diagnosis"
 	"middletier/internal/downstream"
 	"middletier/internal/listener"
@@ -218,20 +219,20 @@ func credentialTrials(f file, names []string, client *http.Client) []trial {
 			asks = append(asks, ask)
 		}
 	}
-	exchanger := func(ctx context.Context, credentials []obo.Credential) (*obo.Client, error) {
+	exchanger := func(ctx context.Context, credentials []credential.Config) (*obo.Client, error) {
 		c := f.oboConfig()
 		c.Client, c.Credentials = client, credentials
 		return obo.NewClient(ctx, c)
 	}
 	var all []trial
-	for i, credential := range f.AzureAd.ClientCredentials {
+	for i, entry := range f.AzureAd.ClientCredentials {
 		all = append(all, trial{fmt.Sprintf("clientCredentials[%d]", i), func(ctx context.Context) (string, error) {
-			alone, err := exchanger(ctx, []obo.Credential{credential})
+			alone, err := exchanger(ctx, []credential.Config{entry})
 			if err != nil {
 				// The only one is the first, whatever its place in the file.
-				return credential.SourceType, errors.New(strings.TrimPrefix(err.Error(), "clientCredentials[0]."))
+				return entry.SourceType, errors.New(strings.TrimPrefix(err.Error(), "clientCredentials[0]."))
 			}
-			return credential.SourceType, tryCredential(ctx, alone, asks)
+			return entry.SourceType, tryCredential(ctx, alone, asks)
 		}})
 	}
 	var loading sync.Once

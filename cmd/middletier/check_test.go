@@ -20,9 +20,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"middletier/internal/credential"
 	"middletier/internal/listener"
 	"middletier/internal/mockidp"
-	"middletier/internal/obo"
 	"middletier/internal/redistest"
 )
 
@@ -131,11 +131,11 @@ func TestCheckOnlineFindsWhatIsBroken(t *testing.T) {
 			f.DownstreamAPIs["todo"] = d
 		}
 	}
-	credentials := func(all ...obo.Credential) func(*file) {
+	credentials := func(all ...credential.Config) func(*file) {
 		return func(f *file) { f.AzureAd.ClientCredentials = all }
 	}
-	good := obo.Credential{SourceType: "ClientSecret", ClientSecret: testSecret}
-	wrong := obo.Credential{SourceType: "ClientSecret", ClientSecret: "wrong-secret"}
+	good := credential.Config{SourceType: "ClientSecret", ClientSecret: testSecret}
+	wrong := credential.Config{SourceType: "ClientSecret", ClientSecret: "wrong-secret"}
 	fault := func(f mockidp.Fault) func(*world) { return func(w *world) { w.idp.AddFault(f) } }
 	insecure := httptest.NewUnstartedServer(http.NotFoundHandler())
 	insecure.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -177,10 +177,10 @@ func TestCheckOnlineFindsWhatIsBroken(t *testing.T) {
 			"clientCredentials[0]": "failed ClientSecret: invalid_client AADSTS7000215: the client secret is wrong", "todo: app token": "failed api://todo/.default: invalid_client AADSTS7000215",
 		}},
 		{"wrong second secret", credentials(good, wrong), nil, map[string]string{"clientCredentials[1]": "failed ClientSecret: invalid_client AADSTS7000215"}},
-		{"second secret absent", credentials(good, obo.Credential{SourceType: "ClientSecret", ClientSecretFile: "/nonexistent/secret"}), nil, map[string]string{
+		{"second secret absent", credentials(good, credential.Config{SourceType: "ClientSecret", ClientSecretFile: "/nonexistent/secret"}), nil, map[string]string{
 			"clientCredentials[1]": "failed ClientSecret: clientSecretFile: open /nonexistent/secret: no such file or directory",
 		}},
-		{"no secret at all", credentials(obo.Credential{SourceType: "ClientSecret", ClientSecretFile: "/nonexistent/secret"}), nil, map[string]string{
+		{"no secret at all", credentials(credential.Config{SourceType: "ClientSecret", ClientSecretFile: "/nonexistent/secret"}), nil, map[string]string{
 			"clientCredentials[0]": "failed ClientSecret: clientSecretFile: open /nonexistent/secret", "todo: app token": "skipped no credential can be loaded",
 		}},
 		{"unknown scope", api(func(d *downstreamAPI) { d.AppScopes = []string{"api://nobody/.default"} }), nil, map[string]string{

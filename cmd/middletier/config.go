@@ -14,6 +14,7 @@ import (
 
 	"middletier/internal/api"
 	"middletier/internal/config"
+	"middletier/internal/credential"
 	"middletier/internal/downstream"
 	"middletier/internal/listener"
 	"middletier/internal/obo"
@@ -65,18 +66,18 @@ type cors struct {
 }
 
 type azureAd struct {
-	Instance               string           `yaml:"instance" doc:"The base URL of the cloud; default from AZURE_AUTHORITY_HOST." details:"For External ID: https://NAME.ciamlogin.com/."`
-	TenantID               string           `yaml:"tenantId" doc:"The tenant's GUID or domain; organizations or common for several tenants; default from AZURE_TENANT_ID." yours:"00000000-0000-0000-0000-000000000000"`
-	ClientID               string           `yaml:"clientId" doc:"The application (client) ID of this service's registration; default from AZURE_CLIENT_ID." yours:"00000000-0000-0000-0000-000000000000"`
-	Audiences              []string         `yaml:"audiences" doc:"Accepted values of aud; empty: clientId and api://clientId." details:"Of a URI, one slash at the end makes no difference."`
-	AppIDURI               string           `yaml:"appIdUri" doc:"What scopes of this service begin with; empty: the first audience that is a URI, else api://clientId."`
-	AllowedTenants         []string         `yaml:"allowedTenants" doc:"GUIDs of tenants whose tokens are accepted, * for any; required with organizations or common."`
-	AllowedClients         []string         `yaml:"allowedClients" doc:"Client IDs of applications whose tokens are accepted (azp or appid); empty: any."`
-	ClockSkew              time.Duration    `yaml:"clockSkew" doc:"How far the identity provider's clock may be from ours."`
-	ClientCapabilities     []string         `yaml:"clientCapabilities" doc:"What is declared to the identity provider; cp1: this service handles claims challenges."`
-	Timeout                time.Duration    `yaml:"timeout" doc:"The longest time for a token exchange, its retry included."`
-	MaxConcurrentExchanges int              `yaml:"maxConcurrentExchanges" doc:"How many token exchanges run at once; more wait; after timeout they are answered with 503." details:"While others wait, one caller holds at most a quarter of them, one API or tenant at most three quarters."`
-	ClientCredentials      []obo.Credential `yaml:"clientCredentials" doc:"What proves who this service is; the first entry that loads is used." details:"Each entry is of one kind."`
+	Instance               string              `yaml:"instance" doc:"The base URL of the cloud; default from AZURE_AUTHORITY_HOST." details:"For External ID: https://NAME.ciamlogin.com/."`
+	TenantID               string              `yaml:"tenantId" doc:"The tenant's GUID or domain; organizations or common for several tenants; default from AZURE_TENANT_ID." yours:"00000000-0000-0000-0000-000000000000"`
+	ClientID               string              `yaml:"clientId" doc:"The application (client) ID of this service's registration; default from AZURE_CLIENT_ID." yours:"00000000-0000-0000-0000-000000000000"`
+	Audiences              []string            `yaml:"audiences" doc:"Accepted values of aud; empty: clientId and api://clientId." details:"Of a URI, one slash at the end makes no difference."`
+	AppIDURI               string              `yaml:"appIdUri" doc:"What scopes of this service begin with; empty: the first audience that is a URI, else api://clientId."`
+	AllowedTenants         []string            `yaml:"allowedTenants" doc:"GUIDs of tenants whose tokens are accepted, * for any; required with organizations or common."`
+	AllowedClients         []string            `yaml:"allowedClients" doc:"Client IDs of applications whose tokens are accepted (azp or appid); empty: any."`
+	ClockSkew              time.Duration       `yaml:"clockSkew" doc:"How far the identity provider's clock may be from ours."`
+	ClientCapabilities     []string            `yaml:"clientCapabilities" doc:"What is declared to the identity provider; cp1: this service handles claims challenges."`
+	Timeout                time.Duration       `yaml:"timeout" doc:"The longest time for a token exchange, its retry included."`
+	MaxConcurrentExchanges int                 `yaml:"maxConcurrentExchanges" doc:"How many token exchanges run at once; more wait; after timeout they are answered with 503." details:"While others wait, one caller holds at most a quarter of them, one API or tenant at most three quarters."`
+	ClientCredentials      []credential.Config `yaml:"clientCredentials" doc:"What proves who this service is; the first entry that loads is used." details:"Each entry is of one kind."`
 }
 
 type downstreamAPI struct {

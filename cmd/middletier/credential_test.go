@@ -9,9 +9,9 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"middletier/internal/credential"
 	"middletier/internal/mockidp"
 	"middletier/internal/mounttest"
-	"middletier/internal/obo"
 )
 
 // While a credential is replaced, the platform takes the old one and the new one.
@@ -33,20 +33,20 @@ func TestCredentialIsReplacedUnderTraffic(t *testing.T) {
 	for _, row := range []struct {
 		name       string
 		old, fresh string // contents of the file
-		credential func(path string) obo.Credential
+		credential func(path string) credential.Config
 		isFresh    func(exchange mockidp.Request) bool
 	}{
 		{
 			"secret", testSecret, freshSecret,
-			func(path string) obo.Credential {
-				return obo.Credential{SourceType: "ClientSecret", ClientSecretFile: path}
+			func(path string) credential.Config {
+				return credential.Config{SourceType: "ClientSecret", ClientSecretFile: path}
 			},
 			func(r mockidp.Request) bool { return r.Form.Get("client_secret") == freshSecret },
 		},
 		{
 			"certificate", content(oldPath), content(freshPath),
-			func(path string) obo.Credential {
-				return obo.Credential{SourceType: "Path", CertificateDiskPath: path}
+			func(path string) credential.Config {
+				return credential.Config{SourceType: "Path", CertificateDiskPath: path}
 			},
 			func(r mockidp.Request) bool {
 				assertion := r.Form.Get("client_assertion")
@@ -58,7 +58,7 @@ func TestCredentialIsReplacedUnderTraffic(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			mount := mounttest.New(t, row.old)
 			w := newStoppedWorldOf(t, directory, func(f *file) {
-				f.AzureAd.ClientCredentials = []obo.Credential{row.credential(mount.Path())}
+				f.AzureAd.ClientCredentials = []credential.Config{row.credential(mount.Path())}
 			}, unhurried)
 			w.startReady()
 			traffic := w.startTraffic()

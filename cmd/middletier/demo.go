@@ -12,9 +12,9 @@ import (
 	"strconv"
 	"time"
 
+	"middletier/internal/credential"
 	"middletier/internal/listener"
 	"middletier/internal/mockidp"
-	"middletier/internal/obo"
 	"middletier/internal/todo"
 	"middletier/internal/validate"
 )
@@ -66,7 +66,7 @@ func demoDirectory(secret string) mockidp.Directory {
 func demoConfig(instance, todoURL, secret string) file {
 	f := defaults()
 	f.AzureAd.Instance, f.AzureAd.TenantID, f.AzureAd.ClientID = instance+"/", demoTenant, demoMiddleTier
-	f.AzureAd.ClientCredentials = []obo.Credential{{SourceType: "ClientSecret", ClientSecret: secret}}
+	f.AzureAd.ClientCredentials = []credential.Config{{SourceType: "ClientSecret", ClientSecret: secret}}
 	api := downstreamAPI{
 		BaseURL: todoURL, Scopes: []string{"api://todo/.default"},
 		Access: []validate.Rule{

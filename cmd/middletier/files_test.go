@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"middletier/internal/credential"
 	"middletier/internal/listener"
-	"middletier/internal/obo"
 )
 
 // writeFile writes a file of the test's own and returns its path.
@@ -48,7 +48,7 @@ func TestFilesMadeOnWindowsAreRead(t *testing.T) {
 			CertFile: writeFile(t, onWindows(contentOf(t, pair.CertFile))),
 			KeyFile:  writeFile(t, onWindows(contentOf(t, pair.KeyFile))),
 		}
-		f.AzureAd.ClientCredentials = []obo.Credential{{SourceType: "ClientSecret", ClientSecretFile: writeFile(t, onWindows(" "+testSecret))}}
+		f.AzureAd.ClientCredentials = []credential.Config{{SourceType: "ClientSecret", ClientSecretFile: writeFile(t, onWindows(" "+testSecret))}}
 	})
 	req, err := http.NewRequest("GET", w.url+"/api/todo/items", nil)
 	if err != nil {

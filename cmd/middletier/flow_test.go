@@ -9,7 +9,7 @@ import (
 	"sync"
 	"testing"
 
-	"middletier/internal/obo"
+	"middletier/internal/credential"
 	"middletier/internal/todo"
 )
 
@@ -151,7 +151,7 @@ func TestCertificateCredential(t *testing.T) {
 	directory := testDirectory()
 	directory.Apps[0].Secrets, directory.Apps[0].Certificates = nil, certificate
 	w := newStoppedWorldOf(t, directory, func(f *file) {
-		f.AzureAd.ClientCredentials = []obo.Credential{{SourceType: "Path", CertificateDiskPath: path}}
+		f.AzureAd.ClientCredentials = []credential.Config{{SourceType: "Path", CertificateDiskPath: path}}
 	})
 	p := w.startReady()
 	if r := w.call("GET", "/api/todo/items", w.alice(), ""); r.StatusCode != 200 {

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"middletier/internal/obo"
+	"middletier/internal/credential"
 )
 
 // What follows from other keys is told as if it had been written.
@@ -16,7 +16,7 @@ func TestConfigurationIsToldAsItIsInForce(t *testing.T) {
 		own := f.DownstreamAPIs["todo"]
 		own.Tenant, own.AppScopes, own.RequestTimeout = fabrikam, []string{"api://other/.default"}, 2*time.Minute
 		f.DownstreamAPIs = map[string]downstreamAPI{"todo": f.DownstreamAPIs["todo"], "own": own}
-		f.AzureAd.ClientCredentials = []obo.Credential{{SourceType: "ClientSecret", ClientSecret: testSecret}}
+		f.AzureAd.ClientCredentials = []credential.Config{{SourceType: "ClientSecret", ClientSecret: testSecret}}
 	})
 	type api struct {
 		AppScopes      []string

@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"middletier/internal/credential"
 	"middletier/internal/mockidp"
-	"middletier/internal/obo"
 	"middletier/internal/todo"
 	"middletier/internal/validate"
 )
@@ -349,6 +349,6 @@ func (b *syncBuffer) lines(t *testing.T) []map[string]any {
 }
 
 // secretCredential is a client secret given by value.
-func secretCredential(secret string) []obo.Credential {
-	return []obo.Credential{{SourceType: "ClientSecret", ClientSecret: secret}}
+func secretCredential(secret string) []credential.Config {
+	return []credential.Config{{SourceType: "ClientSecret", ClientSecret: secret}}
 }

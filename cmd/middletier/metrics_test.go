@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"middletier/internal/credential"
 	"middletier/internal/mockidp"
-	"middletier/internal/obo"
 	"middletier/internal/redistest"
 	"middletier/internal/telemetry"
 )
@@ -71,7 +71,7 @@ func TestPromisedMetricsAreScraped(t *testing.T) {
 	directory.Apps[0].Secrets, directory.Apps[0].Certificates = nil, certificate
 	w := newStoppedWorldOf(t, directory, withRedis(redis), func(f *file) {
 		f.TokenCache.Redis.Timeout = 5 * time.Second // the machine may be busy
-		f.AzureAd.ClientCredentials = []obo.Credential{{SourceType: "Path", CertificateDiskPath: path}}
+		f.AzureAd.ClientCredentials = []credential.Config{{SourceType: "Path", CertificateDiskPath: path}}
 	})
 	one := w.startReady()
 	lines := telemetry.NewLogQueue(w.file.Logging.Format, io.Discard) // as the program has it in a process of its own

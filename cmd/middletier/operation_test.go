@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"middletier/internal/obo"
+	"middletier/internal/credential"
 )
 
 func TestKnownUsersGoOnWhileTheProviderIsDown(t *testing.T) {
@@ -49,7 +49,7 @@ func TestSecretFileIsFollowed(t *testing.T) {
 	}
 	write("a-wrong-secret")
 	w := newWorld(t, func(f *file) {
-		f.AzureAd.ClientCredentials = []obo.Credential{{SourceType: "ClientSecret", ClientSecretFile: path}}
+		f.AzureAd.ClientCredentials = []credential.Config{{SourceType: "ClientSecret", ClientSecretFile: path}}
 	})
 	if r := w.call("GET", "/api/todo/items", w.alice(), ""); r.StatusCode != 500 || r.kind() != "misconfigured" {
 		t.Fatalf("with a wrong secret: got %d %s, want 500 misconfigured", r.StatusCode, r.body)

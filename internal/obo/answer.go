@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"middletier/internal/credential"
 	"middletier/internal/failure"
 )
 
@@ -39,7 +40,7 @@ type tokenAnswer struct {
 // it, and all there is where no answer came.
 func (a *answer) read(now time.Time, err error) (grant, *Error) {
 	last := a.last.Load()
-	var unproven *assertionError
+	var unproven *credential.AssertionError
 	switch {
 	case errors.Is(err, errAnswerTooLarge):
 		return grant{}, &Error{Kind: Nonsense, Err: errAnswerTooLarge}

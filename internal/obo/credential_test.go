@@ -23,6 +23,7 @@ import (
 
 	"software.sslmate.com/src/go-pkcs12"
 
+	"middletier/internal/credential"
 	"middletier/internal/obo"
 )
 
@@ -108,25 +109,25 @@ func file(t *testing.T, content string) string {
 func TestCredentialsLoad(t *testing.T) {
 	rsa, ec := rsaPair(), ecPair()
 	pkcs1 := string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(rsa.key.(*rsaKey))}))
-	secretFile := func(content string) obo.Credential {
-		return obo.Credential{SourceType: "ClientSecret", ClientSecretFile: file(t, content)}
+	secretFile := func(content string) credential.Config {
+		return credential.Config{SourceType: "ClientSecret", ClientSecretFile: file(t, content)}
 	}
-	path := func(content, password string) obo.Credential {
-		return obo.Credential{SourceType: "Path", CertificateDiskPath: file(t, content), CertificatePassword: password}
+	path := func(content, password string) credential.Config {
+		return credential.Config{SourceType: "Path", CertificateDiskPath: file(t, content), CertificatePassword: password}
 	}
-	encoded := func(content, password string) obo.Credential {
-		return obo.Credential{SourceType: "Base64Encoded", Base64EncodedValue: base64.StdEncoding.EncodeToString([]byte(content)), CertificatePassword: password}
+	encoded := func(content, password string) credential.Config {
+		return credential.Config{SourceType: "Base64Encoded", Base64EncodedValue: base64.StdEncoding.EncodeToString([]byte(content)), CertificatePassword: password}
 	}
-	assertionFile := func(content string) obo.Credential {
-		return obo.Credential{SourceType: "SignedAssertionFilePath", SignedAssertionFileDiskPath: file(t, content)}
+	assertionFile := func(content string) credential.Config {
+		return credential.Config{SourceType: "SignedAssertionFilePath", SignedAssertionFileDiskPath: file(t, content)}
 	}
 	for _, c := range []struct {
 		name       string
-		credential obo.Credential
+		credential credential.Config
 		problem    string // "": it loads
 	}{
-		{"secret", obo.Credential{SourceType: "ClientSecret", ClientSecret: ourSecret}, ""},
-		{"secret of spaces", obo.Credential{SourceType: "ClientSecret", ClientSecret: "  "}, "clientCredentials[0].clientSecret: is empty"},
+		{"secret", credential.Config{SourceType: "ClientSecret", ClientSecret: ourSecret}, ""},
+		{"secret of spaces", credential.Config{SourceType: "ClientSecret", ClientSecret: "  "}, "clientCredentials[0].clientSecret: is empty"},
 		{"file", secretFile(ourSecret), ""},
 		{"file that ends in a line", secretFile(ourSecret + "\r\n"), ""},
 		{"file with a byte order mark", secretFile("\ufeff" + ourSecret + "\r\n"), ""},
@@ -136,8 +137,8 @@ func TestCredentialsLoad(t *testing.T) {
 		{"file too large", secretFile(strings.Repeat("x", 2<<20)), "is larger than 1 MiB"},
 		{"file empty", secretFile(""), "clientCredentials[0].clientSecretFile: is empty"},
 		{"file of a line end", secretFile("\n"), "clientCredentials[0].clientSecretFile: is empty"},
-		{"file missing", obo.Credential{SourceType: "ClientSecret", ClientSecretFile: "/nowhere/secret"}, "clientCredentials[0].clientSecretFile: open /nowhere/secret"},
-		{"file is a folder", obo.Credential{SourceType: "ClientSecret", ClientSecretFile: t.TempDir()}, "is a directory"},
+		{"file missing", credential.Config{SourceType: "ClientSecret", ClientSecretFile: "/nowhere/secret"}, "clientCredentials[0].clientSecretFile: open /nowhere/secret"},
+		{"file is a folder", credential.Config{SourceType: "ClientSecret", ClientSecretFile: t.TempDir()}, "is a directory"},
 		{"PEM", path(rsa.certificatePEM()+rsa.keyPEM(), ""), ""},
 		{"PEM, key first", path(rsa.keyPEM()+rsa.certificatePEM(), ""), ""},
 		{"PEM, PKCS #1", path(rsa.certificatePEM()+pkcs1, ""), ""},
@@ -149,7 +150,7 @@ func TestCredentialsLoad(t *testing.T) {
 		{"PEM of another key", path(otherPair().certificatePEM()+rsa.keyPEM(), ""), "fits none of the certificates"},
 		{"PEM cut off", path(rsa.certificatePEM()+rsa.keyPEM()[:200], ""), "is damaged or cut off"},
 		{"PEM with an EC key", path(ec.certificatePEM()+ec.keyPEM(), ""), "RSA key"},
-		{"certificate missing", obo.Credential{SourceType: "Path", CertificateDiskPath: "/nowhere/pem"}, "clientCredentials[0].certificateDiskPath: open /nowhere/pem"},
+		{"certificate missing", credential.Config{SourceType: "Path", CertificateDiskPath: "/nowhere/pem"}, "clientCredentials[0].certificateDiskPath: open /nowhere/pem"},
 		{"certificate empty", path("", ""), "is empty"},
 		{"certificate of noise", path("\x30\x82noise", ""), "is damaged or cut off"},
 		{"PFX", path(rsa.pfx(), pfxPassword), ""},
@@ -163,21 +164,21 @@ func TestCredentialsLoad(t *testing.T) {
 		{"PEM with an encrypted key", path(rsa.certificatePEM()+strings.ReplaceAll(rsa.keyPEM(), "PRIVATE KEY", "ENCRYPTED PRIVATE KEY"), ""), "is an encrypted private key"},
 		{"base64 of a PFX", encoded(rsa.pfx(), pfxPassword), ""},
 		{"base64 of a PEM", encoded(rsa.certificatePEM()+rsa.keyPEM(), ""), ""},
-		{"base64 in lines", obo.Credential{SourceType: "Base64Encoded", Base64EncodedValue: inLines(base64.StdEncoding.EncodeToString([]byte(rsa.pfx()))), CertificatePassword: pfxPassword}, ""},
+		{"base64 in lines", credential.Config{SourceType: "Base64Encoded", Base64EncodedValue: inLines(base64.StdEncoding.EncodeToString([]byte(rsa.pfx()))), CertificatePassword: pfxPassword}, ""},
 		{"base64 of a PFX with another password", encoded(rsa.pfx(), "x"), "clientCredentials[0].base64EncodedValue: "},
 		{"base64 of noise", encoded("noise", ""), "clientCredentials[0].base64EncodedValue: "},
-		{"not base64", obo.Credential{SourceType: "Base64Encoded", Base64EncodedValue: "noise%noise"}, "clientCredentials[0].base64EncodedValue: holds no certificate"},
+		{"not base64", credential.Config{SourceType: "Base64Encoded", Base64EncodedValue: "noise%noise"}, "clientCredentials[0].base64EncodedValue: holds no certificate"},
 		{"assertion", assertionFile("\n" + foreignToken(t, nil) + "\n"), ""},
-		{"assertion file missing", obo.Credential{SourceType: "SignedAssertionFilePath", SignedAssertionFileDiskPath: "/nowhere/token"}, "clientCredentials[0].signedAssertionFileDiskPath: open /nowhere/token"},
+		{"assertion file missing", credential.Config{SourceType: "SignedAssertionFilePath", SignedAssertionFileDiskPath: "/nowhere/token"}, "clientCredentials[0].signedAssertionFileDiskPath: open /nowhere/token"},
 		{"assertion file empty", assertionFile(""), "is empty"},
 		{"assertion with a byte order mark", assertionFile("\ufeff" + foreignToken(t, nil) + "\r\n"), ""},
 		{"assertion in UTF-16", assertionFile("\xff\xfee\x00y\x00"), "is in UTF-16"},
 		{"assertion cut off", assertionFile(foreignToken(t, nil)[:60]), "does not hold a signed token"},
-		{"unknown type", obo.Credential{SourceType: "Vault", ClientSecret: ourSecret}, "sourceType"},
+		{"unknown type", credential.Config{SourceType: "Vault", ClientSecret: ourSecret}, "sourceType"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			config := (&platform{}).config()
-			config.Credentials = []obo.Credential{c.credential}
+			config.Credentials = []credential.Config{c.credential}
 			_, err := obo.NewClient(t.Context(), config)
 			if (err == nil) != (c.problem == "") {
 				t.Fatalf("got %v, want %q", err, c.problem)
@@ -211,16 +212,16 @@ func inLines(text string) string {
 }
 
 func TestFirstCredentialThatLoadsIsUsed(t *testing.T) {
-	missing := obo.Credential{SourceType: "Path", CertificateDiskPath: "/nowhere/pem"}
-	second := obo.Credential{SourceType: "ClientSecret", ClientSecretFile: file(t, "second\n")}
-	third := obo.Credential{SourceType: "ClientSecret", ClientSecret: "third"}
-	k := start(t, func(c *obo.Config, _ *obo.CacheConfig) { c.Credentials = []obo.Credential{missing, second, third} })
+	missing := credential.Config{SourceType: "Path", CertificateDiskPath: "/nowhere/pem"}
+	second := credential.Config{SourceType: "ClientSecret", ClientSecretFile: file(t, "second\n")}
+	third := credential.Config{SourceType: "ClientSecret", ClientSecret: "third"}
+	k := start(t, func(c *obo.Config, _ *obo.CacheConfig) { c.Credentials = []credential.Config{missing, second, third} })
 	k.want(user("alice"), "", "token-1", obo.IdentityProvider)
 	if got := k.last().form.Get("client_secret"); got != "second" {
 		t.Errorf("client_secret: got %q, want the second credential's, without the line end", got)
 	}
 	config := k.config()
-	config.Credentials = []obo.Credential{missing, missing}
+	config.Credentials = []credential.Config{missing, missing}
 	_, err := obo.NewClient(t.Context(), config)
 	for _, want := range []string{"clientCredentials[0].certificateDiskPath", "clientCredentials[1].certificateDiskPath"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -230,8 +231,8 @@ func TestFirstCredentialThatLoadsIsUsed(t *testing.T) {
 }
 
 func TestCheck(t *testing.T) {
-	secret := obo.Credential{SourceType: "ClientSecret", ClientSecret: ourSecret}
-	with := func(credentials ...obo.Credential) obo.Config {
+	secret := credential.Config{SourceType: "ClientSecret", ClientSecret: ourSecret}
+	with := func(credentials ...credential.Config) obo.Config {
 		c := (&platform{}).config()
 		c.Credentials = credentials
 		return c
@@ -244,30 +245,30 @@ func TestCheck(t *testing.T) {
 		want   []string // the keys
 	}{
 		{"good", with(secret), nil},
-		{"two good ones", with(secret, obo.Credential{SourceType: "Path", CertificateDiskPath: "x", CertificatePassword: pfxPassword}), nil},
+		{"two good ones", with(secret, credential.Config{SourceType: "Path", CertificateDiskPath: "x", CertificatePassword: pfxPassword}), nil},
 		{"none", with(), []string{"clientCredentials"}},
-		{"no type", with(obo.Credential{ClientSecret: ourSecret}), []string{"clientCredentials[0].sourceType"}},
-		{"unknown type", with(secret, obo.Credential{SourceType: "clientsecret", ClientSecret: ourSecret}), []string{"clientCredentials[1].sourceType"}},
-		{"secret without source", with(obo.Credential{SourceType: "ClientSecret"}), []string{"clientCredentials[0]"}},
-		{"secret twice", with(obo.Credential{SourceType: "ClientSecret", ClientSecret: ourSecret, ClientSecretFile: "x"}), []string{"clientCredentials[0]"}},
-		{"path without source", with(obo.Credential{SourceType: "Path", CertificatePassword: pfxPassword}), []string{"clientCredentials[0].certificateDiskPath"}},
-		{"secret and certificate", with(obo.Credential{SourceType: "ClientSecret", ClientSecret: ourSecret, CertificateDiskPath: "x"}), []string{"clientCredentials[0].certificateDiskPath"}},
-		{"certificate and secret", with(obo.Credential{SourceType: "Path", CertificateDiskPath: "x", ClientSecret: ourSecret, ClientSecretFile: "y"}), []string{"clientCredentials[0].clientSecret", "clientCredentials[0].clientSecretFile"}},
-		{"secret with a password", with(obo.Credential{SourceType: "ClientSecret", ClientSecret: ourSecret, CertificatePassword: pfxPassword}), []string{"clientCredentials[0].certificatePassword"}},
+		{"no type", with(credential.Config{ClientSecret: ourSecret}), []string{"clientCredentials[0].sourceType"}},
+		{"unknown type", with(secret, credential.Config{SourceType: "clientsecret", ClientSecret: ourSecret}), []string{"clientCredentials[1].sourceType"}},
+		{"secret without source", with(credential.Config{SourceType: "ClientSecret"}), []string{"clientCredentials[0]"}},
+		{"secret twice", with(credential.Config{SourceType: "ClientSecret", ClientSecret: ourSecret, ClientSecretFile: "x"}), []string{"clientCredentials[0]"}},
+		{"path without source", with(credential.Config{SourceType: "Path", CertificatePassword: pfxPassword}), []string{"clientCredentials[0].certificateDiskPath"}},
+		{"secret and certificate", with(credential.Config{SourceType: "ClientSecret", ClientSecret: ourSecret, CertificateDiskPath: "x"}), []string{"clientCredentials[0].certificateDiskPath"}},
+		{"certificate and secret", with(credential.Config{SourceType: "Path", CertificateDiskPath: "x", ClientSecret: ourSecret, ClientSecretFile: "y"}), []string{"clientCredentials[0].clientSecret", "clientCredentials[0].clientSecretFile"}},
+		{"secret with a password", with(credential.Config{SourceType: "ClientSecret", ClientSecret: ourSecret, CertificatePassword: pfxPassword}), []string{"clientCredentials[0].certificatePassword"}},
 		{"one of each kind", with(
-			obo.Credential{SourceType: "Base64Encoded", Base64EncodedValue: ourSecret, CertificatePassword: pfxPassword, ClientClaims: map[string]string{"a": "b"}},
-			obo.Credential{SourceType: "KeyVault", KeyVaultURL: "https://contoso.vault.azure.net/", KeyVaultCertificateName: "middle-tier"},
-			obo.Credential{SourceType: "SignedAssertionFilePath", SignedAssertionFileDiskPath: "x"},
-			obo.Credential{SourceType: "SignedAssertionFromManagedIdentity"},
-			obo.Credential{SourceType: "SignedAssertionFromManagedIdentity", ManagedIdentityClientID: "x"},
+			credential.Config{SourceType: "Base64Encoded", Base64EncodedValue: ourSecret, CertificatePassword: pfxPassword, ClientClaims: map[string]string{"a": "b"}},
+			credential.Config{SourceType: "KeyVault", KeyVaultURL: "https://contoso.vault.azure.net/", KeyVaultCertificateName: "middle-tier"},
+			credential.Config{SourceType: "SignedAssertionFilePath", SignedAssertionFileDiskPath: "x"},
+			credential.Config{SourceType: "SignedAssertionFromManagedIdentity"},
+			credential.Config{SourceType: "SignedAssertionFromManagedIdentity", ManagedIdentityClientID: "x"},
 		), nil},
 		{"each kind without its own", with(
-			obo.Credential{SourceType: "Base64Encoded"}, obo.Credential{SourceType: "KeyVault"}, obo.Credential{SourceType: "SignedAssertionFilePath"},
+			credential.Config{SourceType: "Base64Encoded"}, credential.Config{SourceType: "KeyVault"}, credential.Config{SourceType: "SignedAssertionFilePath"},
 		), []string{
 			"clientCredentials[0].base64EncodedValue", "clientCredentials[1].keyVaultCertificateName", "clientCredentials[1].keyVaultUrl",
 			"clientCredentials[2].signedAssertionFileDiskPath",
 		}},
-		{"a managed identity with all that is another kind's", with(obo.Credential{
+		{"a managed identity with all that is another kind's", with(credential.Config{
 			SourceType: "SignedAssertionFromManagedIdentity", ClientSecret: ourSecret, ClientSecretFile: "x", CertificateDiskPath: "x", Base64EncodedValue: ourSecret,
 			CertificatePassword: pfxPassword, KeyVaultURL: "https://x.example", KeyVaultCertificateName: "x", SignedAssertionFileDiskPath: "x", ClientClaims: map[string]string{"a": "b"},
 		}), []string{
@@ -275,11 +276,11 @@ func TestCheck(t *testing.T) {
 			"clientCredentials[0].clientSecret", "clientCredentials[0].clientSecretFile", "clientCredentials[0].keyVaultCertificateName", "clientCredentials[0].keyVaultUrl",
 			"clientCredentials[0].signedAssertionFileDiskPath",
 		}},
-		{"an identity in a vault's entry", with(obo.Credential{SourceType: "KeyVault", KeyVaultURL: "https://x.example", KeyVaultCertificateName: "x", ManagedIdentityClientID: "x"}), []string{"clientCredentials[0].managedIdentityClientId"}},
-		{"vault without TLS", with(obo.Credential{SourceType: "KeyVault", KeyVaultURL: "http://x.example", KeyVaultCertificateName: "x"}), []string{"clientCredentials[0].keyVaultUrl"}},
-		{"vault with a path", with(obo.Credential{SourceType: "KeyVault", KeyVaultURL: "https://x.example/secrets/x", KeyVaultCertificateName: "x"}), []string{"clientCredentials[0].keyVaultUrl"}},
-		{"certificate of no name", with(obo.Credential{SourceType: "KeyVault", KeyVaultURL: "https://x.example", KeyVaultCertificateName: "../x"}), []string{"clientCredentials[0].keyVaultCertificateName"}},
-		{"a claim that is the assertion's own", with(obo.Credential{SourceType: "Path", CertificateDiskPath: "x", ClientClaims: map[string]string{"aud": "x", "": "y", "z": "z"}}), []string{"clientCredentials[0].clientClaims", "clientCredentials[0].clientClaims"}},
+		{"an identity in a vault's entry", with(credential.Config{SourceType: "KeyVault", KeyVaultURL: "https://x.example", KeyVaultCertificateName: "x", ManagedIdentityClientID: "x"}), []string{"clientCredentials[0].managedIdentityClientId"}},
+		{"vault without TLS", with(credential.Config{SourceType: "KeyVault", KeyVaultURL: "http://x.example", KeyVaultCertificateName: "x"}), []string{"clientCredentials[0].keyVaultUrl"}},
+		{"vault with a path", with(credential.Config{SourceType: "KeyVault", KeyVaultURL: "https://x.example/secrets/x", KeyVaultCertificateName: "x"}), []string{"clientCredentials[0].keyVaultUrl"}},
+		{"certificate of no name", with(credential.Config{SourceType: "KeyVault", KeyVaultURL: "https://x.example", KeyVaultCertificateName: "../x"}), []string{"clientCredentials[0].keyVaultCertificateName"}},
+		{"a claim that is the assertion's own", with(credential.Config{SourceType: "Path", CertificateDiskPath: "x", ClientClaims: map[string]string{"aud": "x", "": "y", "z": "z"}}), []string{"clientCredentials[0].clientClaims", "clientCredentials[0].clientClaims"}},
 		{"no timeout", noTimeout, []string{"timeout"}},
 		{"no turns", noTurns, []string{"maxConcurrentExchanges"}},
 	} {
@@ -319,9 +320,9 @@ func TestCacheCheck(t *testing.T) {
 }
 
 func TestCredentialPrintsItsKindOnly(t *testing.T) {
-	c := obo.Credential{SourceType: "ClientSecret", ClientSecret: ourSecret, CertificatePassword: pfxPassword, Base64EncodedValue: ourSecret}
+	c := credential.Config{SourceType: "ClientSecret", ClientSecret: ourSecret, CertificatePassword: pfxPassword, Base64EncodedValue: ourSecret}
 	config := (&platform{}).config()
-	config.Credentials = []obo.Credential{c}
+	config.Credentials = []credential.Config{c}
 	client, err := obo.NewClient(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)

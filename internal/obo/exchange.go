@@ -19,6 +19,7 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/cache"
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
+	"middletier/internal/credential"
 	"middletier/internal/failure"
 )
 
@@ -66,14 +67,14 @@ type Client struct {
 	config Config
 	turns  *turns // for the exchanges that may run at once
 
-	credentials *Store
+	credentials *credential.Store
 	current     atomic.Pointer[activeCredential]
 }
 
 // activeCredential is the credential in use and the MSAL client that holds it. It never
 // changes: exchanges that run keep the one they began with.
 type activeCredential struct {
-	*Active
+	*credential.Active
 	msal *msalClient
 }
 
@@ -92,14 +93,14 @@ func NewClient(ctx context.Context, c Config) (*Client, error) {
 	store := c.storeConfig()
 	store.Use = client.use
 	var err error
-	if client.credentials, err = NewStore(ctx, store); err != nil {
+	if client.credentials, err = credential.NewStore(ctx, store); err != nil {
 		return nil, err
 	}
 	return client, nil
 }
 
 // use has all exchanges that begin from now on made with a credential.
-func (c *Client) use(loaded *Active) error {
+func (c *Client) use(loaded *credential.Active) error {
 	msal, err := newMSALClient(func() (confidential.Client, error) { return c.config.newMSAL(loaded.Credential) })
 	if err != nil {
 		return err

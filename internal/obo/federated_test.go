@@ -19,6 +19,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"middletier/internal/credential"
 	"middletier/internal/obo"
 )
 
@@ -49,7 +50,7 @@ func TestAssertionFileIsReadAtEveryUse(t *testing.T) {
 	tokens := []string{foreignToken(t, nil), foreignToken(t, map[string]any{"jti": "2"})}
 	path := file(t, tokens[0])
 	k := start(t, func(c *obo.Config, _ *obo.CacheConfig) {
-		c.Credentials = []obo.Credential{{SourceType: "SignedAssertionFilePath", SignedAssertionFileDiskPath: path}}
+		c.Credentials = []credential.Config{{SourceType: "SignedAssertionFilePath", SignedAssertionFileDiskPath: path}}
 	})
 	for i, row := range []struct{ content, want string }{
 		{tokens[0], tokens[0]},
@@ -94,7 +95,7 @@ func TestFederatedCredentialThatIsNotFoundIsTriedOnceMore(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				k := start(t, func(c *obo.Config, _ *obo.CacheConfig) {
 					if !row.secret {
-						c.Credentials = []obo.Credential{{SourceType: "SignedAssertionFilePath", SignedAssertionFileDiskPath: path}}
+						c.Credentials = []credential.Config{{SourceType: "SignedAssertionFilePath", SignedAssertionFileDiskPath: path}}
 					}
 				})
 				k.token = func(r sent) answer {
@@ -123,7 +124,7 @@ func TestFederatedCredentialThatIsNotFoundIsTriedOnceMore(t *testing.T) {
 
 func TestClientClaimsAreInTheAssertion(t *testing.T) {
 	k := start(t, func(c *obo.Config, _ *obo.CacheConfig) {
-		c.Credentials = []obo.Credential{{
+		c.Credentials = []credential.Config{{
 			SourceType: "Path", CertificateDiskPath: file(t, rsaPair().certificatePEM()+rsaPair().keyPEM()),
 			ClientClaims: map[string]string{"client_ip": "192.0.2.1", "region": "west"},
 		}}
@@ -201,8 +202,8 @@ func givesToken(token string) func(http.ResponseWriter) {
 	}
 }
 
-func managed(clientID string) obo.Credential {
-	return obo.Credential{SourceType: "SignedAssertionFromManagedIdentity", ManagedIdentityClientID: clientID}
+func managed(clientID string) credential.Config {
+	return credential.Config{SourceType: "SignedAssertionFromManagedIdentity", ManagedIdentityClientID: clientID}
 }
 
 // The library remembers tokens for the whole process, by identity: each test has
@@ -221,7 +222,7 @@ func TestManagedIdentitySignsForUs(t *testing.T) {
 			config.Instance = instance
 		}
 		id := "signs-" + instance
-		config.Credentials = []obo.Credential{managed(id)}
+		config.Credentials = []credential.Config{managed(id)}
 		if _, err := obo.NewClient(t.Context(), config); err != nil {
 			t.Fatalf("%s: %v", instance, err)
 		}
@@ -259,7 +260,7 @@ func TestManagedIdentityThatDoesNotWork(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			startAzureHost(t, answer)
 			config := (&platform{}).config()
-			config.Credentials = []obo.Credential{managed("fails-" + name)}
+			config.Credentials = []credential.Config{managed("fails-" + name)}
 			_, err := obo.NewClient(t.Context(), config)
 			if err == nil || !strings.HasPrefix(err.Error(), "clientCredentials[0].managedIdentityClientId: ") || strings.Contains(err.Error(), "\n") {
 				t.Errorf("got %v, want one line with the key", err)
@@ -268,7 +269,7 @@ func TestManagedIdentityThatDoesNotWork(t *testing.T) {
 			if err != nil && strings.Contains(err.Error(), "the-identity-header") {
 				t.Errorf("got %v", err)
 			}
-			config.Credentials = append(config.Credentials, obo.Credential{SourceType: "ClientSecret", ClientSecret: ourSecret})
+			config.Credentials = append(config.Credentials, credential.Config{SourceType: "ClientSecret", ClientSecret: ourSecret})
 			if _, err := obo.NewClient(t.Context(), config); err != nil {
 				t.Errorf("with a secret after it: %v", err)
 			}
@@ -289,7 +290,7 @@ func TestManagedIdentityThatFailsLater(t *testing.T) {
 			"access_token": foreignToken(t, nil), "expires_on": fmt.Sprint(time.Now().Add(time.Second).Unix()), "token_type": "Bearer",
 		})
 	})
-	k := start(t, func(c *obo.Config, _ *obo.CacheConfig) { c.Credentials = []obo.Credential{managed("fails-later")} })
+	k := start(t, func(c *obo.Config, _ *obo.CacheConfig) { c.Credentials = []credential.Config{managed("fails-later")} })
 	down.Store(true)
 	if refusal := k.fails(user("alice")); refusal.Kind != obo.Unavailable || refusal.RetryAfter == 0 {
 		t.Errorf("got %+v, want unavailable", refusal)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"middletier/internal/credential"
 	"middletier/internal/obo"
 )
 
@@ -173,7 +174,7 @@ type kit struct {
 func (p *platform) config() obo.Config {
 	return obo.Config{
 		Instance: "https://login.example/", TenantID: ourTenant, ClientID: ourClient,
-		Credentials:  []obo.Credential{{SourceType: "ClientSecret", ClientSecret: ourSecret}},
+		Credentials:  []credential.Config{{SourceType: "ClientSecret", ClientSecret: ourSecret}},
 		Capabilities: []string{"cp1"}, Timeout: 5 * time.Second, MaxConcurrent: 64,
 		Client: &http.Client{
 			Transport:     p,

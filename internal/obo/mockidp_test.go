@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"middletier/internal/credential"
 	"middletier/internal/mockidp"
 	"middletier/internal/obo"
 )
@@ -52,7 +53,7 @@ type real struct {
 	cache *obo.Cache
 }
 
-func startReal(t *testing.T, credential obo.Credential) real {
+func startReal(t *testing.T, entry credential.Config) real {
 	t.Helper()
 	server, err := mockidp.New(directory())
 	if err != nil {
@@ -65,7 +66,7 @@ func startReal(t *testing.T, credential obo.Credential) real {
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: server.CertPool()}}
 	t.Cleanup(transport.CloseIdleConnections)
 	config := (&platform{}).config()
-	config.Instance, config.Client.Transport, config.Credentials = server.URL(), transport, []obo.Credential{credential}
+	config.Instance, config.Client.Transport, config.Credentials = server.URL(), transport, []credential.Config{entry}
 	client, err := obo.NewClient(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +102,7 @@ func claimsOf(t *testing.T, token string) map[string]any {
 }
 
 func TestExchangeWithAStrictPlatform(t *testing.T) {
-	for name, credential := range map[string]obo.Credential{
+	for name, entry := range map[string]credential.Config{
 		"secret": {SourceType: "ClientSecret", ClientSecret: ourSecret},
 		"PEM":    {SourceType: "Path", CertificateDiskPath: file(t, rsaPair().keyPEM()+rsaPair().certificatePEM())},
 		"PFX":    {SourceType: "Path", CertificateDiskPath: file(t, rsaPair().pfx()), CertificatePassword: pfxPassword},
@@ -112,7 +113,7 @@ func TestExchangeWithAStrictPlatform(t *testing.T) {
 		"federated token": {SourceType: "SignedAssertionFilePath", SignedAssertionFileDiskPath: file(t, foreignToken(t, nil))},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := startReal(t, credential)
+			r := startReal(t, entry)
 			for user, tenant := range map[string]string{"alice": ourTenant, "gina": guestTenant} {
 				got, err := r.cache.OnBehalfOf(t.Context(), r.assertion(user, tenant), todo, obo.Ask{})
 				if err != nil {
@@ -134,8 +135,8 @@ func TestExchangeWithAStrictPlatform(t *testing.T) {
 }
 
 func TestStrictPlatformRefuses(t *testing.T) {
-	r := startReal(t, obo.Credential{SourceType: "ClientSecret", ClientSecret: ourSecret})
-	wrong := startReal(t, obo.Credential{SourceType: "ClientSecret", ClientSecret: "wrong"})
+	r := startReal(t, credential.Config{SourceType: "ClientSecret", ClientSecret: ourSecret})
+	wrong := startReal(t, credential.Config{SourceType: "ClientSecret", ClientSecret: "wrong"})
 	for _, c := range []struct {
 		name   string
 		r      real
@@ -159,7 +160,7 @@ func TestStrictPlatformRefuses(t *testing.T) {
 }
 
 func TestOutageEnds(t *testing.T) {
-	r := startReal(t, obo.Credential{SourceType: "ClientSecret", ClientSecret: ourSecret})
+	r := startReal(t, credential.Config{SourceType: "ClientSecret", ClientSecret: ourSecret})
 	alice := r.assertion("alice", ourTenant)
 	r.Stop()
 	_, err := r.cache.OnBehalfOf(t.Context(), alice, todo, obo.Ask{})

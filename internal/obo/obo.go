@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+
+	"middletier/internal/credential"
 )
 
 // Config says who we are to the identity platform. The keys in its errors are
@@ -24,7 +26,7 @@ type Config struct {
 	// ClientID is our application (client) ID.
 	ClientID string
 	// Credentials prove that we are ClientID, in the order of preference.
-	Credentials []Credential
+	Credentials []credential.Config
 	// Capabilities are declared to the provider; cp1: claims challenges are
 	// handled.
 	Capabilities []string
@@ -51,8 +53,8 @@ func (c Config) Check(report func(key, problem string)) {
 	if len(c.Credentials) == 0 {
 		report("clientCredentials", "must hold at least one credential: tokens are exchanged with it")
 	}
-	for i, credential := range c.Credentials {
-		credential.check(func(key, problem string) {
+	for i, entry := range c.Credentials {
+		entry.Check(func(key, problem string) {
 			report(strings.TrimSuffix(fmt.Sprintf("clientCredentials[%d].%s", i, key), "."), problem)
 		})
 	}
@@ -64,14 +66,14 @@ func (c Config) Check(report func(key, problem string)) {
 	}
 }
 
-// CheckLoading reports by key why no credential can be read, as StoreConfig's does.
+// CheckLoading reports by key why no credential can be read, as credential.StoreConfig's does.
 func (c Config) CheckLoading(report func(key, problem string)) {
 	c.storeConfig().CheckLoading(report)
 }
 
 // storeConfig is what is needed to load credentials.
-func (c Config) storeConfig() StoreConfig {
-	return StoreConfig{Entries: c.Credentials, Instance: c.Instance, Client: c.Client, VaultCredential: c.VaultCredential, Log: c.Log}
+func (c Config) storeConfig() credential.StoreConfig {
+	return credential.StoreConfig{Entries: c.Credentials, Instance: c.Instance, Client: c.Client, VaultCredential: c.VaultCredential, Log: c.Log}
 }
 
 // authority is the URL of a tenant's authority.

@@ -21,6 +21,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"middletier/internal/credential"
 	"middletier/internal/mounttest"
 	"middletier/internal/obo"
 )
@@ -120,18 +121,18 @@ func TestCredentialIsReplacedUnderLoad(t *testing.T) {
 	rsa, other := rsaPair(), otherPair()
 	pem := func(p pair) string { return p.certificatePEM() + p.keyPEM() }
 	secretOf := func(r sent) string { return r.form.Get("client_secret") }
-	secret := func(path string) obo.Credential {
-		return obo.Credential{SourceType: "ClientSecret", ClientSecretFile: path}
+	secret := func(path string) credential.Config {
+		return credential.Config{SourceType: "ClientSecret", ClientSecretFile: path}
 	}
-	certificate := func(path string) obo.Credential {
-		return obo.Credential{SourceType: "Path", CertificateDiskPath: path}
+	certificate := func(path string) credential.Config {
+		return credential.Config{SourceType: "Path", CertificateDiskPath: path}
 	}
-	pfx := func(path string) obo.Credential {
+	pfx := func(path string) credential.Config {
 		c := certificate(path)
 		c.CertificatePassword = pfxPassword
 		return c
 	}
-	claims := func(path string) obo.Credential {
+	claims := func(path string) credential.Config {
 		c := certificate(path)
 		c.ClientClaims = map[string]string{"region": "west"}
 		return c
@@ -149,7 +150,7 @@ func TestCredentialIsReplacedUnderLoad(t *testing.T) {
 	for _, row := range []struct {
 		name       string
 		place      func(*testing.T, string) (path string, replace func(*testing.T, string))
-		credential func(path string) obo.Credential
+		credential func(path string) credential.Config
 		old, fresh string // contents of the file
 		proof      func(sent) string
 		oldProof   string
@@ -177,7 +178,7 @@ func TestCredentialIsReplacedUnderLoad(t *testing.T) {
 				return numbered(r)
 			}}
 			config := p.config()
-			config.Credentials = []obo.Credential{row.credential(path)}
+			config.Credentials = []credential.Config{row.credential(path)}
 			k := startWith(t, p, config)
 			k.running()
 
@@ -216,18 +217,18 @@ func TestHalfWrittenFilesChangeNothing(t *testing.T) {
 	good := rsaPair().certificatePEM() + rsaPair().keyPEM()
 	for _, row := range []struct {
 		name       string
-		credential func(path string) obo.Credential
+		credential func(path string) credential.Config
 		good       string
 		bad        []string
 	}{
-		{"PEM", func(path string) obo.Credential {
-			return obo.Credential{SourceType: "Path", CertificateDiskPath: path}
+		{"PEM", func(path string) credential.Config {
+			return credential.Config{SourceType: "Path", CertificateDiskPath: path}
 		}, good, []string{"", good[:100], good[:len(good)-40], rsaPair().certificatePEM()}},
-		{"PFX", func(path string) obo.Credential {
-			return obo.Credential{SourceType: "Path", CertificateDiskPath: path, CertificatePassword: pfxPassword}
+		{"PFX", func(path string) credential.Config {
+			return credential.Config{SourceType: "Path", CertificateDiskPath: path, CertificatePassword: pfxPassword}
 		}, rsaPair().pfx(), []string{"", rsaPair().pfx()[:100]}},
-		{"secret", func(path string) obo.Credential {
-			return obo.Credential{SourceType: "ClientSecret", ClientSecretFile: path}
+		{"secret", func(path string) credential.Config {
+			return credential.Config{SourceType: "ClientSecret", ClientSecretFile: path}
 		}, ourSecret, []string{"", "\n", "  \n"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -236,7 +237,7 @@ func TestHalfWrittenFilesChangeNothing(t *testing.T) {
 			var log logs
 			p := &platform{token: numbered, metadata: goodMetadata}
 			config := p.config()
-			config.Credentials = []obo.Credential{row.credential(m.Path()), {SourceType: "ClientSecret", ClientSecret: "not-this-one"}}
+			config.Credentials = []credential.Config{row.credential(m.Path()), {SourceType: "ClientSecret", ClientSecret: "not-this-one"}}
 			config.Log = log.logger()
 			k := startWith(t, p, config)
 			k.running()
@@ -275,7 +276,7 @@ func TestCredentialThatAppearsIsUsed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "later", "secret")
 	p := &platform{token: numbered, metadata: goodMetadata}
 	config := p.config()
-	config.Credentials = []obo.Credential{{SourceType: "ClientSecret", ClientSecretFile: path}, {SourceType: "ClientSecret", ClientSecret: "second"}}
+	config.Credentials = []credential.Config{{SourceType: "ClientSecret", ClientSecretFile: path}, {SourceType: "ClientSecret", ClientSecret: "second"}}
 	k := startWith(t, p, config)
 	k.running()
 	k.want(user("alice"), "", "token-1", obo.IdentityProvider)
@@ -305,7 +306,7 @@ func TestRefusedCredentialIsReadAgain(t *testing.T) {
 		return numbered(r)
 	}}
 	config := p.config()
-	config.Credentials = []obo.Credential{{SourceType: "ClientSecret", ClientSecretFile: path}}
+	config.Credentials = []credential.Config{{SourceType: "ClientSecret", ClientSecretFile: path}}
 	k := startWith(t, p, config)
 	overwrite(t, path, "fresh")
 	k.want(user("alice"), "", "token-2", obo.IdentityProvider)
@@ -329,7 +330,7 @@ func TestRefusedCredentialIsReadAgainForAllWhoWait(t *testing.T) {
 		return invalidClient
 	}}
 	config := p.config()
-	config.Credentials = []obo.Credential{{SourceType: "ClientSecret", ClientSecretFile: path}}
+	config.Credentials = []credential.Config{{SourceType: "ClientSecret", ClientSecretFile: path}}
 	k := startWith(t, p, config)
 	overwrite(t, path, "fresh")
 	var all sync.WaitGroup
@@ -373,7 +374,7 @@ func TestRefusalDoesNotWaitForWhatNeverWorked(t *testing.T) {
 		return numbered(r)
 	}}
 	config := p.config()
-	config.Credentials = []obo.Credential{managed("never"), {SourceType: "ClientSecret", ClientSecretFile: path}}
+	config.Credentials = []credential.Config{managed("never"), {SourceType: "ClientSecret", ClientSecretFile: path}}
 	k := startWith(t, p, config)
 	overwrite(t, path, "fresh")
 	k.want(user("alice"), "", "token-2", obo.IdentityProvider)
@@ -383,7 +384,7 @@ func TestRefusalDoesNotWaitForWhatNeverWorked(t *testing.T) {
 }
 
 // lasting returns a credential in base64 whose certificate expires after life.
-func lasting(t *testing.T, life time.Duration) obo.Credential {
+func lasting(t *testing.T, life time.Duration) credential.Config {
 	t.Helper()
 	key := rsaPair().key
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(life)}
@@ -396,7 +397,7 @@ func lasting(t *testing.T, life time.Duration) obo.Credential {
 		t.Fatal(err)
 	}
 	p := pair{key, certificate}
-	return obo.Credential{SourceType: "Base64Encoded", Base64EncodedValue: base64.StdEncoding.EncodeToString([]byte(p.certificatePEM() + p.keyPEM()))}
+	return credential.Config{SourceType: "Base64Encoded", Base64EncodedValue: base64.StdEncoding.EncodeToString([]byte(p.certificatePEM() + p.keyPEM()))}
 }
 
 func TestExpiryIsAnnouncedDaily(t *testing.T) {
@@ -405,7 +406,7 @@ func TestExpiryIsAnnouncedDaily(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logs
 		config := (&platform{}).config()
-		config.Credentials, config.Log = []obo.Credential{lasting(t, 33*24*time.Hour)}, log.logger()
+		config.Credentials, config.Log = []credential.Config{lasting(t, 33*24*time.Hour)}, log.logger()
 		client, err := obo.NewClient(t.Context(), config)
 		if err != nil {
 			t.Fatal(err)
@@ -437,7 +438,7 @@ func TestExpiryIsAnnouncedAtTheStartAndOnReload(t *testing.T) {
 	} {
 		var log logs
 		config := (&platform{}).config()
-		config.Credentials, config.Log = []obo.Credential{lasting(t, life)}, log.logger()
+		config.Credentials, config.Log = []credential.Config{lasting(t, life)}, log.logger()
 		if _, err := obo.NewClient(t.Context(), config); err != nil {
 			t.Fatal(err)
 		}
@@ -451,7 +452,7 @@ func TestExpiryIsAnnouncedAtTheStartAndOnReload(t *testing.T) {
 	path := file(t, rsaPair().certificatePEM()+rsaPair().keyPEM())
 	p := &platform{token: numbered, metadata: goodMetadata}
 	config := p.config()
-	config.Credentials, config.Log = []obo.Credential{{SourceType: "Path", CertificateDiskPath: path}}, log.logger()
+	config.Credentials, config.Log = []credential.Config{{SourceType: "Path", CertificateDiskPath: path}}, log.logger()
 	k := startWith(t, p, config)
 	k.running()
 	if log.count("expires soon") != 1 {

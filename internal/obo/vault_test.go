@@ -21,6 +21,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"software.sslmate.com/src/go-pkcs12"
 
+	"middletier/internal/credential"
 	"middletier/internal/obo"
 )
 
@@ -92,7 +93,7 @@ func (v *keyVault) config(p *platform, name string) obo.Config {
 	v.t.Cleanup(transport.CloseIdleConnections)
 	config := p.config()
 	config.Client.Transport = byHost{"contoso.vault.azure.net": transport, "login.example": p}
-	config.Credentials = []obo.Credential{{SourceType: "KeyVault", KeyVaultURL: vaultURL, KeyVaultCertificateName: name}}
+	config.Credentials = []credential.Config{{SourceType: "KeyVault", KeyVaultURL: vaultURL, KeyVaultCertificateName: name}}
 	config.VaultCredential = vaultKey{vaultToken, nil}
 	return config
 }
@@ -209,7 +210,7 @@ func TestVaultIsReadEveryHour(t *testing.T) {
 		p := &platform{token: numbered, metadata: goodMetadata}
 		config := p.config()
 		config.Client.Transport = byHost{"contoso.vault.azure.net": inMemory{v}, "login.example": p}
-		config.Credentials = []obo.Credential{{SourceType: "KeyVault", KeyVaultURL: vaultURL, KeyVaultCertificateName: "middle-tier"}}
+		config.Credentials = []credential.Config{{SourceType: "KeyVault", KeyVaultURL: vaultURL, KeyVaultCertificateName: "middle-tier"}}
 		config.VaultCredential = vaultKey{vaultToken, nil}
 		k := startWith(t, p, config)
 		ctx, stop := context.WithCancel(t.Context())

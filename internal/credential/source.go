@@ -1,4 +1,4 @@
-package obo
+package credential
 
 import (
 	"context"
@@ -18,7 +18,7 @@ const readTimeout = 10 * time.Second
 
 // credentialSource is an entry of clientCredentials, and what it gave last.
 type credentialSource struct {
-	Credential
+	Config
 	key    string // of the entry, such as clientCredentials[0]
 	config *StoreConfig
 
@@ -33,10 +33,10 @@ type credentialSource struct {
 // newSources returns what the credentials are read from, in order.
 func (c *StoreConfig) newSources() []*credentialSource {
 	var sources []*credentialSource
-	for i, credential := range c.Entries {
+	for i, entry := range c.Entries {
 		sources = append(sources, &credentialSource{
-			Credential: credential, key: fmt.Sprintf("clientCredentials[%d]", i), config: c,
-			file: assertionFile{path: credential.SignedAssertionFileDiskPath},
+			Config: entry, key: fmt.Sprintf("clientCredentials[%d]", i), config: c,
+			file: assertionFile{path: entry.SignedAssertionFileDiskPath},
 		})
 	}
 	return sources
@@ -49,7 +49,7 @@ func (c StoreConfig) CheckLoading(report func(key, problem string)) {
 	sources := c.newSources()
 	for _, s := range sources {
 		wellFormed := true
-		s.check(func(string, string) { wellFormed = false })
+		s.Check(func(string, string) { wellFormed = false })
 		if !wellFormed || s.remote() {
 			return
 		}
@@ -153,7 +153,7 @@ func (s *credentialSource) read(ctx context.Context) ([]byte, error) {
 		return []byte(s.Base64EncodedValue), nil
 	case "KeyVault":
 		if s.vault == nil {
-			if s.vault, err = openVault(*s.config, s.Credential); err != nil {
+			if s.vault, err = openVault(*s.config, s.Config); err != nil {
 				return nil, err
 			}
 		}

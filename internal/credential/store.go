@@ -1,4 +1,6 @@
-package obo
+// Package credential proves to the identity provider who we are: it loads credentials,
+// follows what they are loaded from, and says which one is in use.
+package credential
 
 import (
 	"context"
@@ -39,7 +41,7 @@ const (
 // StoreConfig says which credentials there are, and what it takes to load them.
 type StoreConfig struct {
 	// Entries are in the order of preference.
-	Entries []Credential
+	Entries []Config
 	// Instance is the base URL of the cloud.
 	Instance string
 	// Client reaches vaults.

@@ -1,4 +1,4 @@
-package obo
+package credential
 
 import (
 	"fmt"
@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// Credential is one way to prove who we are, under the names of
+// Config is one way to prove who we are, under the names of
 // Microsoft.Identity.Web. One kind in an entry.
-type Credential struct {
+type Config struct {
 	SourceType                  string            `yaml:"sourceType" enum:"ClientSecret,Path,Base64Encoded,KeyVault,SignedAssertionFilePath,SignedAssertionFromManagedIdentity" doc:"The kind of credential."`
 	ClientSecret                string            `yaml:"clientSecret" secret:"true" only:"ClientSecret" doc:"The secret itself; better set from the environment."`
 	ClientSecretFile            string            `yaml:"clientSecretFile" only:"ClientSecret" doc:"A file that holds the secret; read again when it changes." yours:"/run/secrets/client-secret"`
@@ -26,13 +26,13 @@ type Credential struct {
 }
 
 // String names the kind of credential only.
-func (c Credential) String() string { return c.SourceType }
+func (c Config) String() string { return c.SourceType }
 
 // GoString is String, for %#v.
-func (c Credential) GoString() string { return c.SourceType }
+func (c Config) GoString() string { return c.SourceType }
 
 // MarshalText is String, for loggers and encoders, which look past it.
-func (c Credential) MarshalText() ([]byte, error) { return []byte(c.SourceType), nil }
+func (c Config) MarshalText() ([]byte, error) { return []byte(c.SourceType), nil }
 
 // kinds are the source types and the keys that belong to each.
 var kinds = map[string]struct {
@@ -49,7 +49,7 @@ var kinds = map[string]struct {
 }
 
 // keys tells which keys are set.
-func (c Credential) keys() map[string]bool {
+func (c Config) keys() map[string]bool {
 	return map[string]bool{
 		"clientSecret": c.ClientSecret != "", "clientSecretFile": c.ClientSecretFile != "",
 		"certificateDiskPath": c.CertificateDiskPath != "", "base64EncodedValue": c.Base64EncodedValue != "",
@@ -61,7 +61,7 @@ func (c Credential) keys() map[string]bool {
 	}
 }
 
-func (c Credential) check(report func(key, problem string)) {
+func (c Config) Check(report func(key, problem string)) {
 	kind, known := kinds[c.SourceType]
 	if !known {
 		report("sourceType", "must be one of "+strings.Join(slices.Sorted(maps.Keys(kinds)), ", "))
@@ -99,7 +99,7 @@ var vaultCertificateName = regexp.MustCompile(`^[0-9A-Za-z-]{1,127}$`)
 // for how long.
 var ownClaims = []string{"aud", "exp", "iat", "iss", "jti", "nbf", "sub"}
 
-func (c Credential) checkValues(report func(key, problem string)) {
+func (c Config) checkValues(report func(key, problem string)) {
 	if vault, err := url.Parse(c.KeyVaultURL); c.KeyVaultURL != "" &&
 		(err != nil || vault.Scheme != "https" || vault.Hostname() == "" || strings.Trim(vault.Path, "/") != "" || vault.RawQuery != "" || vault.User != nil || vault.Fragment != "") {
 		report("keyVaultUrl", "must be the https URL of a vault, as https://NAME.vault.azure.net")

@@ -1,4 +1,4 @@
-package obo
+package credential
 
 import (
 	"bytes"
@@ -26,7 +26,7 @@ type vault struct {
 }
 
 // openVault asks nothing yet. c says how to reach the vault, and as whom.
-func openVault(c StoreConfig, credential Credential) (*vault, error) {
+func openVault(c StoreConfig, entry Config) (*vault, error) {
 	who := c.VaultCredential
 	if who == nil {
 		var options azidentity.DefaultAzureCredentialOptions
@@ -42,13 +42,13 @@ func openVault(c StoreConfig, credential Credential) (*vault, error) {
 		}
 		who = chain
 	}
-	client, err := azsecrets.NewClient(credential.KeyVaultURL, who, &azsecrets.ClientOptions{
+	client, err := azsecrets.NewClient(entry.KeyVaultURL, who, &azsecrets.ClientOptions{
 		ClientOptions: azcore.ClientOptions{Transport: boundedClient{c.Client}},
 	})
 	if err != nil {
 		return nil, errors.New(oneLine(err))
 	}
-	return &vault{client, credential.KeyVaultCertificateName}, nil
+	return &vault{client, entry.KeyVaultCertificateName}, nil
 }
 
 // maxVaultAnswer bounds what is read of a vault's answer, in bytes.

@@ -1,4 +1,4 @@
-package obo
+package credential
 
 import (
 	"context"
@@ -18,12 +18,12 @@ import (
 	"middletier/internal/secretfile"
 )
 
-// assertionError is a client assertion that could not be had: nothing was sent.
-type assertionError struct{ err error }
+// AssertionError is a client assertion that could not be had: nothing was sent.
+type AssertionError struct{ err error }
 
-func (e *assertionError) Error() string { return "client assertion: " + e.err.Error() }
+func (e *AssertionError) Error() string { return "client assertion: " + e.err.Error() }
 
-func (e *assertionError) Unwrap() error { return e.err }
+func (e *AssertionError) Unwrap() error { return e.err }
 
 // assertionFile holds another platform's token for us. The platform replaces it
 // well before it expires.
@@ -107,7 +107,7 @@ func (m *managedIdentity) credential() confidential.Credential {
 	return confidential.NewCredFromAssertionCallback(func(ctx context.Context, _ confidential.AssertionRequestOptions) (string, error) {
 		assertion, err := m.assertion(ctx)
 		if err != nil {
-			return "", &assertionError{err}
+			return "", &AssertionError{err}
 		}
 		return assertion, nil
 	})

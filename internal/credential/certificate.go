@@ -1,4 +1,4 @@
-package obo
+package credential
 
 import (
 	"context"
@@ -69,7 +69,7 @@ func (c *certificate) withClaims(extra map[string]string) confidential.Credentia
 		token.Header["x5t#S256"] = base64.RawURLEncoding.EncodeToString(thumbprint[:])
 		assertion, err := token.SignedString(c.key)
 		if err != nil {
-			return "", &assertionError{err}
+			return "", &AssertionError{err}
 		}
 		return assertion, nil
 	})

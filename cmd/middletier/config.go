@@ -18,6 +18,7 @@ import (
 	"middletier/internal/downstream"
 	"middletier/internal/listener"
 	"middletier/internal/obo"
+	"middletier/internal/redistier"
 	"middletier/internal/telemetry"
 	"middletier/internal/validate"
 )
@@ -426,7 +427,7 @@ func (f file) cacheConfig() obo.CacheConfig {
 	r := f.TokenCache.Redis
 	return obo.CacheConfig{
 		MaxSize: int64(f.TokenCache.MaxSize), ExpiryBuffer: f.TokenCache.ExpiryBuffer,
-		Redis: obo.RedisConfig{URL: r.URL, PasswordFile: r.PasswordFile, KeyPrefix: r.KeyPrefix, EncryptionKeys: r.EncryptionKeys, Timeout: r.Timeout},
+		Redis: redistier.Config{URL: r.URL, PasswordFile: r.PasswordFile, KeyPrefix: r.KeyPrefix, EncryptionKeys: r.EncryptionKeys, Timeout: r.Timeout},
 	}
 }
 

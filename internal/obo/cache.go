@@ -13,6 +13,8 @@ import (
 
 	"github.com/allegro/bigcache/v3"
 	"golang.org/x/sync/singleflight"
+
+	"middletier/internal/redistier"
 )
 
 // CacheConfig says how tokens are kept. The keys in its errors are those of the
@@ -25,7 +27,7 @@ type CacheConfig struct {
 	// token's life where that is shorter.
 	ExpiryBuffer time.Duration
 	// Redis is the tier shared by all replicas.
-	Redis RedisConfig
+	Redis redistier.Config
 }
 
 const (
@@ -36,6 +38,9 @@ const (
 	// maxEntry is the largest token that is kept, in bytes: four times what any
 	// server accepts in a header by default.
 	maxEntry = 64 << 10
+
+	// lockPoll is how often a waiting replica looks for the result.
+	lockPoll = 25 * time.Millisecond
 
 	// longestLife is beyond that of any token (28 h, under continuous access
 	// evaluation).
@@ -65,7 +70,7 @@ type Cache struct {
 	buffer    time.Duration
 	client    *Client
 	memory    *bigcache.BigCache
-	shared    *shared // nil without Redis
+	shared    *redistier.Redis // nil without Redis
 	flight    singleflight.Group
 	evictions atomic.Int64
 
@@ -103,7 +108,7 @@ func NewCache(c CacheConfig, client *Client) (*Cache, error) {
 	}
 	cache.memory = memory
 	if c.Redis.URL != "" {
-		if cache.shared, err = newShared(c.Redis); err != nil {
+		if cache.shared, err = redistier.New(c.Redis); err != nil {
 			return nil, errors.Join(err, memory.Close())
 		}
 	}
@@ -121,7 +126,7 @@ func (c *Cache) Run(ctx context.Context) error {
 			ran <- nil
 			return
 		}
-		ran <- c.shared.run(writing, c.heard)
+		ran <- c.shared.Run(writing, c.heard)
 	}()
 	<-ctx.Done()
 	c.mu.Lock()
@@ -146,7 +151,7 @@ func (c *Cache) Stats() Stats {
 	s := Stats{Entries: c.memory.Len(), Bytes: c.memory.Capacity(), Evictions: c.evictions.Load()}
 	s.Room = max(0, c.maxSize-s.Bytes)
 	if c.shared != nil {
-		s.Redis, s.RedisUp, s.RedisErrors = true, !c.shared.isOpen(), c.shared.failed.Load()
+		s.Redis, s.RedisUp, s.RedisErrors = true, !c.shared.IsOpen(), c.shared.Failed()
 	}
 	return s
 }
@@ -330,11 +335,11 @@ func (c *Cache) exchange(ctx context.Context, o order, lock string) (Token, erro
 	}
 	c.keepThrottling(o, err, now)
 	if c.shared != nil {
-		c.shared.behind(func(ctx context.Context) {
+		c.shared.Enqueue(func(ctx context.Context) {
 			if o.rejected != "" { // it is not to come back from there
-				c.shared.forget(ctx, []cacheKey{o.key})
+				c.shared.Forget(ctx, []cacheKey{o.key})
 			}
-			c.shared.unlock(ctx, o.key, lock)
+			c.shared.Unlock(ctx, o.key, lock)
 		})
 	}
 	return Token{Source: IdentityProvider}, err
@@ -345,25 +350,25 @@ func (c *Cache) exchange(ctx context.Context, o order, lock string) (Token, erro
 func (c *Cache) keepThrottling(o order, err error, now time.Time) {
 	var refusal *Error
 	if errors.As(err, &refusal) && refusal.Throttled {
-		c.keep(o, o.throttle, entry{until: now.Add(refusal.RetryAfter), refusal: refusal, owner: o.owner.short()})
+		c.keep(o, o.throttle, entry{until: now.Add(refusal.RetryAfter), refusal: refusal, owner: short(o.owner)})
 	}
 }
 
 // look returns what the shared tier has under o's key, if it still counts, and notes
 // the owner's generation. up is false where the tier did not answer.
 func (c *Cache) look(ctx context.Context, o *order) (e entry, found, up bool) {
-	held, up := c.shared.get(ctx, o.key, o.owner)
-	o.generation = held.generation
-	e, ok := decode(held.entry)
+	held, up := c.shared.Get(ctx, o.key, o.owner)
+	o.generation = held.Generation
+	e, ok := decode(held.Entry)
 	return e, ok && time.Now().Before(e.until) && (e.refusal != nil || e.token != o.rejected), up
 }
 
 // await takes the lock for a fetch of our own or, where another replica has it,
 // waits for what that one brings for as long as the lock may last.
 func (c *Cache) await(ctx context.Context, o *order) (e entry, lock string, found bool) {
-	deadline := time.Now().Add(lockLease)
+	deadline := time.Now().Add(redistier.LockLease)
 	for {
-		lock, mine := c.shared.lock(ctx, o.key, o.owner)
+		lock, mine := c.shared.Lock(ctx, o.key, o.owner)
 		if mine && lock == "" { // Redis does not answer: not to be waited for twice
 			return entry{}, "", false
 		}
@@ -371,7 +376,7 @@ func (c *Cache) await(ctx context.Context, o *order) (e entry, lock string, foun
 		e, found, up := c.look(ctx, o)
 		switch {
 		case found:
-			c.shared.unlockBehind(o.key, lock)
+			c.shared.UnlockLater(o.key, lock)
 			return e, "", true
 		case mine, !up, time.Now().After(deadline):
 			return entry{}, lock, false
@@ -418,14 +423,14 @@ func (c *Cache) renewNow(ctx context.Context, o order) error {
 	lock := ""
 	if c.shared != nil {
 		mine := false
-		lock, mine = c.shared.lock(ctx, o.key, o.owner)
+		lock, mine = c.shared.Lock(ctx, o.key, o.owner)
 		newer, found, _ := c.look(ctx, &o)
 		found = found && newer.refusal == nil && newer.token != e.token && !newer.due(now)
 		if _, ok := c.stillHeld(o.key, e); ok && found {
 			c.keep(o, o.key, newer)
 		}
 		if found || !mine { // another replica has renewed it, or is at it
-			c.shared.unlockBehind(o.key, lock)
+			c.shared.UnlockLater(o.key, lock)
 			return nil
 		}
 	}
@@ -437,7 +442,7 @@ func (c *Cache) renewNow(ctx context.Context, o order) error {
 	}
 	c.keepThrottling(o, err, now)
 	if c.shared != nil {
-		c.shared.unlockBehind(o.key, lock)
+		c.shared.UnlockLater(o.key, lock)
 	}
 	return err
 }
@@ -493,33 +498,33 @@ func (c *Cache) keep(o order, key cacheKey, e entry) bool {
 // lets go of the lock there.
 func (c *Cache) store(o order, e entry, lock string, now time.Time) {
 	key := o.key
-	e.owner = o.owner.short()
+	e.owner = short(o.owner)
 	kept := c.keep(o, key, e)
 	if c.shared == nil {
 		return
 	}
 	life := e.until.Sub(now)
 	if !kept || o.generation == "" || life < time.Millisecond { // without a life it would stay for ever
-		c.shared.unlockBehind(key, lock)
+		c.shared.UnlockLater(key, lock)
 		return
 	}
-	c.shared.behind(func(ctx context.Context) {
+	c.shared.Enqueue(func(ctx context.Context) {
 		if b, ok := c.stillHeld(key, e); ok {
-			c.shared.put(ctx, key, o.owner, o.generation, b, life)
+			c.shared.Put(ctx, key, o.owner, o.generation, b, life)
 			if _, ok := c.stillHeld(key, e); !ok { // forgotten or replaced while it was written
-				c.shared.forget(ctx, []cacheKey{key})
+				c.shared.Forget(ctx, []cacheKey{key})
 			}
 		}
-		c.shared.unlock(ctx, key, lock)
+		c.shared.Unlock(ctx, key, lock)
 	})
 }
 
 // cacheKey is the SHA-256 over everything that changes the answer.
-type cacheKey [sha256.Size]byte
+type cacheKey = redistier.Key
 
 // short is what is told apart by in memory: two users of the same eight bytes
 // would lose their tokens together, which costs an exchange.
-func (k cacheKey) short() uint64 { return binary.BigEndian.Uint64(k[:8]) }
+func short(k cacheKey) uint64 { return binary.BigEndian.Uint64(k[:8]) }
 
 // newKey hashes the parts, each behind its length, so that no two lists of parts
 // give the same bytes.

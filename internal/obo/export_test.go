@@ -15,10 +15,10 @@ func (c *Cache) Fill(ctx context.Context, a Assertion, scopes []string, token st
 	c.keep(c.begin(order{key: key}), key, e)
 	if c.shared != nil {
 		owner := c.ownerKey(a.TenantID, a.ObjectID)
-		lock, _ := c.shared.lock(ctx, key, owner)
-		held, _ := c.shared.get(ctx, key, owner)
-		c.shared.put(ctx, key, owner, held.generation, e.encode(), time.Hour)
-		c.shared.unlock(ctx, key, lock)
+		lock, _ := c.shared.Lock(ctx, key, owner)
+		held, _ := c.shared.Get(ctx, key, owner)
+		c.shared.Put(ctx, key, owner, held.Generation, e.encode(), time.Hour)
+		c.shared.Unlock(ctx, key, lock)
 	}
 }
 
@@ -29,7 +29,7 @@ func (c *Cache) Drop(a Assertion, scopes []string) {
 }
 
 // HookRedis puts a hook around all that goes to Redis.
-func (c *Cache) HookRedis(hook redis.Hook) { c.shared.client.AddHook(hook) }
+func (c *Cache) HookRedis(hook redis.Hook) { c.shared.AddHook(hook) }
 
 // Holds reports whether memory has a token for a.
 func (c *Cache) Holds(a Assertion, scopes []string) bool {

@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
-	"strings"
-
-	"github.com/redis/go-redis/v9"
 
 	"middletier/internal/failure"
+	"middletier/internal/redistier"
 )
 
 // ErrRedis says that what is in Redis could not be dropped, or other replicas not
@@ -29,12 +26,12 @@ func (c *Cache) Forget(ctx context.Context, a Assertion, scopes [][]string) {
 	}
 	ctx = context.WithoutCancel(ctx) // also of a caller who does not wait for it
 	if c.shared != nil {
-		c.shared.endGeneration(ctx, c.ownerOf(a))
-		c.shared.forget(ctx, keys)
+		c.shared.EndGeneration(ctx, c.ownerOf(a))
+		c.shared.Forget(ctx, keys)
 	}
 	c.dropTokens(keys) // after Redis, from which they could come back
 	if c.shared != nil {
-		c.shared.tell(ctx, notice{theseTokens, keys})
+		c.shared.Publish(ctx, redistier.Notice{What: redistier.TheseTokens, Keys: keys})
 	}
 }
 
@@ -47,10 +44,10 @@ func (c *Cache) ForgetUser(ctx context.Context, tenantID, objectID string) error
 		return nil
 	}
 	ctx = context.WithoutCancel(ctx)
-	ended := c.shared.endGeneration(ctx, key)
-	removed := c.shared.forgetOwner(ctx, key)
+	ended := c.shared.EndGeneration(ctx, key)
+	removed := c.shared.ForgetOwner(ctx, key)
 	c.dropOwner(key) // after Redis, from which they could come back
-	if told := c.shared.tell(ctx, notice{allOfUser, []cacheKey{key}}); !ended || !removed || !told {
+	if told := c.shared.Publish(ctx, redistier.Notice{What: redistier.AllOfUser, Keys: []cacheKey{key}}); !ended || !removed || !told {
 		return ErrRedis
 	}
 	return nil
@@ -62,11 +59,11 @@ func (c *Cache) ForgetAll(ctx context.Context) error {
 		return c.dropAll()
 	}
 	ctx = context.WithoutCancel(ctx)
-	removed := c.shared.forgetAll(ctx)
+	removed := c.shared.ForgetAll(ctx)
 	if err := c.dropAll(); err != nil { // after Redis, from which it could come back
 		return err
 	}
-	told := c.shared.tell(ctx, notice{what: everything})
+	told := c.shared.Publish(ctx, redistier.Notice{What: redistier.Everything})
 	if removed != nil {
 		return fmt.Errorf("%w: %w", ErrRedis, failure.Of(removed))
 	}
@@ -78,15 +75,15 @@ func (c *Cache) ForgetAll(ctx context.Context) error {
 
 // heard forgets what another replica has forgotten. What we were just writing to
 // Redis may have come there after the other one looked.
-func (c *Cache) heard(n notice) {
-	switch n.what {
-	case theseTokens:
-		c.dropTokens(n.keys)
-		c.shared.behind(func(ctx context.Context) { c.shared.forget(ctx, n.keys) })
-	case allOfUser:
-		c.dropOwner(n.keys[0])
-		c.shared.behind(func(ctx context.Context) { c.shared.forgetOwner(ctx, n.keys[0]) })
-	case everything:
+func (c *Cache) heard(n redistier.Notice) {
+	switch n.What {
+	case redistier.TheseTokens:
+		c.dropTokens(n.Keys)
+		c.shared.Enqueue(func(ctx context.Context) { c.shared.Forget(ctx, n.Keys) })
+	case redistier.AllOfUser:
+		c.dropOwner(n.Keys[0])
+		c.shared.Enqueue(func(ctx context.Context) { c.shared.ForgetOwner(ctx, n.Keys[0]) })
+	case redistier.Everything:
 		_ = c.dropAll() // nobody waits for it
 	}
 }
@@ -107,7 +104,7 @@ func (c *Cache) dropOwner(key cacheKey) {
 		if err != nil {
 			continue // it has left by itself
 		}
-		if e, ok := decode(held.Value()); ok && e.owner == key.short() {
+		if e, ok := decode(held.Value()); ok && e.owner == short(key) {
 			_ = c.memory.Delete(held.Key()) // it may have left
 		}
 	}
@@ -123,13 +120,13 @@ func (c *Cache) dropAll() error {
 // slot with somebody else's sign-out, what it brings is not kept: another follows.
 const forgottenSlots = 4096
 
-func (k cacheKey) slot() uint64 { return k.short() % forgottenSlots }
+func slot(k cacheKey) uint64 { return short(k) % forgottenSlots }
 
 // outdate keeps what is being fetched for a key or an owner from being kept.
 func (c *Cache) outdate(key cacheKey) {
 	c.forgetting.Lock()
 	defer c.forgetting.Unlock()
-	c.forgotten[key.slot()]++
+	c.forgotten[slot(key)]++
 }
 
 func (c *Cache) outdateAll() {
@@ -150,63 +147,5 @@ func (c *Cache) begin(o order) order {
 
 // timesForgotten grows when o's token or owner is forgotten. c.forgetting is held.
 func (c *Cache) timesForgotten(o order) uint64 {
-	return c.forgotten[o.key.slot()] + c.forgotten[o.owner.slot()]
+	return c.forgotten[slot(o.key)] + c.forgotten[slot(o.owner)]
 }
-
-// forgetOwner removes the entries of an owner that are listed, and reports whether
-// Redis did. Redis may have evicted the list, which leaves values that do not open.
-func (s *shared) forgetOwner(ctx context.Context, owner cacheKey) bool {
-	listed, ok := do(ctx, s, read, func(ctx context.Context) ([]string, error) {
-		listed, err := s.client.ZRange(ctx, s.index(owner), 0, -1).Result()
-		if redis.HasErrorPrefix(err, "WRONGTYPE") { // somebody else's value, which would be in the way for ever
-			err = errors.Join(err, s.client.Del(ctx, s.index(owner)).Err())
-		}
-		return listed, err
-	})
-	var keys []cacheKey
-	for _, member := range listed {
-		if len(member) == len(cacheKey{}) { // else it is not ours
-			keys = append(keys, cacheKey([]byte(member)))
-		}
-	}
-	return ok && s.forget(ctx, keys)
-}
-
-// forgetAll removes everything of ours.
-func (s *shared) forgetAll(ctx context.Context) error {
-	if cluster, ok := s.client.(*redis.ClusterClient); ok {
-		return cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
-			return safely(func() error { return s.sweep(ctx, node) })
-		})
-	}
-	return safely(func() error { return s.sweep(ctx, s.client) })
-}
-
-// sweepCount is how many keys Redis looks at before it lets others in.
-const sweepCount = 1000
-
-// sweep removes what is ours from one server, which may hold other things too.
-// Every operation is bounded by the connection's own timeout.
-func (s *shared) sweep(ctx context.Context, node redis.Cmdable) error {
-	ours := regexp.MustCompile("^" + regexp.QuoteMeta(s.prefix) + "[0-9a-f]{64}(:user|:lock|:generation)?$")
-	for cursor := uint64(0); ; {
-		names, next, err := node.Scan(ctx, cursor, globbing.Replace(s.prefix)+"*", sweepCount).Result()
-		if err != nil {
-			return err
-		}
-		_, err = node.Pipelined(ctx, func(p redis.Pipeliner) error {
-			for _, name := range names {
-				if ours.MatchString(name) {
-					p.Unlink(ctx, name) // one by one, as in forget
-				}
-			}
-			return nil
-		})
-		if cursor = next; err != nil || cursor == 0 {
-			return err
-		}
-	}
-}
-
-// globbing takes the meaning from what is special in a pattern of Redis.
-var globbing = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`)

@@ -16,6 +16,7 @@ import (
 
 	"middletier/internal/obo"
 	"middletier/internal/redistest"
+	"middletier/internal/redistier"
 )
 
 func sealingKey(c byte) string {
@@ -25,7 +26,7 @@ func sealingKey(c byte) string {
 // tier is a shared tier, and what its users log.
 type tier struct {
 	*redistest.Server
-	config obo.RedisConfig
+	config redistier.Config
 	log    *lockedBuffer
 }
 
@@ -36,7 +37,7 @@ func startTier(t testing.TB, args ...string) tier {
 
 func tierOf(server *redistest.Server) tier {
 	log := &lockedBuffer{}
-	return tier{server, obo.RedisConfig{
+	return tier{server, redistier.Config{
 		URL: server.URL(), KeyPrefix: "middletier:", EncryptionKeys: []string{sealingKey(1)},
 		Timeout: time.Second, // the machine may be busy
 		Log:     slog.New(slog.NewTextHandler(log, nil)),
@@ -75,7 +76,7 @@ func (b *lockedBuffer) isReached() bool {
 }
 
 // replica is another program on the same platform and tier. change may be nil.
-func (s tier) replica(t testing.TB, p *platform, change func(*obo.RedisConfig)) kit {
+func (s tier) replica(t testing.TB, p *platform, change func(*redistier.Config)) kit {
 	t.Helper()
 	return p.start(t, func(_ *obo.Config, c *obo.CacheConfig) {
 		c.Redis = s.config
@@ -288,7 +289,7 @@ func TestRenewalIsShared(t *testing.T) {
 func TestEncryptionKeysRotate(t *testing.T) {
 	redis, p := startTier(t), newPlatform()
 	with := func(keys ...string) kit {
-		return redis.replica(t, p, func(c *obo.RedisConfig) { c.EncryptionKeys = keys })
+		return redis.replica(t, p, func(c *redistier.Config) { c.EncryptionKeys = keys })
 	}
 	old, current := sealingKey(1), sealingKey(2)
 	with(old).want(user("alice"), "", "token-1", obo.IdentityProvider)
@@ -352,19 +353,19 @@ func TestRedisAccess(t *testing.T) {
 	passwordFile := filepath.Join(t.TempDir(), "password")
 	for name, c := range map[string]struct {
 		args   []string
-		config func(s tier, c *obo.RedisConfig)
+		config func(s tier, c *redistier.Config)
 	}{
-		"password in the URL": {[]string{"--requirepass", "pass"}, func(s tier, c *obo.RedisConfig) { c.URL = "redis://:pass@" + s.Addr() + "/1" }},
-		"ACL user": {nil, func(s tier, c *obo.RedisConfig) {
+		"password in the URL": {[]string{"--requirepass", "pass"}, func(s tier, c *redistier.Config) { c.URL = "redis://:pass@" + s.Addr() + "/1" }},
+		"ACL user": {nil, func(s tier, c *redistier.Config) {
 			s.Do("ACL SETUSER app on >pass ~middletier:* " + commands)
 			c.URL = "redis://app:pass@" + s.Addr()
 		}},
-		"password in a file": {[]string{"--requirepass", "pass"}, func(_ tier, c *obo.RedisConfig) { c.PasswordFile = passwordFile }},
-		"ACL user with a password in a file": {nil, func(s tier, c *obo.RedisConfig) {
+		"password in a file": {[]string{"--requirepass", "pass"}, func(_ tier, c *redistier.Config) { c.PasswordFile = passwordFile }},
+		"ACL user with a password in a file": {nil, func(s tier, c *redistier.Config) {
 			s.Do("ACL SETUSER app on >pass ~middletier:* " + commands)
 			c.URL, c.PasswordFile = "redis://app@"+s.Addr(), passwordFile
 		}},
-		"socket": {nil, func(s tier, c *obo.RedisConfig) { c.URL = "unix://" + s.Socket() }},
+		"socket": {nil, func(s tier, c *redistier.Config) { c.URL = "unix://" + s.Socket() }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := os.WriteFile(passwordFile, []byte("pass\n"), 0o600); err != nil {
@@ -449,7 +450,7 @@ func TestPasswordFileIsReadAgain(t *testing.T) {
 
 func TestPasswordFileThatHoldsNoPasswordIsRefused(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "password")
-	c := obo.RedisConfig{URL: "redis://localhost", PasswordFile: file}
+	c := redistier.Config{URL: "redis://localhost", PasswordFile: file}
 	for text, want := range map[string]string{"": "is empty", "\xff\xfep\x00": "is in UTF-16", "a\nb": "holds 2 lines", "abc\x00d": "is not printable text"} {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -463,7 +464,7 @@ func TestPasswordFileThatHoldsNoPasswordIsRefused(t *testing.T) {
 }
 
 func TestRedisConfigIsChecked(t *testing.T) {
-	good := obo.RedisConfig{URL: "redis://localhost", EncryptionKeys: []string{sealingKey(1)}, Timeout: time.Second}
+	good := redistier.Config{URL: "redis://localhost", EncryptionKeys: []string{sealingKey(1)}, Timeout: time.Second}
 	for _, url := range []string{
 		"redis://localhost", "rediss://app:pass@redis.example:6380/2", "unix:///run/redis.sock",
 		"redis://a:1?addr=b:2&addr=c:3&pool_size=7", "rediss://a:26379?addr=b:26379&master_name=main",
@@ -474,24 +475,24 @@ func TestRedisConfigIsChecked(t *testing.T) {
 	}
 	for _, c := range []struct {
 		key    string
-		change func(c *obo.RedisConfig)
+		change func(c *redistier.Config)
 	}{
-		{"url", func(c *obo.RedisConfig) { c.URL = "http://localhost" }},
-		{"url", func(c *obo.RedisConfig) { c.URL = "redis://user:s3cret@local host" }},
-		{"url", func(c *obo.RedisConfig) { c.URL = "redis://localhost?no_such=1" }},
-		{"url", func(c *obo.RedisConfig) { c.URL = "redis://localhost?read_timeout=1s" }},
-		{"url", func(c *obo.RedisConfig) { c.URL = "redis://:pass?s3cret@localhost" }},
-		{"url", func(c *obo.RedisConfig) { c.URL = "redis://localhost?pool_size=-1" }},
-		{"url", func(c *obo.RedisConfig) { c.URL = "redis://localhost?min_idle_conns=-1" }},
-		{"url", func(c *obo.RedisConfig) { c.URL = "redis://localhost?protocol=4" }},
-		{"url", func(c *obo.RedisConfig) { c.URL = "redis://a:1?addr=b:2&read_only=true" }},
-		{"url", func(c *obo.RedisConfig) { c.URL = "redis://a:1?master_name=main&replica_only=true" }},
-		{"encryptionKeys", func(c *obo.RedisConfig) { c.EncryptionKeys = nil }},
-		{"encryptionKeys[1]", func(c *obo.RedisConfig) { c.EncryptionKeys = append(c.EncryptionKeys, "s3cret") }},
-		{"encryptionKeys[0]", func(c *obo.RedisConfig) {
+		{"url", func(c *redistier.Config) { c.URL = "http://localhost" }},
+		{"url", func(c *redistier.Config) { c.URL = "redis://user:s3cret@local host" }},
+		{"url", func(c *redistier.Config) { c.URL = "redis://localhost?no_such=1" }},
+		{"url", func(c *redistier.Config) { c.URL = "redis://localhost?read_timeout=1s" }},
+		{"url", func(c *redistier.Config) { c.URL = "redis://:pass?s3cret@localhost" }},
+		{"url", func(c *redistier.Config) { c.URL = "redis://localhost?pool_size=-1" }},
+		{"url", func(c *redistier.Config) { c.URL = "redis://localhost?min_idle_conns=-1" }},
+		{"url", func(c *redistier.Config) { c.URL = "redis://localhost?protocol=4" }},
+		{"url", func(c *redistier.Config) { c.URL = "redis://a:1?addr=b:2&read_only=true" }},
+		{"url", func(c *redistier.Config) { c.URL = "redis://a:1?master_name=main&replica_only=true" }},
+		{"encryptionKeys", func(c *redistier.Config) { c.EncryptionKeys = nil }},
+		{"encryptionKeys[1]", func(c *redistier.Config) { c.EncryptionKeys = append(c.EncryptionKeys, "s3cret") }},
+		{"encryptionKeys[0]", func(c *redistier.Config) {
 			c.EncryptionKeys = []string{base64.StdEncoding.EncodeToString(make([]byte, 16))}
 		}},
-		{"timeout", func(c *obo.RedisConfig) { c.Timeout = 0 }},
+		{"timeout", func(c *redistier.Config) { c.Timeout = 0 }},
 	} {
 		config := good
 		c.change(&config)
@@ -506,7 +507,7 @@ func TestRedisConfigIsChecked(t *testing.T) {
 			t.Errorf("got mistakes in %q, want in %s", keys, c.key)
 		}
 	}
-	(obo.RedisConfig{}).Check(func(key, problem string) { t.Errorf("without a URL: %s %s", key, problem) })
+	(redistier.Config{}).Check(func(key, problem string) { t.Errorf("without a URL: %s %s", key, problem) })
 	p := newPlatform()
 	client, err := obo.NewClient(t.Context(), p.config())
 	if err != nil {

@@ -1,4 +1,4 @@
-package obo
+package redistier
 
 import (
 	"context"
@@ -43,7 +43,7 @@ const (
 
 // do runs an operation on Redis, unless the breaker is open, and reports whether
 // it went well. That a key is absent is well.
-func do[T any](ctx context.Context, s *shared, kind operation, run func(ctx context.Context) (T, error)) (value T, ok bool) {
+func do[T any](ctx context.Context, s *Redis, kind operation, run func(ctx context.Context) (T, error)) (value T, ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	a := s.begin(kind, cancel)
@@ -78,7 +78,8 @@ func do[T any](ctx context.Context, s *shared, kind operation, run func(ctx cont
 	return r.value, r.err == nil
 }
 
-func (s *shared) isOpen() bool {
+// IsOpen reports whether Redis is left alone.
+func (s *Redis) IsOpen() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.open
@@ -86,7 +87,7 @@ func (s *shared) isOpen() bool {
 
 // begin notes an operation that is to run, or returns nil where the breaker is
 // open.
-func (s *shared) begin(kind operation, abandon func()) *attempt {
+func (s *Redis) begin(kind operation, abandon func()) *attempt {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open {
@@ -98,7 +99,7 @@ func (s *shared) begin(kind operation, abandon func()) *attempt {
 }
 
 // end counts how an operation went.
-func (s *shared) end(a *attempt, err error) {
+func (s *Redis) end(a *attempt, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.running, a)
@@ -116,7 +117,7 @@ var errHangs = failure.New("operations hang")
 
 // connected notes that Redis has answered a new connection: in a burst nothing else
 // may have come back yet. One to listen on says nothing of operations.
-func (s *shared) connected(ctx context.Context, _ *redis.Conn) error {
+func (s *Redis) connected(ctx context.Context, _ *redis.Conn) error {
 	if ctx.Value(listening{}) != nil {
 		return nil
 	}
@@ -127,7 +128,7 @@ func (s *shared) connected(ctx context.Context, _ *redis.Conn) error {
 }
 
 // suspect opens the breaker where a is not the only operation that hangs.
-func (s *shared) suspect(a *attempt) {
+func (s *Redis) suspect(a *attempt) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	hanging := 0
@@ -146,12 +147,12 @@ func (s *shared) suspect(a *attempt) {
 }
 
 // over reports whether a has gone on for so much of the timeout.
-func (s *shared) over(percent time.Duration, a *attempt) bool {
+func (s *Redis) over(percent time.Duration, a *attempt) bool {
 	return time.Since(a.began) > s.timeout*percent/100
 }
 
 // trip opens the breaker, and lets go of all who wait. s.mu is held.
-func (s *shared) trip(err error) {
+func (s *Redis) trip(err error) {
 	if s.open {
 		return
 	}
@@ -163,7 +164,7 @@ func (s *shared) trip(err error) {
 }
 
 // close closes the breaker.
-func (s *shared) close() {
+func (s *Redis) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.open = false
@@ -182,7 +183,7 @@ const (
 
 // greet logs whether Redis is reached, so that it is not the first busy hour that
 // tells. One that is not is left alone until it is tried again.
-func (s *shared) greet(ctx context.Context) {
+func (s *Redis) greet(ctx context.Context) {
 	greeting, cancel := context.WithTimeout(ctx, max(startPatience, s.timeout))
 	defer cancel()
 	for left := startAttempts; ; {
@@ -197,7 +198,7 @@ func (s *shared) greet(ctx context.Context) {
 			left = 0
 		case <-time.After(startPause):
 		}
-		if ctx.Err() != nil || s.isOpen() { // which was logged
+		if ctx.Err() != nil || s.IsOpen() { // which was logged
 			return
 		}
 		if left <= 0 {
@@ -214,7 +215,7 @@ func (s *shared) greet(ctx context.Context) {
 // gives values again, and makes up for deletions that failed. A Redis that hung may only
 // be far away: it is tried at once, though not again in the same pause, since a
 // cluster in which one node hangs passes too.
-func (s *shared) revive(ctx context.Context) {
+func (s *Redis) revive(ctx context.Context) {
 	tick := time.NewTicker(breakerPause)
 	defer tick.Stop()
 	s.greet(ctx)
@@ -228,16 +229,16 @@ func (s *shared) revive(ctx context.Context) {
 		case <-tick.C:
 			hung = s.hung
 		}
-		if s.isOpen() && s.probe(ctx) == nil {
+		if s.IsOpen() && s.probe(ctx) == nil {
 			s.close()
 		}
-		if !s.isOpen() {
+		if !s.IsOpen() {
 			s.settle(ctx)
 		}
 	}
 }
 
-func (s *shared) probe(ctx context.Context) error {
+func (s *Redis) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	name := s.prefix + "probe"
@@ -248,7 +249,7 @@ func (s *shared) probe(ctx context.Context) error {
 }
 
 // ping is probe without a key.
-func (s *shared) ping(ctx context.Context) error {
+func (s *Redis) ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	return s.client.Ping(ctx).Err()

@@ -1,6 +1,6 @@
 //go:build slow
 
-package obo
+package redistier
 
 import "testing"
 

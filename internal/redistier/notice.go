@@ -1,4 +1,4 @@
-package obo
+package redistier
 
 import (
 	"context"
@@ -13,20 +13,21 @@ import (
 	"middletier/internal/failure"
 )
 
-// notice is what one replica tells the others through Redis: what was forgotten,
+// Notice is what one replica tells the others through Redis: what was forgotten,
 // for them to forget as well.
-type notice struct {
-	what forgotten
-	keys []cacheKey // with theseTokens: theirs; with allOfUser: the user's own
+type Notice struct {
+	What Forgotten
+	Keys []Key // with theseTokens: theirs; with allOfUser: the user's own
 }
 
-// forgotten is what a notice is about.
-type forgotten byte
+// Forgotten is what a notice is about.
+type Forgotten byte
 
+// What a notice may be about.
 const (
-	theseTokens forgotten = 't'
-	allOfUser   forgotten = 'o'
-	everything  forgotten = 'a'
+	TheseTokens Forgotten = 't'
+	AllOfUser   Forgotten = 'o'
+	Everything  Forgotten = 'a'
 )
 
 // maxNoticeKeys bounds a notice: a sign-out has a key for each API.
@@ -41,43 +42,43 @@ func newReplicaID() (id replicaID) {
 }
 
 // encode writes a notice of from.
-func (n notice) encode(from replicaID) []byte {
-	b := append(from[:], byte(n.what))
-	for _, key := range n.keys {
+func (n Notice) encode(from replicaID) []byte {
+	b := append(from[:], byte(n.What))
+	for _, key := range n.Keys {
 		b = append(b, key[:]...)
 	}
 	return b
 }
 
 // decodeNotice reads what encode wrote, and nothing else.
-func decodeNotice(b []byte) (n notice, from replicaID, ok bool) {
+func decodeNotice(b []byte) (n Notice, from replicaID, ok bool) {
 	if len(b) < len(from)+1 {
-		return notice{}, from, false
+		return Notice{}, from, false
 	}
-	from, n.what, b = replicaID(b), forgotten(b[len(from)]), b[len(from)+1:]
-	if len(b)%len(cacheKey{}) != 0 || len(b) > maxNoticeKeys*len(cacheKey{}) {
-		return notice{}, from, false
+	from, n.What, b = replicaID(b), Forgotten(b[len(from)]), b[len(from)+1:]
+	if len(b)%len(Key{}) != 0 || len(b) > maxNoticeKeys*len(Key{}) {
+		return Notice{}, from, false
 	}
-	for key := range slices.Chunk(b, len(cacheKey{})) {
-		n.keys = append(n.keys, cacheKey(key))
+	for key := range slices.Chunk(b, len(Key{})) {
+		n.Keys = append(n.Keys, Key(key))
 	}
-	switch n.what {
-	case theseTokens:
-		ok = len(n.keys) > 0
-	case allOfUser:
-		ok = len(n.keys) == 1
-	case everything:
-		ok = len(n.keys) == 0
+	switch n.What {
+	case TheseTokens:
+		ok = len(n.Keys) > 0
+	case AllOfUser:
+		ok = len(n.Keys) == 1
+	case Everything:
+		ok = len(n.Keys) == 0
 	}
 	return n, from, ok
 }
 
 // channel is where notices go. They are sealed: nobody else can write one.
-func (s *shared) channel() string { return s.prefix + "forgotten" }
+func (s *Redis) channel() string { return s.prefix + "forgotten" }
 
-// tell has the other replicas forget something, and reports whether Redis took it.
+// Publish has the other replicas forget something, and reports whether Redis took it.
 // Who does not listen at the moment is not told again.
-func (s *shared) tell(ctx context.Context, n notice) bool {
+func (s *Redis) Publish(ctx context.Context, n Notice) bool {
 	sealed := s.sealer.seal(s.channel(), n.encode(s.id))
 	refused, ok := do(ctx, s, write, func(ctx context.Context) (error, error) {
 		err := s.client.Publish(ctx, s.channel(), sealed).Err()
@@ -112,12 +113,12 @@ const (
 type listening struct{}
 
 // listen tells heard what other replicas have forgotten, until ctx ends.
-func (s *shared) listen(ctx context.Context, heard func(notice)) {
+func (s *Redis) listen(ctx context.Context, heard func(Notice)) {
 	ctx = context.WithValue(ctx, listening{}, true)
 	refused := false
 	for ctx.Err() == nil {
 		err := safely(func() error {
-			return s.listenOnce(ctx, func(n notice) {
+			return s.listenOnce(ctx, func(n Notice) {
 				refused = false
 				heard(n)
 			})
@@ -137,7 +138,7 @@ func (s *shared) listen(ctx context.Context, heard func(notice)) {
 }
 
 // listenOnce is listen with one connection, until that ends.
-func (s *shared) listenOnce(ctx context.Context, heard func(notice)) error {
+func (s *Redis) listenOnce(ctx context.Context, heard func(Notice)) error {
 	subscription := s.client.Subscribe(ctx, s.channel())
 	stop := context.AfterFunc(ctx, func() { _ = subscription.Close() }) // ends the wait
 	defer stop()
@@ -163,10 +164,10 @@ func (s *shared) listenOnce(ctx context.Context, heard func(notice)) error {
 }
 
 // read opens a message. ok is false for our own and for what is not a notice.
-func (s *shared) read(message string) (n notice, ok bool) {
+func (s *Redis) read(message string) (n Notice, ok bool) {
 	b, ok := s.sealer.open(s.channel(), []byte(message))
 	if !ok {
-		return notice{}, false
+		return Notice{}, false
 	}
 	n, from, ok := decodeNotice(b)
 	return n, ok && from != s.id

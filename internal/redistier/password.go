@@ -1,4 +1,4 @@
-package obo
+package redistier
 
 import (
 	"cmp"
@@ -52,7 +52,7 @@ func readPassword(path string) (string, error) {
 }
 
 // CheckLoading reports by key what c names and cannot be read.
-func (c RedisConfig) CheckLoading(report func(key, problem string)) {
+func (c Config) CheckLoading(report func(key, problem string)) {
 	if c.URL == "" || c.PasswordFile == "" {
 		return
 	}

@@ -1,4 +1,4 @@
-package obo
+package redistier
 
 import (
 	"testing"
@@ -8,7 +8,7 @@ import (
 func TestParametersOfARedisURL(t *testing.T) {
 	const parameters = "protocol=2&client_name=us&pool_size=7&min_idle_conns=3&max_idle_conns=5&max_active_conns=9&conn_max_idle_time=2m&conn_max_lifetime=1h"
 	for _, url := range []string{"redis://a/3?", "unix:///run/redis.sock?db=3&", "redis://a:1?addr=b:2&", "redis://a:1/3?master_name=main&"} {
-		o, err := RedisConfig{URL: url + parameters}.options()
+		o, err := Config{URL: url + parameters}.options()
 		if err != nil {
 			t.Errorf("%s: %v", url, err)
 			continue
@@ -17,7 +17,7 @@ func TestParametersOfARedisURL(t *testing.T) {
 			o.ConnMaxIdleTime != 2*time.Minute || o.ConnMaxLifetime != time.Hour || o.DB != 3 && !o.IsClusterMode {
 			t.Errorf("%s: got %+v", url, o)
 		}
-		o, err = RedisConfig{URL: url}.options()
+		o, err = Config{URL: url}.options()
 		if err != nil || o.PoolSize != maxConns || o.MinIdleConns != minIdleConns {
 			t.Errorf("%s: got %v, %+v, want our own numbers", url, err, o)
 		}

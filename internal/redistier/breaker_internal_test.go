@@ -1,4 +1,4 @@
-package obo
+package redistier
 
 import (
 	"context"
@@ -44,8 +44,8 @@ func TestHangsThatOpenTheBreaker(t *testing.T) {
 					})
 				}
 				group.Wait()
-				if s.isOpen() != c.opens {
-					t.Errorf("the breaker is open: %v, want %v", s.isOpen(), c.opens)
+				if s.IsOpen() != c.opens {
+					t.Errorf("the breaker is open: %v, want %v", s.IsOpen(), c.opens)
 				}
 				time.Sleep(time.Second) // what was abandoned ends
 			})
@@ -56,9 +56,9 @@ func TestHangsThatOpenTheBreaker(t *testing.T) {
 // Where the process itself did not run, or a connection is made meanwhile, it says
 // nothing that operations take long.
 func TestHangsThatSayNothingOfRedis(t *testing.T) {
-	for name, meanwhile := range map[string]func(s *shared){
-		"the process did not run": func(*shared) { time.Sleep(70 * ms) },
-		"a connection is made": func(s *shared) {
+	for name, meanwhile := range map[string]func(s *Redis){
+		"the process did not run": func(*Redis) { time.Sleep(70 * ms) },
+		"a connection is made": func(s *Redis) {
 			time.Sleep(10 * ms)
 			_ = s.connected(context.Background(), nil) // it returns none
 			time.Sleep(20 * ms)
@@ -76,7 +76,7 @@ func TestHangsThatSayNothingOfRedis(t *testing.T) {
 					for _, a := range hanging {
 						s.suspect(a)
 					}
-					if s.isOpen() {
+					if s.IsOpen() {
 						t.Errorf("operation %v: the breaker is open", kind)
 					}
 				}
@@ -86,8 +86,8 @@ func TestHangsThatSayNothingOfRedis(t *testing.T) {
 }
 
 // newBreaker returns a tier without a Redis.
-func newBreaker() *shared {
-	return &shared{
+func newBreaker() *Redis {
+	return &Redis{
 		timeout: 100 * ms, log: slog.New(slog.DiscardHandler), hung: make(chan struct{}, 1),
 		failures: map[operation]int{}, well: map[operation]time.Time{}, running: map[*attempt]bool{},
 	}

@@ -1,4 +1,4 @@
-package obo
+package redistier
 
 import (
 	"cmp"
@@ -19,7 +19,7 @@ var (
 
 // options reads the URL, for a single server, a cluster or a sentinel. Its errors
 // quote nothing of it: any part may be one of a password.
-func (c RedisConfig) options() (*redis.UniversalOptions, error) {
+func (c Config) options() (*redis.UniversalOptions, error) {
 	u, err := url.Parse(c.URL)
 	if err != nil {
 		return nil, errNoRedisURL

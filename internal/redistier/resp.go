@@ -1,4 +1,4 @@
-package obo
+package redistier
 
 import (
 	"bytes"

@@ -1,8 +1,10 @@
-package obo
+// Package redistier is the cache that all replicas share: Redis.
+package redistier
 
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -20,9 +22,9 @@ import (
 	"middletier/internal/failure"
 )
 
-// RedisConfig is the shared tier. The keys in its errors are those of the
+// Config is how Redis is reached and used. The keys in its errors are those of the
 // tokenCache.redis section.
-type RedisConfig struct {
+type Config struct {
 	// URL is redis://, rediss:// or unix://; "" switches the tier off. Several
 	// addr parameters make it a cluster, master_name a sentinel. What connections are
 	// like is said by the parameters of go-redis.
@@ -40,7 +42,7 @@ type RedisConfig struct {
 }
 
 // Check reports every mistake in c by its key.
-func (c RedisConfig) Check(report func(key, problem string)) {
+func (c Config) Check(report func(key, problem string)) {
 	if c.URL == "" {
 		return
 	}
@@ -60,13 +62,17 @@ func (c RedisConfig) Check(report func(key, problem string)) {
 	}
 }
 
-const (
-	// lockLease is how long one replica may keep the others waiting for its
-	// exchange. It covers a usual exchange; where it does not, two are made.
-	lockLease = 3 * time.Second
+// Key names an entry, or an owner of entries. It is a hash.
+type Key [sha256.Size]byte
 
-	// lockPoll is how often a waiting replica looks for the result.
-	lockPoll = 25 * time.Millisecond
+const (
+	// maxLife is beyond that of any token (28 h, under continuous access
+	// evaluation).
+	maxLife = 48 * time.Hour
+
+	// LockLease is how long one replica may keep the others waiting for its
+	// exchange. It covers a usual exchange; where it does not, two are made.
+	LockLease = 3 * time.Second
 
 	// writeQueue bounds the writes under way behind requests; more are dropped.
 	writeQueue = 4096
@@ -80,9 +86,9 @@ const (
 	minIdleConns = 2
 )
 
-// shared is the tier that all replicas see. It may be slow, down or wrong at any
+// Redis is the tier that all replicas see. It may be slow, down or wrong at any
 // time: then it holds nothing, and requests go on without it.
-type shared struct {
+type Redis struct {
 	id      replicaID
 	address string // of what is asked first, for the log
 	client  redis.UniversalClient
@@ -98,11 +104,12 @@ type shared struct {
 	failures map[operation]int       // in a row
 	well     map[operation]time.Time // when one last went well
 	running  map[*attempt]bool
-	open     bool             // the breaker: Redis is not asked
-	owed     map[cacheKey]int // :: owner whose generation is to be deleted → how often it was forgotten
+	open     bool        // the breaker: Redis is not asked
+	owed     map[Key]int // :: owner whose generation is to be deleted → how often it was forgotten
 }
 
-func newShared(c RedisConfig) (*shared, error) {
+// New returns the tier that c describes, whose Check must have passed. Run must be running.
+func New(c Config) (*Redis, error) {
 	options, err := c.options()
 	if err != nil {
 		return nil, fmt.Errorf("tokenCache.redis.url: %w", err)
@@ -131,10 +138,10 @@ func newShared(c RedisConfig) (*shared, error) {
 			return username, file.password(), nil
 		}
 	}
-	s := &shared{
+	s := &Redis{
 		id: newReplicaID(), address: strings.Join(options.Addrs, ","), sealer: sealer, prefix: c.KeyPrefix, timeout: c.Timeout, log: c.Log,
 		writes: make(chan func(context.Context), writeQueue), hung: make(chan struct{}, 1),
-		failures: map[operation]int{}, well: map[operation]time.Time{}, running: map[*attempt]bool{}, owed: map[cacheKey]int{},
+		failures: map[operation]int{}, well: map[operation]time.Time{}, running: map[*attempt]bool{}, owed: map[Key]int{},
 	}
 	options.OnConnect = s.connected
 	s.client = redis.NewUniversalClient(options)
@@ -142,10 +149,10 @@ func newShared(c RedisConfig) (*shared, error) {
 	return s, nil
 }
 
-// run writes behind requests, tries a Redis that failed, and tells heard what other
+// Run writes behind requests, tries a Redis that failed, and tells heard what other
 // replicas forget, until ctx ends. Then it writes what still waits, and closes the
 // connections.
-func (s *shared) run(ctx context.Context, heard func(notice)) error {
+func (s *Redis) Run(ctx context.Context, heard func(Notice)) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.revive(ctx) })
 	wg.Go(func() { s.listen(ctx, heard) })
@@ -156,7 +163,7 @@ func (s *shared) run(ctx context.Context, heard func(notice)) error {
 	return s.client.Close()
 }
 
-func (s *shared) work(ctx context.Context) {
+func (s *Redis) work(ctx context.Context) {
 	for {
 		select {
 		case write := <-s.writes:
@@ -176,19 +183,26 @@ func (s *shared) work(ctx context.Context) {
 
 // Probe writes and reads a key in Redis once, in c's own time, for programs that
 // end. It returns nil where there is no Redis.
-func (c RedisConfig) Probe(ctx context.Context) error {
+func (c Config) Probe(ctx context.Context) error {
 	if c.URL == "" {
 		return nil
 	}
-	s, err := newShared(c)
+	s, err := New(c)
 	if err != nil {
 		return err
 	}
 	return errors.Join(failure.Of(s.probe(ctx)), s.client.Close())
 }
 
+// Failed returns how many operations have failed since the start.
+func (s *Redis) Failed() int64 { return s.failed.Load() }
+
+// AddHook puts a hook around all that goes to Redis, as tests do to see it or to hold it
+// up.
+func (s *Redis) AddHook(hook redis.Hook) { s.client.AddHook(hook) }
+
 // name is the key in Redis. A hash of a hash of a token says nothing of it.
-func (s *shared) name(key cacheKey) string { return s.prefix + hex.EncodeToString(key[:]) }
+func (s *Redis) name(key Key) string { return s.prefix + hex.EncodeToString(key[:]) }
 
 // The values of an owner (a user, or all applications) are sealed with the owner's
 // generation, a random value that lives in Redis beside them. Whoever forgets the owner
@@ -199,20 +213,20 @@ func (s *shared) name(key cacheKey) string { return s.prefix + hex.EncodeToStrin
 const generationSize = 16
 
 // generationName is the key of an owner's generation.
-func (s *shared) generationName(owner cacheKey) string { return s.name(owner) + ":generation" }
+func (s *Redis) generationName(owner Key) string { return s.name(owner) + ":generation" }
 
 // place is what a value at name is bound to: the name, and the owner's generation.
 func place(name, generation string) string { return name + "\x00" + generation }
 
-// stored is what Redis holds for a key and its owner.
-type stored struct {
-	entry      []byte // nil for none
-	generation string // "" for none
+// Stored is what Redis holds for a key and its owner.
+type Stored struct {
+	Entry      []byte // nil for none
+	Generation string // "" for none
 }
 
-// get returns the entry under key and the generation of its owner. Whatever is not
+// Get returns the entry under key and the generation of its owner. Whatever is not
 // ours is none. ok is false where Redis did not answer.
-func (s *shared) get(ctx context.Context, key, owner cacheKey) (found stored, ok bool) {
+func (s *Redis) Get(ctx context.Context, key, owner Key) (found Stored, ok bool) {
 	name := s.name(key)
 	type answers struct{ sealed, generation []byte }
 	a, ok := do(ctx, s, read, func(ctx context.Context) (answers, error) {
@@ -227,11 +241,11 @@ func (s *shared) get(ctx context.Context, key, owner cacheKey) (found stored, ok
 		return answers{value, current}, errors.Join(valueErr, generationErr)
 	})
 	if !ok || len(a.generation) != generationSize || s.owes(owner) {
-		return stored{}, ok
+		return Stored{}, ok
 	}
-	found.generation = string(a.generation)
+	found.Generation = string(a.generation)
 	if len(a.sealed) <= maxSealed {
-		found.entry, _ = s.sealer.open(place(name, found.generation), a.sealed)
+		found.Entry, _ = s.sealer.open(place(name, found.Generation), a.sealed)
 	}
 	return found, true
 }
@@ -245,21 +259,21 @@ func ours(command *redis.StringCmd) ([]byte, error) {
 	return value, err
 }
 
-// put writes an entry, to expire after life, and notes that it is of owner, if
+// Put writes an entry, to expire after life, and notes that it is of owner, if
 // that is not zero. generation is what get returned before the entry was fetched: what
 // was forgotten since is not to come back.
-func (s *shared) put(ctx context.Context, key, owner cacheKey, generation string, entry []byte, life time.Duration) {
+func (s *Redis) Put(ctx context.Context, key, owner Key, generation string, entry []byte, life time.Duration) {
 	name := s.name(key)
 	do(ctx, s, write, func(ctx context.Context) (any, error) {
 		var listed *redis.IntCmd
 		commands, _ := s.client.Pipelined(ctx, func(p redis.Pipeliner) error { // each command has its error
-			if owner != (cacheKey{}) {
+			if owner != (Key{}) {
 				index, now := s.index(owner), time.Now()
 				listed = p.ZAdd(ctx, index, redis.Z{Score: float64(now.Add(life).Unix()), Member: key[:]})
 				p.ZRemRangeByScore(ctx, index, "-inf", strconv.FormatInt(now.Unix()-1, 10)) // what has expired
-				p.Expire(ctx, index, longestLife)
+				p.Expire(ctx, index, maxLife)
 			}
-			p.Expire(ctx, s.generationName(owner), max(longestLife, life))
+			p.Expire(ctx, s.generationName(owner), max(maxLife, life))
 			p.Set(ctx, name, s.sealer.seal(place(name, generation), entry), life)
 			return nil
 		})
@@ -276,11 +290,11 @@ func (s *shared) put(ctx context.Context, key, owner cacheKey, generation string
 }
 
 // index is the name of the list of an owner's entries.
-func (s *shared) index(owner cacheKey) string { return s.name(owner) + ":user" }
+func (s *Redis) index(owner Key) string { return s.name(owner) + ":user" }
 
-// behind queues a write. Where too many wait already it is dropped: another
+// Enqueue queues a write. Where too many wait already it is dropped: another
 // replica will make its own exchange.
-func (s *shared) behind(write func(context.Context)) {
+func (s *Redis) Enqueue(write func(context.Context)) {
 	select {
 	case s.writes <- write:
 	default:
@@ -288,18 +302,18 @@ func (s *shared) behind(write func(context.Context)) {
 	}
 }
 
-// lock tries to be the one replica that makes the exchange for key, and sees to it
+// Lock tries to be the one replica that makes the exchange for key, and sees to it
 // that the owner has a generation. It returns the lock's value, "" where another
 // replica has it. Without Redis everyone has it.
-func (s *shared) lock(ctx context.Context, key, owner cacheKey) (value string, mine bool) {
+func (s *Redis) Lock(ctx context.Context, key, owner Key) (value string, mine bool) {
 	own := rand.Text()
 	var generation [generationSize]byte
 	_, _ = rand.Read(generation[:]) // it never fails
 	mine, ok := do(ctx, s, write, func(ctx context.Context) (bool, error) {
 		var taken *redis.BoolCmd
 		_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-			taken = p.SetNX(ctx, s.name(key)+":lock", own, lockLease)
-			p.SetNX(ctx, s.generationName(owner), generation[:], longestLife)
+			taken = p.SetNX(ctx, s.name(key)+":lock", own, LockLease)
+			p.SetNX(ctx, s.generationName(owner), generation[:], maxLife)
 			return nil
 		})
 		if err == redis.Nil { // what SET NX answers where there is a value
@@ -307,7 +321,7 @@ func (s *shared) lock(ctx context.Context, key, owner cacheKey) (value string, m
 		}
 		mine := taken.Val()
 		if err != nil || ctx.Err() != nil { // we go on without it, but Redis may have set it
-			s.unlockBehind(key, own)
+			s.UnlockLater(key, own)
 		}
 		return mine, err
 	})
@@ -323,9 +337,9 @@ func (s *shared) lock(ctx context.Context, key, owner cacheKey) (value string, m
 // release removes a lock that is still ours.
 var release = redis.NewScript(`if redis.call("get", KEYS[1]) == ARGV[1] then return redis.call("del", KEYS[1]) end return 0`)
 
-// unlock lets go of a lock, also while the breaker is open: other replicas would
+// Unlock lets go of a lock, also while the breaker is open: other replicas would
 // wait for its end.
-func (s *shared) unlock(ctx context.Context, key cacheKey, value string) {
+func (s *Redis) Unlock(ctx context.Context, key Key, value string) {
 	if value == "" {
 		return
 	}
@@ -336,13 +350,13 @@ func (s *shared) unlock(ctx context.Context, key cacheKey, value string) {
 	}
 }
 
-// unlockBehind is unlock for who does not wait for it.
-func (s *shared) unlockBehind(key cacheKey, value string) {
-	s.behind(func(ctx context.Context) { s.unlock(ctx, key, value) })
+// UnlockLater is Unlock for who does not wait for it.
+func (s *Redis) UnlockLater(key Key, value string) {
+	s.Enqueue(func(ctx context.Context) { s.Unlock(ctx, key, value) })
 }
 
-// forget removes entries and reports whether Redis did.
-func (s *shared) forget(ctx context.Context, keys []cacheKey) bool {
+// Forget removes entries and reports whether Redis did.
+func (s *Redis) Forget(ctx context.Context, keys []Key) bool {
 	all := true
 	for _, key := range keys { // one by one: in a cluster they live on different nodes
 		_, ok := do(ctx, s, write, func(ctx context.Context) (int64, error) { return s.client.Del(ctx, s.name(key)).Result() })

@@ -1,4 +1,4 @@
-package obo
+package redistier
 
 import (
 	"context"
@@ -86,7 +86,7 @@ func useRedis(t *testing.T, address, what string) bool {
 	if strings.HasPrefix(what, "the server's") {
 		timeout = 10 * time.Second // the machine may be busy
 	}
-	s, err := newShared(RedisConfig{
+	s, err := New(Config{
 		URL: "redis://" + address, KeyPrefix: "p:", EncryptionKeys: []string{"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="},
 		Timeout: timeout, Log: slog.New(slog.DiscardHandler),
 	})
@@ -94,31 +94,31 @@ func useRedis(t *testing.T, address, what string) bool {
 		t.Fatal(err)
 	}
 	defer s.client.Close()
-	key, owner := cacheKey{1}, cacheKey{2}
+	key, owner := Key{1}, Key{2}
 	ok := true
 	for _, ask := range []func(ctx context.Context) bool{
 		func(ctx context.Context) bool {
-			value, _ := s.lock(ctx, key, owner)
-			s.unlock(ctx, key, value)
+			value, _ := s.Lock(ctx, key, owner)
+			s.Unlock(ctx, key, value)
 			return value != ""
 		},
 		func(ctx context.Context) bool {
-			held, up := s.get(ctx, key, owner)
-			s.put(ctx, key, owner, held.generation, []byte("entry"), time.Minute)
+			held, up := s.Get(ctx, key, owner)
+			s.Put(ctx, key, owner, held.Generation, []byte("entry"), time.Minute)
 			return up
 		},
 		func(ctx context.Context) bool {
-			held, up := s.get(ctx, key, owner)
-			return up && string(held.entry) == "entry"
+			held, up := s.Get(ctx, key, owner)
+			return up && string(held.Entry) == "entry"
 		},
 		func(ctx context.Context) bool { return s.probe(ctx) == nil },
-		func(ctx context.Context) bool { return s.tell(ctx, notice{what: everything}) },
-		func(ctx context.Context) bool { return s.endGeneration(ctx, owner) && s.forgetOwner(ctx, owner) },
-		func(ctx context.Context) bool { return s.forgetAll(ctx) == nil },
+		func(ctx context.Context) bool { return s.Publish(ctx, Notice{What: Everything}) },
+		func(ctx context.Context) bool { return s.EndGeneration(ctx, owner) && s.ForgetOwner(ctx, owner) },
+		func(ctx context.Context) bool { return s.ForgetAll(ctx) == nil },
 		func(ctx context.Context) bool {
 			ctx, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
 			defer cancel()
-			s.listen(ctx, func(notice) {})
+			s.listen(ctx, func(Notice) {})
 			return true
 		},
 	} {

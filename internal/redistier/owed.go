@@ -1,4 +1,4 @@
-package obo
+package redistier
 
 import (
 	"context"
@@ -9,11 +9,11 @@ import (
 // each. What is lost beyond it counts as a failed operation.
 const maxOwed = 1 << 16
 
-// endGeneration makes all values of an owner that are in Redis now worthless, and
+// EndGeneration makes all values of an owner that are in Redis now worthless, and
 // reports whether Redis did. Where it did not, the owner's values are a miss for this
 // replica from now on, and the deletion is tried again until Redis does it or the
 // process ends.
-func (s *shared) endGeneration(ctx context.Context, owner cacheKey) bool {
+func (s *Redis) EndGeneration(ctx context.Context, owner Key) bool {
 	if s.deleteGeneration(ctx, owner) {
 		return true
 	}
@@ -27,20 +27,20 @@ func (s *shared) endGeneration(ctx context.Context, owner cacheKey) bool {
 	return false
 }
 
-func (s *shared) deleteGeneration(ctx context.Context, owner cacheKey) bool {
+func (s *Redis) deleteGeneration(ctx context.Context, owner Key) bool {
 	_, ok := do(ctx, s, write, func(ctx context.Context) (int64, error) { return s.client.Del(ctx, s.generationName(owner)).Result() })
 	return ok
 }
 
 // owes reports whether an owner's generation is still to be deleted.
-func (s *shared) owes(owner cacheKey) bool {
+func (s *Redis) owes(owner Key) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.owed[owner] > 0
 }
 
 // settle deletes the generations that are owed, until one fails.
-func (s *shared) settle(ctx context.Context) {
+func (s *Redis) settle(ctx context.Context) {
 	s.mu.Lock()
 	owed := maps.Clone(s.owed)
 	s.mu.Unlock()

@@ -2,7 +2,6 @@ package redistier
 
 import (
 	"context"
-	"log/slog"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -32,20 +31,20 @@ func TestHangsThatOpenTheBreaker(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newBreaker()
+				b := testBreaker()
 				var group sync.WaitGroup
 				for _, call := range c.calls {
 					group.Go(func() {
 						time.Sleep(call.after)
-						do(t.Context(), s, call.kind, func(context.Context) (any, error) {
+						through(t.Context(), b, call.kind, func(context.Context) (any, error) {
 							time.Sleep(call.takes)
 							return nil, nil
 						})
 					})
 				}
 				group.Wait()
-				if s.IsOpen() != c.opens {
-					t.Errorf("the breaker is open: %v, want %v", s.IsOpen(), c.opens)
+				if b.isOpen() != c.opens {
+					t.Errorf("the breaker is open: %v, want %v", b.isOpen(), c.opens)
 				}
 				time.Sleep(time.Second) // what was abandoned ends
 			})
@@ -56,27 +55,27 @@ func TestHangsThatOpenTheBreaker(t *testing.T) {
 // Where the process itself did not run, or a connection is made meanwhile, it says
 // nothing that operations take long.
 func TestHangsThatSayNothingOfRedis(t *testing.T) {
-	for name, meanwhile := range map[string]func(s *Redis){
-		"the process did not run": func(*Redis) { time.Sleep(70 * ms) },
-		"a connection is made": func(s *Redis) {
+	for name, meanwhile := range map[string]func(b *breaker){
+		"the process did not run": func(*breaker) { time.Sleep(70 * ms) },
+		"a connection is made": func(b *breaker) {
 			time.Sleep(10 * ms)
-			_ = s.connected(context.Background(), nil) // it returns none
+			b.answered()
 			time.Sleep(20 * ms)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				for _, kind := range []operation{read, write} {
-					s := newBreaker()
+					b := testBreaker()
 					var hanging []*attempt
 					for range 3 {
-						hanging = append(hanging, s.begin(kind, func() {}))
+						hanging = append(hanging, b.begin(kind, func() {}))
 					}
-					meanwhile(s)
+					meanwhile(b)
 					for _, a := range hanging {
-						s.suspect(a)
+						b.suspect(a)
 					}
-					if s.IsOpen() {
+					if b.isOpen() {
 						t.Errorf("operation %v: the breaker is open", kind)
 					}
 				}
@@ -85,10 +84,5 @@ func TestHangsThatSayNothingOfRedis(t *testing.T) {
 	}
 }
 
-// newBreaker returns a tier without a Redis.
-func newBreaker() *Redis {
-	return &Redis{
-		timeout: 100 * ms, log: slog.New(slog.DiscardHandler), hung: make(chan struct{}, 1),
-		failures: map[operation]int{}, well: map[operation]time.Time{}, running: map[*attempt]bool{},
-	}
-}
+// testBreaker has a timeout of 100 ms.
+func testBreaker() *breaker { return newBreaker(100*ms, func(error) {}) }

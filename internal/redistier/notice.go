@@ -88,7 +88,7 @@ func (s *Redis) Publish(ctx context.Context, n Notice) bool {
 		return nil, err
 	})
 	if refused != nil {
-		s.failed.Add(1)
+		s.breaker.failed.Add(1)
 		s.log.Warn("Redis does not pass on to other replicas what was forgotten", "error", failure.Of(refused))
 	}
 	return ok && refused == nil
@@ -124,7 +124,7 @@ func (s *Redis) listen(ctx context.Context, heard func(Notice)) {
 			})
 		})
 		if errors.Is(err, errRedisPanic) {
-			s.failed.Add(1)
+			s.breaker.failed.Add(1)
 		}
 		if isReply(err) && !refused { // else Redis is gone, which others say
 			refused = true

@@ -20,7 +20,7 @@ func (s *Redis) EndGeneration(ctx context.Context, owner Key) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.owed[owner] == 0 && len(s.owed) >= maxOwed {
-		s.failed.Add(1)
+		s.breaker.failed.Add(1)
 		return false
 	}
 	s.owed[owner]++

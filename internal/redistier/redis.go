@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -97,15 +96,10 @@ type Redis struct {
 	timeout time.Duration
 	log     *slog.Logger
 	writes  chan func(context.Context)
-	hung    chan struct{} // the breaker has opened since operations hang
-	failed  atomic.Int64  // operations
+	breaker *breaker
 
-	mu       sync.Mutex              // guards the rest
-	failures map[operation]int       // in a row
-	well     map[operation]time.Time // when one last went well
-	running  map[*attempt]bool
-	open     bool        // the breaker: Redis is not asked
-	owed     map[Key]int // :: owner whose generation is to be deleted → how often it was forgotten
+	mu   sync.Mutex  // guards owed
+	owed map[Key]int // :: owner whose generation is to be deleted → how often it was forgotten
 }
 
 // New returns the tier that c describes, whose Check must have passed. Run must be running.
@@ -140,9 +134,11 @@ func New(c Config) (*Redis, error) {
 	}
 	s := &Redis{
 		id: newReplicaID(), address: strings.Join(options.Addrs, ","), sealer: sealer, prefix: c.KeyPrefix, timeout: c.Timeout, log: c.Log,
-		writes: make(chan func(context.Context), writeQueue), hung: make(chan struct{}, 1),
-		failures: map[operation]int{}, well: map[operation]time.Time{}, running: map[*attempt]bool{}, owed: map[Key]int{},
+		writes: make(chan func(context.Context), writeQueue), owed: map[Key]int{},
 	}
+	s.breaker = newBreaker(c.Timeout, func(err error) {
+		s.log.Warn("Redis fails; going on without it", "address", s.address, "error", failure.Of(err))
+	})
 	options.OnConnect = s.connected
 	s.client = redis.NewUniversalClient(options)
 	recoverFrom(s.client)
@@ -195,11 +191,29 @@ func (c Config) Probe(ctx context.Context) error {
 }
 
 // Failed returns how many operations have failed since the start.
-func (s *Redis) Failed() int64 { return s.failed.Load() }
+func (s *Redis) Failed() int64 { return s.breaker.failed.Load() }
 
 // AddHook puts a hook around all that goes to Redis, as tests do to see it or to hold it
 // up.
 func (s *Redis) AddHook(hook redis.Hook) { s.client.AddHook(hook) }
+
+// IsOpen reports whether Redis is left alone.
+func (s *Redis) IsOpen() bool { return s.breaker.isOpen() }
+
+// do runs an operation on Redis, unless the breaker is open, and reports whether it
+// succeeded. That a key is absent is a success.
+func do[T any](ctx context.Context, s *Redis, kind operation, run func(ctx context.Context) (T, error)) (value T, ok bool) {
+	return through(ctx, s.breaker, kind, func(ctx context.Context) (value T, err error) {
+		err = safely(func() (err error) {
+			value, err = run(ctx)
+			return err
+		})
+		if errors.Is(err, redis.Nil) {
+			err = nil
+		}
+		return value, err
+	})
+}
 
 // name is the key in Redis. A hash of a hash of a token says nothing of it.
 func (s *Redis) name(key Key) string { return s.prefix + hex.EncodeToString(key[:]) }
@@ -298,7 +312,7 @@ func (s *Redis) Enqueue(write func(context.Context)) {
 	select {
 	case s.writes <- write:
 	default:
-		s.failed.Add(1)
+		s.breaker.failed.Add(1)
 	}
 }
 
@@ -346,7 +360,7 @@ func (s *Redis) Unlock(ctx context.Context, key Key, value string) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	if err := release.Run(ctx, s.client, []string{s.name(key) + ":lock"}, value).Err(); err != nil {
-		s.failed.Add(1)
+		s.breaker.failed.Add(1)
 	}
 }
 

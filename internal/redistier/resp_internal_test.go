@@ -122,9 +122,7 @@ func useRedis(t *testing.T, address, what string) bool {
 			return true
 		},
 	} {
-		s.mu.Lock()
-		s.open, s.failures = false, map[operation]int{}
-		s.mu.Unlock()
+		s.breaker.close()
 		ok = ask(t.Context()) && ok
 	}
 	return ok

@@ -16,6 +16,7 @@ import (
 	"middletier/internal/gctune"
 	"middletier/internal/listener"
 	"middletier/internal/obo"
+	"middletier/internal/redistier"
 	"middletier/internal/telemetry"
 	"middletier/internal/validate"
 )
@@ -69,7 +70,12 @@ func build(ctx context.Context, f file, transport http.RoundTripper, log *slog.L
 		return nil, err
 	}
 	keep := f.cacheConfig()
-	keep.Redis.Log = log
+	if shared := f.redisConfig(); shared.URL != "" {
+		shared.Log = log
+		if keep.Shared, err = redistier.New(shared); err != nil {
+			return nil, err
+		}
+	}
 	cache, err := obo.NewCache(keep, exchanger)
 	if err != nil {
 		return nil, err

@@ -168,7 +168,7 @@ func tlsTrials(files listener.TLSFiles) []trial {
 // redisTrials write and read a key as the service would, in the time that it
 // would give.
 func redisTrials(f file) []trial {
-	c := f.cacheConfig().Redis
+	c := f.redisConfig()
 	if c.URL == "" {
 		return nil
 	}

@@ -207,7 +207,7 @@ func checkLoading(f file, report report) { f.oboConfig().CheckLoading(under("azu
 // checkServing reports whatever cannot be read that serving needs.
 func checkServing(f file, report report) {
 	checkLoading(f, report)
-	f.cacheConfig().Redis.CheckLoading(under("tokenCache.redis", report))
+	f.redisConfig().CheckLoading(under("tokenCache.redis", report))
 	f.Server.TLS.CheckLoading(under("server.tls", report))
 }
 
@@ -286,6 +286,7 @@ func (f file) check(report report) {
 	}
 	f.oboConfig().Check(under("azureAd", report))
 	f.cacheConfig().Check(under("tokenCache", report))
+	f.redisConfig().Check(under("tokenCache.redis", report))
 	f.telemetryConfig().Check(under("telemetry", report))
 	if len(f.DownstreamAPIs) == 0 {
 		report("downstreamApis", "must hold at least one API")
@@ -424,11 +425,12 @@ func (f file) oboConfig() obo.Config {
 }
 
 func (f file) cacheConfig() obo.CacheConfig {
+	return obo.CacheConfig{MaxSize: int64(f.TokenCache.MaxSize), ExpiryBuffer: f.TokenCache.ExpiryBuffer}
+}
+
+func (f file) redisConfig() redistier.Config {
 	r := f.TokenCache.Redis
-	return obo.CacheConfig{
-		MaxSize: int64(f.TokenCache.MaxSize), ExpiryBuffer: f.TokenCache.ExpiryBuffer,
-		Redis: redistier.Config{URL: r.URL, PasswordFile: r.PasswordFile, KeyPrefix: r.KeyPrefix, EncryptionKeys: r.EncryptionKeys, Timeout: r.Timeout},
-	}
+	return redistier.Config{URL: r.URL, PasswordFile: r.PasswordFile, KeyPrefix: r.KeyPrefix, EncryptionKeys: r.EncryptionKeys, Timeout: r.Timeout}
 }
 
 func (f file) downstreamConfig(d downstreamAPI) downstream.Config {

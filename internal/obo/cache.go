@@ -26,8 +26,8 @@ type CacheConfig struct {
 	// that it is still good when the downstream API looks at it. It is half the
 	// token's life where that is shorter.
 	ExpiryBuffer time.Duration
-	// Redis is the tier shared by all replicas.
-	Redis redistier.Config
+	// Shared is the tier that all replicas share; nil: none.
+	Shared redistier.Tier
 }
 
 const (
@@ -38,6 +38,10 @@ const (
 	// maxEntry is the largest token that is kept, in bytes: four times what any
 	// server accepts in a header by default.
 	maxEntry = 64 << 10
+
+	// lockLease is how long one replica may keep the others waiting for its
+	// exchange. It covers a usual exchange; where it does not, two are made.
+	lockLease = 3 * time.Second
 
 	// lockPoll is how often a waiting replica looks for the result.
 	lockPoll = 25 * time.Millisecond
@@ -58,7 +62,6 @@ func (c CacheConfig) Check(report func(key, problem string)) {
 	if c.ExpiryBuffer < 0 {
 		report("expiryBuffer", "must not be negative")
 	}
-	c.Redis.Check(func(key, problem string) { report("redis."+key, problem) })
 }
 
 // Cache remembers tokens, so that a returning caller costs no exchange, and lets
@@ -70,7 +73,7 @@ type Cache struct {
 	buffer    time.Duration
 	client    *Client
 	memory    *bigcache.BigCache
-	shared    *redistier.Redis // nil without Redis
+	shared    redistier.Tier // nil: none
 	flight    singleflight.Group
 	evictions atomic.Int64
 
@@ -87,7 +90,7 @@ type Cache struct {
 func NewCache(c CacheConfig, client *Client) (*Cache, error) {
 	cache := &Cache{
 		identity: client.config.authority(client.config.TenantID) + " " + client.config.ClientID,
-		maxSize:  int(c.MaxSize), buffer: c.ExpiryBuffer, client: client,
+		maxSize:  int(c.MaxSize), buffer: c.ExpiryBuffer, client: client, shared: c.Shared,
 	}
 	settings := bigcache.Config{
 		Shards:      shardCount,
@@ -107,11 +110,6 @@ func NewCache(c CacheConfig, client *Client) (*Cache, error) {
 		return nil, fmt.Errorf("tokenCache: %w", err)
 	}
 	cache.memory = memory
-	if c.Redis.URL != "" {
-		if cache.shared, err = redistier.New(c.Redis); err != nil {
-			return nil, errors.Join(err, memory.Close())
-		}
-	}
 	return cache, nil
 }
 
@@ -126,7 +124,7 @@ func (c *Cache) Run(ctx context.Context) error {
 			ran <- nil
 			return
 		}
-		ran <- c.shared.Run(writing, c.heard)
+		ran <- c.shared.Run(writing, func(n redistier.Notice) { _ = c.drop(n) }) // nobody waits for it
 	}()
 	<-ctx.Done()
 	c.mu.Lock()
@@ -151,7 +149,8 @@ func (c *Cache) Stats() Stats {
 	s := Stats{Entries: c.memory.Len(), Bytes: c.memory.Capacity(), Evictions: c.evictions.Load()}
 	s.Room = max(0, c.maxSize-s.Bytes)
 	if c.shared != nil {
-		s.Redis, s.RedisUp, s.RedisErrors = true, !c.shared.IsOpen(), c.shared.Failed()
+		s.Redis = true
+		s.RedisUp, s.RedisErrors = c.shared.Status()
 	}
 	return s
 }
@@ -335,12 +334,8 @@ func (c *Cache) exchange(ctx context.Context, o order, lock string) (Token, erro
 	}
 	c.keepThrottling(o, err, now)
 	if c.shared != nil {
-		c.shared.Enqueue(func(ctx context.Context) {
-			if o.rejected != "" { // it is not to come back from there
-				c.shared.Forget(ctx, []cacheKey{o.key})
-			}
-			c.shared.Unlock(ctx, o.key, lock)
-		})
+		// A token that was rejected is not to come back from there.
+		c.shared.Enqueue(redistier.Write{Key: o.key, Delete: o.rejected != "", Lock: lock})
 	}
 	return Token{Source: IdentityProvider}, err
 }
@@ -366,9 +361,9 @@ func (c *Cache) look(ctx context.Context, o *order) (e entry, found, up bool) {
 // await takes the lock for a fetch of our own or, where another replica has it,
 // waits for what that one brings for as long as the lock may last.
 func (c *Cache) await(ctx context.Context, o *order) (e entry, lock string, found bool) {
-	deadline := time.Now().Add(redistier.LockLease)
+	deadline := time.Now().Add(lockLease)
 	for {
-		lock, mine := c.shared.Lock(ctx, o.key, o.owner)
+		lock, mine := c.shared.Lock(ctx, o.key, o.owner, lockLease)
 		if mine && lock == "" { // Redis does not answer: not to be waited for twice
 			return entry{}, "", false
 		}
@@ -376,7 +371,7 @@ func (c *Cache) await(ctx context.Context, o *order) (e entry, lock string, foun
 		e, found, up := c.look(ctx, o)
 		switch {
 		case found:
-			c.shared.UnlockLater(o.key, lock)
+			c.shared.Enqueue(redistier.Write{Key: o.key, Lock: lock})
 			return e, "", true
 		case mine, !up, time.Now().After(deadline):
 			return entry{}, lock, false
@@ -423,14 +418,14 @@ func (c *Cache) renewNow(ctx context.Context, o order) error {
 	lock := ""
 	if c.shared != nil {
 		mine := false
-		lock, mine = c.shared.Lock(ctx, o.key, o.owner)
+		lock, mine = c.shared.Lock(ctx, o.key, o.owner, lockLease)
 		newer, found, _ := c.look(ctx, &o)
 		found = found && newer.refusal == nil && newer.token != e.token && !newer.due(now)
 		if _, ok := c.stillHeld(o.key, e); ok && found {
 			c.keep(o, o.key, newer)
 		}
 		if found || !mine { // another replica has renewed it, or is at it
-			c.shared.UnlockLater(o.key, lock)
+			c.shared.Enqueue(redistier.Write{Key: o.key, Lock: lock})
 			return nil
 		}
 	}
@@ -442,7 +437,7 @@ func (c *Cache) renewNow(ctx context.Context, o order) error {
 	}
 	c.keepThrottling(o, err, now)
 	if c.shared != nil {
-		c.shared.UnlockLater(o.key, lock)
+		c.shared.Enqueue(redistier.Write{Key: o.key, Lock: lock})
 	}
 	return err
 }
@@ -503,20 +498,18 @@ func (c *Cache) store(o order, e entry, lock string, now time.Time) {
 	if c.shared == nil {
 		return
 	}
-	life := e.until.Sub(now)
-	if !kept || o.generation == "" || life < time.Millisecond { // without a life it would stay for ever
-		c.shared.UnlockLater(key, lock)
-		return
-	}
-	c.shared.Enqueue(func(ctx context.Context) {
-		if b, ok := c.stillHeld(key, e); ok {
-			c.shared.Put(ctx, key, o.owner, o.generation, b, life)
-			if _, ok := c.stillHeld(key, e); !ok { // forgotten or replaced while it was written
-				c.shared.Forget(ctx, []cacheKey{key})
+	w := redistier.Write{Key: key, Lock: lock}
+	if life := e.until.Sub(now); kept && o.generation != "" && life >= time.Millisecond { // without a life it would stay for ever
+		w.Owner, w.Generation, w.Life = o.owner, o.generation, life
+		w.Current = func() []byte {
+			b, ok := c.stillHeld(key, e)
+			if !ok {
+				return nil
 			}
+			return b
 		}
-		c.shared.Unlock(ctx, key, lock)
-	})
+	}
+	c.shared.Enqueue(w)
 }
 
 // cacheKey is the SHA-256 over everything that changes the answer.

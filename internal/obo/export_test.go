@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"middletier/internal/redistier"
 )
 
 // Fill keeps a token of an hour for a, in memory and in Redis, as an exchange
@@ -13,12 +15,17 @@ func (c *Cache) Fill(ctx context.Context, a Assertion, scopes []string, token st
 	now := time.Now()
 	key, e := c.userKey(a, scopes, ""), newEntry(grant{token: token, expires: now.Add(time.Hour)}, c.buffer, a.Expires, now)
 	c.keep(c.begin(order{key: key}), key, e)
-	if c.shared != nil {
-		owner := c.ownerKey(a.TenantID, a.ObjectID)
-		lock, _ := c.shared.Lock(ctx, key, owner)
-		held, _ := c.shared.Get(ctx, key, owner)
-		c.shared.Put(ctx, key, owner, held.Generation, e.encode(), time.Hour)
-		c.shared.Unlock(ctx, key, lock)
+	if c.shared == nil {
+		return
+	}
+	owner := c.ownerOf(a)
+	lock, _ := c.shared.Lock(ctx, key, owner, time.Second)
+	held, _ := c.shared.Get(ctx, key, owner)
+	c.shared.Enqueue(redistier.Write{
+		Key: key, Owner: owner, Generation: held.Generation, Current: e.encode, Life: time.Hour, Lock: lock,
+	})
+	for held.Entry == nil && ctx.Err() == nil {
+		held, _ = c.shared.Get(ctx, key, owner)
 	}
 }
 
@@ -29,7 +36,7 @@ func (c *Cache) Drop(a Assertion, scopes []string) {
 }
 
 // HookRedis puts a hook around all that goes to Redis.
-func (c *Cache) HookRedis(hook redis.Hook) { c.shared.AddHook(hook) }
+func (c *Cache) HookRedis(hook redis.Hook) { c.shared.(*redistier.Redis).AddHook(hook) }
 
 // Holds reports whether memory has a token for a.
 func (c *Cache) Holds(a Assertion, scopes []string) bool {

@@ -1,11 +1,11 @@
 package obo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 
-	"middletier/internal/failure"
 	"middletier/internal/redistier"
 )
 
@@ -24,68 +24,49 @@ func (c *Cache) Forget(ctx context.Context, a Assertion, scopes [][]string) {
 	for _, s := range scopes {
 		keys = append(keys, c.userKey(a, s, ""))
 	}
-	ctx = context.WithoutCancel(ctx) // also of a caller who does not wait for it
-	if c.shared != nil {
-		c.shared.EndGeneration(ctx, c.ownerOf(a))
-		c.shared.Forget(ctx, keys)
-	}
-	c.dropTokens(keys) // after Redis, from which they could come back
-	if c.shared != nil {
-		c.shared.Publish(ctx, redistier.Notice{What: redistier.TheseTokens, Keys: keys})
-	}
+	_ = c.forget(ctx, c.ownerOf(a), redistier.Notice{What: redistier.TheseTokens, Keys: keys}) // nobody can do more about it
 }
 
 // ForgetUser drops every token held for a user, and what is remembered of
 // refusals, as Forget does. The error is ErrRedis.
 func (c *Cache) ForgetUser(ctx context.Context, tenantID, objectID string) error {
-	key := c.ownerKey(tenantID, objectID)
-	if c.shared == nil {
-		c.dropOwner(key)
-		return nil
-	}
-	ctx = context.WithoutCancel(ctx)
-	ended := c.shared.EndGeneration(ctx, key)
-	removed := c.shared.ForgetOwner(ctx, key)
-	c.dropOwner(key) // after Redis, from which they could come back
-	if told := c.shared.Publish(ctx, redistier.Notice{What: redistier.AllOfUser, Keys: []cacheKey{key}}); !ended || !removed || !told {
-		return ErrRedis
-	}
-	return nil
+	owner := c.ownerKey(tenantID, objectID)
+	return c.forget(ctx, owner, redistier.Notice{What: redistier.AllOfUser, Keys: []cacheKey{owner}})
 }
 
 // ForgetAll drops everything, as ForgetUser does for one user.
 func (c *Cache) ForgetAll(ctx context.Context) error {
+	return c.forget(ctx, cacheKey{}, redistier.Notice{What: redistier.Everything})
+}
+
+// forget drops what n is about here, in Redis and in other replicas. n.Keys are owner's.
+func (c *Cache) forget(ctx context.Context, owner cacheKey, n redistier.Notice) error {
 	if c.shared == nil {
-		return c.dropAll()
+		return c.drop(n)
 	}
-	ctx = context.WithoutCancel(ctx)
-	removed := c.shared.ForgetAll(ctx)
-	if err := c.dropAll(); err != nil { // after Redis, from which it could come back
-		return err
+	ctx = context.WithoutCancel(ctx) // also of a caller who does not wait for it
+	err := c.shared.Forget(ctx, owner, n)
+	if dropErr := c.drop(n); dropErr != nil { // after Redis, from which it could come back
+		return dropErr
 	}
-	told := c.shared.Publish(ctx, redistier.Notice{What: redistier.Everything})
-	if removed != nil {
-		return fmt.Errorf("%w: %w", ErrRedis, failure.Of(removed))
-	}
-	if !told {
-		return ErrRedis
+	published := c.shared.Publish(ctx, n)
+	if err = cmp.Or(err, published); err != nil {
+		return fmt.Errorf("%w: %w", ErrRedis, err)
 	}
 	return nil
 }
 
-// heard forgets what another replica has forgotten. What we were just writing to
-// Redis may have come there after the other one looked.
-func (c *Cache) heard(n redistier.Notice) {
+// drop empties memory of what n is about.
+func (c *Cache) drop(n redistier.Notice) error {
 	switch n.What {
 	case redistier.TheseTokens:
 		c.dropTokens(n.Keys)
-		c.shared.Enqueue(func(ctx context.Context) { c.shared.Forget(ctx, n.Keys) })
 	case redistier.AllOfUser:
 		c.dropOwner(n.Keys[0])
-		c.shared.Enqueue(func(ctx context.Context) { c.shared.ForgetOwner(ctx, n.Keys[0]) })
 	case redistier.Everything:
-		_ = c.dropAll() // nobody waits for it
+		return c.dropAll()
 	}
+	return nil
 }
 
 // dropTokens empties memory of tokens.

@@ -78,12 +78,15 @@ func (b *lockedBuffer) isReached() bool {
 // replica is another program on the same platform and tier. change may be nil.
 func (s tier) replica(t testing.TB, p *platform, change func(*redistier.Config)) kit {
 	t.Helper()
-	return p.start(t, func(_ *obo.Config, c *obo.CacheConfig) {
-		c.Redis = s.config
-		if change != nil {
-			change(&c.Redis)
-		}
-	})
+	config := s.config
+	if change != nil {
+		change(&config)
+	}
+	shared, err := redistier.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.start(t, func(_ *obo.Config, c *obo.CacheConfig) { c.Shared = shared })
 }
 
 func newPlatform() *platform { return &platform{token: numbered, metadata: goodMetadata} }
@@ -508,13 +511,8 @@ func TestRedisConfigIsChecked(t *testing.T) {
 		}
 	}
 	(redistier.Config{}).Check(func(key, problem string) { t.Errorf("without a URL: %s %s", key, problem) })
-	p := newPlatform()
-	client, err := obo.NewClient(t.Context(), p.config())
-	if err != nil {
-		t.Fatal(err)
-	}
 	good.PasswordFile = filepath.Join(t.TempDir(), "missing")
-	_, err = obo.NewCache(obo.CacheConfig{MaxSize: 8 << 20, Redis: good}, client)
+	_, err := redistier.New(good)
 	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "tokenCache.redis.passwordFile") {
 		t.Errorf("a password file that is missing: got %v, want its key", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"middletier/internal/obo"
+	"middletier/internal/redistier"
 )
 
 // accepted has the API accept the token that is held for a user.
@@ -102,7 +103,11 @@ func TestTokenAcceptedBeforeItIsSharedIsShared(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cache, err := obo.NewCache(obo.CacheConfig{MaxSize: 8 << 20, ExpiryBuffer: 5 * time.Minute, Redis: redis.config}, client)
+	shared, err := redistier.New(redis.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache, err := obo.NewCache(obo.CacheConfig{MaxSize: 8 << 20, ExpiryBuffer: 5 * time.Minute, Shared: shared}, client)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,11 +7,38 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+
+	"middletier/internal/failure"
 )
 
-// ForgetOwner removes the entries of an owner that are listed, and reports whether
+var errNotForgotten = failure.New("Redis did not forget it")
+
+// Forget implements Tier.
+func (s *Redis) Forget(ctx context.Context, owner Key, n Notice) error {
+	if n.What == Everything {
+		return failure.Of(s.forgetAll(ctx))
+	}
+	ended := s.endGeneration(ctx, owner)
+	if removed := s.removeNoted(ctx, n); !ended || !removed {
+		return errNotForgotten
+	}
+	return nil
+}
+
+// removeNoted removes the entries that n is about, unless it is about all.
+func (s *Redis) removeNoted(ctx context.Context, n Notice) bool {
+	switch n.What {
+	case TheseTokens:
+		return s.remove(ctx, n.Keys)
+	case AllOfUser:
+		return s.removeOwned(ctx, n.Keys[0])
+	}
+	return true
+}
+
+// removeOwned removes the entries of an owner that are listed, and reports whether
 // Redis did. Redis may have evicted the list, which leaves values that do not open.
-func (s *Redis) ForgetOwner(ctx context.Context, owner Key) bool {
+func (s *Redis) removeOwned(ctx context.Context, owner Key) bool {
 	listed, ok := do(ctx, s, read, func(ctx context.Context) ([]string, error) {
 		listed, err := s.client.ZRange(ctx, s.index(owner), 0, -1).Result()
 		if redis.HasErrorPrefix(err, "WRONGTYPE") { // somebody else's value, which would be in the way for ever
@@ -25,11 +52,11 @@ func (s *Redis) ForgetOwner(ctx context.Context, owner Key) bool {
 			keys = append(keys, Key([]byte(member)))
 		}
 	}
-	return ok && s.Forget(ctx, keys)
+	return ok && s.remove(ctx, keys)
 }
 
-// ForgetAll removes everything of ours.
-func (s *Redis) ForgetAll(ctx context.Context) error {
+// forgetAll removes everything of ours.
+func (s *Redis) forgetAll(ctx context.Context) error {
 	if cluster, ok := s.client.(*redis.ClusterClient); ok {
 		return cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
 			return safely(func() error { return s.sweep(ctx, node) })
@@ -53,7 +80,7 @@ func (s *Redis) sweep(ctx context.Context, node redis.Cmdable) error {
 		_, err = node.Pipelined(ctx, func(p redis.Pipeliner) error {
 			for _, name := range names {
 				if ours.MatchString(name) {
-					p.Unlink(ctx, name) // one by one, as in forget
+					p.Unlink(ctx, name) // one by one, as in remove
 				}
 			}
 			return nil

@@ -76,9 +76,10 @@ func decodeNotice(b []byte) (n Notice, from replicaID, ok bool) {
 // channel is where notices go. They are sealed: nobody else can write one.
 func (s *Redis) channel() string { return s.prefix + "forgotten" }
 
-// Publish has the other replicas forget something, and reports whether Redis took it.
-// Who does not listen at the moment is not told again.
-func (s *Redis) Publish(ctx context.Context, n Notice) bool {
+var errNotPublished = failure.New("Redis did not pass it on")
+
+// Publish implements Tier. A replica that does not listen at the moment never hears of it.
+func (s *Redis) Publish(ctx context.Context, n Notice) error {
 	sealed := s.sealer.seal(s.channel(), n.encode(s.id))
 	refused, ok := do(ctx, s, write, func(ctx context.Context) (error, error) {
 		err := s.client.Publish(ctx, s.channel(), sealed).Err()
@@ -91,7 +92,10 @@ func (s *Redis) Publish(ctx context.Context, n Notice) bool {
 		s.breaker.failed.Add(1)
 		s.log.Warn("Redis does not pass on to other replicas what was forgotten", "error", failure.Of(refused))
 	}
-	return ok && refused == nil
+	if !ok || refused != nil {
+		return errNotPublished
+	}
+	return nil
 }
 
 // isReply reports whether an error is an answer of Redis: it is there.
@@ -121,6 +125,8 @@ func (s *Redis) listen(ctx context.Context, heard func(Notice)) {
 			return s.listenOnce(ctx, func(n Notice) {
 				refused = false
 				heard(n)
+				// What this replica was just writing may have come to Redis after the other one looked.
+				s.enqueue(func(ctx context.Context) { s.removeNoted(ctx, n) })
 			})
 		})
 		if errors.Is(err, errRedisPanic) {

@@ -9,11 +9,11 @@ import (
 // each. What is lost beyond it counts as a failed operation.
 const maxOwed = 1 << 16
 
-// EndGeneration makes all values of an owner that are in Redis now worthless, and
+// endGeneration makes all values of an owner that are in Redis now worthless, and
 // reports whether Redis did. Where it did not, the owner's values are a miss for this
 // replica from now on, and the deletion is tried again until Redis does it or the
 // process ends.
-func (s *Redis) EndGeneration(ctx context.Context, owner Key) bool {
+func (s *Redis) endGeneration(ctx context.Context, owner Key) bool {
 	if s.deleteGeneration(ctx, owner) {
 		return true
 	}

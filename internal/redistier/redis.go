@@ -1,10 +1,8 @@
-// Package redistier is the cache that all replicas share: Redis.
 package redistier
 
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -61,17 +59,10 @@ func (c Config) Check(report func(key, problem string)) {
 	}
 }
 
-// Key names an entry, or an owner of entries. It is a hash.
-type Key [sha256.Size]byte
-
 const (
 	// maxLife is beyond that of any token (28 h, under continuous access
 	// evaluation).
 	maxLife = 48 * time.Hour
-
-	// LockLease is how long one replica may keep the others waiting for its
-	// exchange. It covers a usual exchange; where it does not, two are made.
-	LockLease = 3 * time.Second
 
 	// writeQueue bounds the writes under way behind requests; more are dropped.
 	writeQueue = 4096
@@ -85,8 +76,7 @@ const (
 	minIdleConns = 2
 )
 
-// Redis is the tier that all replicas see. It may be slow, down or wrong at any
-// time: then it holds nothing, and requests go on without it.
+// Redis is a Tier.
 type Redis struct {
 	id      replicaID
 	address string // of what is asked first, for the log
@@ -145,8 +135,7 @@ func New(c Config) (*Redis, error) {
 	return s, nil
 }
 
-// Run writes behind requests, tries a Redis that failed, and tells heard what other
-// replicas forget, until ctx ends. Then it writes what still waits, and closes the
+// Run implements Tier. When ctx ends it writes what still waits, and closes the
 // connections.
 func (s *Redis) Run(ctx context.Context, heard func(Notice)) error {
 	var wg sync.WaitGroup
@@ -190,15 +179,12 @@ func (c Config) Probe(ctx context.Context) error {
 	return errors.Join(failure.Of(s.probe(ctx)), s.client.Close())
 }
 
-// Failed returns how many operations have failed since the start.
-func (s *Redis) Failed() int64 { return s.breaker.failed.Load() }
+// Status implements Tier.
+func (s *Redis) Status() (up bool, failed int64) { return !s.breaker.isOpen(), s.breaker.failed.Load() }
 
 // AddHook puts a hook around all that goes to Redis, as tests do to see it or to hold it
 // up.
 func (s *Redis) AddHook(hook redis.Hook) { s.client.AddHook(hook) }
-
-// IsOpen reports whether Redis is left alone.
-func (s *Redis) IsOpen() bool { return s.breaker.isOpen() }
 
 // do runs an operation on Redis, unless the breaker is open, and reports whether it
 // succeeded. That a key is absent is a success.
@@ -232,14 +218,7 @@ func (s *Redis) generationName(owner Key) string { return s.name(owner) + ":gene
 // place is what a value at name is bound to: the name, and the owner's generation.
 func place(name, generation string) string { return name + "\x00" + generation }
 
-// Stored is what Redis holds for a key and its owner.
-type Stored struct {
-	Entry      []byte // nil for none
-	Generation string // "" for none
-}
-
-// Get returns the entry under key and the generation of its owner. Whatever is not
-// ours is none. ok is false where Redis did not answer.
+// Get implements Tier. Whatever is not ours is none.
 func (s *Redis) Get(ctx context.Context, key, owner Key) (found Stored, ok bool) {
 	name := s.name(key)
 	type answers struct{ sealed, generation []byte }
@@ -273,10 +252,9 @@ func ours(command *redis.StringCmd) ([]byte, error) {
 	return value, err
 }
 
-// Put writes an entry, to expire after life, and notes that it is of owner, if
-// that is not zero. generation is what get returned before the entry was fetched: what
-// was forgotten since is not to come back.
-func (s *Redis) Put(ctx context.Context, key, owner Key, generation string, entry []byte, life time.Duration) {
+// put writes an entry, to expire after life, and notes that it is owner's, if that is
+// not zero.
+func (s *Redis) put(ctx context.Context, key, owner Key, generation string, entry []byte, life time.Duration) {
 	name := s.name(key)
 	do(ctx, s, write, func(ctx context.Context) (any, error) {
 		var listed *redis.IntCmd
@@ -306,9 +284,35 @@ func (s *Redis) Put(ctx context.Context, key, owner Key, generation string, entr
 // index is the name of the list of an owner's entries.
 func (s *Redis) index(owner Key) string { return s.name(owner) + ":user" }
 
-// Enqueue queues a write. Where too many wait already it is dropped: another
-// replica will make its own exchange.
-func (s *Redis) Enqueue(write func(context.Context)) {
+// Enqueue implements Tier. What is dropped counts as failed: another replica will make
+// its own exchange.
+func (s *Redis) Enqueue(w Write) {
+	if w.Current == nil && !w.Delete && w.Lock == "" {
+		return
+	}
+	s.enqueue(func(ctx context.Context) {
+		if w.Current != nil {
+			s.putCurrent(ctx, w)
+		}
+		if w.Delete {
+			s.remove(ctx, []Key{w.Key})
+		}
+		s.unlock(ctx, w.Key, w.Lock)
+	})
+}
+
+func (s *Redis) putCurrent(ctx context.Context, w Write) {
+	entry := w.Current()
+	if entry == nil {
+		return
+	}
+	s.put(ctx, w.Key, w.Owner, w.Generation, entry, w.Life)
+	if w.Current() == nil { // forgotten or replaced while it was written
+		s.remove(ctx, []Key{w.Key})
+	}
+}
+
+func (s *Redis) enqueue(write func(context.Context)) {
 	select {
 	case s.writes <- write:
 	default:
@@ -316,17 +320,15 @@ func (s *Redis) Enqueue(write func(context.Context)) {
 	}
 }
 
-// Lock tries to be the one replica that makes the exchange for key, and sees to it
-// that the owner has a generation. It returns the lock's value, "" where another
-// replica has it. Without Redis everyone has it.
-func (s *Redis) Lock(ctx context.Context, key, owner Key) (value string, mine bool) {
+// Lock implements Tier.
+func (s *Redis) Lock(ctx context.Context, key, owner Key, lease time.Duration) (lock string, mine bool) {
 	own := rand.Text()
 	var generation [generationSize]byte
 	_, _ = rand.Read(generation[:]) // it never fails
 	mine, ok := do(ctx, s, write, func(ctx context.Context) (bool, error) {
 		var taken *redis.BoolCmd
 		_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-			taken = p.SetNX(ctx, s.name(key)+":lock", own, LockLease)
+			taken = p.SetNX(ctx, s.name(key)+":lock", own, lease)
 			p.SetNX(ctx, s.generationName(owner), generation[:], maxLife)
 			return nil
 		})
@@ -335,7 +337,7 @@ func (s *Redis) Lock(ctx context.Context, key, owner Key) (value string, mine bo
 		}
 		mine := taken.Val()
 		if err != nil || ctx.Err() != nil { // we go on without it, but Redis may have set it
-			s.UnlockLater(key, own)
+			s.Enqueue(Write{Key: key, Lock: own})
 		}
 		return mine, err
 	})
@@ -351,26 +353,21 @@ func (s *Redis) Lock(ctx context.Context, key, owner Key) (value string, mine bo
 // release removes a lock that is still ours.
 var release = redis.NewScript(`if redis.call("get", KEYS[1]) == ARGV[1] then return redis.call("del", KEYS[1]) end return 0`)
 
-// Unlock lets go of a lock, also while the breaker is open: other replicas would
+// unlock lets go of a lock, also while the breaker is open: other replicas would
 // wait for its end.
-func (s *Redis) Unlock(ctx context.Context, key Key, value string) {
-	if value == "" {
+func (s *Redis) unlock(ctx context.Context, key Key, lock string) {
+	if lock == "" {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	if err := release.Run(ctx, s.client, []string{s.name(key) + ":lock"}, value).Err(); err != nil {
+	if err := release.Run(ctx, s.client, []string{s.name(key) + ":lock"}, lock).Err(); err != nil {
 		s.breaker.failed.Add(1)
 	}
 }
 
-// UnlockLater is Unlock for who does not wait for it.
-func (s *Redis) UnlockLater(key Key, value string) {
-	s.Enqueue(func(ctx context.Context) { s.Unlock(ctx, key, value) })
-}
-
-// Forget removes entries and reports whether Redis did.
-func (s *Redis) Forget(ctx context.Context, keys []Key) bool {
+// remove removes entries and reports whether Redis did.
+func (s *Redis) remove(ctx context.Context, keys []Key) bool {
 	all := true
 	for _, key := range keys { // one by one: in a cluster they live on different nodes
 		_, ok := do(ctx, s, write, func(ctx context.Context) (int64, error) { return s.client.Del(ctx, s.name(key)).Result() })

@@ -98,13 +98,13 @@ func useRedis(t *testing.T, address, what string) bool {
 	ok := true
 	for _, ask := range []func(ctx context.Context) bool{
 		func(ctx context.Context) bool {
-			value, _ := s.Lock(ctx, key, owner)
-			s.Unlock(ctx, key, value)
+			value, _ := s.Lock(ctx, key, owner, time.Second)
+			s.unlock(ctx, key, value)
 			return value != ""
 		},
 		func(ctx context.Context) bool {
 			held, up := s.Get(ctx, key, owner)
-			s.Put(ctx, key, owner, held.Generation, []byte("entry"), time.Minute)
+			s.put(ctx, key, owner, held.Generation, []byte("entry"), time.Minute)
 			return up
 		},
 		func(ctx context.Context) bool {
@@ -112,9 +112,9 @@ func useRedis(t *testing.T, address, what string) bool {
 			return up && string(held.Entry) == "entry"
 		},
 		func(ctx context.Context) bool { return s.probe(ctx) == nil },
-		func(ctx context.Context) bool { return s.Publish(ctx, Notice{What: Everything}) },
-		func(ctx context.Context) bool { return s.EndGeneration(ctx, owner) && s.ForgetOwner(ctx, owner) },
-		func(ctx context.Context) bool { return s.ForgetAll(ctx) == nil },
+		func(ctx context.Context) bool { return s.Publish(ctx, Notice{What: Everything}) == nil },
+		func(ctx context.Context) bool { return s.Forget(ctx, owner, Notice{AllOfUser, []Key{owner}}) == nil },
+		func(ctx context.Context) bool { return s.Forget(ctx, owner, Notice{What: Everything}) == nil },
 		func(ctx context.Context) bool {
 			ctx, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
 			defer cancel()

@@ -62,7 +62,7 @@ func BenchmarkMemoryOfAMillionUsers(b *testing.B) {
 				}
 				token := fmt.Sprint("the token of user ", n)
 				a := obo.Assertion{Token: token, Digest: sha256.Sum256([]byte(token)), TenantID: demoTenant, ObjectID: fmt.Sprint(n), Expires: time.Now().Add(24 * time.Hour)}
-				if _, err := p.cache.OnBehalfOf(ctx, a, []string{"api://todo/.default"}, obo.Ask{}); err != nil {
+				if _, err := p.cache.OnBehalfOf(ctx, a, []string{"api://todo/.default"}, obo.Challenge{}); err != nil {
 					return err
 				}
 			}

@@ -69,7 +69,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		{refused(obo.ConsentRequired), "consent-required", 403},
 		{refused(obo.Misconfigured), "misconfigured", 500},
 		{refused(obo.Unavailable), "identity-provider-unavailable", 503},
-		{refused(obo.Nonsense), "identity-provider-error", 502},
+		{refused(obo.InvalidResponse), "identity-provider-error", 502},
 		{called(downstream.Timeout), "downstream-timeout", 504},
 		{called(downstream.RejectedToken), "downstream-rejected-token", 502},
 		{called(downstream.Unreachable), "downstream-unreachable", 502},

@@ -33,7 +33,7 @@ type event struct {
 	caller  *validate.Caller
 	subject user // whose tokens an operator has dropped
 	api     string
-	source  obo.Source
+	source  obo.TokenOrigin
 	trial   *obo.Trial // nil: the token is on none
 	problem string
 	err     error

@@ -122,22 +122,22 @@ func (s *Server) tokenFor(event *event, api API, route route) downstream.TokenFu
 		ctx, span := telemetry.Start(ctx, "token")
 		defer span.End()
 		start := event.timing.now()
-		ask := obo.Ask{Rejected: refused.Token, Claims: refused.Claims}
+		challenge := obo.Challenge{RejectedToken: refused.Token, Claims: refused.Claims}
 		flow := obo.OnBehalfOf
 		var token obo.Token
 		var err error
 		if route.app {
 			flow = obo.ClientCredentials
-			token, err = s.config.Tokens.ForApp(ctx, api.Tenant, api.AppScope, ask)
+			token, err = s.config.Tokens.ForApp(ctx, api.Tenant, api.AppScope, challenge)
 		} else {
-			token, err = s.config.Tokens.OnBehalfOf(ctx, assertionOf(event.caller), api.Scopes, ask)
+			token, err = s.config.Tokens.OnBehalfOf(ctx, assertionOf(event.caller), api.Scopes, challenge)
 		}
-		event.source, event.trial = token.Source, token.Trial
+		event.source, event.trial = token.Origin, token.Trial
 		event.timing.gotToken(start, err)
 		outcome := obo.Outcome(err)
-		s.config.Telemetry.Token(ctx, string(flow), string(token.Source), outcome)
+		s.config.Telemetry.Token(ctx, string(flow), string(token.Origin), outcome)
 		if span.IsRecording() {
-			span.SetAttributes(attribute.String("flow", string(flow)), attribute.String("source", string(token.Source)), attribute.String("outcome", outcome))
+			span.SetAttributes(attribute.String("flow", string(flow)), attribute.String("source", string(token.Origin)), attribute.String("outcome", outcome))
 		}
 		return token.Value, err
 	}

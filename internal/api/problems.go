@@ -156,7 +156,7 @@ var problemTypes = map[string]problemType{
 		http.StatusBadGateway, "Identity provider error",
 		"The identity provider's answer is neither a token nor an error.",
 		"The operators look at the log line with this requestId.",
-		&obo.Error{Kind: obo.Nonsense},
+		&obo.Error{Kind: obo.InvalidResponse},
 	},
 	"downstream-unreachable": {
 		http.StatusBadGateway, "API unreachable",

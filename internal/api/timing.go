@@ -44,7 +44,7 @@ func (t *timing) gotToken(start time.Time, err error) {
 
 // header returns the value of the header, "" for nothing to tell. The API's part
 // is the time to its answer's headers.
-func (t *timing) header(source obo.Source) string {
+func (t *timing) header(source obo.TokenOrigin) string {
 	var parts []string
 	add := func(name string, d time.Duration) {
 		parts = append(parts, fmt.Sprintf("%s;dur=%.3f", name, d.Seconds()*1e3))

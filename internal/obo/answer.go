@@ -43,7 +43,7 @@ func (a *answer) read(now time.Time, err error) (grant, *Error) {
 	var unproven *credential.AssertionError
 	switch {
 	case errors.Is(err, errAnswerTooLarge):
-		return grant{}, &Error{Kind: Nonsense, Err: errAnswerTooLarge}
+		return grant{}, &Error{Kind: InvalidResponse, Err: errAnswerTooLarge}
 	case errors.As(err, &unproven):
 		return grant{}, &Error{Kind: Unavailable, RetryAfter: defaultRetryAfter, Err: unproven}
 	}
@@ -64,7 +64,7 @@ func (a *answer) read(now time.Time, err error) (grant, *Error) {
 	}
 	g, err := body.grant(now)
 	if err = errors.Join(parseErr, err); err != nil {
-		return grant{}, &Error{Kind: Nonsense, Status: last.status, Err: err}
+		return grant{}, &Error{Kind: InvalidResponse, Status: last.status, Err: err}
 	}
 	return g, nil
 }
@@ -105,7 +105,7 @@ func isToken(s string) bool {
 // refusal classifies an answer that is an error.
 func (r *received) refusal(now time.Time, body tokenAnswer, parseErr error) *Error {
 	e := &Error{
-		Kind: Nonsense, Status: r.status, Code: body.Error, Suberror: body.Suberror, Codes: body.Codes, Claims: body.Claims,
+		Kind: InvalidResponse, Status: r.status, Code: body.Error, Suberror: body.Suberror, Codes: body.Codes, Claims: body.Claims,
 		CorrelationID: body.CorrelationID, TraceID: body.TraceID, Err: body.described(),
 	}
 	switch {
@@ -124,7 +124,7 @@ func (r *received) refusal(now time.Time, body tokenAnswer, parseErr error) *Err
 
 // discoveryError classifies a failure before the token endpoint was asked.
 func (r *received) discoveryError(now time.Time) *Error {
-	e := &Error{Kind: Nonsense, Status: r.status, Err: errors.New("the metadata of the authority is not understood")}
+	e := &Error{Kind: InvalidResponse, Status: r.status, Err: errors.New("the metadata of the authority is not understood")}
 	var body tokenAnswer
 	switch {
 	case r.status == http.StatusTooManyRequests || r.status >= 500:

@@ -138,7 +138,7 @@ func TestAnswersThatMakeNoSense(t *testing.T) {
 			k := start(t, nil)
 			k.token = func(sent) answer { return a }
 			refusal := k.fails(user("alice"))
-			if refusal.Kind != obo.Nonsense || refusal.Err == nil || strings.Contains(refusal.Error(), "%!") {
+			if refusal.Kind != obo.InvalidResponse || refusal.Err == nil || strings.Contains(refusal.Error(), "%!") {
 				t.Errorf("got %v, want nonsense", refusal)
 			}
 			k.token = numbered
@@ -218,13 +218,13 @@ func TestDiscoveryFailures(t *testing.T) {
 		answer answer
 		want   obo.Error
 	}{
-		{"404", answer{status: 404, body: long}, obo.Error{Kind: obo.Nonsense, Status: 404}},
-		{"HTML", answer{body: "<html>" + long}, obo.Error{Kind: obo.Nonsense, Status: 200}},
-		{"empty", answer{}, obo.Error{Kind: obo.Nonsense, Status: 200}},
-		{"empty object", answer{body: "{}"}, obo.Error{Kind: obo.Nonsense, Status: 200}},
-		{"redirect", answer{status: 302, header: http.Header{"Location": {"https://elsewhere.example/"}}}, obo.Error{Kind: obo.Nonsense, Status: 302}},
-		{"10 MiB", answer{body: strings.Repeat(" ", 10<<20)}, obo.Error{Kind: obo.Nonsense}},
-		{"another issuer", answer{body: `{"issuer":"https://elsewhere.example/v2.0","authorization_endpoint":"https://login.example/a","token_endpoint":"https://login.example/t"}`}, obo.Error{Kind: obo.Nonsense, Status: 200}},
+		{"404", answer{status: 404, body: long}, obo.Error{Kind: obo.InvalidResponse, Status: 404}},
+		{"HTML", answer{body: "<html>" + long}, obo.Error{Kind: obo.InvalidResponse, Status: 200}},
+		{"empty", answer{}, obo.Error{Kind: obo.InvalidResponse, Status: 200}},
+		{"empty object", answer{body: "{}"}, obo.Error{Kind: obo.InvalidResponse, Status: 200}},
+		{"redirect", answer{status: 302, header: http.Header{"Location": {"https://elsewhere.example/"}}}, obo.Error{Kind: obo.InvalidResponse, Status: 302}},
+		{"10 MiB", answer{body: strings.Repeat(" ", 10<<20)}, obo.Error{Kind: obo.InvalidResponse}},
+		{"another issuer", answer{body: `{"issuer":"https://elsewhere.example/v2.0","authorization_endpoint":"https://login.example/a","token_endpoint":"https://login.example/t"}`}, obo.Error{Kind: obo.InvalidResponse, Status: 200}},
 		{"500", answer{status: 500, body: long}, obo.Error{Kind: obo.Unavailable, Status: 500, RetryAfter: 5 * time.Second}},
 		{"unknown tenant", refused(400, "invalid_tenant", `"error_codes":[90002],`), obo.Error{Kind: obo.Misconfigured, Status: 400, Code: "invalid_tenant", Codes: []int{90002}}},
 	} {

@@ -6,6 +6,6 @@ import "context"
 // that need one and end. scope is RESOURCE/.default, tenant "" for our own. The
 // error is an *Error.
 func (c *Client) AppToken(ctx context.Context, tenant, scope string) (string, error) {
-	g, err := c.exchange(ctx, wish{tenant: tenant, scopes: []string{scope}})
+	g, err := c.exchange(ctx, tokenRequest{tenant: tenant, scopes: []string{scope}})
 	return g.token, err
 }

@@ -63,9 +63,9 @@ func BenchmarkFromPlatform(b *testing.B) {
 			n := serial.Add(1)
 			a := user(fmt.Sprintf("%01400d", n)) // a token of the usual size
 			a.ObjectID = users[int(n)%len(users)].ObjectID
-			got, err := k.cache.OnBehalfOf(b.Context(), a, todo, obo.Ask{})
-			if err == nil && got.Source != obo.IdentityProvider {
-				err = fmt.Errorf("from %s", got.Source)
+			got, err := k.cache.OnBehalfOf(b.Context(), a, todo, obo.Challenge{})
+			if err == nil && got.Origin != obo.IdentityProvider {
+				err = fmt.Errorf("from %s", got.Origin)
 			}
 			return err
 		})
@@ -109,15 +109,15 @@ func (k kit) overUsers(b *testing.B, measure func(*testing.B, []obo.Assertion)) 
 
 // measure asks for tokens of the users, all over them, which must come from
 // source. after is done after each.
-func (k kit) measure(b *testing.B, users []obo.Assertion, source obo.Source, after func(obo.Assertion)) {
+func (k kit) measure(b *testing.B, users []obo.Assertion, source obo.TokenOrigin, after func(obo.Assertion)) {
 	const stride = 7919 // a prime: every user has a turn
 	runtime.GC()        // what the last one left
 	b.ReportAllocs()
 	i, begin := 0, cpuTime()
 	for b.Loop() {
-		got, err := k.cache.OnBehalfOf(b.Context(), users[i], todo, obo.Ask{})
-		if err != nil || got.Source != source {
-			b.Fatalf("got a token from %s, %v, want one from %s", got.Source, err, source)
+		got, err := k.cache.OnBehalfOf(b.Context(), users[i], todo, obo.Challenge{})
+		if err != nil || got.Origin != source {
+			b.Fatalf("got a token from %s, %v, want one from %s", got.Origin, err, source)
 		}
 		after(users[i])
 		i = (i + stride) % len(users)

@@ -97,11 +97,11 @@ func TestRedisBreaksAndRecovers(t *testing.T) {
 			eventually(t, answers, func() string { return "Redis is not used again:\n" + redis.log.String() })
 			next()
 			eventually(t, func() bool {
-				got, err := redis.replica(t, p, nil).cache.OnBehalfOf(t.Context(), user(fmt.Sprint("user", users)), todo, obo.Ask{})
+				got, err := redis.replica(t, p, nil).cache.OnBehalfOf(t.Context(), user(fmt.Sprint("user", users)), todo, obo.Challenge{})
 				if err != nil {
 					t.Errorf("another replica: %v", err)
 				}
-				return got.Source == obo.Redis
+				return got.Origin == obo.Redis
 			}, func() string { return "nothing is written to Redis again" })
 			if log := redis.log.String(); strings.Count(log, "Redis fails") != 1 || strings.Count(log, "\n") != 2 {
 				t.Errorf("log: got\n%s\nwant one line for each change", log)

@@ -68,7 +68,7 @@ func (c CacheConfig) Check(report func(key, problem string)) {
 // one exchange serve all who wait for the same token: in this process, and where
 // there is a shared tier in all replicas.
 type Cache struct {
-	identity  string // authority and client: part of every key
+	clientKey string // authority and client: part of every key
 	maxSize   int    // of memory, in bytes
 	buffer    time.Duration
 	client    *Client
@@ -89,8 +89,8 @@ type Cache struct {
 // have passed. Run must be running.
 func NewCache(c CacheConfig, client *Client) (*Cache, error) {
 	cache := &Cache{
-		identity: client.config.authority(client.config.TenantID) + " " + client.config.ClientID,
-		maxSize:  int(c.MaxSize), buffer: c.ExpiryBuffer, client: client, shared: c.Shared,
+		clientKey: client.config.authority(client.config.TenantID) + " " + client.config.ClientID,
+		maxSize:   int(c.MaxSize), buffer: c.ExpiryBuffer, client: client, shared: c.Shared,
 	}
 	settings := bigcache.Config{
 		Shards:      shardCount,
@@ -157,85 +157,85 @@ func (c *Cache) Stats() Stats {
 
 // OnBehalfOf returns a token for scopes on behalf of a's user. The error is an
 // *Error, or ctx's.
-func (c *Cache) OnBehalfOf(ctx context.Context, a Assertion, scopes []string, ask Ask) (Token, error) {
+func (c *Cache) OnBehalfOf(ctx context.Context, a Assertion, scopes []string, challenge Challenge) (Token, error) {
 	key := c.userKey(a, scopes, "")
-	return c.token(ctx, key, ask.Rejected, func() order { return c.userOrder(key, a, scopes, ask) })
+	return c.token(ctx, key, challenge.RejectedToken, func() cacheRequest { return c.userRequest(key, a, scopes, challenge) })
 }
 
 // ForApp returns a token for scope, RESOURCE/.default, as ourselves in tenant,
 // "" for our own. The error is as OnBehalfOf's.
-func (c *Cache) ForApp(ctx context.Context, tenant, scope string, ask Ask) (Token, error) {
+func (c *Cache) ForApp(ctx context.Context, tenant, scope string, challenge Challenge) (Token, error) {
 	scopes := []string{scope}
 	key := c.appKey(tenant, scopes, "")
-	return c.token(ctx, key, ask.Rejected, func() order {
-		return order{
-			wish:     wish{tenant: tenant, scopes: scopes, claims: ask.Claims, again: ask.Rejected != ""},
-			key:      key,
-			throttle: newKey("throttled tenant", nil, c.identity, tenant, "", nil),
-			flight:   c.appKey(tenant, scopes, ask.Claims),
-			rejected: ask.Rejected,
+	return c.token(ctx, key, challenge.RejectedToken, func() cacheRequest {
+		return cacheRequest{
+			tokenRequest: tokenRequest{tenant: tenant, scopes: scopes, claims: challenge.Claims, again: challenge.RejectedToken != ""},
+			key:          key,
+			throttle:     newKey("throttled tenant", nil, c.clientKey, tenant, "", nil),
+			flight:       c.appKey(tenant, scopes, challenge.Claims),
+			rejected:     challenge.RejectedToken,
 		}
 	})
 }
 
-// order is a wish and where its tokens are kept.
-type order struct {
-	wish
+// cacheRequest is a token that is asked for, and where it is kept.
+type cacheRequest struct {
+	tokenRequest
 	key       cacheKey // of the token
-	throttle  cacheKey // of the provider's plea to wait
-	flight    cacheKey // of the exchange: who wants other claims does not share it
+	throttle  cacheKey // of the provider's demand to wait
+	flight    cacheKey // of the exchange: requests with other claims do not share it
 	rejected  string
 	owner     cacheKey  // of all that is kept for the user; zero for an application
 	end       time.Time // no token is used past it; zero: none
 	forgotten uint64    // as Cache.timesForgotten when the fetch began
 
-	generation string // of owner, in Redis before the exchange; "": unknown, and nothing is written
+	sharedGeneration string // of owner, in the shared tier before the exchange; "": unknown, and nothing is written
 }
 
 // userKey is the key of what is fetched on behalf of a's user; appKey, of what is
 // fetched as ourselves. Tokens are kept under the keys without claims.
 func (c *Cache) userKey(a Assertion, scopes []string, claims string) cacheKey {
-	return newKey(string(OnBehalfOf), a.Digest[:], c.identity, a.TenantID, claims, scopes)
+	return newKey(string(OnBehalfOf), a.Digest[:], c.clientKey, a.TenantID, claims, scopes)
 }
 
 func (c *Cache) appKey(tenant string, scopes []string, claims string) cacheKey {
-	return newKey(string(ClientCredentials), nil, c.identity, tenant, claims, scopes)
+	return newKey(string(ClientCredentials), nil, c.clientKey, tenant, claims, scopes)
 }
 
 // ownerKey is not of an entry, but of all that are kept for a user, whose GUIDs
 // may be written in either case.
 func (c *Cache) ownerKey(tenantID, objectID string) cacheKey {
-	return newKey("user", []byte(strings.ToLower(objectID)), c.identity, strings.ToLower(tenantID), "", nil)
+	return newKey("user", []byte(strings.ToLower(objectID)), c.clientKey, strings.ToLower(tenantID), "", nil)
 }
 
 // ownerOf is the ownerKey of a's user. Users without an id have nothing in common: each of
 // their assertions is an owner.
 func (c *Cache) ownerOf(a Assertion) cacheKey {
 	if a.ObjectID == "" {
-		return newKey("user without an id", a.Digest[:], c.identity, strings.ToLower(a.TenantID), "", nil)
+		return newKey("user without an id", a.Digest[:], c.clientKey, strings.ToLower(a.TenantID), "", nil)
 	}
 	return c.ownerKey(a.TenantID, a.ObjectID)
 }
 
-func (c *Cache) userOrder(key cacheKey, a Assertion, scopes []string, ask Ask) order {
+func (c *Cache) userRequest(key cacheKey, a Assertion, scopes []string, challenge Challenge) cacheRequest {
 	user := []byte(a.ObjectID)
 	if len(user) == 0 {
 		user = a.Digest[:] // users without an id have nothing in common
 	}
-	return order{
-		wish:     wish{user: &a, scopes: scopes, claims: ask.Claims, again: ask.Rejected != ""},
-		key:      key,
-		throttle: newKey("throttled user", user, c.identity, a.TenantID, "", scopes),
-		flight:   c.userKey(a, scopes, ask.Claims),
-		rejected: ask.Rejected,
-		owner:    c.ownerOf(a),
-		end:      a.Expires,
+	return cacheRequest{
+		tokenRequest: tokenRequest{user: &a, scopes: scopes, claims: challenge.Claims, again: challenge.RejectedToken != ""},
+		key:          key,
+		throttle:     newKey("throttled user", user, c.clientKey, a.TenantID, "", scopes),
+		flight:       c.userKey(a, scopes, challenge.Claims),
+		rejected:     challenge.RejectedToken,
+		owner:        c.ownerOf(a),
+		end:          a.Expires,
 	}
 }
 
-// token returns the token under key. The rest of the order is made when it is
+// token returns the token under key. The rest of the request is made when it is
 // needed, which for a returning caller it is not.
-func (c *Cache) token(ctx context.Context, key cacheKey, rejected string, complete func() order) (Token, error) {
+func (c *Cache) token(ctx context.Context, key cacheKey, rejected string, complete func() cacheRequest) (Token, error) {
 	now := time.Now()
 	if e, ok := c.held(key, now); ok && e.refusal == nil && e.token != rejected {
 		if e.due(now) {
@@ -246,22 +246,22 @@ func (c *Cache) token(ctx context.Context, key cacheKey, rejected string, comple
 		}
 		return Token{e.token, Memory, nil}, nil
 	}
-	o := complete()
+	r := complete()
 	for {
 		ours := false // the flight
 		// The exchange serves every waiting request, so it must outlive the one that
 		// happened to start it. It is timed by itself.
-		done := c.flight.DoChan(string(o.flight[:]), func() (any, error) {
+		done := c.flight.DoChan(string(r.flight[:]), func() (any, error) {
 			ours = true
-			return guard(func() (Token, error) { return c.fetch(context.WithoutCancel(ctx), o) })
+			return guard(func() (Token, error) { return c.fetch(context.WithoutCancel(ctx), r) })
 		})
 		select {
 		case <-ctx.Done():
-			return Token{Source: IdentityProvider}, ctx.Err() // whom most wait for
-		case r := <-done:
-			t := r.Val.(Token)
-			if ours || r.Err != nil || t.Value != o.rejected {
-				return t, r.Err
+			return Token{Origin: IdentityProvider}, ctx.Err() // whom most wait for
+		case got := <-done:
+			t := got.Val.(Token)
+			if ours || got.Err != nil || t.Value != r.rejected {
+				return t, got.Err
 			}
 			// Nobody has refused this token to the caller whose flight brought it.
 		}
@@ -271,8 +271,8 @@ func (c *Cache) token(ctx context.Context, key cacheKey, rejected string, comple
 // guard makes an error of a panic: singleflight would end the process.
 func guard(fetch func() (Token, error)) (t Token, err error) {
 	defer func() {
-		if r := recover(); r != nil {
-			t, err = Token{Source: IdentityProvider}, fmt.Errorf("panic in a token exchange: %v", r)
+		if cause := recover(); cause != nil {
+			t, err = Token{Origin: IdentityProvider}, fmt.Errorf("panic in a token exchange: %v", cause)
 		}
 	}()
 	return fetch()
@@ -281,97 +281,97 @@ func guard(fetch func() (Token, error)) (t Token, err error) {
 // fetch gets a token that memory does not have: one of another flight that has
 // just ended, one of another replica, or a new one. What the provider has
 // refused a moment ago is not asked for again.
-func (c *Cache) fetch(ctx context.Context, o order) (Token, error) {
-	o = c.begin(o)
+func (c *Cache) fetch(ctx context.Context, r cacheRequest) (Token, error) {
+	r = c.begin(r)
 	now := time.Now()
-	if e, ok := c.held(o.key, now); ok {
-		if e.refusal != nil || e.token != o.rejected || o.claims == "" && c.stays(o, e, now) {
-			return c.give(o, e, Memory, now)
+	if e, ok := c.held(r.key, now); ok {
+		if e.refusal != nil || e.token != r.rejected || r.claims == "" && c.stays(r, e, now) {
+			return c.give(r, e, Memory, now)
 		}
-		_ = c.memory.Delete(string(o.key[:])) // it was there
+		_ = c.memory.Delete(string(r.key[:])) // it was there
 	}
-	wait, throttled := c.held(o.throttle, now)
+	wait, throttled := c.held(r.throttle, now)
 	lock := ""
 	if c.shared != nil {
-		e, found, up := c.look(ctx, &o)
+		e, found, up := c.look(ctx, &r)
 		if !found && up && !throttled {
-			e, lock, found = c.await(ctx, &o)
+			e, lock, found = c.await(ctx, &r)
 		}
 		if found {
-			c.keep(o, o.key, e)
-			return c.give(o, e, Redis, now)
+			c.keep(r, r.key, e)
+			return c.give(r, e, Redis, now)
 		}
 	}
 	if throttled {
-		return c.give(o, wait, Memory, now)
+		return c.give(r, wait, Memory, now)
 	}
-	return c.exchange(ctx, o, lock)
+	return c.exchange(ctx, r, lock)
 }
 
-// give is what an entry answers to an order.
-func (c *Cache) give(o order, e entry, source Source, now time.Time) (Token, error) {
+// give is what an entry answers to a request.
+func (c *Cache) give(r cacheRequest, e entry, origin TokenOrigin, now time.Time) (Token, error) {
 	if e.refusal != nil {
-		return Token{Source: source}, e.refusal.after(now, e.until)
+		return Token{Origin: origin}, e.refusal.after(now, e.until)
 	}
-	return Token{e.token, source, c.trial(o, e)}, nil
+	return Token{e.token, origin, c.trial(r, e)}, nil
 }
 
 // exchange makes the exchange and keeps what comes of it.
-func (c *Cache) exchange(ctx context.Context, o order, lock string) (Token, error) {
-	g, err := c.client.exchange(ctx, o.wish)
+func (c *Cache) exchange(ctx context.Context, r cacheRequest, lock string) (Token, error) {
+	g, err := c.client.exchange(ctx, r.tokenRequest)
 	now := time.Now()
 	if err == nil {
-		e := newEntry(g, c.buffer, o.end, now)
-		e.onTrial = o.rejected != ""
-		c.store(o, e, lock, now)
-		return Token{g.token, IdentityProvider, c.trial(o, e)}, nil
+		e := newEntry(g, c.buffer, r.end, now)
+		e.onTrial = r.rejected != ""
+		c.store(r, e, lock, now)
+		return Token{g.token, IdentityProvider, c.trial(r, e)}, nil
 	}
 	var refusal *Error
 	if errors.As(err, &refusal) && (refusal.Kind == InteractionRequired || refusal.Kind == ConsentRequired) {
 		// Asking again would only repeat it: for this assertion and API.
-		c.store(o, entry{until: now.Add(refusalMemory), refusal: refusal}, lock, now)
-		return Token{Source: IdentityProvider}, err
+		c.store(r, entry{until: now.Add(refusalMemory), refusal: refusal}, lock, now)
+		return Token{Origin: IdentityProvider}, err
 	}
-	c.keepThrottling(o, err, now)
+	c.keepThrottling(r, err, now)
 	if c.shared != nil {
 		// A token that was rejected is not to come back from there.
-		c.shared.Enqueue(redistier.Write{Key: o.key, Delete: o.rejected != "", Lock: lock})
+		c.shared.Enqueue(redistier.Write{Key: r.key, Delete: r.rejected != "", Lock: lock})
 	}
-	return Token{Source: IdentityProvider}, err
+	return Token{Origin: IdentityProvider}, err
 }
 
 // keepThrottling remembers that the provider asks to be left alone, for the user
 // and API or for the tenant.
-func (c *Cache) keepThrottling(o order, err error, now time.Time) {
+func (c *Cache) keepThrottling(r cacheRequest, err error, now time.Time) {
 	var refusal *Error
 	if errors.As(err, &refusal) && refusal.Throttled {
-		c.keep(o, o.throttle, entry{until: now.Add(refusal.RetryAfter), refusal: refusal, owner: short(o.owner)})
+		c.keep(r, r.throttle, entry{until: now.Add(refusal.RetryAfter), refusal: refusal, owner: short(r.owner)})
 	}
 }
 
-// look returns what the shared tier has under o's key, if it still counts, and notes
+// look returns what the shared tier has under r's key, if it still counts, and notes
 // the owner's generation. up is false where the tier did not answer.
-func (c *Cache) look(ctx context.Context, o *order) (e entry, found, up bool) {
-	held, up := c.shared.Get(ctx, o.key, o.owner)
-	o.generation = held.Generation
+func (c *Cache) look(ctx context.Context, r *cacheRequest) (e entry, found, up bool) {
+	held, up := c.shared.Get(ctx, r.key, r.owner)
+	r.sharedGeneration = held.Generation
 	e, ok := decode(held.Entry)
-	return e, ok && time.Now().Before(e.until) && (e.refusal != nil || e.token != o.rejected), up
+	return e, ok && time.Now().Before(e.until) && (e.refusal != nil || e.token != r.rejected), up
 }
 
 // await takes the lock for a fetch of our own or, where another replica has it,
 // waits for what that one brings for as long as the lock may last.
-func (c *Cache) await(ctx context.Context, o *order) (e entry, lock string, found bool) {
+func (c *Cache) await(ctx context.Context, r *cacheRequest) (e entry, lock string, found bool) {
 	deadline := time.Now().Add(lockLease)
 	for {
-		lock, mine := c.shared.Lock(ctx, o.key, o.owner, lockLease)
+		lock, mine := c.shared.Lock(ctx, r.key, r.owner, lockLease)
 		if mine && lock == "" { // Redis does not answer: not to be waited for twice
 			return entry{}, "", false
 		}
 		// Only now: the one who had the lock writes before it lets go.
-		e, found, up := c.look(ctx, o)
+		e, found, up := c.look(ctx, r)
 		switch {
 		case found:
-			c.shared.Enqueue(redistier.Write{Key: o.key, Lock: lock})
+			c.shared.Enqueue(redistier.Write{Key: r.key, Lock: lock})
 			return e, "", true
 		case mine, !up, time.Now().After(deadline):
 			return entry{}, lock, false
@@ -382,17 +382,17 @@ func (c *Cache) await(ctx context.Context, o *order) (e entry, lock string, foun
 
 // renew fetches a new token behind the requests that go on with the held one.
 // One renewal of a token runs at a time; one that fails is tried again later.
-func (c *Cache) renew(o order) {
+func (c *Cache) renew(r cacheRequest) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended {
 		return
 	}
 	c.renewals.Add(1)
-	o.claims = "" // those of one call's answer
-	o.flight = newKey("renewal", o.key[:], "", "", "", nil)
-	done := c.flight.DoChan(string(o.flight[:]), func() (any, error) {
-		return guard(func() (Token, error) { return Token{}, c.renewNow(context.Background(), o) })
+	r.claims = "" // those of one call's answer
+	r.flight = newKey("renewal", r.key[:], "", "", "", nil)
+	done := c.flight.DoChan(string(r.flight[:]), func() (any, error) {
+		return guard(func() (Token, error) { return Token{}, c.renewNow(context.Background(), r) })
 	})
 	go func() {
 		defer c.renewals.Done()
@@ -400,44 +400,44 @@ func (c *Cache) renew(o order) {
 	}()
 }
 
-func (c *Cache) renewNow(ctx context.Context, o order) error {
-	o = c.begin(o)
+func (c *Cache) renewNow(ctx context.Context, r cacheRequest) error {
+	r = c.begin(r)
 	now := time.Now()
-	e, ok := c.held(o.key, now)
+	e, ok := c.held(r.key, now)
 	if !ok || e.refusal != nil || !e.due(now) {
 		return nil // another flight was faster
 	}
 	// Until this one is through, requests need not start others.
 	e = e.postponed(now)
-	c.keep(o, o.key, e)
+	c.keep(r, r.key, e)
 	// What comes takes its place unless it is gone by then: signed out, rejected
 	// or replaced.
-	if _, throttled := c.held(o.throttle, now); throttled {
+	if _, throttled := c.held(r.throttle, now); throttled {
 		return nil
 	}
 	lock := ""
 	if c.shared != nil {
 		mine := false
-		lock, mine = c.shared.Lock(ctx, o.key, o.owner, lockLease)
-		newer, found, _ := c.look(ctx, &o)
+		lock, mine = c.shared.Lock(ctx, r.key, r.owner, lockLease)
+		newer, found, _ := c.look(ctx, &r)
 		found = found && newer.refusal == nil && newer.token != e.token && !newer.due(now)
-		if _, ok := c.stillHeld(o.key, e); ok && found {
-			c.keep(o, o.key, newer)
+		if _, ok := c.stillHeld(r.key, e); ok && found {
+			c.keep(r, r.key, newer)
 		}
 		if found || !mine { // another replica has renewed it, or is at it
-			c.shared.Enqueue(redistier.Write{Key: o.key, Lock: lock})
+			c.shared.Enqueue(redistier.Write{Key: r.key, Lock: lock})
 			return nil
 		}
 	}
-	g, err := c.client.exchange(ctx, o.wish)
+	g, err := c.client.exchange(ctx, r.tokenRequest)
 	now = time.Now()
-	if _, ok := c.stillHeld(o.key, e); ok && err == nil {
-		c.store(o, newEntry(g, c.buffer, o.end, now), lock, now)
+	if _, ok := c.stillHeld(r.key, e); ok && err == nil {
+		c.store(r, newEntry(g, c.buffer, r.end, now), lock, now)
 		return nil
 	}
-	c.keepThrottling(o, err, now)
+	c.keepThrottling(r, err, now)
 	if c.shared != nil {
-		c.shared.Enqueue(redistier.Write{Key: o.key, Lock: lock})
+		c.shared.Enqueue(redistier.Write{Key: r.key, Lock: lock})
 	}
 	return err
 }
@@ -472,14 +472,14 @@ func (c *Cache) stillHeld(key cacheKey, e entry) (encoded []byte, ok bool) {
 	return b, ok && held.token == e.token && held.until.UnixMilli() == e.until.UnixMilli()
 }
 
-// keep puts an entry of o into memory, unless it was forgotten meanwhile, and reports
+// keep puts an entry of r into memory, unless it was forgotten meanwhile, and reports
 // whether it did. One that is too large is served and not kept: BigCache would empty a
 // shard before it refuses it.
-func (c *Cache) keep(o order, key cacheKey, e entry) bool {
+func (c *Cache) keep(r cacheRequest, key cacheKey, e entry) bool {
 	b := e.encode()
 	c.forgetting.Lock()
 	defer c.forgetting.Unlock()
-	if c.timesForgotten(o) != o.forgotten {
+	if c.timesForgotten(r) != r.forgotten {
 		return false
 	}
 	if len(b) > maxEntry || c.memory.Set(string(key[:]), b) != nil {
@@ -491,16 +491,16 @@ func (c *Cache) keep(o order, key cacheKey, e entry) bool {
 
 // store keeps an entry and, behind the request, writes it to the shared tier and
 // lets go of the lock there.
-func (c *Cache) store(o order, e entry, lock string, now time.Time) {
-	key := o.key
-	e.owner = short(o.owner)
-	kept := c.keep(o, key, e)
+func (c *Cache) store(r cacheRequest, e entry, lock string, now time.Time) {
+	key := r.key
+	e.owner = short(r.owner)
+	kept := c.keep(r, key, e)
 	if c.shared == nil {
 		return
 	}
 	w := redistier.Write{Key: key, Lock: lock}
-	if life := e.until.Sub(now); kept && o.generation != "" && life >= time.Millisecond { // without a life it would stay for ever
-		w.Owner, w.Generation, w.Life = o.owner, o.generation, life
+	if life := e.until.Sub(now); kept && r.sharedGeneration != "" && life >= time.Millisecond { // without a life it would stay for ever
+		w.Owner, w.Generation, w.Life = r.owner, r.sharedGeneration, life
 		w.Current = func() []byte {
 			b, ok := c.stillHeld(key, e)
 			if !ok {
@@ -521,7 +521,7 @@ func short(k cacheKey) uint64 { return binary.BigEndian.Uint64(k[:8]) }
 
 // newKey hashes the parts, each behind its length, so that no two lists of parts
 // give the same bytes.
-func newKey(flow string, assertion []byte, identity, tenant, claims string, scopes []string) cacheKey {
+func newKey(flow string, assertion []byte, clientKey, tenant, claims string, scopes []string) cacheKey {
 	var buf [512]byte
 	b := buf[:0]
 	part := func(s string) {
@@ -530,7 +530,7 @@ func newKey(flow string, assertion []byte, identity, tenant, claims string, scop
 	}
 	part(flow)
 	part(string(assertion))
-	part(identity)
+	part(clientKey)
 	part(tenant)
 	part(claims)
 	for _, s := range scopes {

@@ -37,7 +37,9 @@ func (k kit) crowd(n int) []caller {
 	defer leave()
 	var group sync.WaitGroup
 	ask := func(ctx context.Context, i int) {
-		group.Go(func() { callers[i].token, callers[i].err = k.cache.OnBehalfOf(ctx, user("alice"), todo, obo.Ask{}) })
+		group.Go(func() {
+			callers[i].token, callers[i].err = k.cache.OnBehalfOf(ctx, user("alice"), todo, obo.Challenge{})
+		})
 	}
 	ask(first, 0)
 	synctest.Wait() // the first has begun the exchange
@@ -96,26 +98,36 @@ func TestCacheKeepsCallersApart(t *testing.T) {
 	k := start(t, nil)
 	sameDigestOtherTenant := userOf(guestTenant, "alice")
 	for i, ask := range []func() (obo.Token, error){
-		func() (obo.Token, error) { return k.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Ask{}) },
-		func() (obo.Token, error) { return k.cache.OnBehalfOf(t.Context(), user("bob"), todo, obo.Ask{}) },
-		func() (obo.Token, error) { return k.cache.OnBehalfOf(t.Context(), user("alic"), todo, obo.Ask{}) },
 		func() (obo.Token, error) {
-			return k.cache.OnBehalfOf(t.Context(), sameDigestOtherTenant, todo, obo.Ask{})
+			return k.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Challenge{})
 		},
-		func() (obo.Token, error) { return k.cache.OnBehalfOf(t.Context(), user("alice"), todo[:1], obo.Ask{}) },
-		func() (obo.Token, error) { return k.cache.OnBehalfOf(t.Context(), user("alice"), todo[1:], obo.Ask{}) },
+		func() (obo.Token, error) { return k.cache.OnBehalfOf(t.Context(), user("bob"), todo, obo.Challenge{}) },
+		func() (obo.Token, error) { return k.cache.OnBehalfOf(t.Context(), user("alic"), todo, obo.Challenge{}) },
 		func() (obo.Token, error) {
-			return k.cache.OnBehalfOf(t.Context(), user("alice"), []string{"api://todo/.default"}, obo.Ask{})
+			return k.cache.OnBehalfOf(t.Context(), sameDigestOtherTenant, todo, obo.Challenge{})
 		},
 		func() (obo.Token, error) {
-			return k.cache.OnBehalfOf(t.Context(), user("alice"), []string{"api://ledger/.default"}, obo.Ask{})
+			return k.cache.OnBehalfOf(t.Context(), user("alice"), todo[:1], obo.Challenge{})
 		},
-		func() (obo.Token, error) { return k.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Ask{}) },
-		func() (obo.Token, error) { return k.cache.ForApp(t.Context(), "", "api://ledger/.default", obo.Ask{}) },
+		func() (obo.Token, error) {
+			return k.cache.OnBehalfOf(t.Context(), user("alice"), todo[1:], obo.Challenge{})
+		},
+		func() (obo.Token, error) {
+			return k.cache.OnBehalfOf(t.Context(), user("alice"), []string{"api://todo/.default"}, obo.Challenge{})
+		},
+		func() (obo.Token, error) {
+			return k.cache.OnBehalfOf(t.Context(), user("alice"), []string{"api://ledger/.default"}, obo.Challenge{})
+		},
+		func() (obo.Token, error) {
+			return k.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Challenge{})
+		},
+		func() (obo.Token, error) {
+			return k.cache.ForApp(t.Context(), "", "api://ledger/.default", obo.Challenge{})
+		},
 	} {
 		want := fmt.Sprintf("token-%d", i+1)
-		for _, source := range []obo.Source{obo.IdentityProvider, obo.Memory} {
-			if got, err := ask(); err != nil || got != (obo.Token{Value: want, Source: source}) {
+		for _, source := range []obo.TokenOrigin{obo.IdentityProvider, obo.Memory} {
+			if got, err := ask(); err != nil || got != (obo.Token{Value: want, Origin: source}) {
 				t.Errorf("caller %d: got %v %v, want %s from %s", i, got, err, want, source)
 			}
 		}
@@ -159,9 +171,9 @@ func TestTokenIsUsedUntilItsBuffer(t *testing.T) {
 func TestAppTokenIsUsedUntilItsBuffer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := start(t, nil)
-		want := func(value string, source obo.Source) {
+		want := func(value string, source obo.TokenOrigin) {
 			t.Helper()
-			if got, err := k.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Ask{}); err != nil || got != (obo.Token{Value: value, Source: source}) {
+			if got, err := k.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Challenge{}); err != nil || got != (obo.Token{Value: value, Origin: source}) {
 				t.Fatalf("for app: got %v %v, want %s from %s", got, err, value, source)
 			}
 		}
@@ -189,9 +201,9 @@ func TestRejectedTokenIsReplaced(t *testing.T) {
 	k.want(user("bob"), "token-3", "token-4", obo.IdentityProvider)
 	k.want(alice, "", "token-3", obo.Memory) // bob's words are not alice's
 
-	got, err := k.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Ask{})
-	again, err2 := k.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Ask{Rejected: got.Value})
-	if got.Value != "token-5" || again.Value != "token-6" || again.Source != obo.IdentityProvider {
+	got, err := k.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Challenge{})
+	again, err2 := k.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Challenge{RejectedToken: got.Value})
+	if got.Value != "token-5" || again.Value != "token-6" || again.Origin != obo.IdentityProvider {
 		t.Errorf("for app, rejected: got %v %v then %v %v, want token-5 and token-6", got, err, again, err2)
 	}
 }
@@ -205,7 +217,7 @@ func TestManyRejectATokenAtOnce(t *testing.T) {
 		for i := range 50 {
 			group.Go(func() {
 				time.Sleep(time.Duration(i) * 50 * time.Millisecond) // during the exchange, and after it
-				if got, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Ask{Rejected: "token-1"}); err != nil || got.Value != "token-2" {
+				if got, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Challenge{RejectedToken: "token-1"}); err != nil || got.Value != "token-2" {
 					t.Errorf("after token-1 was rejected: got %v %v, want token-2", got, err)
 				}
 			})
@@ -224,7 +236,7 @@ func TestRejectedTokenIsDroppedThoughNoneComes(t *testing.T) {
 		}
 		return numbered(r)
 	}
-	if _, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Ask{Rejected: "token-1"}); err == nil {
+	if _, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Challenge{RejectedToken: "token-1"}); err == nil {
 		t.Error("no error from a platform that is down")
 	}
 	k.want(user("alice"), "", "token-4", obo.IdentityProvider)
@@ -249,13 +261,13 @@ func TestOldestLeaveAFullCache(t *testing.T) {
 	large := strings.Repeat("x", 60<<10)
 	k.token = func(sent) answer { return granted(large, 3600) }
 	const users = 240 // 14 MiB of tokens in 8 MiB
-	ask := func(i int) obo.Source {
+	ask := func(i int) obo.TokenOrigin {
 		t.Helper()
-		token, err := k.cache.OnBehalfOf(t.Context(), user(fmt.Sprint(i)), todo, obo.Ask{})
+		token, err := k.cache.OnBehalfOf(t.Context(), user(fmt.Sprint(i)), todo, obo.Challenge{})
 		if err != nil || token.Value != large {
 			t.Fatalf("user %d: got %d bytes, %v", i, len(token.Value), err)
 		}
-		return token.Source
+		return token.Origin
 	}
 	kept := func(from, to int) (n int) {
 		for i := to - 1; i >= from; i-- {

@@ -15,7 +15,7 @@ type entry struct {
 	until   time.Time // it counts no longer than this
 	renewAt time.Time // a token is renewed in the background from here; zero: never
 	failed  byte      // how many renewals in a row have failed
-	owner   uint64    // the user it is kept for, as order.owner begins; 0: nobody
+	owner   uint64    // the user it is kept for, as cacheRequest.owner begins; 0: nobody
 	token   string
 	refusal *Error // nil for a token
 
@@ -64,11 +64,11 @@ func (e entry) encode() []byte {
 	if e.refusal == nil {
 		return append(b, e.token...)
 	}
-	told, err := json.Marshal(e.refusal.told())
+	stored, err := json.Marshal(e.refusal.stored())
 	if err != nil { // of strings and numbers only
 		panic(err)
 	}
-	return append(b, told...)
+	return append(b, stored...)
 }
 
 // decode reads an entry, or false for anything else.
@@ -96,29 +96,29 @@ func decode(b []byte) (entry, bool) {
 		e.token = string(b[entryHead+8:])
 		return e, true
 	case refusalEntry:
-		var told told
-		if json.Unmarshal(b[entryHead:], &told) != nil {
+		var stored storedError
+		if json.Unmarshal(b[entryHead:], &stored) != nil {
 			return entry{}, false
 		}
-		e.refusal = told.refusal()
+		e.refusal = stored.refusal()
 		return e, true
 	}
 	return entry{}, false
 }
 
-// told is the part of an Error that can be kept.
-type told struct {
+// storedError is the part of an Error that can be kept.
+type storedError struct {
 	Error
 	Err string
 }
 
-func (e *Error) told() told {
-	t := told{Error: *e, Err: e.Err.Error()}
+func (e *Error) stored() storedError {
+	t := storedError{Error: *e, Err: e.Err.Error()}
 	t.Error.Err = nil
 	return t
 }
 
-func (t told) refusal() *Error {
+func (t storedError) refusal() *Error {
 	e := t.Error
 	e.Err = errors.New("remembered: " + t.Err)
 	return &e

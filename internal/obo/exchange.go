@@ -38,8 +38,8 @@ type grant struct {
 	refreshAt time.Time // when the provider would like it renewed; zero: it did not say
 }
 
-// wish is what an exchange is to bring.
-type wish struct {
+// tokenRequest is what an exchange is to bring.
+type tokenRequest struct {
 	user   *Assertion // nil: a token as ourselves
 	tenant string     // "": our own
 	scopes []string
@@ -48,15 +48,15 @@ type wish struct {
 }
 
 // inTenant is the tenant that the exchange happens in, "" for our own.
-func (w wish) inTenant() string {
-	if w.user != nil {
-		return w.user.TenantID
+func (r tokenRequest) inTenant() string {
+	if r.user != nil {
+		return r.user.TenantID
 	}
-	return w.tenant
+	return r.tenant
 }
 
-func (w wish) flow() Flow {
-	if w.user != nil {
+func (r tokenRequest) flow() Flow {
+	if r.user != nil {
 		return OnBehalfOf
 	}
 	return ClientCredentials
@@ -141,26 +141,26 @@ func (c Config) newMSAL(credential confidential.Credential) (confidential.Client
 	return msal, nil
 }
 
-// acquire has MSAL make one request: on behalf of the user, in the tenant of the
+// requestToken has MSAL make one request: on behalf of the user, in the tenant of the
 // user's token (Microsoft's page "On-Behalf-Of flow"), or as ourselves (RFC 6749,
 // section 4.4).
-func acquire(ctx context.Context, msal confidential.Client, w wish) error {
-	if w.user != nil {
-		options := []confidential.AcquireOnBehalfOfOption{confidential.WithTenantID(w.user.TenantID)}
-		if w.claims != "" {
-			options = append(options, confidential.WithClaims(w.claims))
+func requestToken(ctx context.Context, msal confidential.Client, r tokenRequest) error {
+	if r.user != nil {
+		options := []confidential.AcquireOnBehalfOfOption{confidential.WithTenantID(r.user.TenantID)}
+		if r.claims != "" {
+			options = append(options, confidential.WithClaims(r.claims))
 		}
-		_, err := msal.AcquireTokenOnBehalfOf(ctx, w.user.Token, w.scopes, options...)
+		_, err := msal.AcquireTokenOnBehalfOf(ctx, r.user.Token, r.scopes, options...)
 		return err
 	}
 	var options []confidential.AcquireByCredentialOption
-	if w.tenant != "" {
-		options = append(options, confidential.WithTenantID(w.tenant))
+	if r.tenant != "" {
+		options = append(options, confidential.WithTenantID(r.tenant))
 	}
-	if w.claims != "" {
-		options = append(options, confidential.WithClaims(w.claims))
+	if r.claims != "" {
+		options = append(options, confidential.WithClaims(r.claims))
 	}
-	_, err := msal.AcquireTokenByCredential(ctx, w.scopes, options...)
+	_, err := msal.AcquireTokenByCredential(ctx, r.scopes, options...)
 	return err
 }
 
@@ -194,21 +194,21 @@ func isUnmatched(number int) bool { return number == 70021 || number >= 700211 &
 // shares keep the exchanges fair while there are more than may run at once: no caller
 // locks out the others, no API and no tenant those of another, and no API that refuses
 // its tokens those who have none yet.
-func (c *Client) shares(w wish) []share {
-	tenant, caller := cmp.Or(w.tenant, c.config.TenantID), "ourselves"
-	if w.user != nil {
-		tenant, caller = w.user.TenantID, w.user.ObjectID
+func (c *Client) shares(r tokenRequest) []share {
+	tenant, caller := cmp.Or(r.tenant, c.config.TenantID), "ourselves"
+	if r.user != nil {
+		tenant, caller = r.user.TenantID, r.user.ObjectID
 		if caller == "" {
-			caller = string(w.user.Digest[:])
+			caller = string(r.user.Digest[:])
 		}
 	}
 	tenant = strings.ToLower(tenant)
 	shares := []share{
 		c.turns.quarter("caller " + tenant + " " + caller),
 		c.turns.most("tenant " + tenant),
-		c.turns.most("api " + strings.Join(w.scopes, " ")),
+		c.turns.most("api " + strings.Join(r.scopes, " ")),
 	}
-	if w.again {
+	if r.again {
 		shares = append(shares, c.turns.quarter("again"))
 	}
 	return shares
@@ -217,23 +217,23 @@ func (c *Client) shares(w wish) []share {
 // exchange waits its turn and makes the exchange; once more where the provider
 // refuses our credential and another one is there to be loaded, where it broke down
 // rather than answered, or where it does not find our federated credential; all within Config.Timeout. The error is an *Error.
-func (c *Client) exchange(ctx context.Context, w wish) (_ grant, err error) {
+func (c *Client) exchange(ctx context.Context, r tokenRequest) (_ grant, err error) {
 	start := time.Now()
-	defer func() { c.config.Exchanged(w.flow(), time.Since(start), err) }()
+	defer func() { c.config.Exchanged(r.flow(), time.Since(start), err) }()
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
-	giveBack, err := c.turns.take(ctx, c.shares(w)...)
+	giveBack, err := c.turns.take(ctx, c.shares(r)...)
 	if err != nil {
-		return grant{}, &Error{Kind: Unavailable, RetryAfter: defaultRetryAfter, Scopes: w.scopes, Err: errors.New("too many exchanges are under way")}
+		return grant{}, &Error{Kind: Unavailable, RetryAfter: defaultRetryAfter, Scopes: r.scopes, Err: errors.New("too many exchanges are under way")}
 	}
 	defer giveBack()
 	active := c.current.Load()
-	g, refusal := c.try(ctx, active, w)
+	g, refusal := c.try(ctx, active, r)
 	if refusal != nil && refusal.Code == "invalid_client" {
 		c.credentials.Refused(ctx)
 		if next := c.current.Load(); next != active && ctx.Err() == nil {
 			active = next
-			g, refusal = c.try(ctx, active, w)
+			g, refusal = c.try(ctx, active, r)
 		}
 	}
 	if wait := active.retryPause(refusal); wait > 0 && ctx.Err() == nil {
@@ -242,7 +242,7 @@ func (c *Client) exchange(ctx context.Context, w wish) (_ grant, err error) {
 		select {
 		case <-ctx.Done():
 		case <-pause.C:
-			g, refusal = c.try(ctx, active, w)
+			g, refusal = c.try(ctx, active, r)
 		}
 	}
 	if refusal != nil {
@@ -252,15 +252,15 @@ func (c *Client) exchange(ctx context.Context, w wish) (_ grant, err error) {
 }
 
 // try makes one exchange with a credential, and reads the answer.
-func (c *Client) try(ctx context.Context, active *activeCredential, w wish) (grant, *Error) {
+func (c *Client) try(ctx context.Context, active *activeCredential, r tokenRequest) (grant, *Error) {
 	var answer answer
 	asking := context.WithValue(ctx, answerKey{}, &answer)
-	msal := active.msal.forTenant(w.inTenant())
-	err := acquire(asking, msal, w)
+	msal := active.msal.forTenant(r.inTenant())
+	err := requestToken(asking, msal, r)
 	if err == nil && answer.last.Load() == nil {
 		// MSAL had a token in the moment between two exchanges of one assertion. It
 		// has forgotten it by now.
-		err = acquire(asking, msal, w)
+		err = requestToken(asking, msal, r)
 	}
 	// MSAL has its own opinion of the answer: it refuses tokens that live less
 	// than five minutes and takes some that nobody should. Ours counts, made
@@ -269,19 +269,19 @@ func (c *Client) try(ctx context.Context, active *activeCredential, w wish) (gra
 	if refusal == nil {
 		return g, nil
 	}
-	refusal.Scopes = w.scopes
+	refusal.Scopes = r.scopes
 	switch {
-	case w.user != nil && refusal.outdated(w.user, time.Now()):
+	case r.user != nil && refusal.outdated(r.user, time.Now()):
 		refusal.Kind = AssertionExpired
-	case w.user == nil && (refusal.Kind == InteractionRequired || refusal.Kind == ConsentRequired || refusal.Kind == AssertionExpired):
+	case r.user == nil && (refusal.Kind == InteractionRequired || refusal.Kind == ConsentRequired || refusal.Kind == AssertionExpired):
 		// There is no user who could act, and it is not the caller who is refused.
 		refusal.Kind, refusal.Claims = Misconfigured, ""
 	}
 	if refusal.Kind == InteractionRequired && refusal.Claims == "" {
-		refusal.Claims = w.claims // what the API asked for is still the newest
+		refusal.Claims = r.claims // what the API asked for is still the newest
 	}
 	if refusal.Kind == ConsentRequired {
-		refusal.ConsentURI = c.consentURI(w.user.TenantID, w.scopes)
+		refusal.ConsentURI = c.consentURI(r.user.TenantID, r.scopes)
 	}
 	return grant{}, refusal
 }
@@ -308,13 +308,13 @@ func (forgetful) Export(context.Context, cache.Marshaler, cache.ExportHints) err
 // keeps the last answer for the exchange whose context the request carries.
 type recorder struct{ *http.Client }
 
-func (r recorder) Do(req *http.Request) (*http.Response, error) {
+func (rec recorder) Do(req *http.Request) (*http.Response, error) {
 	a, ok := req.Context().Value(answerKey{}).(*answer)
 	if !ok {
 		a = &answer{}
 	}
 	a.last.Store(nil) // an earlier request's answer is not this one's
-	resp, err := r.Client.Do(req)
+	resp, err := rec.Client.Do(req)
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ func TestOnBehalfOfRequest(t *testing.T) {
 	k := start(t, nil)
 	for _, tenant := range []string{ourTenant, guestTenant} {
 		a := userOf(tenant, "alice")
-		if _, err := k.cache.OnBehalfOf(t.Context(), a, todo, obo.Ask{}); err != nil {
+		if _, err := k.cache.OnBehalfOf(t.Context(), a, todo, obo.Challenge{}); err != nil {
 			t.Fatalf("on behalf of a user of %s: %v", tenant, err)
 		}
 		got := k.last()
@@ -51,8 +51,8 @@ func wantScopes(t *testing.T, form url.Values, want []string) {
 
 func TestForAppRequest(t *testing.T) {
 	k := start(t, nil)
-	for _, want := range []obo.Token{{Value: "token-1", Source: obo.IdentityProvider}, {Value: "token-1", Source: obo.Memory}} {
-		got, err := k.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Ask{})
+	for _, want := range []obo.Token{{Value: "token-1", Origin: obo.IdentityProvider}, {Value: "token-1", Origin: obo.Memory}} {
+		got, err := k.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Challenge{})
 		if err != nil || got != want {
 			t.Fatalf("for app: got %v %v, want %v", got, err, want)
 		}
@@ -96,7 +96,7 @@ func TestMetadataIsFetchedOncePerTenant(t *testing.T) {
 	k := start(t, nil)
 	for _, name := range []string{"alice", "bob", "carol"} {
 		for _, tenant := range []string{ourTenant, guestTenant} {
-			if _, err := k.cache.OnBehalfOf(t.Context(), userOf(tenant, name), todo, obo.Ask{}); err != nil {
+			if _, err := k.cache.OnBehalfOf(t.Context(), userOf(tenant, name), todo, obo.Challenge{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -149,7 +149,7 @@ func TestWaitingForATurnEnds(t *testing.T) {
 			t.Errorf("took %v, want the timeout, 3s", took)
 		}
 		k.token = numbered
-		if _, err := k.cache.OnBehalfOf(t.Context(), user("gina"), todo, obo.Ask{}); err != nil {
+		if _, err := k.cache.OnBehalfOf(t.Context(), user("gina"), todo, obo.Challenge{}); err != nil {
 			t.Errorf("after the turns came back: %v", err)
 		}
 	})
@@ -162,7 +162,7 @@ func (k kit) together(names ...string) map[string]error {
 	var group sync.WaitGroup
 	for _, name := range names {
 		group.Go(func() {
-			_, err := k.cache.OnBehalfOf(k.t.Context(), user(name), todo, obo.Ask{})
+			_, err := k.cache.OnBehalfOf(k.t.Context(), user(name), todo, obo.Challenge{})
 			mu.Lock()
 			defer mu.Unlock()
 			errs[name] = err
@@ -222,7 +222,7 @@ func TestNetworkFailures(t *testing.T) {
 				t.Errorf("got %+v, want unavailable with its reason", refusal)
 			}
 			k.token, k.metadata = numbered, goodMetadata
-			if _, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Ask{}); err != nil {
+			if _, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Challenge{}); err != nil {
 				t.Errorf("after the failure: %v", err)
 			}
 		})
@@ -251,14 +251,14 @@ func TestPanicIsAnError(t *testing.T) {
 			k := start(t, func(c *obo.Config, _ *obo.CacheConfig) { c.MaxConcurrent = 1 })
 			change(k)
 			for range 3 {
-				_, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Ask{})
+				_, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Challenge{})
 				if err == nil || !strings.Contains(err.Error(), "in the transport") {
 					t.Errorf("got %v, want the panic's text", err)
 				}
 				wantNoSecrets(t, err)
 			}
 			k.token, k.metadata = numbered, goodMetadata
-			if _, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Ask{}); err != nil {
+			if _, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Challenge{}); err != nil {
 				t.Errorf("after the panics: %v", err)
 			}
 		})
@@ -271,7 +271,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 		k.token = func(sent) answer {
 			return answer{status: status, header: http.Header{"Location": {"https://login.example/" + guestTenant + "/oauth2/v2.0/token"}}}
 		}
-		if refusal := k.fails(user("alice")); refusal.Kind != obo.Nonsense || refusal.Status != status {
+		if refusal := k.fails(user("alice")); refusal.Kind != obo.InvalidResponse || refusal.Status != status {
 			t.Errorf("redirect %d: got %v, want nonsense", status, refusal)
 		}
 		k.wantExchanges(1)
@@ -284,7 +284,7 @@ func TestMSALRemembersNothing(t *testing.T) {
 	exchange := func(n int) {
 		t.Helper()
 		for i := range n {
-			if _, err := k.cache.OnBehalfOf(t.Context(), user(fmt.Sprint(long, n, i)), todo, obo.Ask{}); err != nil {
+			if _, err := k.cache.OnBehalfOf(t.Context(), user(fmt.Sprint(long, n, i)), todo, obo.Challenge{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -317,14 +317,14 @@ func TestOneCallersExchangesLockNobodyOut(t *testing.T) {
 			group.Go(func() {
 				a := user(fmt.Sprint("mallory-", i))
 				a.ObjectID = "mallory"
-				_, _ = k.cache.OnBehalfOf(t.Context(), a, todo, obo.Ask{}) // may be too late
+				_, _ = k.cache.OnBehalfOf(t.Context(), a, todo, obo.Challenge{}) // may be too late
 			})
 		}
 		synctest.Wait()
 		for i := range 100 {
 			group.Go(func() {
 				begin := time.Now()
-				if _, err := k.cache.OnBehalfOf(t.Context(), user(fmt.Sprint("new-", i)), todo, obo.Ask{}); err != nil {
+				if _, err := k.cache.OnBehalfOf(t.Context(), user(fmt.Sprint("new-", i)), todo, obo.Challenge{}); err != nil {
 					t.Errorf("a new user, after %v: %v", time.Since(begin), err)
 				}
 			})

@@ -105,7 +105,7 @@ func TestFederatedCredentialThatIsNotFoundIsTriedOnceMore(t *testing.T) {
 					return numbered(r)
 				}
 				begin := time.Now()
-				got, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Ask{})
+				got, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Challenge{})
 				var refusal *obo.Error
 				switch {
 				case row.times == 1 && (err != nil || got.Value != "token-2"):
@@ -238,7 +238,7 @@ func TestManagedIdentitySignsForUs(t *testing.T) {
 	host := startAzureHost(t, givesToken(assertion))
 	r := startReal(t, managed(""))
 	for range 3 {
-		if _, err := r.cache.OnBehalfOf(t.Context(), r.assertion("alice", ourTenant), todo, obo.Ask{}); err != nil {
+		if _, err := r.cache.OnBehalfOf(t.Context(), r.assertion("alice", ourTenant), todo, obo.Challenge{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -118,15 +118,15 @@ func (c *Cache) outdateAll() {
 	}
 }
 
-// begin notes in an order what was forgotten before it is fetched.
-func (c *Cache) begin(o order) order {
+// begin notes in a request what was forgotten before it is fetched.
+func (c *Cache) begin(r cacheRequest) cacheRequest {
 	c.forgetting.Lock()
 	defer c.forgetting.Unlock()
-	o.forgotten = c.timesForgotten(o)
-	return o
+	r.forgotten = c.timesForgotten(r)
+	return r
 }
 
-// timesForgotten grows when o's token or owner is forgotten. c.forgetting is held.
-func (c *Cache) timesForgotten(o order) uint64 {
-	return c.forgotten[slot(o.key)] + c.forgotten[slot(o.owner)]
+// timesForgotten grows when r's token or owner is forgotten. c.forgetting is held.
+func (c *Cache) timesForgotten(r cacheRequest) uint64 {
+	return c.forgotten[slot(r.key)] + c.forgotten[slot(r.owner)]
 }

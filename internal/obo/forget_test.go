@@ -31,7 +31,7 @@ func TestForgetUser(t *testing.T) {
 	k.want(anotherOf(alice), "", "token-2", obo.IdentityProvider)
 	k.want(user("bob"), "", "token-3", obo.IdentityProvider)
 	k.want(guest, "", "token-4", obo.IdentityProvider)
-	if _, err := k.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Ask{}); err != nil {
+	if _, err := k.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Challenge{}); err != nil {
 		t.Fatal(err)
 	}
 	redis.settles(t, 5)
@@ -77,7 +77,7 @@ func TestForgetAll(t *testing.T) {
 		redis.config.KeyPrefix = prefix
 		k := redis.replica(t, p, nil)
 		k.want(user("alice"), "", "token-1", obo.IdentityProvider)
-		if _, err := k.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Ask{}); err != nil {
+		if _, err := k.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Challenge{}); err != nil {
 			t.Fatal(err)
 		}
 		redis.settles(t, 2)

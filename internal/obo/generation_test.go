@@ -120,10 +120,10 @@ func TestForgottenValueIsNotServedWhenItIsPutBack(t *testing.T) {
 // The tokens of applications can be forgotten, evicted and put back as well.
 func TestForgottenAppTokenIsNotServedWhenItIsPutBack(t *testing.T) {
 	redis, p := startTier(t), newPlatform()
-	wants := func(token string, source obo.Source) {
+	wants := func(token string, source obo.TokenOrigin) {
 		t.Helper()
-		got, err := redis.replica(t, p, nil).cache.ForApp(t.Context(), "", "api://todo/.default", obo.Ask{})
-		if want := (obo.Token{Value: token, Source: source}); err != nil || got != want {
+		got, err := redis.replica(t, p, nil).cache.ForApp(t.Context(), "", "api://todo/.default", obo.Challenge{})
+		if want := (obo.Token{Value: token, Origin: source}); err != nil || got != want {
 			t.Errorf("got %v %v, want %v", got, err, want)
 		}
 	}

@@ -231,10 +231,10 @@ func userOf(tenant, name string) obo.Assertion {
 func user(name string) obo.Assertion { return userOf(ourTenant, name) }
 
 // want asks for a user's token and checks which one comes, and from where.
-func (k kit) want(a obo.Assertion, rejected, value string, source obo.Source) {
+func (k kit) want(a obo.Assertion, rejected, value string, source obo.TokenOrigin) {
 	k.t.Helper()
-	got, err := k.cache.OnBehalfOf(k.t.Context(), a, todo, obo.Ask{Rejected: rejected})
-	if err != nil || got.Value != value || got.Source != source {
+	got, err := k.cache.OnBehalfOf(k.t.Context(), a, todo, obo.Challenge{RejectedToken: rejected})
+	if err != nil || got.Value != value || got.Origin != source {
 		k.t.Fatalf("token, after %q was rejected: got %v %v, want %s from %s", rejected, got, err, value, source)
 	}
 }
@@ -249,7 +249,7 @@ func (k kit) wantExchanges(n int) {
 // fails asks for a user's token, which must be refused with an *obo.Error.
 func (k kit) fails(a obo.Assertion) *obo.Error {
 	k.t.Helper()
-	got, err := k.cache.OnBehalfOf(k.t.Context(), a, todo, obo.Ask{})
+	got, err := k.cache.OnBehalfOf(k.t.Context(), a, todo, obo.Challenge{})
 	var refusal *obo.Error
 	if !errors.As(err, &refusal) || got.Value != "" {
 		k.t.Fatalf("token: got %v, %T %v, want an *obo.Error", got, err, err)

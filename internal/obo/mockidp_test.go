@@ -115,7 +115,7 @@ func TestExchangeWithAStrictPlatform(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := startReal(t, entry)
 			for user, tenant := range map[string]string{"alice": ourTenant, "gina": guestTenant} {
-				got, err := r.cache.OnBehalfOf(t.Context(), r.assertion(user, tenant), todo, obo.Ask{})
+				got, err := r.cache.OnBehalfOf(t.Context(), r.assertion(user, tenant), todo, obo.Challenge{})
 				if err != nil {
 					t.Fatalf("on behalf of %s: %v", user, err)
 				}
@@ -123,7 +123,7 @@ func TestExchangeWithAStrictPlatform(t *testing.T) {
 					t.Errorf("on behalf of %s: got a token with %v", user, claims)
 				}
 			}
-			got, err := r.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Ask{})
+			got, err := r.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Challenge{})
 			if err != nil {
 				t.Fatalf("for app: %v", err)
 			}
@@ -150,7 +150,7 @@ func TestStrictPlatformRefuses(t *testing.T) {
 		{"another tenant's assertion", r, r.assertion("gina", ourTenant), todo, obo.Misconfigured, "invalid_grant"},
 		{"wrong secret", wrong, wrong.assertion("alice", ourTenant), todo, obo.Misconfigured, "invalid_client"},
 	} {
-		_, err := c.r.cache.OnBehalfOf(t.Context(), c.a, c.scopes, obo.Ask{})
+		_, err := c.r.cache.OnBehalfOf(t.Context(), c.a, c.scopes, obo.Challenge{})
 		refusal, ok := err.(*obo.Error)
 		if !ok || refusal.Kind != c.kind || refusal.Code != c.code || refusal.CorrelationID == "" || len(refusal.Codes) == 0 {
 			t.Errorf("%s: got %+v, want %v, %s", c.name, err, c.kind, c.code)
@@ -163,14 +163,14 @@ func TestOutageEnds(t *testing.T) {
 	r := startReal(t, credential.Config{SourceType: "ClientSecret", ClientSecret: ourSecret})
 	alice := r.assertion("alice", ourTenant)
 	r.Stop()
-	_, err := r.cache.OnBehalfOf(t.Context(), alice, todo, obo.Ask{})
+	_, err := r.cache.OnBehalfOf(t.Context(), alice, todo, obo.Challenge{})
 	if refusal, ok := err.(*obo.Error); !ok || refusal.Kind != obo.Unavailable {
 		t.Errorf("while the platform is down: got %v, want unavailable", err)
 	}
 	if err := r.Restart(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.cache.OnBehalfOf(t.Context(), alice, todo, obo.Ask{}); err != nil {
+	if _, err := r.cache.OnBehalfOf(t.Context(), alice, todo, obo.Challenge{}); err != nil {
 		t.Errorf("after the platform's return: %v", err)
 	}
 	if got := r.Count("on_behalf_of"); got != 1 {

@@ -40,7 +40,7 @@ func TestTenantsInMemoryAreBounded(t *testing.T) {
 	for i := range tenants {
 		tenant := fmt.Sprintf("00000000-0000-4000-8000-%012d", i)
 		for range 2 {
-			if err := acquire(t.Context(), m.forTenant(tenant), wish{tenant: tenant, scopes: []string{"api://todo/.default"}}); err != nil {
+			if err := requestToken(t.Context(), m.forTenant(tenant), tokenRequest{tenant: tenant, scopes: []string{"api://todo/.default"}}); err != nil {
 				t.Fatalf("tenant %d: %v", i, err)
 			}
 		}
@@ -54,7 +54,7 @@ func TestTenantsInMemoryAreBounded(t *testing.T) {
 	if kept := tenantsOf(m.client); kept == 0 {
 		t.Error("nothing is found to be kept: has MSAL changed?")
 	}
-	if err := acquire(context.Background(), running, wish{scopes: []string{"api://todo/.default"}}); err != nil {
+	if err := requestToken(context.Background(), running, tokenRequest{scopes: []string{"api://todo/.default"}}); err != nil {
 		t.Errorf("with the client from before: %v", err)
 	}
 }

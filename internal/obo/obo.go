@@ -90,21 +90,21 @@ const (
 	ClientCredentials Flow = "client_credentials"
 )
 
-// Source is where a token came from.
-type Source string
+// TokenOrigin is where a token came from.
+type TokenOrigin string
 
-// The sources of a token.
+// The origins of a token.
 const (
-	Memory           Source = "memory"
-	Redis            Source = "redis"
-	IdentityProvider Source = "identity_provider"
+	Memory           TokenOrigin = "memory"
+	Redis            TokenOrigin = "redis"
+	IdentityProvider TokenOrigin = "identity_provider"
 )
 
 // Token is an access token for a downstream API. With an error it has no Value,
-// and Source is where the error came from.
+// and Origin is where the error came from.
 type Token struct {
 	Value  string
-	Source Source
+	Origin TokenOrigin
 	// Trial is there while nothing is known of a token that replaced a refused one.
 	Trial *Trial
 }
@@ -118,10 +118,10 @@ type Assertion struct {
 	Expires  time.Time // no token outlives the one it was traded for
 }
 
-// Ask says what an API had against the last token. The zero value asks for any.
-type Ask struct {
-	Rejected string // the token, which is not given again but after two 401s in a row
-	Claims   string // the API's claims challenge, as JSON
+// Challenge says what an API had against the last token; the zero value: nothing.
+type Challenge struct {
+	RejectedToken string // the token, which is not given again but after two 401s in a row
+	Claims        string // the API's claims challenge, as JSON
 }
 
 // Kind is what a refused or failed exchange means for the caller. It is decided
@@ -138,15 +138,15 @@ const (
 	ConsentRequired
 	// Misconfigured: the provider refuses us, not the user.
 	Misconfigured
-	// Nonsense: the provider's answer cannot be understood.
-	Nonsense
+	// InvalidResponse: the provider's answer cannot be understood.
+	InvalidResponse
 	// AssertionExpired: the caller's own token is past its time. The caller needs a
 	// new one, which takes no user.
 	AssertionExpired
 )
 
 func (k Kind) String() string {
-	return [...]string{"unavailable", "interaction required", "consent required", "misconfigured", "nonsense", "assertion expired"}[k]
+	return [...]string{"unavailable", "interaction required", "consent required", "misconfigured", "invalid response", "assertion expired"}[k]
 }
 
 // Error is an exchange that gave no token. Its fields are the provider's own

@@ -122,13 +122,13 @@ func TestReplicasShareTokens(t *testing.T) {
 	redis, p := startTier(t), newPlatform()
 	one, other := redis.replica(t, p, nil), redis.replica(t, p, nil)
 	one.want(user("alice"), "", "token-1", obo.IdentityProvider)
-	if _, err := one.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Ask{}); err != nil {
+	if _, err := one.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Challenge{}); err != nil {
 		t.Fatal(err)
 	}
 	keys := redis.settles(t, 2)
 	other.want(user("alice"), "", "token-1", obo.Redis)
 	other.want(user("alice"), "", "token-1", obo.Memory)
-	if got, err := other.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Ask{}); err != nil || got.Source != obo.Redis {
+	if got, err := other.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Challenge{}); err != nil || got.Origin != obo.Redis {
 		t.Errorf("for app: got %v %v, want it from Redis", got, err)
 	}
 	one.wantExchanges(2)
@@ -140,8 +140,8 @@ func TestReplicasShareTokens(t *testing.T) {
 	other.want(user("alice"), "token-1", "token-3", obo.IdentityProvider)
 	eventually(t, func() bool {
 		third := redis.replica(t, p, nil)
-		got, err := third.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Ask{})
-		return err == nil && got.Value == "token-3" && got.Source == obo.Redis
+		got, err := third.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Challenge{})
+		return err == nil && got.Value == "token-3" && got.Origin == obo.Redis
 	}, func() string { return "the rejected token was not replaced in Redis" })
 	if got := one.cache.Stats().RedisErrors + other.cache.Stats().RedisErrors; got != 0 {
 		t.Errorf("errors of Redis: got %d, want 0", got)
@@ -161,7 +161,7 @@ func TestReplicasShareOneExchange(t *testing.T) {
 		for i := range callers {
 			group.Go(func() {
 				a := user(fmt.Sprint("user", i%users))
-				got, err := replicas[i/users%2].cache.OnBehalfOf(t.Context(), a, todo, obo.Ask{})
+				got, err := replicas[i/users%2].cache.OnBehalfOf(t.Context(), a, todo, obo.Challenge{})
 				if err != nil || got.Value != "token-"+a.Token {
 					t.Errorf("%s: got %v %v", a.ObjectID, got, err)
 				}
@@ -195,7 +195,7 @@ func TestNothingReadableInRedis(t *testing.T) {
 	redis, p := startTier(t), newPlatform()
 	k := redis.replica(t, p, nil)
 	k.want(user("alice"), "", "token-1", obo.IdentityProvider)
-	if _, err := k.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Ask{}); err != nil {
+	if _, err := k.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Challenge{}); err != nil {
 		t.Fatal(err)
 	}
 	p.token = func(sent) answer { return refused(400, "interaction_required", "") }
@@ -247,7 +247,7 @@ func TestRejectedTokenLeavesRedisThoughNoneComes(t *testing.T) {
 	k.want(user("alice"), "", "token-1", obo.IdentityProvider)
 	redis.settles(t, 1)
 	p.token = func(sent) answer { return answer{status: 503} }
-	if _, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Ask{Rejected: "token-1"}); err == nil {
+	if _, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Challenge{RejectedToken: "token-1"}); err == nil {
 		t.Error("no error from a platform that is down")
 	}
 	redis.settles(t, 0)
@@ -281,7 +281,7 @@ func TestRenewalIsShared(t *testing.T) {
 	replicas[1].want(user("alice"), "", "token-1", obo.Redis)
 	for _, k := range replicas {
 		eventually(t, func() bool {
-			got, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Ask{})
+			got, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Challenge{})
 			return err == nil && got.Value == "token-2"
 		}, func() string { return "the token was not renewed" })
 	}
@@ -329,7 +329,7 @@ func TestValuesThatAreNotOursAreAMiss(t *testing.T) {
 	} {
 		redis.Do("SET", key, value)
 		k := redis.replica(t, p, nil)
-		if got, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Ask{}); err != nil || got.Source != obo.IdentityProvider {
+		if got, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Challenge{}); err != nil || got.Origin != obo.IdentityProvider {
 			t.Errorf("%s: got %v %v, want a new token", name, got, err)
 		}
 		redis.settles(t, 1)
@@ -338,7 +338,7 @@ func TestValuesThatAreNotOursAreAMiss(t *testing.T) {
 		redis.Do("DEL", key)
 		redis.Do(command, key, "x")
 		k := redis.replica(t, p, nil)
-		if got, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Ask{}); err != nil || got.Source != obo.IdentityProvider {
+		if got, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Challenge{}); err != nil || got.Origin != obo.IdentityProvider {
 			t.Errorf("after %s: got %v %v, want a new token", command, got, err)
 		}
 		eventually(t, func() bool { return redis.Do("TYPE", key) == "string" }, func() string { return "the value was not replaced" })
@@ -380,8 +380,8 @@ func TestRedisAccess(t *testing.T) {
 			one.want(user("alice"), "", "token-1", obo.IdentityProvider)
 			eventually(t, func() bool {
 				other := redis.replica(t, p, nil)
-				got, err := other.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Ask{})
-				return err == nil && got.Source == obo.Redis && other.cache.Stats().RedisErrors == 0
+				got, err := other.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Challenge{})
+				return err == nil && got.Origin == obo.Redis && other.cache.Stats().RedisErrors == 0
 			}, func() string { return "the token is not shared" })
 			if err := errors.Join(one.cache.ForgetUser(t.Context(), ourTenant, "alice"), one.cache.ForgetAll(t.Context())); err != nil {
 				t.Errorf("forgetting: %v", err)

@@ -20,7 +20,7 @@ import (
 // token.
 func (k kit) ask(a obo.Assertion, scopes ...string) *obo.Error {
 	k.t.Helper()
-	_, err := k.cache.OnBehalfOf(k.t.Context(), a, scopes, obo.Ask{})
+	_, err := k.cache.OnBehalfOf(k.t.Context(), a, scopes, obo.Challenge{})
 	var refusal *obo.Error
 	if err != nil && !errors.As(err, &refusal) {
 		k.t.Fatalf("got %T %v, want an *obo.Error", err, err)
@@ -135,7 +135,7 @@ func TestThrottledUserIsLeftAlone(t *testing.T) {
 						t.Errorf("%s: %v", name, refusal)
 					}
 				}
-				if _, err := k.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Ask{}); err != nil {
+				if _, err := k.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Challenge{}); err != nil {
 					t.Errorf("for app: %v", err)
 				}
 				k.wantExchanges(5)
@@ -225,7 +225,7 @@ func TestThrottledTenantIsLeftAlone(t *testing.T) {
 			return numbered(r)
 		}
 		app := func(tenant, scope string) error {
-			_, err := k.cache.ForApp(t.Context(), tenant, scope, obo.Ask{})
+			_, err := k.cache.ForApp(t.Context(), tenant, scope, obo.Challenge{})
 			return err
 		}
 		for _, scope := range []string{"api://todo/.default", "api://todo/.default", "api://ledger/.default"} {
@@ -280,13 +280,13 @@ func TestClaimsOfAnAPIGoIntoTheExchange(t *testing.T) {
 			alice := user("alice")
 			k.want(alice, "", "token-1", obo.IdentityProvider)
 			wantClaims(t, k.last().form, "")
-			got, err := k.cache.OnBehalfOf(t.Context(), alice, todo, obo.Ask{Rejected: "token-1", Claims: claims})
+			got, err := k.cache.OnBehalfOf(t.Context(), alice, todo, obo.Challenge{RejectedToken: "token-1", Claims: claims})
 			if err != nil || got.Value != "token-2" {
 				t.Fatalf("with claims: got %v %v, want token-2", got, err)
 			}
 			wantClaims(t, k.last().form, claims)
 			k.want(alice, "", "token-2", obo.Memory) // it replaced the other
-			if got, err := k.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Ask{Rejected: "token-0", Claims: claims}); err != nil || got.Value != "token-3" {
+			if got, err := k.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Challenge{RejectedToken: "token-0", Claims: claims}); err != nil || got.Value != "token-3" {
 				t.Fatalf("for app with claims: got %v %v, want token-3", got, err)
 			}
 			wantClaims(t, k.last().form, claims)
@@ -314,14 +314,14 @@ func TestRefusedClaims(t *testing.T) {
 			alice := user("alice")
 			k.want(alice, "", "token-1", obo.IdentityProvider)
 			k.token = func(sent) answer { return c.answer }
-			ask := obo.Ask{Rejected: "token-1", Claims: apiClaims}
+			ask := obo.Challenge{RejectedToken: "token-1", Claims: apiClaims}
 			for i := range 3 { // the same call, and other calls of the same user
 				_, err := k.cache.OnBehalfOf(t.Context(), alice, todo, ask)
 				var refusal *obo.Error
 				if !errors.As(err, &refusal) || refusal.Kind != obo.InteractionRequired || refusal.Claims != c.want {
 					t.Errorf("call %d: got %v with %q, want the claims %s", i, err, refusal.Claims, c.want)
 				}
-				ask = obo.Ask{}
+				ask = obo.Challenge{}
 			}
 			k.wantExchanges(2)
 		})
@@ -358,7 +358,7 @@ func TestStats(t *testing.T) {
 	large := strings.Repeat("x", 60<<10)
 	k.token = func(sent) answer { return granted(large, 3600) }
 	for range 3 {
-		k.want(user("alice"), "", large, map[bool]obo.Source{true: obo.IdentityProvider, false: obo.Memory}[k.exchanges() == 0])
+		k.want(user("alice"), "", large, map[bool]obo.TokenOrigin{true: obo.IdentityProvider, false: obo.Memory}[k.exchanges() == 0])
 	}
 	if got := k.cache.Stats(); got.Entries != 1 || got.Bytes < 60<<10 || got.Evictions != 0 || got.RedisErrors != 0 {
 		t.Errorf("with one token: got %+v", got)
@@ -397,10 +397,10 @@ func TestManyCallersAtOnce(t *testing.T) {
 		group.Go(func() {
 			for n := range 40 {
 				a := user(fmt.Sprint("user", (i+n)%5))
-				ask := obo.Ask{}
+				ask := obo.Challenge{}
 				switch n % 10 {
 				case 4:
-					ask = obo.Ask{Rejected: "token-" + a.Token, Claims: apiClaims}
+					ask = obo.Challenge{RejectedToken: "token-" + a.Token, Claims: apiClaims}
 				case 7:
 					k.cache.Forget(t.Context(), a, [][]string{todo})
 				}

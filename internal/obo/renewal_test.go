@@ -25,25 +25,25 @@ type flow struct {
 
 var flows = []flow{
 	{"on behalf of", "urn:ietf:params:oauth:grant-type:jwt-bearer", func(k kit) (obo.Token, error) {
-		return k.cache.OnBehalfOf(k.t.Context(), user("alice"), todo, obo.Ask{})
+		return k.cache.OnBehalfOf(k.t.Context(), user("alice"), todo, obo.Challenge{})
 	}},
 	{"for app", "client_credentials", func(k kit) (obo.Token, error) {
-		return k.cache.ForApp(k.t.Context(), "", "api://todo/.default", obo.Ask{})
+		return k.cache.ForApp(k.t.Context(), "", "api://todo/.default", obo.Challenge{})
 	}},
 }
 
 // eachFlow runs a test in virtual time for both flows. want asks for a token and
 // checks which one comes, from where, and that nobody waited for it.
-func eachFlow(t *testing.T, test func(k kit, f flow, want func(value string, source obo.Source))) {
+func eachFlow(t *testing.T, test func(k kit, f flow, want func(value string, source obo.TokenOrigin))) {
 	for _, f := range flows {
 		t.Run(f.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				k := start(t, nil)
-				test(k, f, func(value string, source obo.Source) {
+				test(k, f, func(value string, source obo.TokenOrigin) {
 					t.Helper()
 					begin := time.Now()
 					got, err := f.ask(k)
-					if err != nil || got != (obo.Token{Value: value, Source: source}) {
+					if err != nil || got != (obo.Token{Value: value, Origin: source}) {
 						t.Fatalf("got %v %v, want %s from %s", got, err, value, source)
 					}
 					if waited := time.Since(begin); source == obo.Memory && waited > 0 {
@@ -56,7 +56,7 @@ func eachFlow(t *testing.T, test func(k kit, f flow, want func(value string, sou
 }
 
 func TestTokenIsRenewedBehindRequests(t *testing.T) {
-	eachFlow(t, func(k kit, f flow, want func(string, obo.Source)) {
+	eachFlow(t, func(k kit, f flow, want func(string, obo.TokenOrigin)) {
 		k.token = slowly(time.Second, refreshing)
 		want("token-1", obo.IdentityProvider)
 		time.Sleep(30 * time.Minute)
@@ -84,7 +84,7 @@ func TestFailedRenewalKeepsTheTokenAndBacksOff(t *testing.T) {
 		"throttled": {status: 429, header: http.Header{"Retry-After": {"1"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			eachFlow(t, func(k kit, _ flow, want func(string, obo.Source)) {
+			eachFlow(t, func(k kit, _ flow, want func(string, obo.TokenOrigin)) {
 				k.token = refreshing
 				want("token-1", obo.IdentityProvider)
 				time.Sleep(32 * time.Minute)
@@ -112,13 +112,13 @@ func TestFailedRenewalKeepsTheTokenAndBacksOff(t *testing.T) {
 // A token that comes without the provider's word on renewal is renewed late in
 // its life, so that nobody who comes steadily ever waits for one.
 func TestSteadyCallersNeverWait(t *testing.T) {
-	eachFlow(t, func(k kit, f flow, want func(string, obo.Source)) {
+	eachFlow(t, func(k kit, f flow, want func(string, obo.TokenOrigin)) {
 		k.token = slowly(time.Second, numbered)
 		want("token-1", obo.IdentityProvider)
 		for range 5 * 60 { // five hours, a request a minute
 			time.Sleep(time.Minute)
 			begin := time.Now()
-			if got, err := f.ask(k); err != nil || got.Source != obo.Memory || time.Since(begin) > 0 {
+			if got, err := f.ask(k); err != nil || got.Origin != obo.Memory || time.Since(begin) > 0 {
 				k.t.Fatalf("after %d exchanges: got %v %v, %v later", k.exchanges(), got, err, time.Since(begin))
 			}
 		}
@@ -171,7 +171,7 @@ func TestRenewalAsksWithoutTheClaimsOfACall(t *testing.T) {
 		alice := user("alice")
 		k.want(alice, "", "token-1", obo.IdentityProvider)
 		time.Sleep(32 * time.Minute)
-		ask := obo.Ask{Rejected: "token-0", Claims: apiClaims}
+		ask := obo.Challenge{RejectedToken: "token-0", Claims: apiClaims}
 		if got, err := k.cache.OnBehalfOf(t.Context(), alice, todo, ask); err != nil || got.Value != "token-1" {
 			t.Fatalf("got %v %v, want token-1, which nobody rejected", got, err)
 		}

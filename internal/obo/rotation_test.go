@@ -188,7 +188,7 @@ func TestCredentialIsReplacedUnderLoad(t *testing.T) {
 			for worker := range 4 {
 				load.Go(func() {
 					for i := 0; ctx.Err() == nil; i++ {
-						if _, err := k.cache.OnBehalfOf(context.Background(), user(fmt.Sprint(worker, "-", i)), todo, obo.Ask{}); err != nil {
+						if _, err := k.cache.OnBehalfOf(context.Background(), user(fmt.Sprint(worker, "-", i)), todo, obo.Challenge{}); err != nil {
 							t.Errorf("a request failed: %v", err)
 							return
 						}
@@ -311,7 +311,7 @@ func TestRefusedCredentialIsReadAgain(t *testing.T) {
 	overwrite(t, path, "fresh")
 	k.want(user("alice"), "", "token-2", obo.IdentityProvider)
 	k.want(user("bob"), "", "token-3", obo.IdentityProvider)
-	got, err := k.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Ask{})
+	got, err := k.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Challenge{})
 	if err != nil {
 		t.Errorf("as an application: %v %v", got, err)
 	}
@@ -336,7 +336,7 @@ func TestRefusedCredentialIsReadAgainForAllWhoWait(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range 20 {
 		all.Go(func() {
-			if _, err := k.cache.OnBehalfOf(t.Context(), user(fmt.Sprint(i)), todo, obo.Ask{}); err != nil {
+			if _, err := k.cache.OnBehalfOf(t.Context(), user(fmt.Sprint(i)), todo, obo.Challenge{}); err != nil {
 				t.Errorf("caller %d: %v", i, err)
 			}
 		})

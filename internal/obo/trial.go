@@ -8,36 +8,36 @@ const rejectedPause = 30 * time.Second
 
 // Trial is of a token that replaced one that its API refused with 401.
 type Trial struct {
-	cache *Cache
-	order order
-	token string
+	cache   *Cache
+	request cacheRequest
+	token   string
 }
 
 // Passed says that the API has accepted the token: the next 401 is the first again.
 func (t *Trial) Passed() {
-	o := t.cache.begin(t.order)
-	if e, ok := t.cache.held(o.key, time.Now()); ok && e.token == t.token && e.onTrial {
+	r := t.cache.begin(t.request)
+	if e, ok := t.cache.held(r.key, time.Now()); ok && e.token == t.token && e.onTrial {
 		e.onTrial = false
-		t.cache.keep(o, o.key, e)
+		t.cache.keep(r, r.key, e)
 	}
 }
 
-// trial returns the trial of the token that e holds for o, nil where it is on none.
-func (c *Cache) trial(o order, e entry) *Trial {
+// trial returns the trial of the token that e holds for r, nil where it is on none.
+func (c *Cache) trial(r cacheRequest, e entry) *Trial {
 	if !e.onTrial {
 		return nil
 	}
-	return &Trial{c, o, e.token}
+	return &Trial{c, r, e.token}
 }
 
 // stays reports whether a token that its API has just refused without a claims challenge
 // is not to be replaced now. The second 401 in a row begins the pause. It is not made
 // longer by those that follow, and a success of another call does not end it: an API
 // may refuse on one path what it accepts on others.
-func (c *Cache) stays(o order, e entry, now time.Time) bool {
+func (c *Cache) stays(r cacheRequest, e entry, now time.Time) bool {
 	if e.onTrial {
 		e.onTrial, e.keptUntil = false, now.Add(rejectedPause)
-		c.keep(o, o.key, e)
+		c.keep(r, r.key, e)
 	}
 	return now.Before(e.keptUntil)
 }

@@ -14,7 +14,7 @@ import (
 // accepted has the API accept the token that is held for a user.
 func (k kit) accepted(a obo.Assertion) {
 	k.t.Helper()
-	got, err := k.cache.OnBehalfOf(k.t.Context(), a, todo, obo.Ask{})
+	got, err := k.cache.OnBehalfOf(k.t.Context(), a, todo, obo.Challenge{})
 	if err != nil {
 		k.t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func TestClaimsChallengeAlwaysCountsAsNew(t *testing.T) {
 		k.want(alice, "token-1", "token-2", obo.IdentityProvider)
 		k.want(alice, "token-2", "token-2", obo.Memory)
 		for i := 2; i < 5; i++ {
-			ask := obo.Ask{Rejected: fmt.Sprint("token-", i), Claims: apiClaims}
+			ask := obo.Challenge{RejectedToken: fmt.Sprint("token-", i), Claims: apiClaims}
 			if got, err := k.cache.OnBehalfOf(t.Context(), alice, todo, ask); err != nil || got.Value != fmt.Sprint("token-", i+1) {
 				t.Errorf("got %v %v, want token-%d", got, err, i+1)
 			}
@@ -83,7 +83,7 @@ func TestForgottenTokenIsNotPutBackByItsTrial(t *testing.T) {
 	alice := user("alice")
 	k.want(alice, "", "token-1", obo.IdentityProvider)
 	k.want(alice, "token-1", "token-2", obo.IdentityProvider)
-	got, err := k.cache.OnBehalfOf(t.Context(), alice, todo, obo.Ask{})
+	got, err := k.cache.OnBehalfOf(t.Context(), alice, todo, obo.Challenge{})
 	if err != nil || got.Trial == nil {
 		t.Fatalf("got %v %v, want token-2 on trial", got, err)
 	}
@@ -150,7 +150,7 @@ func TestAPIThatRefusesEverybodyLocksNoNewUserOut(t *testing.T) {
 		k.token = numbered
 		held := make([]string, 400)
 		for i := range held {
-			got, err := k.cache.OnBehalfOf(t.Context(), user(fmt.Sprint("mallory-", i)), todo, obo.Ask{})
+			got, err := k.cache.OnBehalfOf(t.Context(), user(fmt.Sprint("mallory-", i)), todo, obo.Challenge{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -163,7 +163,7 @@ func TestAPIThatRefusesEverybodyLocksNoNewUserOut(t *testing.T) {
 		for i, token := range held {
 			group.Go(func() {
 				for time.Now().Before(stop) {
-					got, err := k.cache.OnBehalfOf(t.Context(), user(fmt.Sprint("mallory-", i)), todo, obo.Ask{Rejected: token})
+					got, err := k.cache.OnBehalfOf(t.Context(), user(fmt.Sprint("mallory-", i)), todo, obo.Challenge{RejectedToken: token})
 					if err == nil {
 						token = got.Value
 					}
@@ -176,7 +176,7 @@ func TestAPIThatRefusesEverybodyLocksNoNewUserOut(t *testing.T) {
 		for i := range newUsers {
 			group.Go(func() {
 				begin := time.Now()
-				if _, err := k.cache.OnBehalfOf(t.Context(), user(fmt.Sprint("new-", i)), todo, obo.Ask{}); err != nil {
+				if _, err := k.cache.OnBehalfOf(t.Context(), user(fmt.Sprint("new-", i)), todo, obo.Challenge{}); err != nil {
 					t.Errorf("a new user, after %v: %v", time.Since(begin), err)
 				}
 			})

@@ -228,7 +228,7 @@ func TestVaultIsReadEveryHour(t *testing.T) {
 		} {
 			time.Sleep(row.wait)
 			synctest.Wait()
-			if _, err := k.cache.OnBehalfOf(t.Context(), user(fmt.Sprint(i)), todo, obo.Ask{}); err != nil {
+			if _, err := k.cache.OnBehalfOf(t.Context(), user(fmt.Sprint(i)), todo, obo.Challenge{}); err != nil {
 				t.Fatal(err)
 			}
 			if got := signer(k.last()); got != row.signer {

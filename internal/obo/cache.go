@@ -8,10 +8,8 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/allegro/bigcache/v3"
 	"golang.org/x/sync/singleflight"
 
 	"middletier/internal/redistier"
@@ -69,48 +67,28 @@ func (c CacheConfig) Check(report func(key, problem string)) {
 // there is a shared tier in all replicas.
 type Cache struct {
 	clientKey string // authority and client: part of every key
-	maxSize   int    // of memory, in bytes
 	buffer    time.Duration
 	client    *Client
-	memory    *bigcache.BigCache
+	memory    *memory
 	shared    redistier.Tier // nil: none
 	flight    singleflight.Group
-	evictions atomic.Int64
 
 	mu       sync.Mutex // guards ended, and renewals from growing once it is set
 	ended    bool
 	renewals sync.WaitGroup
-
-	forgetting sync.Mutex             // guards forgotten, and is held while memory is written
-	forgotten  [forgottenSlots]uint64 // how often something was, by slot of its key
 }
 
 // NewCache returns a Cache in front of client. Both configurations' Check must
 // have passed. Run must be running.
 func NewCache(c CacheConfig, client *Client) (*Cache, error) {
-	cache := &Cache{
-		clientKey: client.config.authority(client.config.TenantID) + " " + client.config.ClientID,
-		maxSize:   int(c.MaxSize), buffer: c.ExpiryBuffer, client: client, shared: c.Shared,
-	}
-	settings := bigcache.Config{
-		Shards:      shardCount,
-		LifeWindow:  longestLife, // every entry carries its own end
-		CleanWindow: 10 * time.Minute,
-		// The two sizes decide only how much is allocated at once: 16 MiB, which a
-		// busy service needs soon. It is ballast too: a heap that would be smaller
-		// is collected more often, at 6% more CPU for a request.
-		MaxEntriesInWindow: 8192,
-		MaxEntrySize:       2048,
-		HardMaxCacheSize:   int(c.MaxSize / mebibyte),
-		Hasher:             keyHash{},
-		OnRemoveWithReason: func(string, []byte, bigcache.RemoveReason) { cache.evictions.Add(1) },
-	}
-	memory, err := bigcache.New(context.Background(), settings.OnRemoveFilterSet(bigcache.NoSpace))
+	memory, err := newMemory(c.MaxSize)
 	if err != nil {
-		return nil, fmt.Errorf("tokenCache: %w", err)
+		return nil, err
 	}
-	cache.memory = memory
-	return cache, nil
+	return &Cache{
+		clientKey: client.config.authority(client.config.TenantID) + " " + client.config.ClientID,
+		buffer:    c.ExpiryBuffer, client: client, memory: memory, shared: c.Shared,
+	}, nil
 }
 
 // Run does what the cache does behind requests until ctx ends, and waits for
@@ -132,7 +110,7 @@ func (c *Cache) Run(ctx context.Context) error {
 	c.mu.Unlock()
 	c.renewals.Wait()
 	stop() // after the last renewal, which writes
-	return errors.Join(<-ran, c.memory.Close())
+	return errors.Join(<-ran, c.memory.close())
 }
 
 // Stats says how the cache is doing.
@@ -146,8 +124,8 @@ type Stats struct {
 
 // Stats returns the numbers of now.
 func (c *Cache) Stats() Stats {
-	s := Stats{Entries: c.memory.Len(), Bytes: c.memory.Capacity(), Evictions: c.evictions.Load()}
-	s.Room = max(0, c.maxSize-s.Bytes)
+	s := Stats{Entries: c.memory.entries.Len(), Bytes: c.memory.entries.Capacity(), Evictions: c.memory.evictions.Load()}
+	s.Room = max(0, c.memory.size-s.Bytes)
 	if c.shared != nil {
 		s.Redis = true
 		s.RedisUp, s.RedisErrors = c.shared.Status()
@@ -181,13 +159,13 @@ func (c *Cache) ForApp(ctx context.Context, tenant, scope string, challenge Chal
 // cacheRequest is a token that is asked for, and where it is kept.
 type cacheRequest struct {
 	tokenRequest
-	key       cacheKey // of the token
-	throttle  cacheKey // of the provider's demand to wait
-	flight    cacheKey // of the exchange: requests with other claims do not share it
-	rejected  string
-	owner     cacheKey  // of all that is kept for the user; zero for an application
-	end       time.Time // no token is used past it; zero: none
-	forgotten uint64    // as Cache.timesForgotten when the fetch began
+	key      cacheKey // of the token
+	throttle cacheKey // of the provider's demand to wait
+	flight   cacheKey // of the exchange: requests with other claims do not share it
+	rejected string
+	owner    cacheKey   // of all that is kept for the user; zero for an application
+	end      time.Time  // no token is used past it; zero: none
+	since    generation // when the fetch began
 
 	sharedGeneration string // of owner, in the shared tier before the exchange; "": unknown, and nothing is written
 }
@@ -237,7 +215,7 @@ func (c *Cache) userRequest(key cacheKey, a Assertion, scopes []string, challeng
 // needed, which for a returning caller it is not.
 func (c *Cache) token(ctx context.Context, key cacheKey, rejected string, complete func() cacheRequest) (Token, error) {
 	now := time.Now()
-	if e, ok := c.held(key, now); ok && e.refusal == nil && e.token != rejected {
+	if e, ok := c.memory.get(key, now); ok && e.refusal == nil && e.token != rejected {
 		if e.due(now) {
 			c.renew(complete())
 		}
@@ -282,15 +260,15 @@ func guard(fetch func() (Token, error)) (t Token, err error) {
 // just ended, one of another replica, or a new one. What the provider has
 // refused a moment ago is not asked for again.
 func (c *Cache) fetch(ctx context.Context, r cacheRequest) (Token, error) {
-	r = c.begin(r)
+	r.since = c.memory.generation(r.key, r.owner)
 	now := time.Now()
-	if e, ok := c.held(r.key, now); ok {
+	if e, ok := c.memory.get(r.key, now); ok {
 		if e.refusal != nil || e.token != r.rejected || r.claims == "" && c.stays(r, e, now) {
 			return c.give(r, e, Memory, now)
 		}
-		_ = c.memory.Delete(string(r.key[:])) // it was there
+		c.memory.delete(r.key)
 	}
-	wait, throttled := c.held(r.throttle, now)
+	wait, throttled := c.memory.get(r.throttle, now)
 	lock := ""
 	if c.shared != nil {
 		e, found, up := c.look(ctx, &r)
@@ -298,7 +276,7 @@ func (c *Cache) fetch(ctx context.Context, r cacheRequest) (Token, error) {
 			e, lock, found = c.await(ctx, &r)
 		}
 		if found {
-			c.keep(r, r.key, e)
+			c.memory.set(r.key, e, r.since)
 			return c.give(r, e, Redis, now)
 		}
 	}
@@ -345,7 +323,7 @@ func (c *Cache) exchange(ctx context.Context, r cacheRequest, lock string) (Toke
 func (c *Cache) keepThrottling(r cacheRequest, err error, now time.Time) {
 	var refusal *Error
 	if errors.As(err, &refusal) && refusal.Throttled {
-		c.keep(r, r.throttle, entry{until: now.Add(refusal.RetryAfter), refusal: refusal, owner: short(r.owner)})
+		c.memory.set(r.throttle, entry{until: now.Add(refusal.RetryAfter), refusal: refusal, owner: short(r.owner)}, r.since)
 	}
 }
 
@@ -401,18 +379,18 @@ func (c *Cache) renew(r cacheRequest) {
 }
 
 func (c *Cache) renewNow(ctx context.Context, r cacheRequest) error {
-	r = c.begin(r)
+	r.since = c.memory.generation(r.key, r.owner)
 	now := time.Now()
-	e, ok := c.held(r.key, now)
+	e, ok := c.memory.get(r.key, now)
 	if !ok || e.refusal != nil || !e.due(now) {
 		return nil // another flight was faster
 	}
 	// Until this one is through, requests need not start others.
 	e = e.postponed(now)
-	c.keep(r, r.key, e)
+	c.memory.set(r.key, e, r.since)
 	// What comes takes its place unless it is gone by then: signed out, rejected
 	// or replaced.
-	if _, throttled := c.held(r.throttle, now); throttled {
+	if _, throttled := c.memory.get(r.throttle, now); throttled {
 		return nil
 	}
 	lock := ""
@@ -421,8 +399,8 @@ func (c *Cache) renewNow(ctx context.Context, r cacheRequest) error {
 		lock, mine = c.shared.Lock(ctx, r.key, r.owner, lockLease)
 		newer, found, _ := c.look(ctx, &r)
 		found = found && newer.refusal == nil && newer.token != e.token && !newer.due(now)
-		if _, ok := c.stillHeld(r.key, e); ok && found {
-			c.keep(r, r.key, newer)
+		if found && c.memory.encodedIf(r.key, e) != nil {
+			c.memory.set(r.key, newer, r.since)
 		}
 		if found || !mine { // another replica has renewed it, or is at it
 			c.shared.Enqueue(redistier.Write{Key: r.key, Lock: lock})
@@ -431,7 +409,7 @@ func (c *Cache) renewNow(ctx context.Context, r cacheRequest) error {
 	}
 	g, err := c.client.exchange(ctx, r.tokenRequest)
 	now = time.Now()
-	if _, ok := c.stillHeld(r.key, e); ok && err == nil {
+	if err == nil && c.memory.encodedIf(r.key, e) != nil {
 		c.store(r, newEntry(g, c.buffer, r.end, now), lock, now)
 		return nil
 	}
@@ -451,63 +429,19 @@ func (e *Error) after(now, until time.Time) *Error {
 	return &left
 }
 
-// held returns what memory has under key, if it still counts.
-func (c *Cache) held(key cacheKey, now time.Time) (entry, bool) {
-	b, err := c.memory.Get(string(key[:]))
-	if err != nil {
-		return entry{}, false
-	}
-	e, ok := decode(b)
-	return e, ok && now.Before(e.until)
-}
-
-// stillHeld returns what memory has under key, if it is e but for what was heard of its
-// token meanwhile.
-func (c *Cache) stillHeld(key cacheKey, e entry) (encoded []byte, ok bool) {
-	b, err := c.memory.Get(string(key[:]))
-	if err != nil {
-		return nil, false
-	}
-	held, ok := decode(b)
-	return b, ok && held.token == e.token && held.until.UnixMilli() == e.until.UnixMilli()
-}
-
-// keep puts an entry of r into memory, unless it was forgotten meanwhile, and reports
-// whether it did. One that is too large is served and not kept: BigCache would empty a
-// shard before it refuses it.
-func (c *Cache) keep(r cacheRequest, key cacheKey, e entry) bool {
-	b := e.encode()
-	c.forgetting.Lock()
-	defer c.forgetting.Unlock()
-	if c.timesForgotten(r) != r.forgotten {
-		return false
-	}
-	if len(b) > maxEntry || c.memory.Set(string(key[:]), b) != nil {
-		_ = c.memory.Delete(string(key[:])) // an older one may be there
-		return false
-	}
-	return true
-}
-
 // store keeps an entry and, behind the request, writes it to the shared tier and
 // lets go of the lock there.
 func (c *Cache) store(r cacheRequest, e entry, lock string, now time.Time) {
 	key := r.key
 	e.owner = short(r.owner)
-	kept := c.keep(r, key, e)
+	kept := c.memory.set(key, e, r.since)
 	if c.shared == nil {
 		return
 	}
 	w := redistier.Write{Key: key, Lock: lock}
 	if life := e.until.Sub(now); kept && r.sharedGeneration != "" && life >= time.Millisecond { // without a life it would stay for ever
 		w.Owner, w.Generation, w.Life = r.owner, r.sharedGeneration, life
-		w.Current = func() []byte {
-			b, ok := c.stillHeld(key, e)
-			if !ok {
-				return nil
-			}
-			return b
-		}
+		w.Current = func() []byte { return c.memory.encodedIf(key, e) }
 	}
 	c.shared.Enqueue(w)
 }
@@ -538,8 +472,3 @@ func newKey(flow string, assertion []byte, clientKey, tenant, claims string, sco
 	}
 	return sha256.Sum256(b)
 }
-
-// keyHash is BigCache's 64-bit hash: the keys are hashes already.
-type keyHash struct{}
-
-func (keyHash) Sum64(key string) uint64 { return binary.BigEndian.Uint64([]byte(key[:8])) }

@@ -14,7 +14,7 @@ import (
 func (c *Cache) Fill(ctx context.Context, a Assertion, scopes []string, token string) {
 	now := time.Now()
 	key, e := c.userKey(a, scopes, ""), newEntry(grant{token: token, expires: now.Add(time.Hour)}, c.buffer, a.Expires, now)
-	c.keep(c.begin(cacheRequest{key: key}), key, e)
+	c.memory.set(key, e, c.memory.generation(key, cacheKey{}))
 	if c.shared == nil {
 		return
 	}
@@ -32,7 +32,7 @@ func (c *Cache) Fill(ctx context.Context, a Assertion, scopes []string, token st
 // Drop forgets a's token in memory, not in Redis.
 func (c *Cache) Drop(a Assertion, scopes []string) {
 	key := c.userKey(a, scopes, "")
-	_ = c.memory.Delete(string(key[:])) // it may not be there
+	c.memory.delete(key)
 }
 
 // HookRedis puts a hook around all that goes to Redis.
@@ -40,6 +40,6 @@ func (c *Cache) HookRedis(hook redis.Hook) { c.shared.(*redistier.Redis).AddHook
 
 // Holds reports whether memory has a token for a.
 func (c *Cache) Holds(a Assertion, scopes []string) bool {
-	_, ok := c.held(c.userKey(a, scopes, ""), time.Now())
+	_, ok := c.memory.get(c.userKey(a, scopes, ""), time.Now())
 	return ok
 }

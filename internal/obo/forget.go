@@ -60,73 +60,11 @@ func (c *Cache) forget(ctx context.Context, owner cacheKey, n redistier.Notice) 
 func (c *Cache) drop(n redistier.Notice) error {
 	switch n.What {
 	case redistier.TheseTokens:
-		c.dropTokens(n.Keys)
+		c.memory.forgetTokens(n.Keys)
 	case redistier.AllOfUser:
-		c.dropOwner(n.Keys[0])
+		c.memory.forgetOwner(n.Keys[0])
 	case redistier.Everything:
-		return c.dropAll()
+		return c.memory.forgetAll()
 	}
 	return nil
-}
-
-// dropTokens empties memory of tokens.
-func (c *Cache) dropTokens(keys []cacheKey) {
-	for _, key := range keys {
-		c.outdate(key)
-		_ = c.memory.Delete(string(key[:])) // it may not be there
-	}
-}
-
-// dropOwner empties memory of what is kept for a user.
-func (c *Cache) dropOwner(key cacheKey) {
-	c.outdate(key)
-	for entries := c.memory.Iterator(); entries.SetNext(); {
-		held, err := entries.Value()
-		if err != nil {
-			continue // it has left by itself
-		}
-		if e, ok := decode(held.Value()); ok && e.owner == short(key) {
-			_ = c.memory.Delete(held.Key()) // it may have left
-		}
-	}
-}
-
-// dropAll empties memory.
-func (c *Cache) dropAll() error {
-	c.outdateAll()
-	return c.memory.Reset()
-}
-
-// forgottenSlots bound what is kept of what was forgotten. Where a fetch shares its
-// slot with somebody else's sign-out, what it brings is not kept: another follows.
-const forgottenSlots = 4096
-
-func slot(k cacheKey) uint64 { return short(k) % forgottenSlots }
-
-// outdate keeps what is being fetched for a key or an owner from being kept.
-func (c *Cache) outdate(key cacheKey) {
-	c.forgetting.Lock()
-	defer c.forgetting.Unlock()
-	c.forgotten[slot(key)]++
-}
-
-func (c *Cache) outdateAll() {
-	c.forgetting.Lock()
-	defer c.forgetting.Unlock()
-	for slot := range c.forgotten {
-		c.forgotten[slot]++
-	}
-}
-
-// begin notes in a request what was forgotten before it is fetched.
-func (c *Cache) begin(r cacheRequest) cacheRequest {
-	c.forgetting.Lock()
-	defer c.forgetting.Unlock()
-	r.forgotten = c.timesForgotten(r)
-	return r
-}
-
-// timesForgotten grows when r's token or owner is forgotten. c.forgetting is held.
-func (c *Cache) timesForgotten(r cacheRequest) uint64 {
-	return c.forgotten[slot(r.key)] + c.forgotten[slot(r.owner)]
 }

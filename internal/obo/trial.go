@@ -15,10 +15,11 @@ type Trial struct {
 
 // Passed says that the API has accepted the token: the next 401 is the first again.
 func (t *Trial) Passed() {
-	r := t.cache.begin(t.request)
-	if e, ok := t.cache.held(r.key, time.Now()); ok && e.token == t.token && e.onTrial {
+	memory, key := t.cache.memory, t.request.key
+	since := memory.generation(key, t.request.owner)
+	if e, ok := memory.get(key, time.Now()); ok && e.token == t.token && e.onTrial {
 		e.onTrial = false
-		t.cache.keep(r, r.key, e)
+		memory.set(key, e, since)
 	}
 }
 
@@ -37,7 +38,7 @@ func (c *Cache) trial(r cacheRequest, e entry) *Trial {
 func (c *Cache) stays(r cacheRequest, e entry, now time.Time) bool {
 	if e.onTrial {
 		e.onTrial, e.keptUntil = false, now.Add(rejectedPause)
-		c.keep(r, r.key, e)
+		c.memory.set(r.key, e, r.since)
 	}
 	return now.Before(e.keptUntil)
 }

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
@@ -18,6 +19,36 @@ import (
 
 // assertionLife is that of MSAL's own client assertions.
 const assertionLife = 10 * time.Minute
+
+// AssertionError is a client assertion that could not be had: nothing was sent.
+type AssertionError struct{ err error }
+
+func (e *AssertionError) Error() string { return "client assertion: " + e.err.Error() }
+
+func (e *AssertionError) Unwrap() error { return e.err }
+
+// certificateEntry is a certificate with its key, PEM or PFX.
+type certificateEntry struct {
+	content
+	password string // of the PFX
+	claims   map[string]string
+}
+
+func openCertificateFile(_ StoreConfig, entry Config) loader {
+	return certificateEntry{content{key: "certificateDiskPath", file: entry.CertificateDiskPath}, entry.CertificatePassword, entry.ClientClaims}
+}
+
+func openEncodedCertificate(_ StoreConfig, entry Config) loader {
+	return certificateEntry{content{key: "base64EncodedValue", text: entry.Base64EncodedValue}, entry.CertificatePassword, entry.ClientClaims}
+}
+
+func (e certificateEntry) parse(data []byte) (confidential.Credential, time.Time, error) {
+	c, err := parseCertificate(data, e.password)
+	if err != nil {
+		return confidential.Credential{}, time.Time{}, errors.New(strings.TrimPrefix(e.file+": "+err.Error(), ": "))
+	}
+	return c.withClaims(e.claims), c.leaf.NotAfter, nil
+}
 
 // certificate is a certificate of ours with its key.
 type certificate struct {

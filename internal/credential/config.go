@@ -4,13 +4,14 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 )
 
-// Config is one way to prove who we are, under the names of
-// Microsoft.Identity.Web. One kind in an entry.
+// Config is an entry of clientCredentials: one way to prove who we are, under the names of
+// Microsoft.Identity.Web. The tag "only" says which kinds a key belongs to.
 type Config struct {
 	SourceType                  string            `yaml:"sourceType" enum:"ClientSecret,Path,Base64Encoded,KeyVault,SignedAssertionFilePath,SignedAssertionFromManagedIdentity" doc:"The kind of credential."`
 	ClientSecret                string            `yaml:"clientSecret" secret:"true" only:"ClientSecret" doc:"The secret itself; better set from the environment."`
@@ -34,43 +35,36 @@ func (c Config) GoString() string { return c.SourceType }
 // MarshalText is String, for loggers and encoders, which look past it.
 func (c Config) MarshalText() ([]byte, error) { return []byte(c.SourceType), nil }
 
-// kinds are the source types and the keys that belong to each.
-var kinds = map[string]struct {
-	oneOf    []string // exactly one of them
-	all      []string // every one of them
-	optional []string
-}{
-	"ClientSecret":                       {oneOf: []string{"clientSecret", "clientSecretFile"}},
-	"Path":                               {all: []string{"certificateDiskPath"}, optional: []string{"certificatePassword", "clientClaims"}},
-	"Base64Encoded":                      {all: []string{"base64EncodedValue"}, optional: []string{"certificatePassword", "clientClaims"}},
-	"KeyVault":                           {all: []string{"keyVaultUrl", "keyVaultCertificateName"}, optional: []string{"clientClaims"}},
-	"SignedAssertionFilePath":            {all: []string{"signedAssertionFileDiskPath"}},
-	"SignedAssertionFromManagedIdentity": {optional: []string{"managedIdentityClientId"}},
+// configKey is a key of Config that belongs to some kinds only.
+type configKey struct {
+	name  string
+	kinds []string
+	isSet bool
 }
 
-// keys tells which keys are set.
-func (c Config) keys() map[string]bool {
-	return map[string]bool{
-		"clientSecret": c.ClientSecret != "", "clientSecretFile": c.ClientSecretFile != "",
-		"certificateDiskPath": c.CertificateDiskPath != "", "base64EncodedValue": c.Base64EncodedValue != "",
-		"certificatePassword": c.CertificatePassword != "",
-		"keyVaultUrl":         c.KeyVaultURL != "", "keyVaultCertificateName": c.KeyVaultCertificateName != "",
-		"signedAssertionFileDiskPath": c.SignedAssertionFileDiskPath != "",
-		"managedIdentityClientId":     c.ManagedIdentityClientID != "",
-		"clientClaims":                len(c.ClientClaims) > 0,
+// keys returns the keys of c by name.
+func (c Config) keys() map[string]configKey {
+	keys := map[string]configKey{}
+	for field, value := range reflect.ValueOf(c).Fields() {
+		if only := field.Tag.Get("only"); only != "" {
+			name := field.Tag.Get("yaml")
+			keys[name] = configKey{name, strings.Split(only, ","), !value.IsZero() && (value.Kind() != reflect.Map || value.Len() > 0)}
+		}
 	}
+	return keys
 }
 
+// Check reports every mistake in c by its key.
 func (c Config) Check(report func(key, problem string)) {
 	kind, known := kinds[c.SourceType]
 	if !known {
 		report("sourceType", "must be one of "+strings.Join(slices.Sorted(maps.Keys(kinds)), ", "))
 		return
 	}
-	set := c.keys()
+	keys := c.keys()
 	given := 0
 	for _, key := range kind.oneOf {
-		if set[key] {
+		if keys[key].isSet {
 			given++
 		}
 	}
@@ -78,14 +72,13 @@ func (c Config) Check(report func(key, problem string)) {
 		report("", fmt.Sprintf("%s needs exactly one of %s", c.SourceType, strings.Join(kind.oneOf, ", ")))
 	}
 	for _, key := range kind.all {
-		if !set[key] {
+		if !keys[key].isSet {
 			report(key, "must be set: "+c.SourceType+" needs it")
 		}
 	}
-	own := slices.Concat(kind.oneOf, kind.all, kind.optional)
-	for _, key := range slices.Sorted(maps.Keys(set)) {
-		if set[key] && !slices.Contains(own, key) {
-			report(key, "does not belong to "+c.SourceType+": one entry holds one kind of credential")
+	for _, name := range slices.Sorted(maps.Keys(keys)) {
+		if key := keys[name]; key.isSet && !slices.Contains(key.kinds, c.SourceType) {
+			report(name, "does not belong to "+c.SourceType+": one entry holds one kind of credential")
 		}
 	}
 	c.checkValues(report)

@@ -69,7 +69,9 @@ type Store struct {
 // loaded, for which it may ask a vault or the Azure host until ctx ends.
 func NewStore(ctx context.Context, c StoreConfig) (*Store, error) {
 	s := &Store{config: c, reloading: make(chan struct{}, 1)}
-	s.sources = s.config.newSources()
+	for i := range c.Entries {
+		s.sources = append(s.sources, c.newSource(i))
+	}
 	if err := s.reload(ctx, func(*credentialSource) bool { return true }); err != nil {
 		return nil, err
 	}
@@ -95,7 +97,7 @@ func (s *Store) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-remote.C:
-			s.refresh(ctx, (*credentialSource).remote)
+			s.refresh(ctx, func(source *credentialSource) bool { return source.kind.remote })
 		case <-daily.C:
 			s.announceExpiry()
 		}
@@ -241,7 +243,7 @@ func (s *Store) Refused(ctx context.Context) {
 	if now := time.Now(); s.refused.IsZero() || now.Sub(s.refused) >= refusalFloor {
 		s.refused = now
 		// A source that has never answered would use up the exchange's time.
-		if err := s.reloadLocked(ctx, func(source *credentialSource) bool { return !source.remote() || source.held != nil }); err != nil {
+		if err := s.reloadLocked(ctx, func(source *credentialSource) bool { return !source.kind.remote || source.held != nil }); err != nil {
 			s.config.Log.Error("the client credential cannot be replaced", "error", err)
 		}
 	}

@@ -19,14 +19,24 @@ import (
 	"middletier/internal/failure"
 )
 
-// vault is where a certificate lies in Azure Key Vault.
-type vault struct {
-	client *azsecrets.Client
+// vaultCertificate is a certificate with its key in Azure Key Vault.
+type vaultCertificate struct {
+	certificateEntry
+	config StoreConfig // how to reach the vault, and as whom
+	url    string
 	name   string
+	client *azsecrets.Client // nil before the first read
 }
 
-// openVault asks nothing yet. c says how to reach the vault, and as whom.
-func openVault(c StoreConfig, entry Config) (*vault, error) {
+func openVaultCertificate(s StoreConfig, entry Config) loader {
+	return &vaultCertificate{
+		certificateEntry: certificateEntry{content: content{key: "keyVaultCertificateName"}, claims: entry.ClientClaims},
+		config:           s, url: entry.KeyVaultURL, name: entry.KeyVaultCertificateName,
+	}
+}
+
+// newVaultClient asks nothing yet.
+func newVaultClient(c StoreConfig, url string) (*azsecrets.Client, error) {
 	who := c.VaultCredential
 	if who == nil {
 		var options azidentity.DefaultAzureCredentialOptions
@@ -42,13 +52,13 @@ func openVault(c StoreConfig, entry Config) (*vault, error) {
 		}
 		who = chain
 	}
-	client, err := azsecrets.NewClient(entry.KeyVaultURL, who, &azsecrets.ClientOptions{
+	client, err := azsecrets.NewClient(url, who, &azsecrets.ClientOptions{
 		ClientOptions: azcore.ClientOptions{Transport: boundedClient{c.Client}},
 	})
 	if err != nil {
 		return nil, errors.New(oneLine(err))
 	}
-	return &vault{client, entry.KeyVaultCertificateName}, nil
+	return client, nil
 }
 
 // maxVaultAnswer bounds what is read of a vault's answer, in bytes.
@@ -80,7 +90,14 @@ var errVaultAnswerTooLarge = failure.New(fmt.Sprintf("the vault's answer is larg
 // read gets the newest version of the certificate with its key, as PEM or PFX. A
 // vault keeps the two together as a secret of the same name ("About Azure Key
 // Vault certificates").
-func (v *vault) read(ctx context.Context) ([]byte, error) {
+func (v *vaultCertificate) read(ctx context.Context) ([]byte, error) {
+	if v.client == nil {
+		client, err := newVaultClient(v.config, v.url)
+		if err != nil {
+			return nil, err
+		}
+		v.client = client
+	}
 	secret, err := v.client.GetSecret(ctx, v.name, "", nil)
 	var refused *azcore.ResponseError
 	var unknown *azidentity.AuthenticationFailedError

@@ -1,5 +1,14 @@
 // Package credential proves to the identity provider who we are: it loads credentials,
 // follows what they are loaded from, and says which one is in use.
+//
+// Each entry of clientCredentials is a source. It reads what the credential is made of and
+// keeps the last good one. The first source that has ever loaded is in use: Store hands
+// its credential to StoreConfig.Use, which makes the client that holds it. Sources are read
+// again by the clock (files every second, vaults and Azure hosts every hour) and when the
+// provider refuses the credential, by Refused.
+//
+// Store.reloading is held while sources are read, also across the network: it is a channel,
+// so that whoever waits for it can give up. Store.Run is one goroutine and starts none.
 package credential
 
 import (
@@ -7,22 +16,21 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"path/filepath"
+	"os"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/fsnotify/fsnotify"
 )
 
 const (
-	// pollInterval is how often files are read where no event tells of a change,
-	// as on network file systems. They are small, and seldom on a disk.
-	pollInterval = 5 * time.Second
+	// pollInterval is how often files are read. They are small, and seldom on a disk. Events
+	// of the file system would tell sooner, but not on network file systems: they would need
+	// the poll beside them.
+	pollInterval = time.Second
 
-	// settleTime lets whoever replaces a file finish, before it is read.
+	// settleTime lets whoever replaces a file finish before it is read.
 	settleTime = 200 * time.Millisecond
 
 	// remoteInterval is how often vaults and Azure hosts are asked again.
@@ -86,16 +94,19 @@ func (s *Store) Expiry() (time.Time, bool) {
 
 // Run keeps the credential in use up to date until ctx ends.
 func (s *Store) Run(ctx context.Context) {
-	var group sync.WaitGroup
-	defer group.Wait()
-	group.Go(func() { s.followFiles(ctx) })
-	remote, daily := time.NewTicker(remoteInterval), time.NewTicker(expiryInterval)
+	poll, remote, daily := time.NewTicker(pollInterval), time.NewTicker(remoteInterval), time.NewTicker(expiryInterval)
+	defer poll.Stop()
 	defer remote.Stop()
 	defer daily.Stop()
+	if !slices.ContainsFunc(s.sources, func(source *credentialSource) bool { return source.path() != "" }) {
+		poll.Stop()
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-poll.C:
+			s.refresh(ctx, (*credentialSource).isSettledFile)
 		case <-remote.C:
 			s.refresh(ctx, func(source *credentialSource) bool { return source.kind.remote })
 		case <-daily.C:
@@ -104,62 +115,21 @@ func (s *Store) Run(ctx context.Context) {
 	}
 }
 
-// followFiles reads the files again when they may have changed, until ctx ends.
-func (s *Store) followFiles(ctx context.Context) {
-	isFile := func(source *credentialSource) bool { return source.path() != "" }
-	if !slices.ContainsFunc(s.sources, isFile) {
-		return
+// isSettledFile reports whether s reads a file that is not just being written.
+func (s *credentialSource) isSettledFile() bool {
+	if s.path() == "" {
+		return false
 	}
-	var events chan fsnotify.Event
-	var lost chan error // events that did not come
-	watcher, err := fsnotify.NewWatcher()
+	info, err := os.Stat(s.path())
 	if err != nil {
-		s.config.Log.Warn("the files of clientCredentials cannot be watched, and are only read now and then", "interval", pollInterval, "error", err)
-	} else {
-		defer watcher.Close()
-		events, lost = watcher.Events, watcher.Errors
-		s.watch(watcher)
+		return true // reading it says why
 	}
-	poll := time.NewTicker(pollInterval)
-	defer poll.Stop()
-	settled := time.NewTimer(0) // what changed before the watch began counts too
-	defer settled.Stop()
-	waiting := true // for settled
-	settle := func() {
-		if !waiting {
-			waiting = true
-			settled.Reset(settleTime)
-		}
-	}
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-events:
-			settle()
-		case <-lost:
-			settle()
-		case <-settled.C:
-			waiting = false
-			s.refresh(ctx, isFile)
-		case <-poll.C:
-			if watcher != nil {
-				s.watch(watcher) // a folder may be new, or another one of the same name
-			}
-			s.refresh(ctx, isFile)
-		}
-	}
+	return isSettled(info.ModTime(), time.Now())
 }
 
-// watch watches the folders of the files, not the files: Kubernetes replaces a
-// mounted secret by a symbolic link beside it.
-func (s *Store) watch(watcher *fsnotify.Watcher) {
-	for _, source := range s.sources {
-		if path := source.path(); path != "" {
-			_ = watcher.Add(filepath.Dir(path)) // until it is there, the file is read every pollInterval
-		}
-	}
-}
+// isSettled reports whether what was written then is complete by now. Another machine's clock
+// may be ahead of ours.
+func isSettled(then, now time.Time) bool { return then.After(now) || now.Sub(then) >= settleTime }
 
 // refresh is reload for Run, which can only tell the log.
 func (s *Store) refresh(ctx context.Context, read func(*credentialSource) bool) {

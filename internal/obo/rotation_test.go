@@ -253,9 +253,9 @@ func TestHalfWrittenFilesChangeNothing(t *testing.T) {
 				m.Replace(row.good)
 				eventually(t, func() bool { return log.count(again) == i+1 }, func() string { return "not yet told that it is well again" })
 			}
-			// Without the watch, each change would be seen 5 s after the last.
+			// Files are read every second.
 			if took := time.Since(begin); took > time.Duration(2*len(row.bad))*2500*time.Millisecond {
-				t.Errorf("%d changes were seen in %v: nobody watches", 2*len(row.bad), took)
+				t.Errorf("%d changes were seen in %v: nobody looks", 2*len(row.bad), took)
 			}
 			if got := log.count(bad); got != len(row.bad) {
 				t.Errorf("told %d times, want once each of %d", got, len(row.bad))

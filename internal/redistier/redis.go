@@ -139,7 +139,7 @@ func New(c Config) (*Redis, error) {
 // connections.
 func (s *Redis) Run(ctx context.Context, heard func(Notice)) error {
 	var wg sync.WaitGroup
-	wg.Go(func() { s.revive(ctx) })
+	wg.Go(func() { s.watch(ctx) })
 	wg.Go(func() { s.listen(ctx, heard) })
 	for range writers {
 		wg.Go(func() { s.work(ctx) })

@@ -1,4 +1,24 @@
 // Package redistier is the cache that all replicas share: Redis.
+//
+// An entry is sealed with its name and with the generation of its owner, a random value
+// beside it. Lock gives the owner a generation; Get returns it with the entry; what is
+// written is sealed with the generation that Get returned before the exchange. Forget
+// deletes the generation, which makes every entry of the owner worthless at once, and then
+// the entries that are listed. A generation that could not be deleted is owed: the owner's
+// entries are a miss here from then on, and the deletion is tried again. Publish tells the
+// other replicas, which empty their memory.
+//
+// Operations go through the breaker, which bounds each by the timeout and lets none begin
+// while it is open. Letting go of a lock goes past it, since other replicas would wait for
+// the lock's end.
+//
+// Locks. breaker.mu, Redis.mu (what is owed) and passwordFile.mu are held for a few
+// statements; none is held while another one is taken, and none across the network.
+// breaker.opened, called with breaker.mu held, only logs.
+//
+// Goroutines. Run owns the writers, the one that tries Redis while it is left alone
+// (watch), and the one that listens for notices, and waits for all of them. An operation
+// runs in a goroutine of its own, which ends with the connection's timeout.
 package redistier
 
 import (

@@ -55,11 +55,11 @@ func (s *Redis) greet(ctx context.Context) {
 	}
 }
 
-// revive first says whether Redis is reached, and then tries whether Redis takes and
+// watch first says whether Redis is reached, and then tries whether Redis takes and
 // gives values again, and makes up for deletions that failed. A Redis that hung may only
 // be far away: it is tried at once, though not again in the same pause, since a
 // cluster in which one node hangs passes too.
-func (s *Redis) revive(ctx context.Context) {
+func (s *Redis) watch(ctx context.Context) {
 	tick := time.NewTicker(probeInterval)
 	defer tick.Stop()
 	s.greet(ctx)

@@ -230,6 +230,21 @@ func TestCertificatesAreReadHoweverTheirFilesWereMade(t *testing.T) {
 	}
 }
 
+// The last byte of a signature may be that of a line end.
+func TestCertificateThatEndsLikeALineIsRead(t *testing.T) {
+	s := certificates()
+	last := s.other
+	for !strings.ContainsAny(string(last.certificate.Raw[len(last.certificate.Raw)-1:]), " \t\r\n") {
+		last = issue("last", last.key, nil, now, now.Add(time.Hour))
+	}
+	for _, end := range []string{"", "\n"} {
+		bundle, err := secretfile.Parse([]byte(string(s.leaf.certificate.Raw)+string(last.certificate.Raw)+end), "")
+		if err != nil || len(bundle.Certificates) != 2 {
+			t.Errorf("two certificates, with %q behind: got %d, %v", end, len(bundle.Certificates), err)
+		}
+	}
+}
+
 func TestFilesThatHoldNoPairAreRefusedInWords(t *testing.T) {
 	s := certificates()
 	pair := s.leaf.pem() + s.leaf.pkcs8()

@@ -42,7 +42,14 @@ func parseBinary(data []byte, parsePFX func([]byte) (Bundle, error)) (Bundle, er
 		}
 		return parsePFX(outer.FullBytes)
 	}
-	whole := data[:len(outer.FullBytes)+len(bytes.TrimRight(rest, " \t\r\n"))]
+	for bytes.HasPrefix(rest, []byte{tagSequence}) { // further certificates: the last byte of one may look like a line end
+		next, err := asn1.Unmarshal(rest, &outer)
+		if err != nil {
+			break
+		}
+		rest = next
+	}
+	whole := data[:len(data)-len(rest)+len(bytes.TrimRight(rest, " \t\r\n"))]
 	if certificates, err := x509.ParseCertificates(whole); err == nil { // one, or several one behind the other
 		return Bundle{Certificates: certificates}, nil
 	}

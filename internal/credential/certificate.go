@@ -35,11 +35,13 @@ type certificateEntry struct {
 }
 
 func openCertificateFile(_ StoreConfig, entry Config) loader {
-	return certificateEntry{content{key: "certificateDiskPath", file: entry.CertificateDiskPath}, entry.CertificatePassword, entry.ClientClaims}
+	file := content{key: "certificateDiskPath", file: entry.CertificateDiskPath}
+	return certificateEntry{file, entry.CertificatePassword, entry.ClientClaims}
 }
 
 func openEncodedCertificate(_ StoreConfig, entry Config) loader {
-	return certificateEntry{content{key: "base64EncodedValue", text: entry.Base64EncodedValue}, entry.CertificatePassword, entry.ClientClaims}
+	text := content{key: "base64EncodedValue", text: entry.Base64EncodedValue}
+	return certificateEntry{text, entry.CertificatePassword, entry.ClientClaims}
 }
 
 func (e certificateEntry) parse(data []byte) (confidential.Credential, time.Time, error) {

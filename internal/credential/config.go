@@ -3,9 +3,7 @@ package credential
 import (
 	"fmt"
 	"maps"
-	"net/url"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -84,17 +82,12 @@ func (c Config) Check(report func(key, problem string)) {
 	c.checkValues(report)
 }
 
-// vaultCertificateName is Key Vault's own rule ("Objects, identifiers, and
-// versioning").
-var vaultCertificateName = regexp.MustCompile(`^[0-9A-Za-z-]{1,127}$`)
-
 // ownClaims are those of a client assertion that say who signed it for whom, and
 // for how long.
 var ownClaims = []string{"aud", "exp", "iat", "iss", "jti", "nbf", "sub"}
 
 func (c Config) checkValues(report func(key, problem string)) {
-	if vault, err := url.Parse(c.KeyVaultURL); c.KeyVaultURL != "" &&
-		(err != nil || vault.Scheme != "https" || vault.Hostname() == "" || strings.Trim(vault.Path, "/") != "" || vault.RawQuery != "" || vault.User != nil || vault.Fragment != "") {
+	if c.KeyVaultURL != "" && !isVaultURL(c.KeyVaultURL) {
 		report("keyVaultUrl", "must be the https URL of a vault, as https://NAME.vault.azure.net")
 	}
 	if c.KeyVaultCertificateName != "" && !vaultCertificateName.MatchString(c.KeyVaultCertificateName) {

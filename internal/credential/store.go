@@ -5,10 +5,10 @@
 // keeps the last good one. The first source that has ever loaded is in use: Store hands
 // its credential to StoreConfig.Use, which makes the client that holds it. Sources are read
 // again by the clock (files every second, vaults and Azure hosts every hour) and when the
-// provider refuses the credential, by Refused.
+// provider refuses the credential, by ReloadAfterRefusal.
 //
 // Store.reloading is held while sources are read, also across the network: it is a channel,
-// so that whoever waits for it can give up. Store.Run is one goroutine and starts none.
+// so that a caller that waits for it can give up. Store.Run is one goroutine and starts none.
 package credential
 
 import (
@@ -57,7 +57,7 @@ type StoreConfig struct {
 	// VaultCredential opens Azure Key Vault; nil: Azure's default chain of
 	// credentials, which finds workload identity, managed identity and the like.
 	VaultCredential azcore.TokenCredential
-	// Log is told of changes.
+	// Log gets a line for each change.
 	Log *slog.Logger
 	// Use is given each credential that is to be used from now on. With an error the
 	// one before stays in use.
@@ -151,7 +151,7 @@ func (s *Store) reload(ctx context.Context, read func(*credentialSource) bool) e
 	return s.reloadLocked(ctx, read)
 }
 
-// reloadLocked is reload for who has put one into s.reloading.
+// reloadLocked is reload for a caller that has put one into s.reloading.
 func (s *Store) reloadLocked(ctx context.Context, read func(*credentialSource) bool) error {
 	var problems []error
 	var changed []*credentialSource // whose problem is not what it was
@@ -172,7 +172,7 @@ func (s *Store) reloadLocked(ctx context.Context, read func(*credentialSource) b
 	return errors.Join(problems...)
 }
 
-// logProblems tells what has changed about loading, once. A start at which
+// logProblems logs what has changed about loading, once. A start at which
 // nothing loads is not its business: that is an error.
 func (s *Store) logProblems(changed []*credentialSource) {
 	for _, source := range changed {
@@ -201,9 +201,9 @@ func (s *Store) use(loaded *Active) error {
 	return nil
 }
 
-// Refused looks for another credential where the provider has refused the one in use,
-// unless it has just done so.
-func (s *Store) Refused(ctx context.Context) {
+// ReloadAfterRefusal looks for another credential after the provider has refused the one in
+// use, unless it has just done so.
+func (s *Store) ReloadAfterRefusal(ctx context.Context) {
 	select {
 	case s.reloading <- struct{}{}:
 		defer func() { <-s.reloading }()

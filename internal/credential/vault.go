@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -18,6 +19,17 @@ import (
 
 	"middletier/internal/failure"
 )
+
+// vaultCertificateName is Key Vault's own rule ("Objects, identifiers, and
+// versioning").
+var vaultCertificateName = regexp.MustCompile(`^[0-9A-Za-z-]{1,127}$`)
+
+// isVaultURL reports whether text is the https URL of a host and no more.
+func isVaultURL(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.Scheme == "https" && u.Hostname() != "" && strings.Trim(u.Path, "/") == "" &&
+		u.RawQuery == "" && u.User == nil && u.Fragment == ""
+}
 
 // vaultCertificate is a certificate with its key in Azure Key Vault.
 type vaultCertificate struct {
@@ -36,7 +48,7 @@ func openVaultCertificate(s StoreConfig, entry Config) loader {
 }
 
 // newVaultClient asks nothing yet.
-func newVaultClient(c StoreConfig, url string) (*azsecrets.Client, error) {
+func newVaultClient(c StoreConfig, vaultURL string) (*azsecrets.Client, error) {
 	who := c.VaultCredential
 	if who == nil {
 		var options azidentity.DefaultAzureCredentialOptions
@@ -52,7 +64,7 @@ func newVaultClient(c StoreConfig, url string) (*azsecrets.Client, error) {
 		}
 		who = chain
 	}
-	client, err := azsecrets.NewClient(url, who, &azsecrets.ClientOptions{
+	client, err := azsecrets.NewClient(vaultURL, who, &azsecrets.ClientOptions{
 		ClientOptions: azcore.ClientOptions{Transport: boundedClient{c.Client}},
 	})
 	if err != nil {

@@ -70,7 +70,7 @@ func (c *Cache) acquire(ctx context.Context, r cacheRequest, m mode) (Token, err
 type sharedAnswer struct {
 	found     *entry // nil: nothing that is of use
 	lock      string // with which the exchange is to be made, "" for none
-	elsewhere bool   // another replica is about to make the exchange, or takes too long over it
+	elsewhere bool   // another replica makes the exchange, and it takes long
 }
 
 // lookShared looks for r's token in the shared tier. Where it is not there, and an exchange

@@ -112,7 +112,7 @@ func asksUser(code string) bool {
 }
 
 // isThrottledGrant reports whether an answer that is no 429 and no 5xx asks for
-// patience: by its number, or by a Retry-After with a code that says nothing else.
+// a pause: by its number, or by a Retry-After with a code that says nothing else.
 func (r *received) isThrottledGrant(body tokenAnswer) bool {
 	kind, known := listedKind(body)
 	if known {

@@ -114,8 +114,7 @@ type Stats struct {
 
 // Stats returns the numbers of now.
 func (c *Cache) Stats() Stats {
-	s := Stats{Entries: c.memory.entries.Len(), Bytes: c.memory.entries.Capacity(), Evictions: c.memory.evictions.Load()}
-	s.Room = max(0, c.memory.size-s.Bytes)
+	s := c.memory.stats()
 	if c.shared != nil {
 		s.Redis = true
 		s.RedisUp, s.RedisErrors = c.shared.Status()
@@ -162,13 +161,14 @@ func (c *Cache) token(ctx context.Context, key cacheKey, rejected string, comple
 		})
 		select {
 		case <-ctx.Done():
-			return Token{Origin: IdentityProvider}, ctx.Err() // whom most wait for
+			return Token{Origin: IdentityProvider}, ctx.Err() // it is the provider that most wait for
 		case got := <-done:
 			t := got.Val.(Token)
 			if ours || got.Err != nil || t.Value != r.rejected {
 				return t, got.Err
 			}
-			// Nobody has refused this token to the caller whose flight brought it.
+			// The flight of a caller whose token was not refused brought the refused one
+			// again: another flight fetches a new one.
 		}
 	}
 }

@@ -27,7 +27,7 @@ const (
 	// maxAnswer bounds what is read of an answer; a token response has 5 KB.
 	maxAnswer = 1 << 20
 
-	// defaultRetryAfter is what callers are told where the provider names no time.
+	// defaultRetryAfter is for callers where the provider names no time.
 	defaultRetryAfter = 5 * time.Second
 )
 
@@ -216,7 +216,8 @@ func (c *Client) shares(r tokenRequest) []share {
 
 // exchange waits its turn and makes the exchange; once more where the provider
 // refuses our credential and another one is there to be loaded, where it broke down
-// rather than answered, or where it does not find our federated credential; all within Config.Timeout. The error is an *Error.
+// rather than answered, or where it does not find our federated credential; all within
+// Config.Timeout. The error is an *Error.
 func (c *Client) exchange(ctx context.Context, r tokenRequest) (_ grant, err error) {
 	start := time.Now()
 	defer func() { c.config.Exchanged(r.flow(), time.Since(start), err) }()
@@ -224,13 +225,15 @@ func (c *Client) exchange(ctx context.Context, r tokenRequest) (_ grant, err err
 	defer cancel()
 	giveBack, err := c.turns.take(ctx, c.shares(r)...)
 	if err != nil {
-		return grant{}, &Error{Kind: Unavailable, RetryAfter: defaultRetryAfter, Scopes: r.scopes, Err: errors.New("too many exchanges are under way")}
+		return grant{}, &Error{
+			Kind: Unavailable, RetryAfter: defaultRetryAfter, Scopes: r.scopes, Err: errors.New("too many exchanges are under way"),
+		}
 	}
 	defer giveBack()
 	active := c.current.Load()
 	g, refusal := c.try(ctx, active, r)
 	if refusal != nil && refusal.Code == "invalid_client" {
-		c.credentials.Refused(ctx)
+		c.credentials.ReloadAfterRefusal(ctx)
 		if next := c.current.Load(); next != active && ctx.Err() == nil {
 			active = next
 			g, refusal = c.try(ctx, active, r)

@@ -9,8 +9,8 @@ import (
 	"middletier/internal/redistier"
 )
 
-// ErrRedis says that what is in Redis could not be dropped, or other replicas not
-// be told. What belongs to one user is made worthless as soon as Redis does it; the rest
+// ErrRedis says that what is in Redis could not be dropped, or other replicas did not
+// get the notice. What belongs to one user is made worthless as soon as Redis does it; the rest
 // stays until it expires.
 var ErrRedis = errors.New("entries in Redis could not be dropped, or other replicas not be told")
 

@@ -60,6 +60,13 @@ type keyHash struct{}
 
 func (keyHash) Sum64(key string) uint64 { return binary.BigEndian.Uint64([]byte(key[:8])) }
 
+// stats returns what there is to say of memory.
+func (m *memory) stats() Stats {
+	s := Stats{Entries: m.entries.Len(), Bytes: m.entries.Capacity(), Evictions: m.evictions.Load()}
+	s.Room = max(0, m.size-s.Bytes)
+	return s
+}
+
 func (m *memory) close() error { return m.entries.Close() }
 
 // get returns the entry under key, if it still counts.

@@ -13,11 +13,11 @@
 // first, then in memory, then in other replicas by a notice.
 //
 // Locks. Cache.mu, memory.mu, turns.mu and msalClient.mu are each held for a few
-// statements; none is held while another one is taken, and none across the network. What
-// was forgotten during a fetch is told from memory's generations, not by a lock.
+// statements; none is held while another of them is taken, and none across the network. What
+// was forgotten during a fetch is seen by memory's generations, not by a lock.
 //
-// Goroutines. A flight outlives the caller that began it and is bounded by
-// Config.Timeout; Cache.Run waits for the renewals, then ends the shared tier, which owns
+// Goroutines. A flight outlives the caller that began it, and is bounded by
+// Config.Timeout and the lease of the lock; Cache.Run waits for the renewals, then ends the shared tier, which owns
 // its own goroutines. Client.Run is the store's of package credential: it owns none.
 package obo
 
@@ -38,7 +38,7 @@ import (
 // Config says who we are to the identity platform. The keys in its errors are
 // those of the azureAd section.
 type Config struct {
-	// Instance is the base URL of the cloud, as https://login.microsoftonline.com/.
+	// Instance is the base URL of the cloud, such as https://login.microsoftonline.com/.
 	Instance string
 	// TenantID is our own tenant: its GUID or a domain.
 	TenantID string
@@ -59,10 +59,10 @@ type Config struct {
 	// VaultCredential opens Azure Key Vault; nil: Azure's default chain of
 	// credentials, which finds workload identity, managed identity and the like.
 	VaultCredential azcore.TokenCredential
-	// Log is told of changes of the credential; nil: nobody is.
+	// Log gets a line for each change of the credential; nil: none.
 	Log *slog.Logger
-	// Exchanged is told of every exchange that has ended, with the time that it
-	// took and its error; nil: nobody is.
+	// Exchanged is called after every exchange, with the time that it took and its
+	// error; nil: nothing is.
 	Exchanged func(flow Flow, took time.Duration, err error)
 }
 
@@ -149,7 +149,7 @@ type Kind int
 
 // The kinds of Error.
 const (
-	// Unavailable: the provider did not answer, or asks for patience.
+	// Unavailable: the provider did not answer, or asks to wait.
 	Unavailable Kind = iota
 	// InteractionRequired: the user has to sign in again or do more.
 	InteractionRequired
@@ -165,7 +165,8 @@ const (
 )
 
 func (k Kind) String() string {
-	return [...]string{"unavailable", "interaction required", "consent required", "misconfigured", "invalid response", "assertion expired"}[k]
+	names := [...]string{"unavailable", "interaction required", "consent required", "misconfigured", "invalid response", "assertion expired"}
+	return names[k]
 }
 
 // Error is an exchange that gave no token. Its fields are the provider's own

@@ -13,7 +13,7 @@ import (
 	"middletier/internal/failure"
 )
 
-// Notice is what one replica tells the others through Redis: what was forgotten,
+// Notice is what one replica sends the others through Redis: what was forgotten,
 // for them to forget as well.
 type Notice struct {
 	What Forgotten
@@ -116,7 +116,7 @@ const (
 // listening marks the context of a connection to listen on.
 type listening struct{}
 
-// listen tells heard what other replicas have forgotten, until ctx ends.
+// listen calls heard with what other replicas have forgotten, until ctx ends.
 func (s *Redis) listen(ctx context.Context, heard func(Notice)) {
 	ctx = context.WithValue(ctx, listening{}, true)
 	refused := false

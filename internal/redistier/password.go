@@ -27,7 +27,7 @@ func openPasswordFile(path string, log *slog.Logger) (*passwordFile, error) {
 	return &passwordFile{path: path, log: cmp.Or(log, slog.New(slog.DiscardHandler)), last: password}, nil
 }
 
-// password returns what the file holds now. Where that is no password, as in the
+// password returns what the file holds now. Where that is no password, such as in the
 // middle of being replaced, it returns the last good one, and logs why once.
 func (f *passwordFile) password() string {
 	password, err := readPassword(f.path)

@@ -70,8 +70,8 @@ const (
 
 	maxSealed = 128 << 10 // bytes; a larger value is not ours
 
-	// Unless the URL says otherwise. maxConns is for bursts: who waits for another's connection, on few processors,
-	// may wait for longer than the timeout.
+	// Unless the URL says otherwise. maxConns is for bursts: on few processors, an operation
+	// that waits for another's connection may wait for longer than the timeout.
 	maxConns     = 64
 	minIdleConns = 2
 )
@@ -110,7 +110,7 @@ func New(c Config) (*Redis, error) {
 	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	options.PipelinePoolSize = -1 // they take any connection
 	options.Dialer = dialer(options)
-	redis.SetLogger(&logging.VoidLogger{}) // what matters is logged once, by leave
+	redis.SetLogger(&logging.VoidLogger{}) // what matters is logged once, when the breaker opens
 	if c.PasswordFile != "" {
 		file, err := openPasswordFile(c.PasswordFile, c.Log)
 		if err != nil {

@@ -5,15 +5,15 @@
 // written is sealed with the generation that Get returned before the exchange. Forget
 // deletes the generation, which makes every entry of the owner worthless at once, and then
 // the entries that are listed. A generation that could not be deleted is owed: the owner's
-// entries are a miss here from then on, and the deletion is tried again. Publish tells the
-// other replicas, which empty their memory.
+// entries are a miss here from then on, and the deletion is tried again. Publish sends a
+// notice to the other replicas, which empty their memory.
 //
 // Operations go through the breaker, which bounds each by the timeout and lets none begin
 // while it is open. Letting go of a lock goes past it, since other replicas would wait for
 // the lock's end.
 //
 // Locks. breaker.mu, Redis.mu (what is owed) and passwordFile.mu are held for a few
-// statements; none is held while another one is taken, and none across the network.
+// statements; none is held while another of them is taken, and none across the network.
 // breaker.opened, called with breaker.mu held, only logs.
 //
 // Goroutines. Run owns the writers, the one that tries Redis while it is left alone
@@ -28,7 +28,7 @@ import (
 )
 
 // Tier is a cache that all replicas share. It may be slow, down or wrong at any time:
-// then it holds nothing, and whoever uses it goes on without it.
+// then it holds nothing, and its user goes on without it.
 type Tier interface {
 	// Run does what is done behind requests until ctx ends, and calls heard with what
 	// other replicas forget.

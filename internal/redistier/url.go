@@ -14,7 +14,10 @@ import (
 // not for it to say.
 var (
 	placeParameters      = []string{"addr", "master_name", "db", "username", "password", "skip_verify"}
-	connectionParameters = []string{"protocol", "client_name", "pool_size", "min_idle_conns", "max_idle_conns", "max_active_conns", "conn_max_idle_time", "conn_max_lifetime"}
+	connectionParameters = []string{
+		"protocol", "client_name", "pool_size", "min_idle_conns", "max_idle_conns", "max_active_conns",
+		"conn_max_idle_time", "conn_max_lifetime",
+	}
 )
 
 // options reads the URL, for a single server, a cluster or a sentinel. Its errors
@@ -74,6 +77,7 @@ func (c Config) options() (*redis.UniversalOptions, error) {
 
 var (
 	errNoRedisURL      = errors.New("must be a Redis URL: redis://, rediss:// or unix://")
-	errUnusedParameter = errors.New("has a parameter that is not used; these are: " + strings.Join(slices.Concat(placeParameters, connectionParameters), ", "))
-	errParameterRange  = errors.New("has a parameter out of range: numbers of connections are 0 or more, protocol is 2 or 3")
+	errUnusedParameter = errors.New("has a parameter that is not used; these are: " +
+		strings.Join(slices.Concat(placeParameters, connectionParameters), ", "))
+	errParameterRange = errors.New("has a parameter out of range: numbers of connections are 0 or more, protocol is 2 or 3")
 )

@@ -28,8 +28,8 @@ func (s *Redis) connected(ctx context.Context, _ *redis.Conn) error {
 	return nil
 }
 
-// greet logs whether Redis is reached, so that it is not the first busy hour that
-// tells. One that is not is left alone until it is tried again.
+// greet logs whether Redis is reached, so that it does not show in the
+// first busy hour only. One that is not is left alone until it is tried again.
 func (s *Redis) greet(ctx context.Context) {
 	greeting, cancel := context.WithTimeout(ctx, max(startPatience, s.timeout))
 	defer cancel()

@@ -72,6 +72,12 @@ type Active struct {
 }
 
 // String keeps the secrets in it from being printed.
+func (a *Active) String() string { return a.key + " " + a.sourceType }
+
+// GoString is String, for %#v.
+func (a *Active) GoString() string { return a.String() }
+
+// String keeps the secrets in it from being printed.
 func (s *credentialSource) String() string { return s.key + " " + s.sourceType }
 
 // load reads s again. What it holds is only ever replaced by a good credential:

@@ -82,6 +82,6 @@ fuzz: ## Run every fuzz target for FUZZTIME.
 		done; \
 	done
 
-generate: ## Write config.yaml, config.schema.json, docs/configuration.md, docs/errors.md and the README table from the code.
-	go test ./cmd/middletier -run '^Test(Schema|Reference|Example|Readme)IsCurrent$$' -update
+generate: ## Write config.yaml, config.schema.json, docs/configuration.md, docs/errors.md, the README table and the picture of the imports from the code.
+	go test ./cmd/middletier -run '^Test(Schema|Reference|Example|Readme|Architecture)IsCurrent$$' -update
 	go test ./internal/api -run '^TestErrorsPageIsCurrent$$' -update

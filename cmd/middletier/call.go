@@ -26,10 +26,10 @@ import (
 // callCommand calls an API as the application itself, without the service.
 type callCommand struct {
 	Name   string   `arg:"" help:"The API's name under downstreamApis."`
-	Path   string   `arg:"" help:"The path below its baseUrl, as it is to be sent, with a query if there is one."`
+	Path   string   `arg:"" help:"The path below the API's baseUrl, percent-encoded, with the query if there is one."`
 	Method string   `short:"X" help:"The request's method; default: GET, or POST with a body." placeholder:"METHOD"`
 	Data   *string  `short:"d" help:"The request's body, or @FILE, or - for standard input." placeholder:"BODY"`
-	Header []string `short:"H" sep:"none" help:"A header of the request, as 'Name: value'; may be given several times." placeholder:"NAME: VALUE"`
+	Header []string `short:"H" sep:"none" help:"A header of the request, in the form 'Name: value'; may be repeated." placeholder:"NAME: VALUE"`
 	Config string   `help:"The configuration file." default:"config.yaml"`
 }
 
@@ -76,7 +76,7 @@ func (c callCommand) request(ctx context.Context, f file, d downstreamAPI, stdin
 		return nil, fmt.Errorf("PATH: %w", err)
 	}
 	if strings.ContainsFunc(query, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '#' }) {
-		return nil, errors.New("PATH: what is not plain in the query must be percent-encoded")
+		return nil, errors.New("PATH: special characters in the query must be percent-encoded")
 	}
 	body, err := c.body(ctx, stdin)
 	if err != nil {
@@ -119,7 +119,7 @@ func addHeaders(h http.Header, lines []string) error {
 		case !httpguts.ValidHeaderFieldValue(value):
 			return fmt.Errorf("the value of %s holds a line break or another control character", name)
 		case slices.Contains(ownHeaders, name):
-			return fmt.Errorf("%s is set by call itself", name)
+			return fmt.Errorf("%s cannot be set: call sets it", name)
 		case !seen[name]:
 			h.Del(name)
 		}
@@ -195,7 +195,7 @@ func appToken(ctx context.Context, f file, d downstreamAPI, name string, client 
 // errReported is a failure that the command has told already.
 var errReported = errors.New("reported already")
 
-var errNoAnswer = errors.New("the answer did not come in time")
+var errNoAnswer = errors.New("the answer did not arrive in time")
 
 // send makes the call and prints its answer as it comes. The answer may take
 // timeout to begin, and then as long as it takes.

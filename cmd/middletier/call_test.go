@@ -142,8 +142,8 @@ func TestCallThatFails(t *testing.T) {
 		{"no file", []string{"todo", "/", "-d", "@/nonexistent/body"}, nil, outcome{1, "", "-d: open /nonexistent/body"}},
 		{"header with a line break", []string{"todo", "/", "-H", "X-A: b\r\nX-C: d"}, nil, outcome{1, "", "-H: "}},
 		{"header without a name", []string{"todo", "/", "-H", "b"}, nil, outcome{1, "", "-H: must be 'Name: value'"}},
-		{"a token of one's own", []string{"todo", "/", "-H", "authorization: Bearer x"}, nil, outcome{1, "", "-H: Authorization is set by call itself"}},
-		{"a host of one's own", []string{"todo", "/", "-H", "Host: x"}, nil, outcome{1, "", "-H: Host is set by call itself"}},
+		{"a token of one's own", []string{"todo", "/", "-H", "authorization: Bearer x"}, nil, outcome{1, "", "-H: Authorization cannot be set: call sets it"}},
+		{"a host of one's own", []string{"todo", "/", "-H", "Host: x"}, nil, outcome{1, "", "-H: Host cannot be set: call sets it"}},
 		{"no path", []string{"todo"}, nil, outcome{2, "", "middletier call --help"}},
 		{"unknown flag", []string{"todo", "/", "--methd", "GET"}, nil, outcome{2, "", "middletier call --help"}},
 	} {

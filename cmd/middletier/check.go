@@ -27,7 +27,7 @@ import (
 // checkCommand says what is wrong with a configuration before it is served.
 type checkCommand struct {
 	Config string `help:"The configuration file." default:"config.yaml"`
-	Online bool   `help:"Also try the files of server.tls, the identity provider, each credential, Redis and each API. Without it nothing but the configuration is read, and nothing is sent."`
+	Online bool   `help:"Also try the files of server.tls, the identity provider, each credential, Redis and each API. Without it, only the configuration is read, and nothing is sent."`
 }
 
 // trialLimit bounds each trial by itself.
@@ -43,7 +43,7 @@ func (c checkCommand) run(ctx context.Context, std streams) error {
 		fmt.Fprintln(std.err, warnings)
 	}
 	if !c.Online {
-		_, err := fmt.Fprintf(std.out, "%s: no mistakes. With --online the TLS files, the provider, the credentials, Redis and the APIs are tried too.\n", c.Config)
+		_, err := fmt.Fprintf(std.out, "%s: no mistakes. Use --online to try the TLS files, the provider, the credentials, Redis and the APIs too.\n", c.Config)
 		return err
 	}
 	findings := try(ctx, trials(f, http.DefaultTransport.(*http.Transport).Clone(), downstream.NewTransport()))
@@ -263,7 +263,7 @@ type appAsk struct{ tenant, scope string }
 func (f file) appAsk(d downstreamAPI) (appAsk, error) {
 	scope := d.appScope()
 	if scope == "" {
-		return appAsk{}, errors.New("appScopes: must be set: the resource cannot be told from scopes")
+		return appAsk{}, errors.New("appScopes: must be set: the resource cannot be derived from scopes")
 	}
 	tenant, known := f.appTenant(d)
 	if !known {

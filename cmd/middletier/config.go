@@ -36,7 +36,7 @@ type file struct {
 
 type server struct {
 	Address        string            `yaml:"address" doc:"Where the service listens, such as :8080."`
-	AdminAddress   string            `yaml:"adminAddress" doc:"Where operators reach health and metrics; empty: nowhere."`
+	AdminAddress   string            `yaml:"adminAddress" doc:"Where operators reach health and metrics; empty: there is no admin listener."`
 	SidecarAddress string            `yaml:"sidecarAddress" doc:"Must be empty: there is no listener with the interface of Microsoft's sidecar container yet."`
 	PublicURL      string            `yaml:"publicUrl" doc:"The service's URL as clients see it behind a gateway, such as https://api.contoso.example." details:"Challenges and metadata name it. If it has no path, basePath is added."`
 	BasePath       string            `yaml:"basePath" doc:"A prefix of the path that the gateway does not remove, such as /middle."`
@@ -294,7 +294,7 @@ func (f file) check(report report) {
 	for name, d := range f.DownstreamAPIs {
 		section := under("downstreamApis."+name, report)
 		if !apiName.MatchString(name) {
-			section("", "a name is made of letters, digits, dots, dashes and underscores")
+			section("", "must be a name of letters, digits, dots, dashes and underscores")
 		}
 		d.check(section)
 		if _, known := f.appTenant(d); !known && d.letsAppsIn() {
@@ -323,7 +323,7 @@ func (s server) check(report report) {
 	for key, address := range addresses {
 		_, port, err := net.SplitHostPort(address)
 		if _, badPort := strconv.ParseUint(port, 10, 16); (err != nil || badPort != nil) && (address != "" || key == "address") {
-			report(key, "must be HOST:PORT, as 127.0.0.1:8080 or :8080")
+			report(key, "must be HOST:PORT, such as 127.0.0.1:8080 or :8080")
 		}
 	}
 	if s.SidecarAddress != "" {
@@ -336,10 +336,10 @@ func (s server) check(report report) {
 		report("shutdownGrace", "must not be negative")
 	}
 	if s.MaxConnections < 0 {
-		report("maxConnections", "must be a number of connections, or 0 for any")
+		report("maxConnections", "must not be negative; 0 means any number")
 	}
 	if s.H2C && s.TLS.CertFile != "" {
-		report("h2c", "is HTTP/2 without TLS, and tls is set; over TLS HTTP/2 is always on")
+		report("h2c", "is for HTTP/2 without TLS, but tls is set; over TLS, HTTP/2 is always on")
 	}
 	s.TLS.Check(under("tls", report))
 }
@@ -352,7 +352,7 @@ func (d downstreamAPI) check(report report) {
 		report("appScopes", "must be one scope of the form RESOURCE/.default")
 	}
 	if d.appScope() == "" && d.letsAppsIn() {
-		report("appScopes", "must be set: the resource cannot be told from scopes")
+		report("appScopes", "must be set: the resource cannot be derived from scopes")
 	}
 	if d.Tenant != "" && !validate.IsTenant(d.Tenant) {
 		report("tenant", "must be one tenant's GUID or domain")

@@ -244,7 +244,7 @@ func TestHangupSaysWhatNeedsARestart(t *testing.T) {
 	s := w.startService("middletier", "shutdownGrace: 0s")
 	for range 2 {
 		s.signal(t, syscall.SIGHUP)
-		s.await(t, "all else needs a restart")
+		s.await(t, "everything else needs a restart")
 	}
 	if r := w.call("GET", "/api/todo/items", w.alice(), ""); r.StatusCode != 200 {
 		t.Errorf("got %d, want 200", r.StatusCode)

@@ -51,10 +51,10 @@ func endOn(signals <-chan os.Signal, gently func()) {
 type commands struct {
 	Serve      serveCommand      `cmd:"" help:"Run the service."`
 	Demo       demoCommand       `cmd:"" help:"Run everything on this machine, with nothing to configure: an identity platform, a ToDo API and the service."`
-	Check      checkCommand      `cmd:"" help:"Say what is wrong with a configuration; with --online, try what it names."`
+	Check      checkCommand      `cmd:"" help:"Report every mistake in a configuration; with --online, try the provider, the credentials, Redis and the APIs."`
 	Call       callCommand       `cmd:"" help:"Call an API as the application itself, and print its answer."`
-	Mock       mockCommand       `cmd:"" help:"Run the identity platform alone, for integration tests."`
-	Completion completionCommand `cmd:"" help:"Print a script that makes a shell complete the command line."`
+	Mock       mockCommand       `cmd:"" help:"Run only the identity platform, for integration tests."`
+	Completion completionCommand `cmd:"" help:"Print a script for completion in a shell."`
 	Version    versionCommand    `cmd:"" help:"Print version, commit and Go version."`
 
 	ShowVersion versionFlag `name:"version" help:"Print version, commit and Go version."`

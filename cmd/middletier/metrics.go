@@ -32,24 +32,24 @@ func (n numbers) register(meter metric.Meter) error {
 		_, err := meter.Float64ObservableCounter(name, metric.WithDescription(help), reading(read))
 		errs = append(errs, err)
 	}
-	gauge("middletier_cache_entries", "Tokens and remembered refusals held in memory.", func(o metric.Float64Observer) {
+	gauge("middletier_cache_entries", "Tokens and cached refusals in memory.", func(o metric.Float64Observer) {
 		o.Observe(float64(n.cache.Stats().Entries))
 	})
-	gauge("middletier_cache_bytes", "Memory that the token cache has taken.", func(o metric.Float64Observer) {
+	gauge("middletier_cache_bytes", "Memory that the token cache has allocated.", func(o metric.Float64Observer) {
 		o.Observe(float64(n.cache.Stats().Bytes))
 	})
-	counter("middletier_cache_evictions_total", "Entries that left memory for want of space.", func(o metric.Float64Observer) {
+	counter("middletier_cache_evictions_total", "Entries that were evicted because the cache was full.", func(o metric.Float64Observer) {
 		o.Observe(float64(n.cache.Stats().Evictions))
 	})
 	counter("middletier_redis_errors_total", "Operations on Redis that failed, and writes that were dropped.", func(o metric.Float64Observer) {
 		o.Observe(float64(n.cache.Stats().RedisErrors))
 	})
-	gauge("middletier_redis_up", "1 while Redis is asked, 0 while it is left alone because it fails; absent without Redis.", func(o metric.Float64Observer) {
+	gauge("middletier_redis_up", "1 while Redis is used, 0 while the circuit breaker is open because Redis fails; absent without Redis.", func(o metric.Float64Observer) {
 		if s := n.cache.Stats(); s.Redis {
 			o.Observe(zeroOne(s.RedisUp))
 		}
 	})
-	gauge("middletier_token_exchanges_in_flight", "Exchanges with the identity provider that run now.", func(o metric.Float64Observer) {
+	gauge("middletier_token_exchanges_in_flight", "Exchanges with the identity provider in progress.", func(o metric.Float64Observer) {
 		o.Observe(float64(n.exchanger.UnderWay()))
 	})
 	gauge("middletier_credential_expiry_timestamp_seconds", "When the certificate in use expires, as Unix time; absent without a certificate.", func(o metric.Float64Observer) {
@@ -64,13 +64,13 @@ func (n numbers) register(meter metric.Meter) error {
 		o.Observe(float64(s.Refreshed), ok)
 		o.Observe(float64(s.Failed), failed)
 	})
-	gauge("middletier_signing_keys_age_seconds", "How long ago signing keys last came from the identity provider; absent while there are none.", func(o metric.Float64Observer) {
+	gauge("middletier_signing_keys_age_seconds", "The age of the signing keys: how long ago the identity provider sent them; absent while there are none.", func(o metric.Float64Observer) {
 		if fetched := n.validator.Stats().Fetched; !fetched.IsZero() {
 			o.Observe(time.Since(fetched).Seconds())
 		}
 	})
 	build := attribute.NewSet(attribute.String("version", version), attribute.String("commit", revision()), attribute.String("go", runtime.Version()))
-	gauge("middletier_build_info", "1; the labels say what runs.", func(o metric.Float64Observer) {
+	gauge("middletier_build_info", "Always 1; the labels name the build.", func(o metric.Float64Observer) {
 		o.Observe(1, metric.WithAttributeSet(build))
 	})
 	return errors.Join(errs...)

@@ -17,10 +17,10 @@ import (
 // mockCommand runs the embedded identity platform alone, for the integration
 // tests of others.
 type mockCommand struct {
-	Address     string   `help:"Where the platform listens, over TLS." default:"127.0.0.1:9443"`
-	CAOut       string   `name:"ca-out" help:"Where to write the certificate that clients must trust, in PEM: set SSL_CERT_FILE to it." default:"ca.pem"`
-	Host        []string `help:"A name by which others reach the platform, as in a container network. The first is what it calls itself in its metadata and in tokens." placeholder:"NAME"`
-	TodoAddress string   `help:"Serve the protected ToDo API here too, over HTTP; left out: no API." placeholder:"HOST:PORT"`
+	Address     string   `help:"The address on which the platform listens, with TLS." default:"127.0.0.1:9443"`
+	CAOut       string   `name:"ca-out" help:"The file to which the CA certificate is written, in PEM; clients must trust it, such as through SSL_CERT_FILE." default:"ca.pem"`
+	Host        []string `help:"A name by which others reach the platform, such as in a container network; may be repeated. Its metadata and tokens use the first." placeholder:"NAME"`
+	TodoAddress string   `help:"The address on which the protected ToDo API is served too, over HTTP; default: it is not served." placeholder:"HOST:PORT"`
 }
 
 // mockSecret is the client secret of every registration that has one. Tests that

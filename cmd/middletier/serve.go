@@ -85,7 +85,7 @@ func explainHangups(log *slog.Logger) (stop func()) {
 	var group sync.WaitGroup
 	group.Go(func() {
 		for range hangups {
-			log.Warn("SIGHUP changes nothing: credentials and TLS files are read again when they change, the log level is set by PUT /loglevel on server.adminAddress, and all else needs a restart")
+			log.Warn("SIGHUP has no effect: credentials and TLS files are read again when they change, PUT /loglevel on server.adminAddress sets the log level, and everything else needs a restart")
 		}
 	})
 	return func() {
@@ -162,7 +162,7 @@ func (p *program) end(s server, servers []*http.Server, cut context.CancelCauseF
 	running, balanced := p.api.InFlight(), p.api.BehindLoadBalancer(balancerSpan)
 	awaited := running > 0 || balanced
 	if awaited && s.ShutdownGrace > 0 {
-		log.Info("shutting down: new connections are served until load balancers have noticed, then running requests finish; a second signal ends at once",
+		log.Info("shutting down: new connections are served until load balancers have noticed, then running requests finish; a second signal stops the process at once",
 			"noticeTime", s.noticeTime().String(), "runningRequests", running, "upTo", s.ShutdownGrace.String())
 		time.Sleep(s.noticeTime())
 	}

@@ -74,9 +74,9 @@ func TestServeReportsEveryMistake(t *testing.T) {
 		{"AD FS", goodConfig[:9] + "\n  instance: https://fs.contoso.example/adfs" + goodConfig[9:], []string{"config.yaml:3: azureAd.instance: AD FS is not supported"}},
 		{"instance without TLS", goodConfig[:9] + "\n  instance: http://login.example" + goodConfig[9:], []string{"config.yaml:3: azureAd.instance: must be an https URL"}},
 		{"no certificate file", goodConfig + "server:\n  tls: {certFile: /nonexistent/tls.crt, keyFile: /nonexistent/tls.key}\n", []string{"config.yaml:12: server.tls.certFile: open /nonexistent/tls.crt"}},
-		{"a certificate without its key", goodConfig + "server: {tls: {certFile: x}, maxConnections: -1}\n", []string{"config.yaml:11: server.tls.keyFile: must be set with certFile", "server.maxConnections: must be a number", "server.tls.certFile: open x"}},
+		{"a certificate without its key", goodConfig + "server: {tls: {certFile: x}, maxConnections: -1}\n", []string{"config.yaml:11: server.tls.keyFile: must be set with certFile", "server.maxConnections: must not be negative", "server.tls.certFile: open x"}},
 		{"a sidecar listener", goodConfig + "server:\n  sidecarAddress: 127.0.0.1:8082\n", []string{"config.yaml:12: server.sidecarAddress: must be empty"}},
-		{"h2c and TLS", goodConfig + "server: {h2c: true, tls: {certFile: config.go, keyFile: tls.go}}\n", []string{"server.h2c: is HTTP/2 without TLS", "server.tls.certFile: config.go: holds no certificate"}},
+		{"h2c and TLS", goodConfig + "server: {h2c: true, tls: {certFile: config.go, keyFile: tls.go}}\n", []string{"server.h2c: is for HTTP/2 without TLS", "server.tls.certFile: config.go: holds no certificate"}},
 		{"limits that cannot be", goodConfig + "server:\n  rateLimit: {requestsPerSecond: -1}\n  shutdownGrace: -1s\n", []string{"config.yaml:12: server.rateLimit.requestsPerSecond: must be a number up to a million", "config.yaml:13: server.shutdownGrace: "}},
 		{"a burst without a rate", goodConfig + "server:\n  rateLimit: {burst: 3}\n", []string{"config.yaml:12: server.rateLimit.burst: must be a number of requests that requestsPerSecond allows"}},
 		{"a public URL that is no route", goodConfig + "server:\n  publicUrl: https://api.contoso.example/a/../b\n", []string{"config.yaml:12: server.publicUrl: must have a plain path or none"}},
@@ -304,12 +304,12 @@ const referenceIntroduction = `# Configuration
 
 <!-- Written by make generate from the code; do not edit. -->
 
-One file, in YAML or JSON. Keys match in any case; unknown ones are errors. Every key can be set from the environment,
-which wins: two underscores between levels, an index for lists, in any case, such as ` + "`AzureAd__TenantId`" + ` and
+There is one file, in YAML or JSON. Keys match in any case; unknown keys are errors. The environment can set every key, and
+takes precedence over the file: two underscores between levels, an index for lists, in any case, such as ` + "`AzureAd__TenantId`" + ` and
 ` + "`DownstreamApis__todo__Scopes__0`" + `. Durations are written ` + "`30s`, `10m` or `1m30s`, sizes `64KiB`, `10MiB` or `1GiB`" + `.
 YAML anchors, aliases, merge keys and tags are refused.
-` + "`config.schema.json` gives editors completion, `middletier check`" + ` names every mistake. The file is
-read once, at start; files that it names are read again when they change. [config.yaml](../config.yaml) is one to start from.
+` + "`config.schema.json` gives editors completion, and `middletier check`" + ` reports every mistake.
+The file is read once, at the start; files that it names are read again when they change. Start from [config.yaml](../config.yaml).
 `
 
 // checkGenerated compares a file of the repository with what the code says, or

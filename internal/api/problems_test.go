@@ -109,14 +109,14 @@ func errorsPage(t *testing.T) string {
 
 <!-- Written by make generate from internal/api; do not edit. -->
 
-Every error of the service is a problem document (RFC 9457). What an API answers, errors as well, is passed on as it is:
+Every error of the service is a problem document (RFC 9457). An API's own answers are forwarded unchanged, including its errors:
 only problems have a ` + "`type` below `/problems/`" + `. Branch on the last part of ` + "`type`" + `; ` + "`detail`" + ` is for people. ` + "`requestId`" + ` is
-the answer's ` + "`X-Request-ID`" + ` and finds the line in the log. The service itself explains each type at ` + "`/problems/{type}`" + `.
+the answer's ` + "`X-Request-ID`" + ` and identifies the line in the log. The service itself explains each type at ` + "`/problems/{type}`" + `.
 
-Calls by gRPC and gRPC-Web (` + "`Content-Type: application/grpc…`" + `) get no document. They are answered 200 with the table's
-` + "`grpc-status`" + `, the detail as ` + "`grpc-message`" + `, and the problem's own headers, as ` + "`WWW-Authenticate`, `Retry-After` and `X-Request-ID`" + `.
-All of it is in the headers; most libraries show headers of such an answer as trailers. Pages of other origins that use
-gRPC-Web can read it where ` + "`server.cors.exposedHeaders` lists `Grpc-Status` and `Grpc-Message`" + `. The log has the type, and 200 as the status.
+Calls by gRPC and gRPC-Web (` + "`Content-Type: application/grpc…`" + `) get no document. The answer is 200 with the table's
+` + "`grpc-status`" + `, the detail as ` + "`grpc-message`" + `, and the problem's own headers, such as ` + "`WWW-Authenticate`, `Retry-After` and `X-Request-ID`" + `.
+All of them are headers; most libraries show the headers of such an answer as trailers. Pages of other origins that use
+gRPC-Web can read them if ` + "`server.cors.exposedHeaders` lists `Grpc-Status` and `Grpc-Message`" + `. The log has the type, and 200 as the status.
 
 | status | type | | gRPC |
 |---|---|---|---|

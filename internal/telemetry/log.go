@@ -108,7 +108,7 @@ func (q *LogQueue) lose(n int) {
 // Register adds the counter of dropped lines to meter.
 func (q *LogQueue) Register(meter metric.Meter) error {
 	_, err := meter.Float64ObservableCounter("middletier_log_lines_dropped_total",
-		metric.WithDescription("Log lines that standard output did not take, or not in time."),
+		metric.WithDescription("Log lines that were dropped because standard output did not accept them, or not in time."),
 		metric.WithFloat64Callback(func(_ context.Context, o metric.Float64Observer) error {
 			q.mu.Lock()
 			defer q.mu.Unlock()

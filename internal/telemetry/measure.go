@@ -33,15 +33,15 @@ type instruments struct {
 func (i *instruments) create(m metric.Meter) error {
 	var errs [5]error
 	i.server, errs[0] = m.Float64Histogram("http.server.request.duration", durations,
-		metric.WithUnit("s"), metric.WithDescription("How long requests took, to the end of the answer."))
+		metric.WithUnit("s"), metric.WithDescription("Duration of requests, to the end of the answer."))
 	i.client, errs[1] = m.Float64Histogram("http.client.request.duration", durations,
-		metric.WithUnit("s"), metric.WithDescription("How long the APIs and the identity provider took, to the headers of the answer; every attempt by itself."))
+		metric.WithUnit("s"), metric.WithDescription("Duration of requests to the APIs and the identity provider, until the response headers; every attempt counts separately."))
 	i.tokens, errs[2] = m.Int64Counter("middletier_token_requests_total",
-		metric.WithDescription("Tokens for APIs that were asked for, by where they came from and how it went."))
+		metric.WithDescription("Requests for a token for an API, by source and outcome."))
 	i.exchange, errs[3] = m.Float64Histogram("middletier_token_exchange_duration_seconds", durations,
-		metric.WithUnit("s"), metric.WithDescription("How long exchanges with the identity provider took, with the wait for their turn and the one retry."))
+		metric.WithUnit("s"), metric.WithDescription("Duration of exchanges with the identity provider, including the wait for a free slot and one retry."))
 	i.validations, errs[4] = m.Int64Counter("middletier_token_validations_total",
-		metric.WithDescription("Callers' tokens that were checked, by result."))
+		metric.WithDescription("Checks of callers' tokens, by result."))
 	return errors.Join(errs[:]...)
 }
 

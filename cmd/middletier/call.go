@@ -61,7 +61,7 @@ func (c callCommand) call(ctx context.Context, f file, provider, sender http.Rou
 	return send(req, newClient(sender), d.Timeout, std)
 }
 
-// request makes the request but for its token.
+// request makes the request, without a token.
 func (c callCommand) request(ctx context.Context, f file, d downstreamAPI, stdin io.Reader) (*http.Request, error) {
 	client, err := downstream.New(f.downstreamConfig(d))
 	if err != nil {
@@ -192,7 +192,7 @@ func appToken(ctx context.Context, f file, d downstreamAPI, name string, client 
 	return token, nil
 }
 
-// errReported is a failure that the command has told already.
+// errReported is a failure that the command has printed already.
 var errReported = errors.New("reported already")
 
 var errNoAnswer = errors.New("the answer did not arrive in time")

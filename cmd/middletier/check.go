@@ -24,7 +24,7 @@ import (
 	"middletier/internal/validate"
 )
 
-// checkCommand says what is wrong with a configuration before it is served.
+// checkCommand reports mistakes in a configuration before it is used.
 type checkCommand struct {
 	Config string `help:"The configuration file." default:"config.yaml"`
 	Online bool   `help:"Also try the files of server.tls, the identity provider, each credential, Redis and each API. Without it, only the configuration is read, and nothing is sent."`
@@ -84,7 +84,7 @@ func printFindings(out io.Writer, findings []finding) error {
 }
 
 // trial tries one thing that the service will depend on. run returns a detail
-// worth telling, or an error; a skip where there is nothing to try.
+// to print, or an error; a skip if there is nothing to try.
 type trial struct {
 	what string
 	run  func(ctx context.Context) (detail string, err error)
@@ -143,8 +143,8 @@ func trials(f file, provider, sender http.RoundTripper) []trial {
 	)
 }
 
-// tlsTrials load the listener's own certificate, as the service would, and look
-// at its times, as its callers will.
+// tlsTrials load the listener's own certificate, as the service would, and check its
+// validity, as its callers will.
 func tlsTrials(files listener.TLSFiles) []trial {
 	if files.CertFile == "" {
 		return nil
@@ -165,8 +165,7 @@ func tlsTrials(files listener.TLSFiles) []trial {
 	}}}
 }
 
-// redisTrials write and read a key as the service would, in the time that it
-// would give.
+// redisTrials write and read a key as the service would, with the same timeout.
 func redisTrials(f file) []trial {
 	c := f.redisConfig()
 	if c.URL == "" {
@@ -272,8 +271,8 @@ func (f file) appAsk(d downstreamAPI) (appAsk, error) {
 	return appAsk{tenant, scope}, nil
 }
 
-// tryCredential gets a token with it. A refusal of the scope says nothing of the
-// credential, so the next is asked for.
+// tryCredential gets a token with it. If the provider refuses the scope, that says
+// nothing about the credential, so the next scope is tried.
 func tryCredential(ctx context.Context, client *obo.Client, asks []appAsk) error {
 	for _, ask := range asks {
 		if _, err := client.AppToken(ctx, ask.tenant, ask.scope); !diagnosis.IsAboutResource(err) {

@@ -118,7 +118,7 @@ func writeFish(w io.Writer, commands []*kong.Node) {
 	}
 }
 
-// flagsOf returns the flags that can stand behind a command.
+// flagsOf returns the flags that may follow a command.
 func flagsOf(c *kong.Node) (flags []*kong.Flag) {
 	for _, group := range c.AllFlags(true) {
 		flags = append(flags, group...)

@@ -162,8 +162,8 @@ func load(path string, environ []string, more ...func(file, report)) (file, erro
 	return f, err
 }
 
-// document is a configuration that was read, for who may find more in it later. from
-// is the variable of each key that was taken from one of another program's.
+// document is a configuration that was read, to which more mistakes can be added. from
+// names, by key, the environment variable of another program that set the key.
 type document struct {
 	*config.Document
 	from map[string]string
@@ -183,7 +183,7 @@ func (d document) mistaken(key string, err error) error {
 	return d.Err()
 }
 
-// loadDocument is load for who may find more later.
+// loadDocument is load for callers that may report more mistakes later.
 func loadDocument(path string, environ []string, more ...func(file, report)) (file, document, error) {
 	f := defaults()
 	read, err := config.Load(path, environ, &f)
@@ -200,19 +200,19 @@ func loadDocument(path string, environ []string, more ...func(file, report)) (fi
 	return f, doc, doc.Err()
 }
 
-// checkLoading reports credentials that cannot be read, for who is about to use
-// them.
+// checkLoading reports credentials that cannot be read. Commands that use them call
+// it.
 func checkLoading(f file, report report) { f.oboConfig().CheckLoading(under("azureAd", report)) }
 
-// checkServing reports whatever cannot be read that serving needs.
+// checkServing reports every file that serve needs and cannot read.
 func checkServing(f file, report report) {
 	checkLoading(f, report)
 	f.redisConfig().CheckLoading(under("tokenCache.redis", report))
 	f.Server.TLS.CheckLoading(under("server.tls", report))
 }
 
-// inherit takes what is not said from the variables that Azure's own tools and
-// workload identity set. It returns the variable of each key that it took.
+// inherit fills missing values from the variables that Azure's own tools and workload
+// identity set. It returns, by key, the variable that it used.
 func (a *azureAd) inherit(environ []string, instance bool) (from map[string]string) {
 	azure := environment(environ)
 	from = map[string]string{}
@@ -241,8 +241,8 @@ func (a *azureAd) inherit(environ []string, instance bool) (from map[string]stri
 	return from
 }
 
-// inherit takes what is not said from the variable of OpenTelemetry's own
-// programs, and notes that it did.
+// inherit fills a missing endpoint from the variable of OpenTelemetry's own programs,
+// and records that in from.
 func (t *telemetryKeys) inherit(environ []string, from map[string]string) {
 	const name = "OTEL_EXPORTER_OTLP_ENDPOINT"
 	if endpoint := environment(environ)[name]; endpoint != "" && t.OTLPEndpoint == "" {
@@ -304,7 +304,7 @@ func (f file) check(report report) {
 	}
 }
 
-// warn reports what is no mistake, but perhaps not what was meant.
+// warn reports probable mistakes, which do not keep the service from starting.
 func (f file) warn(report report) {
 	f.apiConfig().CORS.Warn(under("server.cors", report))
 	for _, name := range slices.Sorted(maps.Keys(f.DownstreamAPIs)) {

@@ -1,5 +1,6 @@
 // Command middletier is a middle-tier web API for Microsoft Entra: it checks the
-// caller's token, trades it for one for the API behind it, and forwards the call.
+// caller's token, exchanges it for a token for the downstream API, and forwards the
+// call.
 package main
 
 import (
@@ -31,15 +32,16 @@ func execute() int {
 	defer cancel()
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	go endOn(signals, cancel)
+	go cancelOnSignal(signals, cancel)
 	return run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr})
 }
 
-// endOn ends the program gently at the first signal, and at the second at once, as
-// if nobody had asked for signals. It lasts as long as the process.
-func endOn(signals <-chan os.Signal, gently func()) {
+// cancelOnSignal calls cancel at the first signal, for a graceful shutdown. At the
+// second signal it ends the process with the signal's default action. It lasts
+// as long as the process.
+func cancelOnSignal(signals <-chan os.Signal, cancel func()) {
 	<-signals
-	gently()
+	cancel()
 	second := <-signals
 	signal.Reset(second)
 	if self, err := os.FindProcess(os.Getpid()); err == nil {

@@ -13,7 +13,7 @@ import (
 	"middletier/internal/validate"
 )
 
-// numbers are kept where they arise and read when somebody asks for metrics, so
+// numbers reads counts from the parts that maintain them, when metrics are requested, so
 // that nothing is counted twice.
 type numbers struct {
 	validator *validate.Validator

@@ -33,7 +33,7 @@ func (c mockCommand) run(ctx context.Context, std streams) error {
 		return err
 	}
 	addPresets(platform)
-	// Before it listens: who can connect can also find the file.
+	// Before it listens, so that every client that can connect finds the file.
 	if err := os.WriteFile(c.CAOut, platform.CAPEM(), 0o644); err != nil {
 		return fmt.Errorf("--ca-out: %w", err)
 	}

@@ -9,9 +9,9 @@ import (
 	"middletier/internal/secretfile"
 )
 
-// checkRoots reports a file of CAs that Go passes over silently: crypto/x509 reads
-// SSL_CERT_FILE itself, and of a file with a byte order mark, in UTF-16 or in DER
-// no certificate. A file that is missing may come before it is needed.
+// checkRoots reports a file of CAs that Go ignores silently: crypto/x509 reads
+// SSL_CERT_FILE itself, and finds no certificate in a file with a byte order mark, in
+// UTF-16 or in DER. A missing file is no mistake: it may be created before it is needed.
 func checkRoots(environ []string) func(file, report) {
 	return func(_ file, report report) {
 		const name = "SSL_CERT_FILE"

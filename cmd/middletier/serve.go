@@ -20,7 +20,7 @@ import (
 	"middletier/internal/telemetry"
 )
 
-// serveCommand runs the service until it is told to end.
+// serveCommand runs the service until a signal stops it.
 type serveCommand struct {
 	Config string `help:"The configuration file." default:"config.yaml"`
 }
@@ -30,7 +30,7 @@ func (c serveCommand) run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	// Without this a log that nobody reads any more would end the process.
+	// Otherwise the process would end when the reader of the log closes the pipe.
 	signal.Ignore(syscall.SIGPIPE)
 	lines := telemetry.NewLogQueue(f.Logging.Format, std.out)
 	defer lines.Close()
@@ -56,7 +56,7 @@ func (c serveCommand) run(ctx context.Context, std streams) error {
 		listeners[listener.WithWriteTimeout(admin, api.StallTimeout, log)] = p.api.Admin(level)
 		log.Info("listening for operators", "address", admin.Addr().String())
 	}
-	stop := explainHangups(log)
+	stop := logSIGHUP(log)
 	defer stop()
 	return serve(ctx, f.Server, p, listeners, log)
 }
@@ -77,9 +77,9 @@ func (p *program) listen(s server, log *slog.Logger) (net.Listener, error) {
 	return l, nil
 }
 
-// explainHangups answers SIGHUP, with which other programs are told to read their
-// configuration again, until stopped.
-func explainHangups(log *slog.Logger) (stop func()) {
+// logSIGHUP logs, at each SIGHUP, that it has no effect: other programs read their
+// configuration again then. It ends with stop.
+func logSIGHUP(log *slog.Logger) (stop func()) {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	var group sync.WaitGroup
@@ -104,26 +104,26 @@ func (s server) noticeTime() time.Duration { return min(5*time.Second, s.Shutdow
 const lastWords = time.Second
 
 const (
-	// balancerSpan is within which a load balancer probes or sends something, if
-	// there is one. Kubernetes asks every ten seconds unless told otherwise.
+	// balancerSpan is the time in which a load balancer, if there is one, probes or
+	// sends something. Kubernetes probes every ten seconds by default.
 	balancerSpan = time.Minute
 
-	// lingerTime is how long connections without a request are waited for where
-	// nobody counts on the service: net/http waits 5 s for one that is new.
+	// lingerTime is how long the shutdown waits for connections without a request if
+	// there is no load balancer: net/http waits 5 s for a new connection.
 	lingerTime = 200 * time.Millisecond
 )
 
-// serve answers on the listeners until ctx ends, then ends gently. Bodies have no
-// deadline here: streams may take as long as they take, and other requests are
-// timed where they are forwarded.
+// serve answers on the listeners until ctx ends, then shuts down gracefully. Bodies have
+// no deadline here: streams may take any time, and other requests are timed where they
+// are forwarded.
 func serve(ctx context.Context, s server, p *program, listeners map[net.Listener]http.Handler, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	// What runs behind requests ends after the last of them.
-	behind, stop := context.WithCancel(context.WithoutCancel(ctx))
+	// The program's own goroutines end after the last request.
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	ran := make(chan error, 1)
-	go func() { ran <- p.run(behind) }()
+	go func() { ran <- p.run(background) }()
 
 	requests, cut := context.WithCancelCause(context.Background())
 	defer cut(nil)

@@ -10,7 +10,7 @@ import (
 	"middletier/internal/diagnosis"
 )
 
-// spellHelp makes the flag of the word help, as in "help serve" and "serve help".
+// spellHelp replaces the word help by the flag, such as in "help serve" and "serve help".
 func spellHelp(args []string) []string {
 	switch {
 	case len(args) > 0 && args[0] == "help":
@@ -32,8 +32,8 @@ func usageOf(c *kong.Context) string {
 	return "middletier"
 }
 
-// usageMistake says in one line what is wrong with a command line, and for a flag
-// or a command that is not known, which one is nearest.
+// usageMistake explains a mistake in a command line in one line. For an unknown flag or
+// command it names the nearest one.
 func usageMistake(e *kong.ParseError) string {
 	node := e.Context.Selected()
 	if node == nil {

@@ -20,6 +20,7 @@ import (
 	"middletier/internal/credential"
 	"middletier/internal/mockidp"
 	"middletier/internal/todo"
+	"middletier/internal/tokentest"
 	"middletier/internal/validate"
 )
 
@@ -73,9 +74,13 @@ func testDirectory() mockidp.Directory {
 	return directory
 }
 
+// platformKey signs for the platforms of all worlds, until they rotate it.
+var platformKey = tokentest.NewKey(2048)
+
 // newStoppedWorldOf is newStoppedWorld with a directory of the test's own.
 func newStoppedWorldOf(t *testing.T, directory mockidp.Directory, change ...func(*file)) *world {
 	t.Helper()
+	directory.SigningKey = platformKey()
 	idp, err := mockidp.New(directory)
 	if err != nil {
 		t.Fatal(err)

@@ -21,6 +21,10 @@ type Directory struct {
 	Apps    []App
 	Users   []User
 	Grants  []Grant
+
+	// SigningKey signs until RotateKeys makes another; nil: a new one. Making one
+	// takes long.
+	SigningKey *rsa.PrivateKey
 }
 
 // Tenant is one organization.

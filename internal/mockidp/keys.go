@@ -26,10 +26,14 @@ type signingKey struct {
 	certificate []byte // DER
 }
 
-func newSigningKey() (*signingKey, error) {
-	private, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		return nil, fmt.Errorf("make a signing key: %w", err)
+// newSigningKey certifies a key; nil: a new one.
+func newSigningKey(private *rsa.PrivateKey) (*signingKey, error) {
+	if private == nil {
+		made, err := rsa.GenerateKey(rand.Reader, 2048)
+		if err != nil {
+			return nil, fmt.Errorf("make a signing key: %w", err)
+		}
+		private = made
 	}
 	template := newTemplate("mockidp signing key")
 	certificate, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
@@ -73,8 +77,9 @@ type keyring struct {
 	keys []*signingKey // newest first; the first one signs
 }
 
-func (r *keyring) rotate(keepOld bool) error {
-	key, err := newSigningKey()
+// rotate signs with a key from now on; nil: with a new one.
+func (r *keyring) rotate(private *rsa.PrivateKey, keepOld bool) error {
+	key, err := newSigningKey(private)
 	if err != nil {
 		return err
 	}
@@ -119,7 +124,7 @@ func (r *keyring) document(issuer string) map[string]any {
 // RotateKeys makes a new signing key. The old ones stay published, so that
 // tokens they signed stay good, only if keepOld is true.
 func (s *Server) RotateKeys(keepOld bool) {
-	if err := s.keys.rotate(keepOld); err != nil {
+	if err := s.keys.rotate(nil, keepOld); err != nil {
 		panic(fmt.Sprintf("mockidp: %v", err))
 	}
 }

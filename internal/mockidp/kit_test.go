@@ -21,6 +21,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"middletier/internal/mockidp"
+	"middletier/internal/tokentest"
 )
 
 const (
@@ -60,11 +61,16 @@ var credential = sync.OnceValues(func() (*rsa.PrivateKey, *x509.Certificate) {
 	return key, certificate
 })
 
+// signingKey is every platform's first.
+var signingKey = tokentest.NewKey(2048)
+
 func appID(n string) string { return "cccccccc-0000-4000-8000-00000000000" + n }
 
 func testDirectory() mockidp.Directory {
 	key, certificate := credential()
 	return mockidp.Directory{
+		SigningKey: signingKey(),
+
 		Tenants: []mockidp.Tenant{{ID: contoso, Domain: "contoso.example"}, {ID: fabrikam, Domain: "fabrikam.example"}},
 		Apps: []mockidp.App{
 			{

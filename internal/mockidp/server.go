@@ -69,7 +69,7 @@ func New(dir Directory) (*Server, error) {
 		presets:   map[string]func() string{},
 	}
 	s.protocol, s.manage = s.protocolRoutes(), s.manageRoutes()
-	return s, s.keys.rotate(false)
+	return s, s.keys.rotate(dir.SigningKey, false)
 }
 
 func (s *Server) protocolRoutes() *http.ServeMux {

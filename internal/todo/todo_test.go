@@ -12,6 +12,7 @@ import (
 
 	"middletier/internal/mockidp"
 	"middletier/internal/todo"
+	"middletier/internal/tokentest"
 	"middletier/internal/validate"
 )
 
@@ -21,10 +22,15 @@ const (
 	aliceO = "aaaaaaaa-0000-4000-8000-000000000001"
 )
 
+// signingKey is every platform's.
+var signingKey = tokentest.NewKey(2048)
+
 // newAPI returns the API and the platform whose tokens it accepts.
 func newAPI(t *testing.T) (http.Handler, *mockidp.Server) {
 	t.Helper()
 	idp, err := mockidp.New(mockidp.Directory{
+		SigningKey: signingKey(),
+
 		Tenants: []mockidp.Tenant{{ID: tenant}},
 		Users: []mockidp.User{
 			{Name: "alice", ObjectID: aliceO, TenantID: tenant, Username: "alice@contoso.example"},

@@ -71,8 +71,8 @@ bench: ## Measure the hot path beside its peers, tokens and memory; see docs/per
 	go test -run '^$$' -bench HotPath -benchtime 10000x ./cmd/middletier > hotpath.out
 	go tool benchstat -col /server -ignore /round hotpath.out
 	go test -run '^$$' -bench Flood -benchtime 1x ./cmd/middletier
-	MIDDLETIER_TEST_IDLE=$(IDLE) go test -count 1 -v -run Crowds ./cmd/middletier
-	MIDDLETIER_TEST_BODY=10737418240 go test -count 1 -v -run LargeBodies ./cmd/middletier
+	MIDDLETIER_TEST_IDLE=$(IDLE) go test -tags slow -count 1 -v -run Crowds ./cmd/middletier
+	MIDDLETIER_TEST_BODY=10737418240 go test -tags slow -count 1 -v -run LargeBodies ./cmd/middletier
 
 fuzz: ## Run every fuzz target for FUZZTIME.
 	@set -e; for package in $$(go list ./...); do \

@@ -1,3 +1,5 @@
+//go:build slow
+
 package main
 
 import (
@@ -16,7 +18,7 @@ import (
 
 // While a credential is replaced, the platform takes the old one and the new one.
 // No request fails, and the new one is used soon.
-func TestCredentialIsReplacedUnderTraffic(t *testing.T) {
+func TestSlowCredentialIsReplacedUnderTraffic(t *testing.T) {
 	const freshSecret = "another-client-secret-that-must-not-be-seen"
 	oldCertificate, oldPath := newCertificate(t)
 	freshCertificate, freshPath := newCertificate(t)

@@ -1,3 +1,5 @@
+//go:build slow
+
 package main
 
 import (
@@ -93,7 +95,7 @@ func ask[T any](b *browser, action chromedp.Action[T]) T {
 
 // The page shows every operation, with nothing from elsewhere and without an
 // exception from its own policy.
-func TestDocsPageInABrowser(t *testing.T) {
+func TestSlowDocsPageInABrowser(t *testing.T) {
 	w := newWorld(t, func(f *file) { f.Server.BasePath = "/middle" })
 	b := newBrowser(t)
 	doc, _ := w.description("/middle/openapi.json")
@@ -133,7 +135,7 @@ func TestDocsPageInABrowser(t *testing.T) {
 
 // The pages can be read on a phone without moving them from side to side; of the
 // problems' the one with the longest lines. Their policies let their styles in.
-func TestPagesOnAPhone(t *testing.T) {
+func TestSlowPagesOnAPhone(t *testing.T) {
 	w := newWorld(t)
 	b := newBrowser(t)
 	fits := func(page string) {
@@ -165,7 +167,7 @@ func newSite(t *testing.T) string {
 
 // A page of a listed origin calls, and learns from errors what to do; another
 // origin's learns nothing.
-func TestPagesCallFromABrowser(t *testing.T) {
+func TestSlowPagesCallFromABrowser(t *testing.T) {
 	listed, other := newSite(t), newSite(t)
 	w := newWorld(t, func(f *file) { f.Server.CORS.AllowedOrigins = []string{listed} })
 	withTodo(t, w)

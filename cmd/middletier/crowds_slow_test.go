@@ -1,4 +1,4 @@
-//go:build unix
+//go:build slow && unix
 
 package main
 
@@ -94,7 +94,7 @@ func allowDescriptors(t *testing.T, n uint64) {
 // Many slow, idle or hostile connections at a time: all calls of others are
 // answered, and when the crowd has left, so has what it took. Latencies are
 // logged, not judged: they are the machine's too.
-func TestCrowdsCostOthersNothing(t *testing.T) {
+func TestSlowCrowdsCostOthersNothing(t *testing.T) {
 	idle, measured := idleCrowd, false
 	if text := os.Getenv(idleVariable); text != "" { // 5 s of 200 calls a second in a turn
 		measured = true

@@ -1,3 +1,5 @@
+//go:build slow
+
 package main
 
 import (
@@ -23,7 +25,7 @@ const gatewayRate = 200
 // The whole deployment in processes of their own: nginx with the configuration in
 // the repository, two replicas, one Redis. Whatever goes away behind the gateway,
 // no request fails of a user whose token was exchanged before.
-func TestNoRequestOfAKnownUserFails(t *testing.T) {
+func TestSlowNoRequestOfAKnownUserFails(t *testing.T) {
 	redis := redistest.Start(t)
 	w := newStoppedWorld(t)
 	var tokens []string
@@ -64,7 +66,7 @@ func TestNoRequestOfAKnownUserFails(t *testing.T) {
 }
 
 // A claims challenge as long as they get is an answer's header behind nginx too.
-func TestLongChallengeGetsThroughNginx(t *testing.T) {
+func TestSlowLongChallengeGetsThroughNginx(t *testing.T) {
 	w := newWorld(t)
 	here := &replica{address: strings.TrimPrefix(w.url, "http://")}
 	gateway := &world{t: t, url: startNginx(t, "127.0.0.1:"+freePorts(t, 1)[0], []*replica{here, here})}

@@ -1,0 +1,64 @@
+//go:build slow
+
+package main
+
+import (
+	"testing"
+	"time"
+
+	"middletier/internal/redistest"
+)
+
+// No request fails when Redis is lost, or waits for it long. The times are
+// logged: on a busy machine they say more of the machine.
+func TestSlowRedisLostUnderLoad(t *testing.T) {
+	for _, row := range []struct {
+		name       string
+		lose, mend func(*redistest.Server)
+		change     func(*file)
+	}{
+		{"killed", (*redistest.Server).Kill, (*redistest.Server).Restart, patientWithRedis}, // what is dead refuses at once
+		{"silent", (*redistest.Server).Freeze, (*redistest.Server).Thaw, func(*file) {}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			redis := redistest.Start(t)
+			w := newWorld(t, withRedis(redis), row.change, unhurried)
+			traffic := w.startTraffic()
+			traffic.awaitAnswers(t, trafficRate/2) // warm
+			began := time.Now()
+			traffic.awaitAnswers(t, trafficRate)
+			eventually(t, func() bool { return entries(redis) > 0 }, func() string { return "nothing is written to Redis" })
+
+			lost := time.Now()
+			row.lose(redis)
+			opened := w.awaitLine("Redis fails", time.Time{})
+			traffic.awaitAnswers(t, trafficRate)
+			back := time.Now()
+			row.mend(redis)
+			closed := w.awaitLine("Redis answers again", back)
+			if row.name == "killed" { // else what it holds may be from before
+				eventually(t, func() bool { return entries(redis) > 0 }, func() string { return "nothing is written to Redis again" })
+			}
+			traffic.awaitAnswers(t, trafficRate/2)
+			traffic.stop()
+
+			base := traffic.between(began, lost)
+			usual := base[len(base)/2]
+			for _, phase := range []struct {
+				name     string
+				from, to time.Time
+			}{
+				{"before", began, lost},
+				{"until the breaker opens", lost.Add(-100 * time.Millisecond), opened}, // those under way, too
+				{"with the breaker open", opened, back},
+				{"in use again", closed, time.Now()},
+			} {
+				if times := traffic.between(phase.from, phase.to); len(times) > 0 {
+					t.Logf("%s: %d requests, more than usual (%v): half %v, 99%% %v, all %v", phase.name, len(times), usual,
+						times[len(times)/2]-usual, times[len(times)*99/100]-usual, times[len(times)-1]-usual)
+				}
+			}
+			t.Logf("the breaker opened after %v; Redis was in use again after %v", opened.Sub(lost), closed.Sub(back))
+		})
+	}
+}

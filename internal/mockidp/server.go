@@ -227,7 +227,9 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, seen Request, r
 	record := s.journal.open(seen)
 	fault := s.faults.take(seen)
 	if !wait(r.Context(), fault.Delay) {
-		return // the client left
+		// The client left. net/http would answer 200 for a handler that returns, and
+		// who closes TLS may still read it.
+		panic(http.ErrAbortHandler)
 	}
 	if fault.Drop {
 		panic(http.ErrAbortHandler) // net/http's way to close without an answer

@@ -42,9 +42,10 @@ image: ## Build the container image middletier, version stamped.
 # Says how far go test is.
 WATCH := go run ./internal/testwatch
 
+# Tests that run at the same time (-parallel) mostly wait.
 test: ## Run all tests but the slow ones, with the race detector.
 	@.ci/need test
-	$(WATCH) go test -json -race -shuffle=on -timeout 10m ./...
+	$(WATCH) go test -json -race -shuffle=on -parallel 8 -timeout 10m ./...
 
 test-slow: ## Run the slow tests: browser, gateway, crowds, traffic, other languages; those of deploy, whose module compiles for minutes; lint that.
 	@.ci/need test-slow

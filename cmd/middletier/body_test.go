@@ -99,6 +99,7 @@ func (zeroReader) Read(p []byte) (int, error) {
 // A caller may pause for longer than a body is waited for that nobody reads, and
 // for longer than the API may take.
 func TestPausingUploadIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(f *file) {
 		d := f.DownstreamAPIs["todo"]
 		d.Timeout = time.Second
@@ -132,7 +133,7 @@ func TestPausingUploadIsWaitedFor(t *testing.T) {
 // A client that does not read holds the API up: what is in between is what
 // sockets hold.
 func TestReaderThatTakesNothingPressesBack(t *testing.T) {
-	const size = 256 << 20
+	const size = 128 << 20
 	w := newWorld(t)
 	var written atomic.Int64
 	w.api.handle(func(rw http.ResponseWriter, _ *http.Request) {

@@ -41,6 +41,7 @@ func TestServiceThatNobodyCountsOnEndsAtOnce(t *testing.T) {
 // Load balancers get their time, which a line says, and what they ask meanwhile is
 // answered and is no error in the log.
 func TestServiceBehindALoadBalancerSaysWhatItAwaits(t *testing.T) {
+	t.Parallel()
 	for name, row := range map[string]struct {
 		proxies []string
 		path    string
@@ -50,6 +51,7 @@ func TestServiceBehindALoadBalancerSaysWhatItAwaits(t *testing.T) {
 		"that is one, and probes": {[]string{"127.0.0.0/8"}, "/healthz"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newStoppedWorld(t, func(f *file) { f.Server.ShutdownGrace, f.Server.TrustedProxies = 3*time.Second, row.proxies })
 			w.wantTimeForBalancer(t, row.path)
 		})
@@ -84,6 +86,7 @@ func (w *world) wantTimeForBalancer(t *testing.T, path string) {
 
 // A request that runs is waited for, and counted in the line.
 func TestRunningRequestIsAwaitedAndNamed(t *testing.T) {
+	t.Parallel()
 	w := newStoppedWorld(t, func(f *file) { f.Server.ShutdownGrace = 6 * time.Second })
 	p, stop := w.startStoppable()
 	if err := p.validator.AwaitKeys(t.Context()); err != nil {

@@ -74,59 +74,48 @@ func (w *world) lastError() string {
 	return line.Error
 }
 
-// tenancies are what azureAd can say of our tenant.
-var tenancies = map[string]func(*file){
-	"one tenant":    func(*file) {},
-	"organizations": multiTenant("organizations", demoTenant),
-	"common":        multiTenant("common", demoTenant),
-}
-
-// notAllowed are good tokens where there are several tenants, though of one that
-// is not allowed.
-var notAllowed = []string{"tid and iss another tenant", "v1.0, tid and iss another tenant"}
-
 // Every hostile token is refused for its fault, and costs nobody anything: not
 // the token endpoint, not the API, not a server that it names, and the provider
 // at most one fetch of keys in 30 seconds.
-func TestHostileTokensAreRefused(t *testing.T) {
-	for tenancy, configure := range tenancies {
-		t.Run(tenancy, func(t *testing.T) {
-			w := newWorld(t, configure)
-			elsewhere, connections := countingServer(t)
-			source := w.tokens(elsewhere)
-			fetched, began := w.awaitKeysOfV1(), time.Now()
-			for _, row := range tokentest.Refusals() {
-				t.Run(row.Name, func(t *testing.T) {
-					status, kind := 401, "invalid-token"
-					challenge := fmt.Sprintf(`Bearer error="invalid_token", error_description=%q`, sentences[row.Reason])
-					if row.Reason == validate.TooLong { // another token would be as long
-						status, kind, challenge = 431, "headers-too-large", ""
-					}
-					if tenancy != "one tenant" && slices.Contains(notAllowed, row.Name) {
-						status, kind, challenge = 403, "tenant-not-allowed", ""
-					}
-					token := source.UserDraft().Token(row.Change)
-					for _, path := range []string{"/api/todo/items", "/app/todo/items"} {
-						r := w.call("GET", path, token, "")
-						if got := r.Header.Get("WWW-Authenticate"); r.StatusCode != status || r.kind() != kind || got != challenge {
-							t.Errorf("%s: got  %d %s %s\nwant %d %s %s", path, r.StatusCode, r.kind(), got, status, kind, challenge)
-						}
-						if got := w.lastError(); tenancy == "one tenant" && !strings.Contains(got, row.Says) {
-							t.Errorf("%s: the log says %q, want it to say %q", path, got, row.Says)
-						}
-					}
-					if n := w.exchanges() + len(w.api.seen()) + int(connections.Load()); n != 0 {
-						t.Fatalf("%d exchanges, %d requests to the API, %d connections to %s; want none", w.exchanges(), len(w.api.seen()), connections.Load(), elsewhere)
-					}
-				})
+func TestHostileTokensAreRefused(t *testing.T) { hostileTokensAreRefused(t, func(*file) {}, nil) }
+
+// hostileTokensAreRefused refuses the foreign ones for their tenant. It is nil where
+// there is one tenant.
+func hostileTokensAreRefused(t *testing.T, configure func(*file), foreign []string) {
+	w := newWorld(t, configure)
+	elsewhere, connections := countingServer(t)
+	source := w.tokens(elsewhere)
+	fetched, began := w.awaitKeysOfV1(), time.Now()
+	for _, row := range tokentest.Refusals() {
+		t.Run(row.Name, func(t *testing.T) {
+			status, kind := 401, "invalid-token"
+			challenge := fmt.Sprintf(`Bearer error="invalid_token", error_description=%q`, sentences[row.Reason])
+			if row.Reason == validate.TooLong { // another token would be as long
+				status, kind, challenge = 431, "headers-too-large", ""
 			}
-			if n, most := w.idp.Count("keys")-fetched, 1+int(time.Since(began)/(30*time.Second)); n < 1 || n > most {
-				t.Errorf("%d fetches of keys in %s, want one in 30 s at most", n, time.Since(began))
+			if slices.Contains(foreign, row.Name) {
+				status, kind, challenge = 403, "tenant-not-allowed", ""
 			}
-			if r := w.call("GET", "/api/todo/items", source.UserDraft().Token(), ""); r.StatusCode != 200 {
-				t.Errorf("a good token: got %d %s", r.StatusCode, r.body)
+			token := source.UserDraft().Token(row.Change)
+			for _, path := range []string{"/api/todo/items", "/app/todo/items"} {
+				r := w.call("GET", path, token, "")
+				if got := r.Header.Get("WWW-Authenticate"); r.StatusCode != status || r.kind() != kind || got != challenge {
+					t.Errorf("%s: got  %d %s %s\nwant %d %s %s", path, r.StatusCode, r.kind(), got, status, kind, challenge)
+				}
+				if got := w.lastError(); foreign == nil && !strings.Contains(got, row.Says) {
+					t.Errorf("%s: the log says %q, want it to say %q", path, got, row.Says)
+				}
+			}
+			if n := w.exchanges() + len(w.api.seen()) + int(connections.Load()); n != 0 {
+				t.Fatalf("%d exchanges, %d requests to the API, %d connections to %s; want none", w.exchanges(), len(w.api.seen()), connections.Load(), elsewhere)
 			}
 		})
+	}
+	if n, most := w.idp.Count("keys")-fetched, 1+int(time.Since(began)/(30*time.Second)); n < 1 || n > most {
+		t.Errorf("%d fetches of keys in %s, want one in 30 s at most", n, time.Since(began))
+	}
+	if r := w.call("GET", "/api/todo/items", source.UserDraft().Token(), ""); r.StatusCode != 200 {
+		t.Errorf("a good token: got %d %s", r.StatusCode, r.body)
 	}
 }
 
@@ -149,28 +138,28 @@ func TestEncryptedTokenIsExplainedToOperators(t *testing.T) {
 
 // Every kind of good token is traded, and served.
 func TestGoodTokensOfEveryKindAreServed(t *testing.T) {
-	for tenancy, configure := range tenancies {
-		t.Run(tenancy, func(t *testing.T) {
-			w := newWorld(t, configure)
-			w.awaitKeysOfV1()
-			source := w.tokens("https://elsewhere.example")
-			for _, row := range tokentest.Acceptances() {
-				t.Run(row.Name, func(t *testing.T) {
-					mine, other := "/api/todo/items", "/app/todo/items"
-					if row.App {
-						mine, other = other, mine
-					}
-					token := source.UserDraft().Token(row.Change)
-					if r := w.call("GET", mine, token, ""); r.StatusCode != 200 {
-						t.Errorf("%s: got %d %s; the log says %q", mine, r.StatusCode, r.body, w.lastError())
-					}
-					if r := w.call("GET", other, token, ""); r.StatusCode != 403 || r.kind() != "wrong-token-type" {
-						t.Errorf("%s: got %d %s, want 403 wrong-token-type", other, r.StatusCode, r.body)
-					}
-					if r := w.call("POST", mine, token, "{}"); r.StatusCode != 403 || r.kind() != "insufficient-scope" {
-						t.Errorf("a write: got %d %s, want 403 insufficient-scope", r.StatusCode, r.body)
-					}
-				})
+	goodTokensOfEveryKindAreServed(t, func(*file) {})
+}
+
+func goodTokensOfEveryKindAreServed(t *testing.T, configure func(*file)) {
+	w := newWorld(t, configure)
+	w.awaitKeysOfV1()
+	source := w.tokens("https://elsewhere.example")
+	for _, row := range tokentest.Acceptances() {
+		t.Run(row.Name, func(t *testing.T) {
+			mine, other := "/api/todo/items", "/app/todo/items"
+			if row.App {
+				mine, other = other, mine
+			}
+			token := source.UserDraft().Token(row.Change)
+			if r := w.call("GET", mine, token, ""); r.StatusCode != 200 {
+				t.Errorf("%s: got %d %s; the log says %q", mine, r.StatusCode, r.body, w.lastError())
+			}
+			if r := w.call("GET", other, token, ""); r.StatusCode != 403 || r.kind() != "wrong-token-type" {
+				t.Errorf("%s: got %d %s, want 403 wrong-token-type", other, r.StatusCode, r.body)
+			}
+			if r := w.call("POST", mine, token, "{}"); r.StatusCode != 403 || r.kind() != "insufficient-scope" {
+				t.Errorf("a write: got %d %s, want 403 insufficient-scope", r.StatusCode, r.body)
 			}
 		})
 	}

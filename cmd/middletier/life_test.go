@@ -102,6 +102,7 @@ func (u *upstream) hold() (arrived chan struct{}, release func()) {
 // Told to end, the program is not ready at once, serves new connections for a
 // moment, lets what runs finish, and exits with 0.
 func TestServeDrainsAndExitsCleanly(t *testing.T) {
+	t.Parallel()
 	w := newStoppedWorld(t)
 	s := w.startService("middletier", "shutdownGrace: 9s")
 	alice := w.alice()
@@ -144,6 +145,7 @@ func TestServeDrainsAndExitsCleanly(t *testing.T) {
 }
 
 func TestStreamsEndAtTheGrace(t *testing.T) {
+	t.Parallel()
 	w := newStoppedWorld(t)
 	s := w.startService("middletier", "shutdownGrace: 1s")
 	w.api.handle(func(rw http.ResponseWriter, r *http.Request) {

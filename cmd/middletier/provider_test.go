@@ -313,6 +313,7 @@ func TestThrottledUserIsLeftAlone(t *testing.T) {
 // An answer that comes a byte a second is none: the exchange is given up in
 // azureAd.timeout, and what came of it is forgotten.
 func TestProviderThatDrips(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(f *file) { f.AzureAd.Timeout = 3 * time.Second })
 	dripping := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Content-Type", "application/json")

@@ -62,3 +62,14 @@ func TestSlowRedisLostUnderLoad(t *testing.T) {
 		})
 	}
 }
+
+// Two processes with one Redis, be it a server, a cluster or behind a sentinel.
+func TestSlowTwoProgramsShareOneRedis(t *testing.T) {
+	for name, start := range map[string]func(testing.TB) *redistest.Server{
+		"server":   func(t testing.TB) *redistest.Server { return redistest.Start(t) },
+		"cluster":  redistest.StartCluster,
+		"sentinel": redistest.StartSentinel,
+	} {
+		t.Run(name, func(t *testing.T) { twoProgramsShareOneRedis(t, start(t), 300) })
+	}
+}

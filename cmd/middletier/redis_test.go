@@ -39,71 +39,64 @@ func entries(server *redistest.Server) (n int) {
 	return n
 }
 
-// Two processes with one Redis, be it a server, a cluster or behind a sentinel.
-func TestTwoProgramsShareOneRedis(t *testing.T) {
-	for name, start := range map[string]func(testing.TB) *redistest.Server{
-		"server":   func(t testing.TB) *redistest.Server { return redistest.Start(t) },
-		"cluster":  redistest.StartCluster,
-		"sentinel": redistest.StartSentinel,
-	} {
-		t.Run(name, func(t *testing.T) {
-			redis := start(t)
-			w := newStoppedWorld(t)
-			var programs [2]*process
-			var urls [2]string
-			for i := range programs {
-				// The machine may be busy: what is slower than the timeout is done without.
-				programs[i] = w.startProcess("127.0.0.1:0", nil, "url: '"+redis.URL()+"', timeout: 5s")
-				urls[i] = w.url
-			}
-			w.idp.AddFault(mockidp.Fault{Flow: "on_behalf_of", Times: 1, Delay: 300 * time.Millisecond}) // so that all meet
-			alice := w.alice()
-			for _, r := range w.crowd(300, alice, urls[:]...) {
-				if r.StatusCode != 200 {
-					t.Fatalf("got %d %s, want 200", r.StatusCode, r.body)
-				}
-			}
-			if got := w.exchanges(); got != 1 {
-				t.Errorf("got %d exchanges for 300 calls of two programs, want 1", got)
-			}
-			sources := map[any]int{}
-			for _, p := range programs {
-				for _, line := range p.stdout.lines(t) {
-					sources[line["tokenSource"]]++
-				}
-			}
-			if sources["redis"] == 0 || sources["identity_provider"] == 0 {
-				t.Errorf("sources of tokens: got %v, want one program's from Redis", sources)
-			}
+func TestTwoProgramsShareOneRedis(t *testing.T) { twoProgramsShareOneRedis(t, redistest.Start(t), 30) }
 
-			// Signing out at one of them reaches Redis, with all tokens: in a cluster no
-			// two need be in one place.
-			if r := w.call("GET", "/api/notes/items", alice, ""); r.StatusCode != 200 {
-				t.Errorf("the other API: got %d %s, want 200", r.StatusCode, r.body)
+// twoProgramsShareOneRedis makes so many calls at once of two processes.
+func twoProgramsShareOneRedis(t *testing.T, redis *redistest.Server, calls int) {
+	w := newStoppedWorld(t)
+	var programs [2]*process
+	var urls [2]string
+	for i := range programs {
+		// The machine may be busy: what is slower than the timeout is done without.
+		programs[i] = w.startProcess("127.0.0.1:0", nil, "url: '"+redis.URL()+"', timeout: 5s")
+		urls[i] = w.url
+	}
+	w.idp.AddFault(mockidp.Fault{Flow: "on_behalf_of", Times: 1, Delay: 300 * time.Millisecond}) // so that all meet
+	alice := w.alice()
+	for _, r := range w.crowd(calls, alice, urls[:]...) {
+		if r.StatusCode != 200 {
+			t.Fatalf("got %d %s, want 200", r.StatusCode, r.body)
+		}
+	}
+	if got := w.exchanges(); got != 1 {
+		t.Errorf("got %d exchanges for %d calls of two programs, want 1", got, calls)
+	}
+	sources := map[any]int{}
+	for _, p := range programs {
+		for _, line := range p.stdout.lines(t) {
+			sources[line["tokenSource"]]++
+		}
+	}
+	if sources["redis"] == 0 || sources["identity_provider"] == 0 {
+		t.Errorf("sources of tokens: got %v, want one program's from Redis", sources)
+	}
+
+	// Signing out at one of them reaches Redis, with all tokens: in a cluster no
+	// two need be in one place.
+	if r := w.call("GET", "/api/notes/items", alice, ""); r.StatusCode != 200 {
+		t.Errorf("the other API: got %d %s, want 200", r.StatusCode, r.body)
+	}
+	eventually(t, func() bool { return entries(redis) == 2 }, func() string { return "the tokens are not in Redis" })
+	if r := w.call("POST", "/signout", alice, ""); r.StatusCode != 204 {
+		t.Errorf("sign-out: got %d", r.StatusCode)
+	}
+	if got := redis.Keys(); entries(redis) != 0 {
+		t.Errorf("after the sign-out Redis holds %q", got)
+	}
+	// And the other program, whose memory has the token.
+	before := w.exchanges()
+	eventually(t, func() bool {
+		for _, url := range urls {
+			if url != w.url {
+				w.crowd(1, alice, url)
 			}
-			eventually(t, func() bool { return entries(redis) == 2 }, func() string { return "the tokens are not in Redis" })
-			if r := w.call("POST", "/signout", alice, ""); r.StatusCode != 204 {
-				t.Errorf("sign-out: got %d", r.StatusCode)
-			}
-			if got := redis.Keys(); entries(redis) != 0 {
-				t.Errorf("after the sign-out Redis holds %q", got)
-			}
-			// And the other program, whose memory has the token.
-			before := w.exchanges()
-			eventually(t, func() bool {
-				for _, url := range urls {
-					if url != w.url {
-						w.crowd(1, alice, url)
-					}
-				}
-				return w.exchanges() > before
-			}, func() string { return "the other program goes on with the token" })
-			for _, p := range programs {
-				if log := p.stdout.String(); strings.Contains(log, "Redis fails") {
-					t.Errorf("log: got %s, want no trouble with Redis", log)
-				}
-			}
-		})
+		}
+		return w.exchanges() > before
+	}, func() string { return "the other program goes on with the token" })
+	for _, p := range programs {
+		if log := p.stdout.String(); strings.Contains(log, "Redis fails") {
+			t.Errorf("log: got %s, want no trouble with Redis", log)
+		}
 	}
 }
 
@@ -144,6 +137,7 @@ tokenCache: {redis: {%[6]s}}
 
 // A Redis that still reads its data at the start is used when it has done so.
 func TestRedisIsLoading(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
 	redis.RestartLoading()
 	w := newWorld(t, withRedis(redis), patientWithRedis)

@@ -11,6 +11,7 @@ import (
 // A Redis that answers what it never should fails no request, let alone the process,
 // and is used again when it has come to its senses.
 func TestRedisAnswersWrongly(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
 	proxy := redistest.NewProxy(t, redis)
 	proxy.Answer("*0\r\n", "subscribe") // as early as at the start
@@ -38,6 +39,7 @@ func TestRedisAnswersWrongly(t *testing.T) {
 
 // The log says at the start whether Redis is there, without a request.
 func TestRedisIsAnnouncedAtStart(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t, "--requirepass", "canary-of-redis")
 	change := func(f *file) { f.TokenCache.Redis.URL = "redis://:canary-of-redis@" + redis.Addr() }
 	w := newWorld(t, withRedis(redis), patientWithRedis, change)

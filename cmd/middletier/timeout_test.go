@@ -25,6 +25,7 @@ func answers(text string) http.HandlerFunc {
 
 // An API has the time that is configured for it, more or less than that of all.
 func TestRequestTimeoutOfOneAPI(t *testing.T) {
+	t.Parallel()
 	const pause = 1500 * time.Millisecond
 	for _, row := range []struct {
 		name     string
@@ -70,10 +71,19 @@ func (w *world) fetchToken(token string) {
 // What asks for a stream as such waits for its first part as long as it takes: a tool
 // may be silent until then. Its answer may still be no stream.
 func TestRequestForAStreamHasNoDeadline(t *testing.T) {
+	t.Parallel()
 	const pause = 1500 * time.Millisecond
 	w := newWorld(t, hasty)
 	alice := w.alice()
 	w.fetchToken(alice)
+	// A known length, and half of it later: the answer is no stream by itself.
+	w.api.handle(pauseThen(pause, func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Length", "4")
+		_, _ = rw.Write([]byte("la"))
+		_ = http.NewResponseController(rw).Flush()
+		time.Sleep(pause)
+		_, _ = rw.Write([]byte("te"))
+	}))
 	for _, row := range []struct {
 		name, method, header, value, body string
 		want                              int
@@ -86,14 +96,7 @@ func TestRequestForAStreamHasNoDeadline(t *testing.T) {
 		{"an upload of events", "POST", "Content-Type", "text/event-stream", "data: x", http.StatusGatewayTimeout},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			// A known length, and half of it later: the answer is no stream by itself.
-			w.api.handle(pauseThen(pause, func(rw http.ResponseWriter, _ *http.Request) {
-				rw.Header().Set("Content-Length", "4")
-				_, _ = rw.Write([]byte("la"))
-				_ = http.NewResponseController(rw).Flush()
-				time.Sleep(pause)
-				_, _ = rw.Write([]byte("te"))
-			}))
+			t.Parallel()
 			req, err := http.NewRequest(row.method, w.url+"/api/todo/items", strings.NewReader(row.body))
 			if err != nil {
 				t.Fatal(err)
@@ -111,6 +114,7 @@ func TestRequestForAStreamHasNoDeadline(t *testing.T) {
 // A request for a stream that is still waiting ends with its caller, and with the
 // service.
 func TestWaitingForAStreamEnds(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		name string
 		end  func(leave context.CancelFunc, stop func())

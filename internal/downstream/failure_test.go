@@ -226,6 +226,7 @@ func TestBrokenBody(t *testing.T) {
 		"within a chunk":      {"Transfer-Encoding: chunked\r\n\r\n64\r\nabc", context.Canceled},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // net/http lingers before it closes such a connection
 			k := start(t, serve(t, &recorder{}), nil)
 			conn := k.dial(head + c.text)
 			if c.want == context.Canceled {

@@ -306,6 +306,7 @@ func TestStreamOutlivesTheRequestTimeout(t *testing.T) {
 	const limit = 100 * time.Millisecond
 	for name, length := range map[string]int{"chunked": -1, "large": 1 << 20} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // it waits
 			api := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.Header.Get("Authorization") == "" {
 					t.Error("no token")

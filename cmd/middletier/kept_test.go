@@ -17,22 +17,35 @@ import (
 // request ended. Else it is closed with the answer, and soon: what is left of a
 // body is neither waited for nor taken for a request.
 func TestConnectionIsKeptOnlyBehindAWholeBody(t *testing.T) {
+	t.Parallel()
 	const (
 		requestTime = time.Second
 		apiTime     = 300 * time.Millisecond
-		soon        = 500 * time.Millisecond // the machine may be busy
+		soon        = 20 * time.Second // sooner than ample, and enough on a busy machine
+		ample       = 2 * time.Minute
 		next        = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 		large       = 100_000
 	)
-	w := newWorld(t, func(f *file) {
-		f.Server.RequestTimeout = requestTime
-		f.Server.MaxBodySize = 64 << 20
-		d := f.DownstreamAPIs["todo"]
-		d.Timeout = apiTime
-		f.DownstreamAPIs["todo"] = d
-	})
-	alice := w.alice()
-	w.call("GET", "/api/todo/items", alice, "") // from here on the token is there
+	// A service for each time that is to pass: nothing else is cut off by it.
+	type service struct {
+		*world
+		alice string // her token was exchanged
+	}
+	start := func(requestTime, apiTime time.Duration) service {
+		w := newWorld(t, func(f *file) {
+			f.Server.RequestTimeout = requestTime
+			f.Server.MaxBodySize = 64 << 20
+			d := f.DownstreamAPIs["todo"]
+			d.Timeout = ample
+			f.DownstreamAPIs["patient"] = d
+			d.Timeout = apiTime
+			f.DownstreamAPIs["todo"] = d
+		})
+		s := service{w, w.alice()}
+		s.fetchToken(s.alice)
+		return s
+	}
+	services := map[time.Duration]service{0: start(ample, ample), requestTime: start(requestTime, ample), apiTime: start(ample, apiTime)}
 	early := func(answer http.HandlerFunc) http.HandlerFunc {
 		return func(rw http.ResponseWriter, r *http.Request) {
 			if err := http.NewResponseController(rw).EnableFullDuplex(); err != nil {
@@ -96,8 +109,9 @@ func TestConnectionIsKeptOnlyBehindAWholeBody(t *testing.T) {
 		{"breaks off, early", "a part of a chunk", chunked, "50\r\n" + body(0x50) + "\r\n0\r\n\r\n", 7 + len(next), 200, 0},
 	} {
 		t.Run(row.api+", "+row.sends, func(t *testing.T) {
+			w, alice := services[row.after], services[row.after].alice
 			w.api.handle(apis[row.api])
-			conn := w.dial(t, 10*time.Second)
+			conn := w.dial(t, 3*soon)
 			defer conn.Close()
 			begun := time.Now()
 			go func() { // what is not taken is not all sent
@@ -135,7 +149,7 @@ func TestConnectionIsKeptOnlyBehindAWholeBody(t *testing.T) {
 			}
 			_, _ = io.Copy(io.Discard, resp.Body)
 			w.api.handle(apis["reads"])
-			_, _ = io.WriteString(conn, "GET /api/todo/items HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+alice+"\r\n\r\n")
+			_, _ = io.WriteString(conn, "GET /api/patient/items HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+alice+"\r\n\r\n")
 			if resp, err = http.ReadResponse(reader, nil); err != nil || resp.StatusCode != 200 {
 				t.Errorf("the next call: got %v %v, want 200", resp, err)
 			}

@@ -45,7 +45,7 @@ WATCH := go run ./internal/testwatch
 # Tests that run at the same time (-parallel) mostly wait.
 test: ## Run all tests but the slow ones, with the race detector.
 	@.ci/need test
-	$(WATCH) go test -json -race -shuffle=on -parallel 8 -timeout 10m ./...
+	$(WATCH) go test -json -race -shuffle=on -parallel 8 -timeout 20m ./...
 
 test-slow: ## Run the slow tests: browser, gateway, crowds, traffic, other languages; those of deploy, whose module compiles for minutes; lint that.
 	@.ci/need test-slow

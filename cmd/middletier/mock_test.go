@@ -66,7 +66,7 @@ middletier mock --address `+platform+` --todo-address `+todo+` >mock.log &
 until [ -s mock.log ]; do sleep 0.1; done
 middletier check --online
 Server__Address=`+service+` Server__AdminAddress=`+admin+` middletier serve >serve.log &
-curl -s --retry 30 --retry-delay 1 --retry-connrefused http://`+service+`/readyz
+curl -sf --retry 30 --retry-delay 1 --retry-connrefused http://`+service+`/readyz
 curl -s -H "Authorization: Bearer $(curl -sk https://`+platform+`/mock/tokens/alice)" http://`+service+`/api/todo/items
 `)
 	if err != nil || !strings.HasSuffix(output, "{\"status\":\"ready\"}\n[]\n") {

@@ -61,7 +61,7 @@ func TestComposeConfigurationRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	output, err := runScript(t, dir, `set -eu
-export SSL_CERT_FILE=ca.pem
+export SSL_CERT_FILE=ca.pem TokenCache__Redis__Timeout=5s
 middletier mock --address `+platform+` --todo-address `+todo+` >mock.log &
 until [ -s mock.log ]; do sleep 0.1; done
 middletier check --online

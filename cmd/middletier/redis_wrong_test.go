@@ -46,7 +46,7 @@ func TestRedisIsAnnouncedAtStart(t *testing.T) {
 	w.awaitLine(`"level":"INFO","msg":"Redis is reached","address":"`+redis.Addr()+`"`, time.Time{})
 
 	redis.Kill()
-	w = newWorld(t, withRedis(redis), change)
+	w = newWorld(t, withRedis(redis), patientWithRedis, change)
 	w.awaitLine(`"level":"WARN","msg":"Redis fails; going on without it","address":"`+redis.Addr()+`","error":"dial `+redis.Addr()+`: connection refused"`, time.Time{})
 	if r := w.call("GET", "/api/todo/items", w.alice(), ""); r.StatusCode != 200 {
 		t.Errorf("got %d %s, want 200", r.StatusCode, r.body)

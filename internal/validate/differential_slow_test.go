@@ -1,3 +1,5 @@
+//go:build slow
+
 package validate_test
 
 import (
@@ -50,7 +52,7 @@ func theirs(keys jose.JSONWebKeySet, token string) error {
 
 // Whatever we accept, another implementation of JWS verifies with the same key;
 // so what it refuses, we refuse. Where we refuse more, there is a reason for it.
-func TestNothingIsAcceptedThatGoJoseRefuses(t *testing.T) {
+func TestSlowNothingIsAcceptedThatGoJoseRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := start(t)
 		keys := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{KeyID: platform().KeyID(), Key: platform().Key().Public()}}}

@@ -40,7 +40,7 @@ image: ## Build the container image middletier, version stamped.
 	docker build --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) -t middletier .
 
 # Says how far go test is.
-WATCH := go run ./internal/testwatch
+WATCH := go run ./internal/testkit/testwatch
 
 # Tests that run at the same time (-parallel) mostly wait.
 test: ## Run all tests but the slow ones, with the race detector.

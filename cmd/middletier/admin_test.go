@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"middletier/internal/redistest"
+	"middletier/internal/testkit/redistest"
 )
 
 // admin starts the service and an admin listener, whose URL it returns.

@@ -18,7 +18,7 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
-	"middletier/internal/tooltest"
+	"middletier/internal/testkit/tooltest"
 )
 
 // browserTimeout is how long a test in a browser may take on a busy machine.

@@ -14,7 +14,7 @@ import (
 
 	"middletier/internal/credential"
 	"middletier/internal/mockidp"
-	"middletier/internal/redistest"
+	"middletier/internal/testkit/redistest"
 )
 
 // Nothing that could be replayed is in the log, in a metric, in a trace, in what

@@ -23,7 +23,7 @@ import (
 	"middletier/internal/credential"
 	"middletier/internal/listener"
 	"middletier/internal/mockidp"
-	"middletier/internal/redistest"
+	"middletier/internal/testkit/redistest"
 )
 
 func TestCheckReadsTheConfigurationAndNothingElse(t *testing.T) {

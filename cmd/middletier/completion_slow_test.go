@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"middletier/internal/tooltest"
+	"middletier/internal/testkit/tooltest"
 )
 
 func TestSlowFishCompletes(t *testing.T) {

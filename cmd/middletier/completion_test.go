@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"middletier/internal/tooltest"
+	"middletier/internal/testkit/tooltest"
 )
 
 // completionScript returns what "middletier completion SHELL" prints, in a file.

@@ -13,7 +13,7 @@ import (
 
 	"middletier/internal/credential"
 	"middletier/internal/mockidp"
-	"middletier/internal/mounttest"
+	"middletier/internal/testkit/mounttest"
 )
 
 // While a credential is replaced, the platform takes the old one and the new one.

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"middletier/internal/redistest"
+	"middletier/internal/testkit/redistest"
 )
 
 // What operators and users have had forgotten is not served again, also where Redis

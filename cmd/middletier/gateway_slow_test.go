@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"middletier/internal/mockidp"
-	"middletier/internal/redistest"
-	"middletier/internal/tooltest"
+	"middletier/internal/testkit/redistest"
+	"middletier/internal/testkit/tooltest"
 )
 
 // gatewayRate is how many requests a second go through the gateway.

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"middletier/internal/tooltest"
+	"middletier/internal/testkit/tooltest"
 )
 
 // Python's gRPC, which is that of C++, Ruby and PHP too, makes calls of all kinds.

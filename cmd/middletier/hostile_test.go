@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"middletier/internal/tokentest"
+	"middletier/internal/testkit/tokentest"
 	"middletier/internal/validate"
 )
 

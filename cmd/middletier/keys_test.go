@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"middletier/internal/mockidp"
-	"middletier/internal/tokentest"
+	"middletier/internal/testkit/tokentest"
 )
 
 // A key that another one replaces under its own name serves its first token.

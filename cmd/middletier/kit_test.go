@@ -19,8 +19,8 @@ import (
 
 	"middletier/internal/credential"
 	"middletier/internal/mockidp"
+	"middletier/internal/testkit/tokentest"
 	"middletier/internal/todo"
-	"middletier/internal/tokentest"
 	"middletier/internal/validate"
 )
 

@@ -13,8 +13,8 @@ import (
 
 	"middletier/internal/credential"
 	"middletier/internal/mockidp"
-	"middletier/internal/redistest"
 	"middletier/internal/telemetry"
+	"middletier/internal/testkit/redistest"
 )
 
 // promised are the metrics of the contract, by the name that is scraped.

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"middletier/internal/redistest"
+	"middletier/internal/testkit/redistest"
 )
 
 // What the mock prints works as it stands.

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"middletier/internal/redistest"
+	"middletier/internal/testkit/redistest"
 )
 
 // No request fails when Redis is lost, or waits for it long. The times are

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"middletier/internal/mockidp"
-	"middletier/internal/redistest"
+	"middletier/internal/testkit/redistest"
 )
 
 // withRedis switches the shared tier on.

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"middletier/internal/redistest"
+	"middletier/internal/testkit/redistest"
 )
 
 // A Redis that answers what it never should fails no request, let alone the process,

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"middletier/internal/config"
-	"middletier/internal/tooltest"
+	"middletier/internal/testkit/tooltest"
 )
 
 // How large uploads are, how often each is refused, and how many of them come at once:

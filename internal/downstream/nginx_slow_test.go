@@ -24,7 +24,7 @@ import (
 	"time"
 
 	"middletier/internal/downstream"
-	"middletier/internal/tooltest"
+	"middletier/internal/testkit/tooltest"
 )
 
 // startRecyclingNginx runs nginx over TLS in front of the API. It recycles each

@@ -21,7 +21,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"middletier/internal/mockidp"
-	"middletier/internal/tokentest"
+	"middletier/internal/testkit/tokentest"
 )
 
 const (

@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"middletier/internal/obo"
-	"middletier/internal/redistest"
+	"middletier/internal/testkit/redistest"
 )
 
 // Who signs out while Redis does not delete anything is signed out: at once here, and

@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"middletier/internal/obo"
-	"middletier/internal/redistest"
 	"middletier/internal/redistier"
+	"middletier/internal/testkit/redistest"
 )
 
 func sealingKey(c byte) string {

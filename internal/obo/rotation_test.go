@@ -22,8 +22,8 @@ import (
 	"time"
 
 	"middletier/internal/credential"
-	"middletier/internal/mounttest"
 	"middletier/internal/obo"
+	"middletier/internal/testkit/mounttest"
 )
 
 var invalidClient = answer{status: 401, body: `{"error":"invalid_client","error_codes":[7000215],"correlation_id":"c"}`}

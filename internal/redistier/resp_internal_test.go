@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"middletier/internal/redistest"
+	"middletier/internal/testkit/redistest"
 )
 
 // wrongAnswers are what Redis never answers to what it is asked here.

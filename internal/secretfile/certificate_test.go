@@ -25,7 +25,7 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 
 	"middletier/internal/secretfile"
-	"middletier/internal/tooltest"
+	"middletier/internal/testkit/tooltest"
 )
 
 const password = "the-pfx-password"

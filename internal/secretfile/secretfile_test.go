@@ -9,9 +9,9 @@ import (
 	"time"
 	"unicode/utf16"
 
-	"middletier/internal/mounttest"
 	"middletier/internal/secretfile"
-	"middletier/internal/tooltest"
+	"middletier/internal/testkit/mounttest"
+	"middletier/internal/testkit/tooltest"
 )
 
 // inUTF16 is text as Windows writes it, with a byte order mark or without.

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"middletier/internal/mockidp"
+	"middletier/internal/testkit/tokentest"
 	"middletier/internal/todo"
-	"middletier/internal/tokentest"
 	"middletier/internal/validate"
 )
 

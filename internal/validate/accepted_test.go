@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"middletier/internal/tokentest"
+	"middletier/internal/testkit/tokentest"
 	"middletier/internal/validate"
 )
 

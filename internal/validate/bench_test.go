@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"middletier/internal/tokentest"
+	"middletier/internal/testkit/tokentest"
 	"middletier/internal/validate"
 )
 

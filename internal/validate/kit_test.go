@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"middletier/internal/mockidp"
-	"middletier/internal/tokentest"
+	"middletier/internal/testkit/tokentest"
 	"middletier/internal/validate"
 )
 

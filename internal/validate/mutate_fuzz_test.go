@@ -6,7 +6,7 @@ import (
 	"slices"
 	"testing"
 
-	"middletier/internal/tokentest"
+	"middletier/internal/testkit/tokentest"
 	"middletier/internal/validate"
 )
 

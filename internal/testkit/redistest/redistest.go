@@ -24,7 +24,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
 
-	"middletier/internal/tooltest"
+	"middletier/internal/testkit/tooltest"
 )
 
 // readyTimeout is how long a server may take to start.

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/textproto"
+	"strings"
 	"unicode/utf8"
 
 	"golang.org/x/net/http/httpguts"
+	"golang.org/x/net/http2"
 )
 
 // ErrHeader says that a header of the caller's cannot be forwarded. There are servers
@@ -96,4 +98,36 @@ func isASCII(s string) bool {
 		}
 	}
 	return true
+}
+
+// explain says so where an API did not take the headers of a request. x is nil for a
+// request that is not a caller's.
+func (x *exchange) explain(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case strings.Contains(err.Error(), "request header list larger than peer's advertised limit"),
+		x != nil && x.headers.large() && isOffence(err):
+		return &Error{Kind: HeadersTooLarge, Err: err}
+	}
+	return err
+}
+
+// isOffence reports whether an API ended a request with an error that servers use
+// for headers that they do not take.
+func isOffence(err error) bool {
+	var stream http2.StreamError
+	//lint:ignore SA1019 net/http does not export its own
+	var goAway http2.GoAwayError
+	code := http2.ErrCodeNo
+	switch {
+	case errors.As(err, &stream):
+		code = stream.Code
+	case errors.As(err, &goAway):
+		code = goAway.ErrCode
+	default:
+		_, name, _ := strings.Cut(err.Error(), "http2: Transport received GOAWAY from server ErrCode:")
+		return name == "PROTOCOL_ERROR" || name == "COMPRESSION_ERROR" || name == "ENHANCE_YOUR_CALM"
+	}
+	return code == http2.ErrCodeProtocol || code == http2.ErrCodeCompression || code == http2.ErrCodeEnhanceYourCalm
 }

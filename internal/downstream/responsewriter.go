@@ -1,7 +1,6 @@
 package downstream
 
 import (
-	"fmt"
 	"maps"
 	"net/http"
 	"net/textproto"
@@ -103,14 +102,6 @@ func (a *answerWriter) writeInformational(status int, header http.Header) {
 	maps.Copy(h, own)
 }
 
-// innermost returns the writer of net/http below w.
-func innermost(w http.ResponseWriter) http.ResponseWriter {
-	for inner, ok := w.(wrapper); ok; inner, ok = w.(wrapper) {
-		w = inner.Unwrap()
-	}
-	return w
-}
-
 // stripHop takes the headers of one hop out of an informational answer (RFC 9110,
 // section 7.6.1). ReverseProxy does so for others.
 func stripHop(h http.Header) {
@@ -124,12 +115,12 @@ func stripHop(h http.Header) {
 	}
 }
 
-// checkStatus refuses an answer that HTTP does not allow: no status is below 100 or
-// above 999, and nobody asked for another protocol (RFC 9110, sections 15 and 7.8).
-// net/http's server would panic over it, with the API's headers already set.
-func checkStatus(resp *http.Response) error {
-	if resp.StatusCode >= http.StatusOK && resp.StatusCode <= 999 {
-		return nil
+type wrapper interface{ Unwrap() http.ResponseWriter }
+
+// innermost returns the writer of net/http below w.
+func innermost(w http.ResponseWriter) http.ResponseWriter {
+	for inner, ok := w.(wrapper); ok; inner, ok = w.(wrapper) {
+		w = inner.Unwrap()
 	}
-	return &Error{Kind: InvalidResponse, Err: fmt.Errorf("answered with status %03d", resp.StatusCode)}
+	return w
 }

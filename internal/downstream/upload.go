@@ -3,7 +3,6 @@ package downstream
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,9 +10,6 @@ import (
 	"sync"
 	"time"
 )
-
-// ErrBody says that the caller's body was malformed or broke off.
-var ErrBody = errors.New("the request body could not be read")
 
 // replayLimit is the size up to which a body is read first and kept, so that
 // the call can be made once more when the API rejects the token.
@@ -198,8 +194,6 @@ func hangUp(w http.ResponseWriter) {
 	_, _ = http.MaxBytesReader(innermost(w), io.NopCloser(strings.NewReader("x")), 0).Read(make([]byte, 1)) // that is too much
 }
 
-type wrapper interface{ Unwrap() http.ResponseWriter }
-
 // leave ends the reading of u before the handler does. Over HTTP/1.1 net/http would
 // else wait for the rest for ever.
 func (u *Upload) leave() {
@@ -244,33 +238,3 @@ func (a *earlyAnswer) Close() error {
 	a.cancel()
 	return a.ReadCloser.Close()
 }
-
-// notedBody is an API's answer that tells when it breaks off. One that ends
-// because the caller left did not break. At its end all trailers have come.
-type notedBody struct {
-	io.ReadCloser
-	call   *exchange
-	client *Client
-	answer *http.Response
-}
-
-func (b *notedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	switch {
-	case err == io.EOF:
-		b.client.stripTrailer(b.answer.Trailer)
-	case err != nil && b.call.Broken != nil:
-		if cause := context.Cause(b.call); cause == nil || errors.Is(cause, errTimeout) {
-			b.call.Broken(err)
-		}
-	}
-	return n, err
-}
-
-// buffers are shared by all copies of bodies.
-type buffers struct{}
-
-var bufferPool = sync.Pool{New: func() any { return new([32 << 10]byte) }}
-
-func (buffers) Get() []byte  { return bufferPool.Get().(*[32 << 10]byte)[:] }
-func (buffers) Put(b []byte) { bufferPool.Put((*[32 << 10]byte)(b)) }

@@ -226,8 +226,8 @@ func (s *Server) limit(next echo.HandlerFunc) echo.HandlerFunc {
 		if r.ContentLength > s.config.MaxBodySize {
 			return errBodyTooLarge
 		}
-		if r.ContentLength != 0 {
-			downstream.Spare(c.Response())
+		if upload := eventOf(r).upload; upload != nil {
+			upload.ShortenReadDeadline()
 		}
 		return next(c)
 	}

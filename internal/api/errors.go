@@ -253,8 +253,8 @@ func (s *Server) handleError(err error, c echo.Context) {
 		resp.Status = statusClientClosed
 		return
 	}
-	if !event.forwarded { // else package downstream has seen to it
-		downstream.Refuse(resp, r)
+	if event.upload != nil && !event.forwarded { // Forward does it itself
+		event.upload.PrepareEarlyReply()
 	}
 	base := s.baseURL(r)
 	s.setHeaders(resp.Header(), p, base)

@@ -139,7 +139,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 // before: one with trailers, or to gRPC, ends at once.
 func readRest(c echo.Context, upload *downstream.Upload) {
 	switch r := c.Request(); {
-	case upload == nil || upload.IsWhole():
+	case upload == nil || upload.IsComplete():
 	case r.ProtoMajor == 1:
 		linger.AtClose(r.Context())
 	case c.Response().Committed && !isGRPC(r) && !hasTrailers(c.Response().Header()):

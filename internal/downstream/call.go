@@ -40,13 +40,15 @@ type Call struct {
 type exchange struct {
 	context.Context // of the request
 	Call
-	in      *http.Request // the caller's
-	answer  answerWriter
-	limit   limit
-	token   string
-	retries int  // that are left
-	streams bool // a stream is asked for
-	err     error
+	in       *http.Request // the caller's
+	answer   answerWriter
+	upload   *Upload // nil: no body
+	deadline deadline
+	cancel   context.CancelCauseFunc
+	token    string
+	retries  int  // that are left
+	streams  bool // a stream is asked for
+	err      error
 
 	unsendable error // why the request cannot be sent; nil where it can
 	headers    headerSize
@@ -55,8 +57,6 @@ type exchange struct {
 
 	values [7]string // of the headers that rewrite sets
 	count  int       // of values
-
-	trailer http.Header // of the request to the API; its values come with the body's end
 }
 
 type exchangeKey struct{}
@@ -74,6 +74,17 @@ func (x *exchange) Value(key any) any {
 	return x.Context.Value(key)
 }
 
+// expire ends the call if its deadline has passed, and the reading of its body, for
+// which the transport waits. The context ends first, because its cause is the reason.
+func (x *exchange) expire() {
+	x.deadline.ifPassed(func(cause error) {
+		x.cancel(cause)
+		if x.upload != nil {
+			x.upload.cutOff()
+		}
+	})
+}
+
 func exchangeOf(r *http.Request) *exchange { return r.Context().Value(exchangeKey{}).(*exchange) }
 
 // Forward makes the call and streams the answer to w. Where it returns an error
@@ -84,36 +95,38 @@ func exchangeOf(r *http.Request) *exchange { return r.Context().Value(exchangeKe
 func (c *Client) Forward(w http.ResponseWriter, r *http.Request, call Call) error {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	x := &exchange{Context: ctx, Call: call, in: r, retries: c.config.Attempts - 1}
+	x := &exchange{Context: ctx, Call: call, in: r, cancel: cancel, retries: c.config.Attempts - 1}
 	x.answer = answerWriter{ResponseWriter: w, call: x, client: c}
 	if r.ContentLength != 0 {
-		body, ok := r.Body.(*Upload)
-		if !ok {
-			body = NewUpload(w, r, 0)
+		var ok bool
+		if x.upload, ok = r.Body.(*Upload); !ok {
+			x.upload = NewUpload(w, r, 0)
 		}
-		body.call, x.limit.body = x, body
+		x.upload.forward(&x.deadline)
 	}
-	x.limit.start(c.config.RequestTimeout, c.config.Timeout, cancel)
-	defer x.limit.stop()
+	x.deadline.start(c.config.RequestTimeout, c.config.Timeout, x.expire)
+	defer x.deadline.stop()
 
 	var err error
 	if x.token, err = call.Token(ctx, Refused{}); err != nil {
-		Refuse(w, r)
+		if x.upload != nil {
+			x.upload.PrepareEarlyReply()
+		}
 		return classify(ctx, tokenError{err})
 	}
 	r = r.WithContext(x)
 	w.Header()["Content-Type"] = nil // else net/http would guess one where the API sends none
-	if body := x.limit.body; body != nil {
+	if x.upload != nil {
 		// Else net/http would read the rest of the body before it lets an answer
 		// begin. Where the writer cannot, HTTP/2 can anyway.
 		_ = http.NewResponseController(w).EnableFullDuplex()
-		defer body.leave()
-		if err := body.keep(r); err != nil {
+		defer x.upload.finish()
+		if err := x.upload.prefetch(r); err != nil {
 			return classify(ctx, err)
 		}
 	}
 	x.streams = asksForStream(r.Header)
-	x.limit.ask(x.streams)
+	x.deadline.awaitResponse(x.streams)
 	c.proxy.ServeHTTP(&x.answer, r)
 	x.answer.settle()
 	return classify(ctx, x.err)

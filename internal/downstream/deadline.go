@@ -1,126 +1,124 @@
 package downstream
 
 import (
-	"context"
 	"errors"
-	"net/http"
 	"sync"
 	"time"
 )
 
 var (
-	errTimeout  = errors.New("the answer did not come in time")
+	errTimeout  = errors.New("the response did not come in time")
 	errLateBody = errors.New("it did not come in time")
 )
 
-// limit ends a call in time. While an answer is awaited it is the API's time that
-// runs, unless the API is owed more of the caller's body: how long a caller takes
-// to send it counts only against the whole request.
-type limit struct {
-	end    time.Time // of the whole request
-	answer time.Duration
-	cancel context.CancelCauseFunc
-	timer  *time.Timer
-	body   *Upload // nil for none
+// deadline is when a call ends. While the API's response is awaited, the API's timeout
+// runs. It pauses while the API waits for more of the caller's body: how long a caller
+// takes to send it counts only against the time of the whole request.
+//
+//	the call waits for       it ends after
+//	the token, small bodies  the request's time
+//	the response             the API's timeout, and not after the request's time
+//	more of the body         the request's time
+//	the response's end       the request's time
+//	a stream                 never
+type deadline struct {
+	request time.Time     // when the time of the whole request is over
+	api     time.Duration // the API's timeout
+	timer   *time.Timer   // runs the function passed to start
 
-	mu       sync.Mutex // of what follows: a body is read beside the call
-	until    time.Time  // zero for never
-	asking   bool       // the API has been asked, and has not answered
-	awaiting bool       // more of the body
+	mu               sync.Mutex // guards what follows; Upload.mu may be locked within
+	at               time.Time  // zero: never
+	awaitingResponse bool       // the API has the request, and has not responded
+	awaitingBody     bool       // and waits for more of the body
 }
 
-// start begins the request's time, total at the most, and answer for the API.
-func (l *limit) start(total, answer time.Duration, cancel context.CancelCauseFunc) {
-	l.end, l.answer, l.cancel = time.Now().Add(total), answer, cancel
-	l.until = l.end
-	if l.body != nil {
-		_ = http.NewResponseController(l.body.answer).SetReadDeadline(time.Time{}) // one for bodies that nobody reads; not every writer can
-	}
-	l.timer = time.AfterFunc(total, l.expire)
+// start begins the request's time, which is total. The API's timeout runs from
+// awaitResponse on. end is called when the deadline may have passed; it asks ifPassed.
+func (d *deadline) start(total, api time.Duration, end func()) {
+	d.request, d.api = time.Now().Add(total), api
+	d.at = d.request
+	d.timer = time.AfterFunc(total, end)
 }
 
-// expire ends the call, and a read of its body: the transport waits for that one.
-// The context ends first, and says why.
-func (l *limit) expire() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// ifPassed calls end with what did not come in time, if the deadline has passed. It may
+// have been moved at the moment that the timer fired.
+func (d *deadline) ifPassed(end func(cause error)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	switch {
-	case l.until.IsZero() || time.Now().Before(l.until): // set anew at this moment
-		return
-	case l.awaiting:
-		l.cancel(errLateBody)
+	case d.at.IsZero() || time.Now().Before(d.at):
+	case d.awaitingBody:
+		end(errLateBody)
 	default:
-		l.cancel(errTimeout)
-	}
-	if l.body != nil {
-		l.body.cutOff()
+		end(errTimeout)
 	}
 }
 
-// ask begins the API's time. It has all time where it is asked for a stream, whose
-// first part may be long in coming; the transport still bounds how long it dials.
-func (l *limit) ask(stream bool) {
+// awaitResponse begins the API's timeout. A request for a stream has none, because the
+// first event may come late; the transport still bounds how long it dials.
+func (d *deadline) awaitResponse(stream bool) {
 	if stream {
-		l.stop()
+		d.stop()
 		return
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.asking = true
-	l.give(l.answer)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.awaitingResponse = true
+	d.reset(d.api)
 }
 
-// awaitBody says whether the API now waits for more of the body, or has got it.
-func (l *limit) awaitBody(awaiting bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// awaitBody says whether the API waits for more of the body from now on.
+func (d *deadline) awaitBody(awaiting bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	switch {
-	case !l.asking: // perhaps over: what is left of the body is the server's
+	case !d.awaitingResponse: // the call may be over, and the server read the rest
 		return
 	case awaiting:
-		l.give(time.Until(l.end))
+		d.reset(time.Until(d.request))
 	default:
-		l.give(l.answer)
+		d.reset(d.api)
 	}
-	l.awaiting = awaiting
+	d.awaitingBody = awaiting
 }
 
-// answered gives an answer what is left of the request's time, or all time where
-// it is a stream.
-func (l *limit) answered(stream bool) {
+// responded leaves what remains of the request's time for the rest of the response, or
+// no limit for a stream.
+func (d *deadline) responded(stream bool) {
 	if stream {
-		l.stop()
+		d.stop()
 		return
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.asking, l.awaiting = false, false
-	l.give(time.Until(l.end))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.awaitingResponse, d.awaitingBody = false, false
+	d.reset(time.Until(d.request))
 }
 
-// stop ends the measuring, not the call.
-func (l *limit) stop() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.asking, l.awaiting = false, false
-	l.until = time.Time{}
-	l.timer.Stop()
+// stop removes the deadline. The call goes on.
+func (d *deadline) stop() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.awaitingResponse, d.awaitingBody = false, false
+	d.at = time.Time{}
+	d.timer.Stop()
 }
 
-// give lets the call end in d, and not after its request. The caller holds mu.
-func (l *limit) give(d time.Duration) {
-	d = min(d, time.Until(l.end))
-	l.until = time.Now().Add(d)
-	l.timer.Reset(d)
+// reset moves the deadline to after from now, and not beyond the request's time. The
+// caller holds mu.
+func (d *deadline) reset(after time.Duration) {
+	after = min(after, time.Until(d.request))
+	d.at = time.Now().Add(after)
+	d.timer.Reset(after)
 }
 
-// left returns how long the call may still take until it is given up. One that has
-// all time is not tried anew after that of a request.
-func (l *limit) left() time.Duration {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.until.IsZero() {
-		return time.Until(l.end)
+// remaining returns how long the call may still take. A call without a deadline is not
+// retried beyond the time of a request with one.
+func (d *deadline) remaining() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.at.IsZero() {
+		return time.Until(d.request)
 	}
-	return time.Until(l.until)
+	return time.Until(d.at)
 }

@@ -46,7 +46,7 @@ func New(c Config) (*Client, error) {
 	}
 	client.proxy = &httputil.ReverseProxy{
 		Rewrite:        client.rewrite,
-		Transport:      sending{uploads{c.Transport}},
+		Transport:      sending{uploadTransport{c.Transport}},
 		ModifyResponse: client.modifyResponse,
 		ErrorHandler:   func(_ http.ResponseWriter, r *http.Request, err error) { exchangeOf(r).err = err },
 		BufferPool:     buffers{},

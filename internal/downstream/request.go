@@ -54,13 +54,16 @@ func (c *Client) rewrite(p *httputil.ProxyRequest) {
 	for name, value := range c.config.SetRequest {
 		h.Set(name, value)
 	}
-	if x.trailer = p.Out.Trailer; len(x.trailer) > 0 {
-		c.stripRequest(x.trailer)
-		for name := range x.trailer {
+	if trailer := p.Out.Trailer; len(trailer) > 0 {
+		c.stripRequest(trailer)
+		for name := range trailer {
 			_, set := h[name]
 			if set || !httpguts.ValidTrailerHeader(name) || httpguts.HeaderValuesContainsToken(p.In.Header["Connection"], name) {
-				delete(x.trailer, name)
+				delete(trailer, name)
 			}
+		}
+		if x.upload != nil {
+			x.upload.sent = trailer // their values come with the body's end
 		}
 	}
 	x.set(h, "Authorization", "Bearer "+x.token)

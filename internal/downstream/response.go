@@ -23,10 +23,10 @@ func (c *Client) modifyResponse(resp *http.Response) error {
 	c.rewriteLinks(x, resp.Header)
 	c.stripTrailer(resp.Trailer) // what is announced
 	resp.Body = &notedBody{resp.Body, x, c, resp}
-	x.answer.accept() // first: until then an informational answer may use the caller's headers, as hangUp does
-	x.limit.answered(x.streams || isStream(resp))
-	if x.limit.body != nil {
-		x.limit.body.hangUp()
+	x.answer.accept() // first: until then an informational answer may use the caller's headers, as closeIfIncomplete does
+	x.deadline.responded(x.streams || isStream(resp))
+	if x.upload != nil {
+		x.upload.closeIfIncomplete()
 	}
 	return nil
 }

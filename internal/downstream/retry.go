@@ -120,7 +120,7 @@ func (x *exchange) pauseAfter(r *http.Request, resp *http.Response, err error) (
 			pause += wait
 		}
 	}
-	return pause, ok && x.limit.left() > pause
+	return pause, ok && x.deadline.remaining() > pause
 }
 
 // isIdempotent reports whether a request of the method may be sent twice

@@ -11,55 +11,57 @@ import (
 	"time"
 )
 
-// replayLimit is the size up to which a body is read first and kept, so that
-// the call can be made once more when the API rejects the token.
-const replayLimit = 64 << 10
+const (
+	// prefetchLimit is the size up to which a body of known length is read before the
+	// call is sent, so that it can be sent a second time when the API rejects the token.
+	prefetchLimit = 64 << 10
 
-// bodyGrace is how long net/http may wait for a body that nobody reads. It reads
-// the rest of one before it sends an answer.
-const bodyGrace = 2 * time.Second
+	// unreadBodyTimeout is how long net/http may wait for the rest of a body that no
+	// handler reads: it reads that rest before it sends a response.
+	unreadBodyTimeout = 2 * time.Second
+)
 
-// Spare gives a request's body little time, which will perhaps not be read.
-// Forward gives it more.
-func Spare(w http.ResponseWriter) {
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyGrace)) // not every writer can
-}
-
-// Refuse prepares w for an answer to r, whose body, if any, will not be read. A connection
-// that the caller wants closed would be closed over what is still on its way, and
-// the caller might lose the answer: it lingers.
-func Refuse(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength == 0 {
-		return
-	}
-	Spare(w)
-	if r.Close {
-		hangUp(w)
-	}
-}
-
-// Upload is the body of a caller's request. Its errors are told from the transport's,
-// and its time from the API's. At its end the trailers that were announced have come,
-// and are passed on.
+// Upload is the body of a caller's request, from the listener to the API. It marks its
+// errors with ErrBody, so that they differ from the transport's, and stops the API's
+// timeout while the API waits for the caller.
 //
-//	state    who reads it                      what follows
-//	open     the transport, or our own handler whole, cut
-//	whole    nobody: it came to its end        -
-//	cut      nobody but Rest                   -
+//	state     Read returns      cutOff            finish
+//	open      caller's bytes    cut               cut; the connection closes after the response
+//	complete  io.EOF            stays complete    the connection stays open
+//	cut       ErrBody           stays cut         the connection closes after the response
 //
-// Over HTTP/1.1 cutting it also ends a read that waits: the connection is closed after
-// the answer. Over HTTP/2 a read that was ended would be the last of the body, so one
-// that waits goes on where nobody waits for it.
+// An open Upload becomes complete when Read reaches the end of the body; by then the
+// trailers have arrived, and they are passed on. cutOff is called when the call's time
+// is over; it sets the read deadline to now, which ends a Read that waits. finish is
+// called at the end of the call. Over HTTP/1.1 it does the same. Over HTTP/2 an
+// interrupted read is the last one of its stream, and package linger could not read the
+// rest: so a Read that waits there goes on after finish, and Rest comes after it.
+//
+// The read deadline of the connection is set in setReadDeadline only:
+//
+//	until the call is forwarded   unreadBodyTimeout, by ShortenReadDeadline
+//	while it is forwarded         none: the call's deadline calls cutOff
+//	cut off                       now; over HTTP/2 only if a Read waits
+//
+// The transport reads an Upload in goroutines of its own. A small body is read in
+// advance (see prefetch) and sent from memory. Any other is read through a record, which
+// keeps its beginning for another attempt: replay.Read calls record.read, which calls
+// Upload.Read, which calls net/http. An Upload knows neither the call nor the record.
 type Upload struct {
-	body    io.ReadCloser // up to the limit
-	rest    io.Reader     // without one
-	trailer http.Header   // of the caller's request
-	answer  http.ResponseWriter
-	http2   bool
-	call    *exchange  // nil until it is forwarded
-	reading sync.Mutex // held by each read
+	body      io.ReadCloser // returns an error beyond the limit of NewUpload
+	unlimited io.Reader     // the same body without that limit
+	received  http.Header   // trailers, which net/http fills in at the end of the body
+	w         http.ResponseWriter
+	http2     bool
+	closes    bool // the caller wants the connection closed after the response
 
-	mu    sync.Mutex // guards what follows
+	// Set before the transport reads:
+	deadline *deadline   // of the call; nil: not forwarded
+	sent     http.Header // trailers of the request to the API; nil: none
+
+	reading sync.Mutex // held by each read of body, so that finish can wait for the last
+
+	mu    sync.Mutex // guards state; may be locked while reading or the deadline's is
 	state uploadState
 }
 
@@ -67,34 +69,63 @@ type uploadState int
 
 const (
 	open uploadState = iota
-	whole
+	complete
 	cut
 )
 
-// NewUpload returns the body of r, which is answered by w. More than limit bytes of it
-// are an *http.MaxBytesError; 0 is for no limit.
+// NewUpload returns the body of r, whose response is written to w. A body larger than
+// limit ends with an *http.MaxBytesError; 0 is for no limit.
 func NewUpload(w http.ResponseWriter, r *http.Request, limit int64) *Upload {
-	u := &Upload{body: r.Body, rest: r.Body, trailer: r.Trailer, answer: w, http2: r.ProtoMajor == 2}
+	u := &Upload{
+		body: r.Body, unlimited: r.Body, received: r.Trailer,
+		w: w, http2: r.ProtoMajor == 2, closes: r.Close,
+	}
 	if limit > 0 {
-		// Without the writer, which it would change while the answer is written to
-		// it: the transport reads beside that.
+		// Without the writer: MaxBytesReader would modify it while another goroutine
+		// writes the response to it.
 		u.body = http.MaxBytesReader(nil, r.Body, limit)
 	}
 	return u
 }
 
-// keep reads a small body of known length, so that it can be sent twice. Others
-// the transport reads, while it sends; so it does where trailers are announced, which
-// come at the end of that.
-func (u *Upload) keep(r *http.Request) error {
-	if r.Body = u; r.ContentLength < 0 || r.ContentLength > replayLimit || len(r.Trailer) > 0 {
+// ShortenReadDeadline leaves little time for a body that may never be read. Forward
+// gives it more.
+func (u *Upload) ShortenReadDeadline() { u.setReadDeadline(time.Now().Add(unreadBodyTimeout)) }
+
+// PrepareEarlyReply prepares for a response that is sent before the body has been read.
+// If the caller wants the connection closed, closing it at once could lose the response,
+// because data of the body is still arriving: the connection lingers instead.
+func (u *Upload) PrepareEarlyReply() {
+	u.ShortenReadDeadline()
+	if u.closes {
+		closeAfterResponse(u.w)
+	}
+}
+
+// setReadDeadline bounds reads from the caller, and reports whether it could: not every
+// writer can.
+func (u *Upload) setReadDeadline(t time.Time) bool {
+	return http.NewResponseController(u.w).SetReadDeadline(t) == nil
+}
+
+// forward makes u the body of a call with deadline d.
+func (u *Upload) forward(d *deadline) {
+	u.deadline = d
+	u.setReadDeadline(time.Time{})
+}
+
+// prefetch makes u the body of r. It reads a small body of known length now, so that it
+// can be sent a second time. Any other the transport reads while it sends, and also a
+// body with trailers, because they are sent with its end.
+func (u *Upload) prefetch(r *http.Request) error {
+	if r.Body = u; r.ContentLength < 0 || r.ContentLength > prefetchLimit || len(r.Trailer) > 0 {
 		return nil
 	}
 	body := make([]byte, r.ContentLength)
 	if _, err := io.ReadFull(u, body); err != nil {
 		return err
 	}
-	u.become(whole) // HTTP/2 says so with the next read only
+	u.become(complete) // HTTP/2 reports io.EOF only with another read
 	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	r.Body, _ = r.GetBody()
 	return nil
@@ -106,33 +137,38 @@ func (u *Upload) Read(p []byte) (int, error) {
 	if u.is(cut) {
 		return 0, fmt.Errorf("%w: it was cut off", ErrBody)
 	}
-	if u.call != nil {
-		u.call.limit.awaitBody(true)
-		defer u.call.limit.awaitBody(false)
+	if u.deadline != nil {
+		u.deadline.awaitBody(true)
+		defer u.deadline.awaitBody(false)
 	}
 	n, err := u.body.Read(p)
 	switch {
 	case err == io.EOF:
-		u.become(whole)
-		if u.call != nil {
-			for name := range u.call.trailer {
-				u.call.trailer[name] = u.trailer[name]
-			}
-			if _, bad := measure(u.call.trailer); bad != nil {
-				err = fmt.Errorf("%w: trailers: %w", ErrBody, bad)
-			}
-		}
+		u.become(complete)
+		err = u.passTrailers()
 	case err != nil:
 		err = fmt.Errorf("%w: %w", ErrBody, err)
 	}
 	return n, err
 }
 
-// Close does nothing: what is left of the body is the server's.
+// passTrailers copies the trailers into the request to the API, and returns io.EOF, or
+// why they cannot be sent.
+func (u *Upload) passTrailers() error {
+	for name := range u.sent {
+		u.sent[name] = u.received[name]
+	}
+	if _, err := measure(u.sent); err != nil {
+		return fmt.Errorf("%w: trailers: %w", ErrBody, err)
+	}
+	return io.EOF
+}
+
+// Close does nothing: net/http's server closes the body.
 func (u *Upload) Close() error { return nil }
 
-// IsWhole reports whether nothing is left of u.
-func (u *Upload) IsWhole() bool { return u.is(whole) }
+// IsComplete reports whether the whole body has been read.
+func (u *Upload) IsComplete() bool { return u.is(complete) }
 
 func (u *Upload) is(state uploadState) bool {
 	u.mu.Lock()
@@ -140,18 +176,17 @@ func (u *Upload) is(state uploadState) bool {
 	return u.state == state
 }
 
-// become moves u on from open, and reports whether it is in state then.
-func (u *Upload) become(state uploadState) bool {
+// become changes the state of an open Upload. The other states are final.
+func (u *Upload) become(state uploadState) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.state == open {
 		u.state = state
 	}
-	return u.state == state
 }
 
-// Rest reads what is left of u, when nobody else does any more. A read that waits
-// comes first.
+// Rest returns a reader of what is left of the body when the call is over. It waits for
+// a Read that has not returned.
 func (u *Upload) Rest() io.Reader { return rest{u} }
 
 type rest struct{ *Upload }
@@ -159,62 +194,63 @@ type rest struct{ *Upload }
 func (r rest) Read(p []byte) (int, error) {
 	r.reading.Lock()
 	defer r.reading.Unlock()
-	return r.rest.Read(p)
+	return r.unlimited.Read(p)
 }
 
-// cutOff ends a read of u, and each that begins, and reports whether it could: not
-// every writer can. After a whole body net/http reads by itself, and would take the end
-// of that for the caller's: the next request of the connection would be cancelled.
+// cutOff moves an open Upload to cut, if it can, and reports whether it is cut then. A
+// complete body gets no deadline: net/http reads the connection by itself then, would
+// take the deadline for the caller's leaving, and cancel the next request.
 func (u *Upload) cutOff() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	switch {
 	case u.state != open:
 	case u.http2 && u.reading.TryLock():
-		u.reading.Unlock() // no read waits, and the next finds it cut
+		u.reading.Unlock() // no Read is waiting, and the next one returns ErrBody
 		u.state = cut
-	case http.NewResponseController(u.answer).SetReadDeadline(time.Now()) == nil:
+	case u.setReadDeadline(time.Now()):
 		u.state = cut
 	}
 	return u.state == cut
 }
 
-// hangUp closes the connection behind the answer, unless u is whole. Where net/http
-// leaves a body to its handler (EnableFullDuplex), it does not look whether it came
-// to its end, and would take the rest for a request.
-func (u *Upload) hangUp() {
-	if !u.IsWhole() {
-		hangUp(u.answer)
+// closeIfIncomplete lets the connection close after the response unless the body is
+// complete. Where net/http leaves the body to its handler (EnableFullDuplex), it does not
+// check that, and would take the rest of the body for the next request.
+func (u *Upload) closeIfIncomplete() {
+	if !u.IsComplete() {
+		closeAfterResponse(u.w)
 	}
 }
 
-// hangUp lets the answer be the last of an HTTP/1 connection, which lingers for a
-// moment. This is the one way to tell net/http.
-func hangUp(w http.ResponseWriter) {
-	_, _ = http.MaxBytesReader(innermost(w), io.NopCloser(strings.NewReader("x")), 0).Read(make([]byte, 1)) // that is too much
+// closeAfterResponse makes a response the last one of its HTTP/1.1 connection, which
+// then lingers for a moment. net/http has no other way to ask for that.
+func closeAfterResponse(w http.ResponseWriter) {
+	tooLarge := http.MaxBytesReader(innermost(w), io.NopCloser(strings.NewReader("x")), 0)
+	_, _ = tooLarge.Read(make([]byte, 1))
 }
 
-// leave ends the reading of u before the handler does. Over HTTP/1.1 net/http would
-// else wait for the rest for ever.
-func (u *Upload) leave() {
-	u.hangUp()
+// finish ends the reading of u before the handler returns. Over HTTP/1.1 net/http would
+// otherwise wait for the rest of the body without a limit.
+func (u *Upload) finish() {
+	u.closeIfIncomplete()
 	if u.http2 {
 		u.become(cut)
 		return
 	}
 	if u.cutOff() {
-		u.reading.Lock() // the last read has ended
+		u.reading.Lock() // until the last Read has returned
 		defer u.reading.Unlock()
 	}
 }
 
-// uploads sends requests whose bodies are still on their way from the caller. Closing
-// the answer to one ends the call first: else HTTP/2 would wait until more of the body
-// has come, and the caller may hold it open for as long as it waits for the answer's
-// end (RFC 9113, section 8.1: an answer may be complete before its request is).
-type uploads struct{ http.RoundTripper }
+// uploadTransport sends requests whose bodies are read from the caller meanwhile. Closing
+// the response to one first cancels the request: otherwise HTTP/2 would wait for more of
+// the body, which the caller may hold back until it has the whole response (RFC 9113,
+// section 8.1: a response may be complete before its request is).
+type uploadTransport struct{ http.RoundTripper }
 
-func (t uploads) RoundTrip(r *http.Request) (*http.Response, error) {
+func (t uploadTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Body == nil || r.GetBody != nil {
 		return t.RoundTripper.RoundTrip(r)
 	}
@@ -224,17 +260,17 @@ func (t uploads) RoundTrip(r *http.Request) (*http.Response, error) {
 		cancel()
 		return nil, err
 	}
-	resp.Body = &earlyAnswer{resp.Body, cancel}
+	resp.Body = &cancelingBody{resp.Body, cancel}
 	return resp, nil
 }
 
-// earlyAnswer is an answer that may come to its end before the upload does.
-type earlyAnswer struct {
+// cancelingBody is a response that may be complete before the upload is.
+type cancelingBody struct {
 	io.ReadCloser
 	cancel context.CancelFunc
 }
 
-func (a *earlyAnswer) Close() error {
-	a.cancel()
-	return a.ReadCloser.Close()
+func (b *cancelingBody) Close() error {
+	b.cancel()
+	return b.ReadCloser.Close()
 }

@@ -77,8 +77,8 @@ func (s *Server) forward(route route) echo.HandlerFunc {
 		own := entries[name]
 		err = api.Client.Forward(c.Response(), r, downstream.Call{
 			Path: target, Token: s.tokenFor(event, api, route), RequestID: event.id, Forwarded: s.proxies.Client(r),
-			Prefix: own.path, OwnURL: own.url, OwnURLVaries: s.config.PublicURL == "",
-			Broken: func(err error) { event.broken = err },
+			Prefix: own.path, PublicURL: own.url, PublicURLVaries: s.config.PublicURL == "",
+			OnTruncated: func(err error) { event.broken = err },
 		})
 		if err == nil && event.trial != nil { // any answer but 401
 			event.trial.Passed()
@@ -118,11 +118,11 @@ func splitTarget(escaped, prefix string) (name, path string, err error) {
 // tokenFor returns where the tokens for a call come from: the caller's token is
 // traded, or we ask as ourselves.
 func (s *Server) tokenFor(event *event, api API, route route) downstream.TokenFunc {
-	return func(ctx context.Context, refused downstream.Refused) (string, error) {
+	return func(ctx context.Context, rejected downstream.Rejection) (string, error) {
 		ctx, span := telemetry.Start(ctx, "token")
 		defer span.End()
 		start := event.timing.now()
-		challenge := obo.Challenge{RejectedToken: refused.Token, Claims: refused.Claims}
+		challenge := obo.Challenge{RejectedToken: rejected.Token, Claims: rejected.Claims}
 		flow := obo.OnBehalfOf
 		var token obo.Token
 		var err error

@@ -7,15 +7,15 @@ import (
 	"middletier/internal/forwarded"
 )
 
-// TokenFunc returns the access token for a call. What an API had against the
-// last one is passed as refused, whose zero value is for the first.
-type TokenFunc func(ctx context.Context, refused Refused) (string, error)
+// TokenFunc returns the access token for a call. If the API rejected the last one, that
+// is passed as rejected; the zero value asks for the first token.
+type TokenFunc func(ctx context.Context, rejected Rejection) (string, error)
 
-// Refused is a token that an API answered with 401. A TokenFunc that gives the same
-// one again has no other.
-type Refused struct {
+// Rejection is a token that an API answered with 401. A TokenFunc that returns the same
+// token again has no other.
+type Rejection struct {
 	Token  string
-	Claims string // what the API asks for instead, as JSON; "" for nothing
+	Claims string // the claims challenge, as JSON; "" for none
 }
 
 // Call is one request to forward.
@@ -23,111 +23,118 @@ type Call struct {
 	Path      Path
 	Token     TokenFunc
 	RequestID string
-	Forwarded forwarded.Client // what proxies say about the caller
-	// Prefix is the path before the API's own, as the service is asked.
+	Forwarded forwarded.Client // what trusted proxies say about the caller
+	// Prefix is the part of this service's path before the API's own path.
 	Prefix string
-	// OwnURL returns the URL by which the caller of r reaches the API's base URL,
-	// nil: links of the API's stay as they are. OwnURLVaries says that it depends on
-	// r.
-	OwnURL       func(r *http.Request) string
-	OwnURLVaries bool
-	// Broken is told what ended an answer before its end.
-	Broken func(error)
+	// PublicURL returns the URL by which the caller of r reaches the API's base URL.
+	// With nil, links in responses are not rewritten. PublicURLVaries says that the
+	// result depends on r.
+	PublicURL       func(r *http.Request) string
+	PublicURLVaries bool
+	// OnTruncated is called with the error that ended a response early; nil: not called.
+	OnTruncated func(error)
 }
 
-// exchange is the state of one call. It is the request's context itself, so that
-// it is found without a search and costs no allocation of its own.
-type exchange struct {
+// call is one forwarded call in progress. It is the context of its request, so that it
+// is found without a search and needs no allocation of its own.
+type call struct {
 	context.Context // of the request
 	Call
-	in       *http.Request // the caller's
-	answer   answerWriter
+	in       *http.Request // from the caller
+	response responseWriter
 	upload   *Upload // nil: no body
 	deadline deadline
 	cancel   context.CancelCauseFunc
 	token    string
-	retries  int  // that are left
-	streams  bool // a stream is asked for
+	retries  int  // how many are left
+	stream   bool // the request is for a stream
 	err      error
 
-	unsendable error // why the request cannot be sent; nil where it can
-	headers    headerSize
-	alone      bool // the request gets a connection of its own, since an API ended a shared one
-	attempt    attempt
+	headers   headerSize
+	headerErr error // why the headers cannot be sent; nil: they can
+	dedicated bool  // the request needs a dedicated connection, since the API ended a shared one
+	attempt   attempt
 
 	values [7]string // of the headers that rewrite sets
 	count  int       // of values
 }
 
-type exchangeKey struct{}
+type callKey struct{}
 
-// prefix is the path before the API's own as the caller sees it, as far as trusted
-// proxies say.
-func (x *exchange) prefix() string { return x.Forwarded.Prefix + x.Prefix }
-
-// Value returns the exchange for its own key, and else what the caller's context
-// has.
-func (x *exchange) Value(key any) any {
-	if key == (exchangeKey{}) {
-		return x
+// Value returns the call for its own key. For others it asks the caller's context.
+func (c *call) Value(key any) any {
+	if key == (callKey{}) {
+		return c
 	}
-	return x.Context.Value(key)
+	return c.Context.Value(key)
 }
+
+// callOf returns the call that r belongs to.
+func callOf(r *http.Request) *call { return r.Context().Value(callKey{}).(*call) }
+
+// findCall returns the call that r belongs to, or nil for another request, such as a
+// health check.
+func findCall(r *http.Request) *call {
+	c, _ := r.Context().Value(callKey{}).(*call)
+	return c
+}
+
+// publicPrefix is the path before the API's own as the caller sees it, as far as trusted
+// proxies say.
+func (c *call) publicPrefix() string { return c.Forwarded.Prefix + c.Prefix }
 
 // expire ends the call if its deadline has passed, and the reading of its body, for
 // which the transport waits. The context ends first, because its cause is the reason.
-func (x *exchange) expire() {
-	x.deadline.ifPassed(func(cause error) {
-		x.cancel(cause)
-		if x.upload != nil {
-			x.upload.cutOff()
+func (c *call) expire() {
+	c.deadline.ifPassed(func(cause error) {
+		c.cancel(cause)
+		if c.upload != nil {
+			c.upload.cutOff()
 		}
 	})
 }
 
-func exchangeOf(r *http.Request) *exchange { return r.Context().Value(exchangeKey{}).(*exchange) }
-
-// Forward makes the call and streams the answer to w. Where it returns an error
-// nothing has been written: an *Error, ErrBody, ErrHeader, an error of call.Token, an
-// *http.MaxBytesError for a body beyond the limit set on it, or context.Canceled
-// when the caller left. It panics with http.ErrAbortHandler when the answer
-// breaks off, so that the caller's connection breaks too.
-func (c *Client) Forward(w http.ResponseWriter, r *http.Request, call Call) error {
+// Forward makes the call and streams the response to w. If it returns an error, nothing
+// has been written. The error is an *Error, ErrBody, ErrHeader, an error of
+// params.Token, an *http.MaxBytesError for a body that is too large, or context.Canceled
+// when the caller left. Forward panics with http.ErrAbortHandler when the response is
+// truncated, so that the caller's connection breaks too.
+func (c *Client) Forward(w http.ResponseWriter, r *http.Request, params Call) error {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	x := &exchange{Context: ctx, Call: call, in: r, cancel: cancel, retries: c.config.Attempts - 1}
-	x.answer = answerWriter{ResponseWriter: w, call: x, client: c}
+	call := &call{Context: ctx, Call: params, in: r, cancel: cancel, retries: c.config.Attempts - 1}
+	call.response = responseWriter{ResponseWriter: w, call: call, client: c}
 	if r.ContentLength != 0 {
 		var ok bool
-		if x.upload, ok = r.Body.(*Upload); !ok {
-			x.upload = NewUpload(w, r, 0)
+		if call.upload, ok = r.Body.(*Upload); !ok {
+			call.upload = NewUpload(w, r, 0)
 		}
-		x.upload.forward(&x.deadline)
+		call.upload.forward(&call.deadline)
 	}
-	x.deadline.start(c.config.RequestTimeout, c.config.Timeout, x.expire)
-	defer x.deadline.stop()
+	call.deadline.start(c.config.RequestTimeout, c.config.Timeout, call.expire)
+	defer call.deadline.stop()
 
 	var err error
-	if x.token, err = call.Token(ctx, Refused{}); err != nil {
-		if x.upload != nil {
-			x.upload.PrepareEarlyReply()
+	if call.token, err = params.Token(ctx, Rejection{}); err != nil {
+		if call.upload != nil {
+			call.upload.PrepareEarlyReply()
 		}
 		return classify(ctx, tokenError{err})
 	}
-	r = r.WithContext(x)
-	w.Header()["Content-Type"] = nil // else net/http would guess one where the API sends none
-	if x.upload != nil {
-		// Else net/http would read the rest of the body before it lets an answer
-		// begin. Where the writer cannot, HTTP/2 can anyway.
+	r = r.WithContext(call)
+	w.Header()["Content-Type"] = nil // otherwise net/http guesses one if the API sends none
+	if call.upload != nil {
+		// Otherwise net/http reads the rest of the body before the response begins. A
+		// writer that returns an error is one of HTTP/2, which does not need this.
 		_ = http.NewResponseController(w).EnableFullDuplex()
-		defer x.upload.finish()
-		if err := x.upload.prefetch(r); err != nil {
+		defer call.upload.finish()
+		if err := call.upload.prefetch(r); err != nil {
 			return classify(ctx, err)
 		}
 	}
-	x.streams = asksForStream(r.Header)
-	x.deadline.awaitResponse(x.streams)
-	c.proxy.ServeHTTP(&x.answer, r)
-	x.answer.settle()
-	return classify(ctx, x.err)
+	call.stream = wantsStream(r.Header)
+	call.deadline.awaitResponse(call.stream)
+	c.proxy.ServeHTTP(&call.response, r)
+	call.response.waitInformational()
+	return classify(ctx, call.err)
 }

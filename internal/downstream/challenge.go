@@ -14,11 +14,10 @@ import (
 // token request.
 const maxClaims = 8 << 10
 
-// claimsOf returns the claims that an API's 401 asks for, as JSON, or "" where
-// it asks for none that can be understood: those of the first Bearer challenge that
-// has some, whatever its error. Microsoft's page "Claims challenges, claims requests
-// and client capabilities" has insufficient_claims there, Azure Resource Manager
-// invalid_token.
+// claimsOf returns the claims that an API's 401 asks for, as JSON, or "" if it has no
+// valid ones. They are those of the first Bearer challenge that has some, whatever its
+// error: Microsoft's page "Claims challenges, claims requests and client capabilities"
+// shows insufficient_claims, and Azure Resource Manager sends invalid_token.
 func claimsOf(challenges []challenge) string {
 	for _, c := range challenges {
 		if strings.EqualFold(c.scheme, "Bearer") {
@@ -31,13 +30,12 @@ func claimsOf(challenges []challenge) string {
 }
 
 const (
-	maxScheme  = 40 // characters of a scheme's name that are shown
-	maxSchemes = 8
+	maxScheme  = 40 // logged characters of a scheme's name
+	maxSchemes = 8  // logged schemes
 )
 
-// otherSchemes returns what an API's 401 asks for in place of a bearer token, by the
-// names of the schemes, or "" where a bearer token is one of its wishes or it has
-// none. Proof of possession (PoP, DPoP) is another scheme.
+// otherSchemes returns the names of the schemes in an API's 401, or "" if Bearer is among
+// them or there are none. Proof of possession (PoP, DPoP) is another scheme than Bearer.
 func otherSchemes(challenges []challenge) string {
 	var names []string
 	for _, c := range challenges {
@@ -53,7 +51,7 @@ func otherSchemes(challenges []challenge) string {
 	return strings.Join(names, ", ")
 }
 
-// schemeChar keeps what a log line can show.
+// schemeChar replaces characters that are not safe in a log line.
 func schemeChar(r rune) rune {
 	if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '.' {
 		return r
@@ -61,21 +59,21 @@ func schemeChar(r rune) rune {
 	return '?'
 }
 
-// decodeClaims reads claims as APIs write them: base64 in either alphabet, padded or
-// not, or plain JSON, and either of them percent-encoded. What they hold must have the
-// form of a claims request: an object of objects.
+// decodeClaims parses claims in the encodings that APIs use: base64 in either alphabet,
+// padded or not, or plain JSON, and either of them percent-encoded. The JSON must be a
+// claims request: an object of objects.
 func decodeClaims(s string) string {
 	if len(s) > 4*maxClaims {
 		return ""
 	}
 	claims := readClaims(s)
-	if unescaped, err := url.PathUnescape(s); claims == "" && err == nil && unescaped != s { // a plus sign is of base64
+	if unescaped, err := url.PathUnescape(s); claims == "" && err == nil && unescaped != s { // PathUnescape leaves a plus sign, which base64 uses
 		claims = readClaims(unescaped)
 	}
 	return claims
 }
 
-// readClaims is decodeClaims for what is not percent-encoded.
+// readClaims is decodeClaims without percent-encoding.
 func readClaims(s string) string {
 	data := []byte(strings.TrimSpace(s))
 	if !bytes.HasPrefix(data, []byte("{")) {
@@ -90,7 +88,7 @@ func readClaims(s string) string {
 		return ""
 	}
 	for _, claims := range request {
-		// What the client can do is for us to say: xms_cc goes into every request.
+		// xms_cc states what this client supports, and we add it to every token request.
 		if _, ok := claims["xms_cc"]; ok || claims == nil {
 			return ""
 		}
@@ -98,18 +96,18 @@ func readClaims(s string) string {
 	return string(data)
 }
 
-// challenge is one of a WWW-Authenticate header, with its parameters by their
-// names in lower case. Where one is given twice the first counts.
+// challenge is one challenge of a WWW-Authenticate header, with its parameters by their
+// names in lower case. If a parameter is repeated, the first one counts.
 type challenge struct {
 	scheme string
 	params map[string]string
 }
 
-// maxChallenges bounds the challenges of an answer that are looked at.
+// maxChallenges bounds how many challenges of a response are parsed.
 const maxChallenges = 32
 
-// challengesOf reads the challenges of an answer's headers. There may be several in a
-// header, and several headers (RFC 9110, section 11.6.1).
+// challengesOf parses the challenges of a response. There may be several in a header, and
+// several headers (RFC 9110, section 11.6.1).
 func challengesOf(headers []string) []challenge {
 	var all []challenge
 	for _, header := range headers {
@@ -121,11 +119,11 @@ func challengesOf(headers []string) []challenge {
 	return all
 }
 
-// parseChallenges reads as much of a header as can be understood.
+// parseChallenges parses a header up to the first error.
 func parseChallenges(header string) []challenge {
 	var all []challenge
 	rest := header
-	afterScheme := false // and no comma yet: what comes may be a token68
+	afterScheme := false // and no comma yet: a token68 may follow
 	for {
 		trimmed := strings.TrimLeft(rest, " \t")
 		afterScheme = afterScheme && !strings.HasPrefix(trimmed, ",")
@@ -142,7 +140,7 @@ func parseChallenges(header string) []challenge {
 			all = append(all, challenge{word, map[string]string{}})
 			afterScheme = true
 		case len(all) == 0:
-			return nil // a parameter of nothing
+			return nil // a parameter without a scheme
 		default:
 			afterScheme = false
 			params := all[len(all)-1].params
@@ -159,7 +157,7 @@ func has(m map[string]string, name string) bool {
 	return ok
 }
 
-// cutToken takes a token off the front (RFC 9110, section 5.6.2), or a token68.
+// cutToken cuts a token (RFC 9110, section 5.6.2) or a token68 from the front of s.
 func cutToken(s string) (token, rest string) {
 	end := strings.IndexAny(s, " \t,=\"")
 	if end < 0 {
@@ -168,9 +166,9 @@ func cutToken(s string) (token, rest string) {
 	return s[:end], s[end:]
 }
 
-// cutValue takes an equals sign and a value off the front, quoted or not. ok is
-// false where s does not go on with one: the word before it is a scheme, or a
-// token68, which no scheme of ours has.
+// cutValue cuts an equals sign and a value, quoted or not, from the front of s. ok is
+// false if there is none: then the word before s is a scheme, or a token68, which is
+// ignored.
 func cutValue(s string) (value, rest string, ok bool) {
 	after, found := strings.CutPrefix(strings.TrimLeft(s, " \t"), "=")
 	if !found {
@@ -196,5 +194,5 @@ func cutValue(s string) (value, rest string, ok bool) {
 			b.WriteByte(c)
 		}
 	}
-	return "", "", true // never closed: not understood
+	return "", "", true // the quote is never closed
 }

@@ -16,22 +16,22 @@ type Config struct {
 	// BaseURL is what paths are joined under. Its scheme is http, https, or h2c for
 	// HTTP/2 without TLS.
 	BaseURL string
-	// Timeout is how long the API may take until its response headers are here, or
-	// until it takes more of a body that is sent as it comes. It does not bound a
-	// request for a stream.
+	// Timeout is how long the API may take until its response headers arrive, or until
+	// it reads more of a body that is streamed to it. It does not bound a request for a
+	// stream.
 	Timeout time.Duration
-	// Attempts is how often a call is sent at most, 1 for no retries. Once more
-	// with a new token is another matter.
+	// Attempts is how often a call is sent at most, 1 for no retries. Sending it again
+	// with a new token does not count.
 	Attempts int
-	// RequestTimeout bounds the whole request, unless it is for a stream or its answer
-	// is one.
+	// RequestTimeout bounds the whole request, unless it is for a stream or its
+	// response is one.
 	RequestTimeout time.Duration
-	// KeepCookies lets Set-Cookie of the API through to callers.
+	// KeepCookies passes the API's Set-Cookie headers to callers.
 	KeepCookies bool
-	// DropRequest and DropResponse are headers to leave out, beyond the rules. An
-	// underscore in a header's name is a dash.
+	// DropRequest and DropResponse are headers to remove, in addition to the fixed rules.
+	// An underscore in a header's name counts as a dash.
 	DropRequest, DropResponse []string
-	// SetRequest are headers to set on every request to the API, in place of the
+	// SetRequest are headers to set on every request to the API. They replace the
 	// caller's.
 	SetRequest map[string]string
 	// Transport sends the requests. See Transport.
@@ -61,7 +61,7 @@ func (c Config) Check(report func(key, problem string)) {
 	}
 	for name, value := range c.SetRequest {
 		switch {
-		case isOurs(fold(http.CanonicalHeaderKey(name))):
+		case isReserved(fold(http.CanonicalHeaderKey(name))):
 			report("requestHeaders.set", fmt.Sprintf("%q is set by the service itself", name))
 		case !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value):
 			report("requestHeaders.set", fmt.Sprintf("%q is not a header that can be sent", name))

@@ -10,55 +10,56 @@ import (
 	"time"
 )
 
-// tcpConn ends when what was sent is not acknowledged for unacknowledgedFor. It does
-// not during an upload: an HTTP/1.1 server that does not read for a while has not died,
-// but Linux would give that up as well (TCP_USER_TIMEOUT, tcp(7)). Then the timeouts of
-// the request are left.
+// tcpConn ends when sent data is not acknowledged for userTimeout. It does not during an
+// upload: an HTTP/1.1 server that does not read for a while is not dead, but Linux would
+// give that connection up as well (TCP_USER_TIMEOUT, tcp(7)). During an upload only the
+// timeouts of the request apply.
 type tcpConn struct {
-	net.Conn   // is tcp, without its ReadFrom, which would pass Write by
-	tcp        *net.TCPConn
-	unanswered atomic.Int64 // bytes that were written since the last read
+	net.Conn             // is tcp, without its ReadFrom, which would bypass Write
+	tcp                  *net.TCPConn
+	writtenSinceLastRead atomic.Int64 // bytes
 
-	mu        sync.Mutex // held while the option of the socket is changed
+	mu        sync.Mutex // held while the socket option is changed
 	uploading atomic.Bool
 
-	upload atomic.Pointer[replay] // the body that is sent over HTTP/1.1; nil: none
-	ended  atomic.Bool            // nothing more can be read
+	body      atomic.Pointer[replay] // the body that is sent over HTTP/1.1; nil: none
+	readEnded atomic.Bool            // a read returned an error, or the connection is closed
 }
 
 func (c *tcpConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if err != nil {
-		c.end()
+		c.endRead()
 	}
 	if n > 0 {
-		c.unanswered.Store(0)
+		c.writtenSinceLastRead.Store(0)
 		c.setUploading(false)
 	}
 	return n, err
 }
 
 func (c *tcpConn) Write(p []byte) (int, error) {
-	if c.unanswered.Add(int64(len(p))) > uploadFrom {
+	if c.writtenSinceLastRead.Add(int64(len(p))) > uploadThreshold {
 		c.setUploading(true)
 	}
 	return c.Conn.Write(p)
 }
 
-// Close closes the connection. TLS may have ended it before TCP did.
+// Close closes the connection.
 func (c *tcpConn) Close() error {
-	c.end()
+	c.endRead() // TLS may close the connection without a failed Read
 	return c.Conn.Close()
 }
 
-// end lets go of a body that is sent: no answer will come.
-func (c *tcpConn) end() {
-	c.ended.Store(true)
-	if b := c.upload.Load(); b != nil {
-		b.giveUp()
+// endRead closes the body that is being sent: no response will come.
+func (c *tcpConn) endRead() {
+	c.readEnded.Store(true)
+	if b := c.body.Load(); b != nil {
+		b.abandon()
 	}
 }
 
+// setUploading switches the user timeout off for an upload, and on again after it.
 func (c *tcpConn) setUploading(uploading bool) {
 	if c.uploading.Load() == uploading {
 		return
@@ -69,111 +70,113 @@ func (c *tcpConn) setUploading(uploading bool) {
 		return
 	}
 	if uploading {
-		giveUpUnacknowledged(c.tcp, 0)
+		setUserTimeout(c.tcp, 0)
 	} else {
-		giveUpUnacknowledged(c.tcp, unacknowledgedFor)
+		setUserTimeout(c.tcp, userTimeout)
 	}
 }
 
-// uploadConn ties the body of a request to the HTTP/1.1 connection that it is sent on.
-// When that ends, net/http waits until it has read of the body what it is about to
-// send, which may never come.
-type uploadConn struct {
+// uploadWatch closes the body of an attempt when the HTTP/1.1 connection of that attempt
+// ends. net/http would wait until it has read the next part of the body, which the caller
+// may never send.
+type uploadWatch struct {
 	rec  *record
 	conn *tcpConn // nil for HTTP/2, where net/http closes the body
 }
 
-// got is called with the connection of each attempt before the request is written.
-func (u *uploadConn) got(info httptrace.GotConnInfo) {
-	u.leave()
-	conn := innermostConn(info.Conn)
-	if heard, ok := conn.(*heardConn); ok && !heard.http2.Load() {
-		conn = heard.Conn
+// gotConn is called with the connection of each attempt before the request is written.
+func (u *uploadWatch) gotConn(info httptrace.GotConnInfo) {
+	u.stop()
+	conn := unwrapTLS(info.Conn)
+	if draining, ok := conn.(*drainingConn); ok && !draining.http2.Load() {
+		conn = draining.Conn
 	}
 	if tcp, ok := conn.(*tcpConn); ok {
 		u.conn = tcp
-		b := u.rec.attempt()
-		tcp.upload.Store(b)
-		if tcp.ended.Load() {
-			b.giveUp()
+		b := u.rec.current()
+		tcp.body.Store(b)
+		if tcp.readEnded.Load() {
+			b.abandon()
 		}
 	}
 }
 
-// leave ends the tie.
-func (u *uploadConn) leave() {
+// stop ends the watch.
+func (u *uploadWatch) stop() {
 	if u.conn != nil {
-		u.conn.upload.Store(nil)
+		u.conn.body.Store(nil)
 		u.conn = nil
 	}
 }
 
-// heardConn lets all be read that a server said before it closed the connection. A
-// server that ends an HTTP/2 connection says before which requests it has not
-// processed, and x/net/http2 forgets what it has not read yet when a write fails.
-type heardConn struct {
+// drainingConn is read to its end after a write has failed. A server that ends an HTTP/2
+// connection first says in GOAWAY which requests it has not processed, and x/net/http2
+// discards what it has not read yet when a write fails.
+type drainingConn struct {
 	net.Conn
-	http2  atomic.Bool    // or the one request on it is not sent again
-	failed atomic.Bool    // nothing more can be written
-	lost   *atomic.Uint64 // counts it when the server has closed it, or the network
-	once   sync.Once      // closes what follows
-	ended  chan struct{}  // when nothing more can be read
+	http2       atomic.Bool    // it is one of HTTP/2, or a dedicated one
+	writeFailed atomic.Bool    // nothing more can be written
+	lostConns   *atomic.Uint64 // counts the connection when the server or the network ends it
+	once        sync.Once      // closes readEnded
+	readEnded   chan struct{}  // closed when nothing more can be read
 }
 
-// hearing bounds the wait for what a server said last. It has arrived already.
-const hearing = time.Second
+const (
+	// drainTimeoutHTTP1 bounds how long a failed write waits until the response is read,
+	// which has arrived already.
+	drainTimeoutHTTP1 = time.Second
 
-// unread bounds how long an HTTP/2 connection that cannot be written is read. It ends by
-// itself, but for errors that no end follows.
-const unread = 10 * time.Second
+	// drainTimeoutHTTP2 bounds how long a connection is read after a failed write. Most
+	// end at once; after some errors no end arrives.
+	drainTimeoutHTTP2 = 10 * time.Second
+)
 
-// Read reads on for a while after a write that failed.
-func (c *heardConn) Read(p []byte) (int, error) {
+func (c *drainingConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if err != nil {
-		if c.http2.Load() && !errors.Is(err, net.ErrClosed) { // by us
-			c.lost.Add(1)
+		if c.http2.Load() && !errors.Is(err, net.ErrClosed) { // not closed by us
+			c.lostConns.Add(1)
 		}
-		c.end()
+		c.endRead()
 	}
 	return n, err
 }
 
-func (c *heardConn) end() { c.once.Do(func() { close(c.ended) }) }
+func (c *drainingConn) endRead() { c.once.Do(func() { close(c.readEnded) }) }
 
-// Write reports an error when all has been read. Over HTTP/2 it cannot wait for that:
-// the one that reads writes as well, and waits while others do. So there what cannot be
-// written is thrown away while there may be something to read.
-func (c *heardConn) Write(p []byte) (int, error) {
+// Write returns an error only after everything has been read. Over HTTP/2 it cannot wait
+// for that, because the goroutine that reads also writes, and waits while others write.
+// So there it discards data and reports success while there may be something to read.
+func (c *drainingConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	switch {
 	case err == nil:
 		return n, nil
 	case !c.http2.Load():
 		select {
-		case <-c.ended:
-		case <-time.After(hearing):
+		case <-c.readEnded:
+		case <-time.After(drainTimeoutHTTP1):
 		}
 		return n, err
-	case !c.failed.Swap(true):
-		_ = c.Conn.SetReadDeadline(time.Now().Add(unread))
+	case !c.writeFailed.Swap(true):
+		_ = c.Conn.SetReadDeadline(time.Now().Add(drainTimeoutHTTP2))
 	}
 	select {
-	case <-c.ended:
+	case <-c.readEnded:
 		return n, err
 	default:
 		return len(p), nil
 	}
 }
 
-// Close closes the connection. Nothing more is read.
-func (c *heardConn) Close() error {
-	c.end()
+// Close closes the connection without reading more.
+func (c *drainingConn) Close() error {
+	c.endRead()
 	return c.Conn.Close()
 }
 
-// innermostConn returns what is below TLS, of a proxy's as well.
-func innermostConn(conn net.Conn) net.Conn {
+// unwrapTLS returns the connection below TLS, and below a proxy's TLS.
+func unwrapTLS(conn net.Conn) net.Conn {
 	for outer, ok := conn.(*tls.Conn); ok; outer, ok = conn.(*tls.Conn) {
 		conn = outer.NetConn()
 	}

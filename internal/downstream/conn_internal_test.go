@@ -21,7 +21,7 @@ func TestLastWordsAreReadThoughWritesFail(t *testing.T) {
 		t.Fatal(err)
 	}
 	var lost atomic.Uint64
-	conn := &heardConn{Conn: inner, lost: &lost, ended: make(chan struct{})}
+	conn := &drainingConn{Conn: inner, lostConns: &lost, readEnded: make(chan struct{})}
 	conn.http2.Store(true)
 	defer conn.Close()
 	server, err := listener.Accept()
@@ -34,8 +34,8 @@ func TestLastWordsAreReadThoughWritesFail(t *testing.T) {
 	_, _ = io.WriteString(server, "last words")
 	_ = server.(*net.TCPConn).SetLinger(0) // a reset
 	_ = server.Close()
-	for begin := time.Now(); !conn.failed.Load(); time.Sleep(time.Millisecond) {
-		if n, err := conn.Write([]byte("more")); n != 4 || err != nil || time.Since(begin) > unread {
+	for begin := time.Now(); !conn.writeFailed.Load(); time.Sleep(time.Millisecond) {
+		if n, err := conn.Write([]byte("more")); n != 4 || err != nil || time.Since(begin) > drainTimeoutHTTP2 {
 			t.Fatalf("Write returned %d, %v before the end was read", n, err)
 		}
 	}

@@ -87,7 +87,7 @@ func TestUnusualHeadersShareConnections(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			api := serveCounted(t, row.overHTTP2, sayProtocol)
 			k, _ := startCounted(t, api)
-			k.token = func(context.Context, downstream.Refused) (string, error) { return row.token, nil }
+			k.token = func(context.Context, downstream.Rejection) (string, error) { return row.token, nil }
 			for range calls {
 				if got := k.do("GET", "/x", "", row.header...); got.status != 200 {
 					t.Fatalf("got %d %s", got.status, got.body)

@@ -13,50 +13,52 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// lane is the way to an API over TLS, or by HTTP/2 without.
-type lane struct {
-	once          sync.Once // makes what follows
-	pinged, quiet atomic.Pointer[laneTransport]
+// connPool holds the connections to an API by one scheme, https or h2c, and what its
+// responses have shown about the API.
+type connPool struct {
+	once             sync.Once // sets pinged, unpinged and dedicatedSlots
+	pinged, unpinged atomic.Pointer[poolTransport]
+	dedicatedSlots   chan struct{} // holds one value for each risky request in progress
 
-	calm  atomic.Bool   // all requests use quiet
-	http1 atomic.Bool   // the last answer came over HTTP/1.1, whose connections are not shared
-	taken atomic.Int64  // the size of the largest token field that was answered over HTTP/2
-	own   chan struct{} // holds one for each connection of a request that is likely to offend
-	ended atomic.Uint64 // connections that the API ended with an error
-	lost  atomic.Uint64 // HTTP/2 connections that ended by the API or the network
-	reset atomic.Uint64 // streams that the API reset with PROTOCOL_ERROR
+	noPings        atomic.Bool   // all requests use unpinged
+	http1          atomic.Bool   // the last response came over HTTP/1.1, whose connections are not shared
+	acceptedToken  atomic.Int64  // size of the largest Authorization field that the API accepted over HTTP/2
+	goAways        atomic.Uint64 // how many connections the API ended with an error
+	lostConns      atomic.Uint64 // how many HTTP/2 connections the API or the network ended
+	protocolResets atomic.Uint64 // how many streams the API reset with PROTOCOL_ERROR
 }
 
-// laneTransport is one of a lane's transports.
-type laneTransport struct {
+// poolTransport is one of the two transports of a connPool.
+type poolTransport struct {
 	*http.Transport
-	closeIdleHTTP2 func() // net/http does not find them behind sharedConns
+	closeIdleHTTP2 func() // net/http does not find connections below sharedConns
 }
 
 // CloseIdleConnections closes the connections that are not in use.
-func (t *laneTransport) CloseIdleConnections() {
+func (t *poolTransport) CloseIdleConnections() {
 	t.Transport.CloseIdleConnections()
 	t.closeIdleHTTP2()
 }
 
-// start makes the lane's transports.
-func (l *lane) start(t *Transport, only *http.Protocols) {
-	l.own = make(chan struct{}, maxOwn)
-	l.pinged.Store(l.transport(t, only, true))
-	l.quiet.Store(l.transport(t, only, false))
+// start makes the transports of p, with the settings of t. only is the protocol to use;
+// nil: TLS negotiates it.
+func (p *connPool) start(t *Transport, only *http.Protocols) {
+	p.dedicatedSlots = make(chan struct{}, maxDedicated)
+	p.pinged.Store(p.newTransport(t, only, true))
+	p.unpinged.Store(p.newTransport(t, only, false))
 }
 
-// transport returns a transport with the settings of t. net/http's own HTTP/2 does not
-// tell why a connection ended: HTTP2Config.CountError is not called for clients in
-// Go 1.26.
-func (l *lane) transport(t *Transport, only *http.Protocols, pings bool) *laneTransport {
+// newTransport returns a transport with the settings of t. It uses x/net/http2, because
+// the HTTP/2 client in net/http does not report why a connection ended:
+// HTTP2Config.CountError is not called for clients in Go 1.26.
+func (p *connPool) newTransport(t *Transport, only *http.Protocols, pings bool) *poolTransport {
 	made := t.Clone()
 	if only != nil {
 		made.Protocols = only
-		made.Proxy = nil // a proxy takes HTTP/1.1 only
+		made.Proxy = nil // a proxy accepts HTTP/1.1 only
 	}
 	if !pings && made.HTTP2 != nil {
-		made.HTTP2.SendPingTimeout = 0 // of a copy
+		made.HTTP2.SendPingTimeout = 0 // Clone has copied the struct
 	}
 	dial := made.DialContext
 	made.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -65,74 +67,77 @@ func (l *lane) transport(t *Transport, only *http.Protocols, pings bool) *laneTr
 			return nil, err
 		}
 		if tcp, ok := conn.(*tcpConn); ok && !pings {
-			conn = tcp.tcp // in uploads as well: HTTP/2 servers always read
+			conn = tcp.tcp // the user timeout applies to uploads too: HTTP/2 servers always read
 		}
-		heard := &heardConn{Conn: conn, lost: &l.lost, ended: make(chan struct{})}
-		heard.http2.Store(only != nil || ctx.Value(ownKey{}) != nil) // over TLS it is not known yet
-		return heard, nil
+		draining := &drainingConn{Conn: conn, lostConns: &p.lostConns, readEnded: make(chan struct{})}
+		draining.http2.Store(only != nil || ctx.Value(dedicatedKey{}) != nil) // over TLS it is not known yet
+		return draining, nil
 	}
 	//lint:ignore SA1019 until net/http calls CountError, and lets sharedConns refuse to send again
 	h2, err := http2.ConfigureTransports(made)
-	if err != nil { // where HTTP/2 is configured already
+	if err != nil { // HTTP/2 is configured already
 		panic(err)
 	}
 	upgrade := made.TLSNextProto[http2.NextProtoTLS]
 	made.TLSNextProto[http2.NextProtoTLS] = func(authority string, conn *tls.Conn) http.RoundTripper {
-		if heard, ok := innermostConn(conn).(*heardConn); ok {
-			heard.http2.Store(true)
+		if draining, ok := unwrapTLS(conn).(*drainingConn); ok {
+			draining.http2.Store(true)
 		}
 		return upgrade(authority, conn)
 	}
 	//lint:ignore SA1019 as above
-	h2.CountError = func(kind string) {
-		kind = strings.ToLower(kind)
-		switch {
-		case strings.HasPrefix(kind, "recv_goaway_"): // not for NO_ERROR
-			l.ended.Add(1)
-			l.taken.Store(0) // what it took before may be what it takes offence at now
-		case kind == "recv_rststream_protocol_error":
-			l.reset.Add(1)
-		}
-		if kind == "recv_goaway_enhance_your_calm" && !l.calm.Swap(true) && t.Log != nil {
-			t.Log.Warn("the API ended a connection with ENHANCE_YOUR_CALM: no HTTP/2 pings are sent to it any more")
-		}
+	h2.CountError = func(kind string) { p.countError(kind, t) }
+	//lint:ignore SA1019 as above
+	inner := h2.ConnPool
+	//lint:ignore SA1019 as above
+	idle := &http2.Transport{ConnPool: inner}
+	//lint:ignore SA1019 as above
+	h2.ConnPool = sharedConns{inner, p}
+	//lint:ignore SA1019 as above
+	return &poolTransport{made, idle.CloseIdleConnections}
+}
+
+// countError is called with each error of an HTTP/2 connection, by its kind.
+func (p *connPool) countError(kind string, t *Transport) {
+	kind = strings.ToLower(kind)
+	switch {
+	case strings.HasPrefix(kind, "recv_goaway_"): // not called for NO_ERROR
+		p.goAways.Add(1)
+		p.acceptedToken.Store(0) // the API may have ended it because of the token's size
+	case kind == "recv_rststream_protocol_error":
+		p.protocolResets.Add(1)
 	}
-	//lint:ignore SA1019 as above
-	pool := h2.ConnPool
-	//lint:ignore SA1019 as above
-	idle := &http2.Transport{ConnPool: pool}
-	//lint:ignore SA1019 as above
-	h2.ConnPool = sharedConns{pool, l}
-	//lint:ignore SA1019 as above
-	return &laneTransport{made, idle.CloseIdleConnections}
+	if kind == "recv_goaway_enhance_your_calm" && !p.noPings.Swap(true) && t.Log != nil {
+		t.Log.Warn("HTTP/2 pings to the API are switched off: it ended a connection with ENHANCE_YOUR_CALM")
+	}
 }
 
 // transportFor returns the transport for r.
-func (l *lane) transportFor(r *http.Request) *laneTransport {
-	if l.calm.Load() || isGRPC(r.Header.Get("Content-Type")) {
-		return l.quiet.Load()
+func (p *connPool) transportFor(r *http.Request) *poolTransport {
+	if p.noPings.Load() || isGRPC(r.Header.Get("Content-Type")) {
+		return p.unpinged.Load()
 	}
-	return l.pinged.Load()
+	return p.pinged.Load()
 }
 
-func (l *lane) closeIdle() {
-	if t := l.quiet.Load(); t != nil { // made last
+func (p *connPool) closeIdle() {
+	if t := p.unpinged.Load(); t != nil { // set last
 		t.CloseIdleConnections()
-		l.pinged.Load().CloseIdleConnections()
+		p.pinged.Load().CloseIdleConnections()
 	}
 }
 
-// roundTrip sends r on a shared connection, or on one of its own, and again where
-// the API has not processed it.
-func (l *lane) roundTrip(r *http.Request, t *Transport, only *http.Protocols) (*http.Response, error) {
-	l.once.Do(func() { l.start(t, only) })
-	x, _ := r.Context().Value(exchangeKey{}).(*exchange)
-	offends := x != nil && x.headers.offends(int(l.taken.Load()))
-	if x == nil || !x.alone && (!offends || l.http1.Load()) {
-		resp, err := l.onShared(r, x, offends)
+// roundTrip sends r on a shared connection, and if the API did not process it again on a
+// dedicated one. A risky request gets a dedicated connection at once.
+func (p *connPool) roundTrip(r *http.Request, t *Transport, only *http.Protocols) (*http.Response, error) {
+	p.once.Do(func() { p.start(t, only) })
+	c := findCall(r)
+	risky := c != nil && c.headers.risky(int(p.acceptedToken.Load()))
+	if c == nil || !c.dedicated && (!risky || p.http1.Load()) {
+		resp, err := p.onShared(r, c, risky)
 		if !errors.Is(err, errNotProcessed) {
-			l.learn(x, resp)
-			return resp, x.explain(err)
+			p.learn(c, resp)
+			return resp, c.explain(err)
 		}
 		if r.GetBody != nil {
 			var bodyErr error
@@ -142,29 +147,30 @@ func (l *lane) roundTrip(r *http.Request, t *Transport, only *http.Protocols) (*
 			}
 			r = again
 		}
-		if x != nil {
-			x.alone = true // from now on
+		if c != nil {
+			c.dedicated = true // for all later attempts
 		}
 	}
-	resp, err := l.onOwn(r, offends)
-	l.learn(x, resp)
-	return resp, x.explain(err)
+	resp, err := p.onDedicated(r, risky)
+	p.learn(c, resp)
+	return resp, c.explain(err)
 }
 
-// learn notes what an answer says of the API. resp is nil for none.
-func (l *lane) learn(x *exchange, resp *http.Response) {
+// learn records what a response shows about the API. c is nil for a request that is not
+// a caller's, resp for a failed one.
+func (p *connPool) learn(c *call, resp *http.Response) {
 	if resp == nil {
 		return
 	}
-	if http1 := resp.ProtoMajor == 1; http1 != l.http1.Load() {
-		l.http1.Store(http1)
+	if http1 := resp.ProtoMajor == 1; http1 != p.http1.Load() {
+		p.http1.Store(http1)
 	}
-	if resp.ProtoMajor == 1 || x == nil || x.headers.token <= usualField ||
+	if resp.ProtoMajor == 1 || c == nil || c.headers.token <= commonMaxField ||
 		resp.StatusCode == http.StatusBadRequest || resp.StatusCode == http.StatusRequestHeaderFieldsTooLarge {
 		return
 	}
-	for size := int64(x.headers.token); ; {
-		if taken := l.taken.Load(); size <= taken || l.taken.CompareAndSwap(taken, size) {
+	for size := int64(c.headers.token); ; {
+		if accepted := p.acceptedToken.Load(); size <= accepted || p.acceptedToken.CompareAndSwap(accepted, size) {
 			return
 		}
 	}

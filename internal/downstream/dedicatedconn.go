@@ -9,23 +9,23 @@ import (
 	"sync"
 )
 
-// maxOwn bounds the connections of requests that are likely to offend: callers choose
-// how many those are. Others wait.
-const maxOwn = 32
+// maxDedicated bounds the dedicated connections of risky requests, because callers decide
+// how many of those they send. Further requests wait.
+const maxDedicated = 32
 
-// ownKey marks the context of a dial for onOwn.
-type ownKey struct{}
+// dedicatedKey marks the context of a dial for onDedicated.
+type dedicatedKey struct{}
 
-// onOwn sends r once, on a connection that nobody else uses.
-func (l *lane) onOwn(r *http.Request, offends bool) (resp *http.Response, err error) {
+// onDedicated sends r once, on a connection that no other request uses.
+func (p *connPool) onDedicated(r *http.Request, risky bool) (resp *http.Response, err error) {
 	release := func() {}
-	if offends {
+	if risky {
 		select {
-		case l.own <- struct{}{}:
-			release = sync.OnceFunc(func() { <-l.own })
+		case p.dedicatedSlots <- struct{}{}:
+			release = sync.OnceFunc(func() { <-p.dedicatedSlots })
 		case <-r.Context().Done():
 			if r.Body != nil {
-				_ = r.Body.Close() // of one attempt
+				_ = r.Body.Close() // ends this attempt
 			}
 			return nil, r.Context().Err()
 		}
@@ -36,10 +36,10 @@ func (l *lane) onOwn(r *http.Request, offends bool) (resp *http.Response, err er
 		}
 	}()
 	address := net.JoinHostPort(r.URL.Hostname(), portOf(r.URL))
-	conn, err := l.transportFor(r).NewClientConn(context.WithValue(r.Context(), ownKey{}, true), r.URL.Scheme, address)
+	conn, err := p.transportFor(r).NewClientConn(context.WithValue(r.Context(), dedicatedKey{}, true), r.URL.Scheme, address)
 	if err != nil {
 		if r.Body != nil {
-			_ = r.Body.Close() // of one attempt
+			_ = r.Body.Close() // ends this attempt
 		}
 		return nil, err
 	}
@@ -48,18 +48,18 @@ func (l *lane) onOwn(r *http.Request, offends bool) (resp *http.Response, err er
 		_ = conn.Close() // err says more
 		return nil, err
 	}
-	resp.Body = &ownBody{resp.Body, conn, release}
+	resp.Body = &dedicatedBody{resp.Body, conn, release}
 	return resp, nil
 }
 
-// ownBody is an answer on a connection of its own, which ends with it.
-type ownBody struct {
+// dedicatedBody is the body of a response on a dedicated connection, which is closed with it.
+type dedicatedBody struct {
 	io.ReadCloser
 	conn    *http.ClientConn
 	release func()
 }
 
-func (b *ownBody) Close() error {
+func (b *dedicatedBody) Close() error {
 	defer b.release()
 	return errors.Join(b.ReadCloser.Close(), b.conn.Close())
 }

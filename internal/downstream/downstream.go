@@ -1,4 +1,28 @@
-// Package downstream forwards calls to the APIs behind us.
+// Package downstream forwards calls to the APIs behind this service.
+//
+// Client.Forward makes one call: it gets a token, reads a small body in advance, and
+// passes the request to httputil.ReverseProxy. The request goes through Client.rewrite,
+// retryTransport, uploadTransport and Transport; the response through
+// Client.modifyResponse and responseWriter. A body goes through an Upload.
+//
+// Three layers may send a request again, from memory (Upload.prefetch, record):
+//   - retryTransport, with a new token after a 401; and an idempotent request, while
+//     attempts are left, after a failed dial or a 502, 503 or 504: the API may recover.
+//   - connPool, on a dedicated connection, if the API ended a shared HTTP/2 connection
+//     before it processed the request, or the request is idempotent.
+//   - net/http, if an idle connection turns out to be closed. See retryTransport.send.
+//
+// Connections: one of HTTP/1.1 serves one request at a time. Those of HTTP/2 are shared
+// by all callers, and pinged except for gRPC; a risky request has a dedicated one.
+//
+// Goroutines: a call runs in its handler's. Besides that, deadline owns a timer until
+// Forward returns. The transport reads the body; Upload.finish waits for the last read
+// over HTTP/1.1. record starts one goroutine for each read before the response, which
+// ends with that read. responseWriter starts one for each informational response, and
+// waitInformational waits for it. net/http owns those of connections.
+//
+// Locks, in their order: Upload.reading, deadline.mu, Upload.mu. record.mu and tcpConn.mu
+// are held without another.
 package downstream
 
 import (
@@ -16,10 +40,10 @@ import (
 type Client struct {
 	config Config
 	base   *url.URL
-	prefix string // the base URL's path without a slash at its end, as it is sent
+	prefix string // the escaped path of the base URL, without a slash at its end
 	proxy  *httputil.ReverseProxy
 
-	dropRequest, dropResponse names // what does not pass, beyond the fixed rules
+	dropRequest, dropResponse names // headers to remove, in addition to the fixed rules
 }
 
 // New returns a Client for c, whose Check must have passed.
@@ -30,7 +54,7 @@ func New(c Config) (*Client, error) {
 	}
 	client := &Client{
 		config: c, base: base, prefix: strings.TrimSuffix(base.EscapedPath(), "/"),
-		dropRequest: names{}, dropResponse: names{"X-Request-Id": {}}, // ours is set
+		dropRequest: names{}, dropResponse: names{"X-Request-Id": {}}, // this service sets its own
 	}
 	for _, name := range c.DropRequest {
 		client.dropRequest.add(name)
@@ -46,25 +70,25 @@ func New(c Config) (*Client, error) {
 	}
 	client.proxy = &httputil.ReverseProxy{
 		Rewrite:        client.rewrite,
-		Transport:      sending{uploadTransport{c.Transport}},
+		Transport:      retryTransport{uploadTransport{c.Transport}},
 		ModifyResponse: client.modifyResponse,
-		ErrorHandler:   func(_ http.ResponseWriter, r *http.Request, err error) { exchangeOf(r).err = err },
+		ErrorHandler:   func(_ http.ResponseWriter, r *http.Request, err error) { callOf(r).err = err },
 		BufferPool:     buffers{},
-		FlushInterval:  flushAfter,
-		ErrorLog:       log.New(io.Discard, "", 0), // what matters comes back from Forward
+		FlushInterval:  flushInterval,
+		ErrorLog:       log.New(io.Discard, "", 0), // Forward returns the error
 	}
 	return client, nil
 }
 
 const (
-	// maxAttempts keeps a mistyped number from multiplying an API's troubles.
+	// maxAttempts keeps a mistyped number from flooding an API that is in trouble.
 	maxAttempts = 10
 
-	// streamFrom is the length from which an answer is a stream: how long it
-	// takes is up to its reader. So is one of unknown length.
-	streamFrom = 1 << 20
+	// streamThreshold is the length from which a response counts as a stream, which may
+	// take as long as its reader needs. One of unknown length is a stream too.
+	streamThreshold = 1 << 20
 
-	// flushAfter is how long a part of an answer of known length may wait for the
-	// rest, so that quick answers leave in one piece. Others do not wait.
-	flushAfter = 10 * time.Millisecond
+	// flushInterval is how long a part of a response of known length may wait for the
+	// rest, so that short responses are sent in one piece. Others do not wait.
+	flushInterval = 10 * time.Millisecond
 )

@@ -8,7 +8,7 @@ import (
 	"middletier/internal/failure"
 )
 
-// Kind is what happened to a call that the API did not answer usefully.
+// Kind is the reason why a call has no response that can be passed on.
 type Kind int
 
 // The kinds of Error.
@@ -16,20 +16,20 @@ const (
 	Unreachable Kind = iota
 	Timeout
 	RejectedToken
-	InvalidResponse // HTTP does not allow it
-	HeadersTooLarge // for the API; it has not processed the request
+	InvalidResponse // it violates HTTP
+	HeadersTooLarge // the API does not accept them, and has not processed the request
 )
 
 func (k Kind) String() string {
 	return [...]string{"unreachable", "timeout", "rejected token", "invalid response", "headers too large"}[k]
 }
 
-// Error is a call that failed on the way to the API.
+// Error is a call that failed between this service and the API.
 type Error struct {
 	Kind   Kind
-	Claims string // with RejectedToken: what the API asks for, as JSON
-	// Schemes are, with RejectedToken, the authentication schemes that the API asks
-	// for where a bearer token is none of them; "" else.
+	Claims string // with RejectedToken: the claims challenge, as JSON
+	// Schemes are, with RejectedToken, the authentication schemes of the API's
+	// challenges if Bearer is not among them; otherwise "".
 	Schemes string
 	Err     error
 }
@@ -38,32 +38,32 @@ func (e *Error) Error() string { return fmt.Sprintf("downstream: %s: %v", e.Kind
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// ErrBody says that the caller's body was malformed or broke off.
+// ErrBody says that the caller's body was malformed or truncated.
 var ErrBody = errors.New("the request body could not be read")
 
-// classify says what an error of a call was.
+// classify returns the error of Forward for an error of a call.
 func classify(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
-	var ours *Error
+	var callError *Error
 	var token tokenError
 	switch cause := context.Cause(ctx); {
 	case errors.Is(cause, errLateBody):
 		return fmt.Errorf("%w: %w", ErrBody, cause)
 	case cause != nil && !errors.Is(cause, errTimeout):
 		return fmt.Errorf("the caller left: %w", cause)
-	case errors.Is(err, ErrBody), errors.Is(err, ErrHeader): // in it may be an *http.MaxBytesError
+	case errors.Is(err, ErrBody), errors.Is(err, ErrHeader): // ErrBody may wrap an *http.MaxBytesError
 		return err
 	case cause != nil:
 		return &Error{Kind: Timeout, Err: cause}
 	case errors.As(err, &token):
 		return token.error
-	case errors.As(err, &ours):
+	case errors.As(err, &callError):
 		return err
 	}
 	return &Error{Kind: Unreachable, Err: failure.Of(err)}
 }
 
-// tokenError marks an error of a TokenFunc among those of the transport.
+// tokenError distinguishes an error of a TokenFunc from those of the transport.
 type tokenError struct{ error }

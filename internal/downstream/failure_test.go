@@ -69,7 +69,7 @@ func TestLeavingCallerCancelsTheCall(t *testing.T) {
 func TestLeavingCallerCancelsTheToken(t *testing.T) {
 	k := startWith(t, http.NotFoundHandler())
 	asked := make(chan struct{})
-	k.token = func(ctx context.Context, _ downstream.Refused) (string, error) {
+	k.token = func(ctx context.Context, _ downstream.Rejection) (string, error) {
 		close(asked)
 		<-ctx.Done()
 		return "", ctx.Err()
@@ -109,7 +109,7 @@ func TestNoAnswerInTime(t *testing.T) {
 
 func TestNoTokenInTime(t *testing.T) {
 	k := start(t, serve(t, http.NotFoundHandler()), func(c *downstream.Config) { c.RequestTimeout = 50 * time.Millisecond })
-	k.token = func(ctx context.Context, _ downstream.Refused) (string, error) {
+	k.token = func(ctx context.Context, _ downstream.Rejection) (string, error) {
 		<-ctx.Done()
 		return "", ctx.Err()
 	}

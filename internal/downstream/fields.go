@@ -12,54 +12,54 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// ErrHeader says that a header of the caller's cannot be forwarded. There are servers
-// that end an HTTP/2 connection over one, and with it other callers' requests.
+// ErrHeader says that a header of the caller's cannot be forwarded. Some servers end an
+// HTTP/2 connection because of such a header, and all requests on it fail.
 var ErrHeader = errors.New("a header value is not valid")
 
 const (
-	// maxField bounds one header field towards an API: Kestrel's limit, the largest
-	// among those of common servers, as of .NET 8.
+	// maxField bounds one header field of a request to an API. It is Kestrel's limit, the
+	// largest one of the common servers, as of .NET 8.
 	maxField = 32 << 10
 
-	// usualField is a size up to which servers take a field: nginx' limit
-	// (large_client_header_buffers), the smallest among those of common servers.
-	usualField = 8 << 10
+	// commonMaxField is the size of a field that all common servers accept: nginx' limit
+	// (large_client_header_buffers), which is the smallest.
+	commonMaxField = 8 << 10
 
-	// usualHeaders and usualCount are the same for all fields together. The limits of
-	// Kestrel are 32 KiB and 100.
-	usualHeaders = 24 << 10
-	usualCount   = 80
+	// commonMaxHeaders and commonMaxCount are the same for all fields together. The limits
+	// of Kestrel are 32 KiB and 100.
+	commonMaxHeaders = 24 << 10
+	commonMaxCount   = 80
 
 	// fieldOverhead is what HTTP/2 adds to the size of a field (RFC 9113, section 6.5.2).
 	fieldOverhead = 32
 )
 
-// headerSize says how large the headers of a request are.
+// headerSize is the size of a request's headers.
 type headerSize struct {
 	total, count int
-	largest      int  // field but the token
-	token        int  // the Authorization field, which is ours
-	foreign      bool // there is a value that is not ASCII
+	largest      int  // field except Authorization
+	token        int  // the Authorization field, which this service sets
+	nonASCII     bool // some value is not ASCII
 }
 
-// large reports whether there are servers that do not take so much.
+// large reports whether some servers reject headers of this size.
 func (s headerSize) large() bool {
-	return max(s.largest, s.token) > usualField || s.total > usualHeaders || s.count > usualCount
+	return max(s.largest, s.token) > commonMaxField || s.total > commonMaxHeaders || s.count > commonMaxCount
 }
 
-// offends reports whether there are servers that end an HTTP/2 connection over such
-// headers. The API in question has taken a token field of size taken.
-func (s headerSize) offends(taken int) bool {
-	if s.token <= taken {
+// risky reports whether some servers end an HTTP/2 connection because of such headers.
+// This API has accepted an Authorization field of size acceptedToken.
+func (s headerSize) risky(acceptedToken int) bool {
+	if s.token <= acceptedToken {
 		s.token = 0
 	}
-	return s.large() || s.foreign
+	return s.large() || s.nonASCII
 }
 
 // measure returns the size of h, or why h cannot be sent: ErrHeader, or an *Error. It
-// takes white space around values off, which is not part of them (RFC 9110, section
-// 5.5), and which HTTP/2 does not allow (RFC 9113, section 8.2.1). The token is ours,
-// and may be as large as it is.
+// trims white space around values, which is not part of them (RFC 9110, section 5.5) and
+// not allowed in HTTP/2 (RFC 9113, section 8.2.1). The size of the Authorization field is
+// not limited: callers do not choose it.
 func measure(h http.Header) (headerSize, error) {
 	var s headerSize
 	for name, values := range h {
@@ -73,7 +73,7 @@ func measure(h http.Header) (headerSize, error) {
 				if !utf8.ValidString(value) {
 					return s, fmt.Errorf("%w: %.64s is not UTF-8", ErrHeader, name)
 				}
-				s.foreign = true
+				s.nonASCII = true
 			}
 			size := len(name) + len(value) + fieldOverhead
 			switch {
@@ -100,22 +100,22 @@ func isASCII(s string) bool {
 	return true
 }
 
-// explain says so where an API did not take the headers of a request. x is nil for a
-// request that is not a caller's.
-func (x *exchange) explain(err error) error {
+// explain returns err, as HeadersTooLarge if the API rejected the headers of the request.
+// c is nil for a request that is not a caller's.
+func (c *call) explain(err error) error {
 	switch {
 	case err == nil:
 		return nil
 	case strings.Contains(err.Error(), "request header list larger than peer's advertised limit"),
-		x != nil && x.headers.large() && isOffence(err):
+		c != nil && c.headers.large() && isHeaderRejection(err):
 		return &Error{Kind: HeadersTooLarge, Err: err}
 	}
 	return err
 }
 
-// isOffence reports whether an API ended a request with an error that servers use
-// for headers that they do not take.
-func isOffence(err error) bool {
+// isHeaderRejection reports whether an API ended a request with an error code that
+// servers use for headers they do not accept.
+func isHeaderRejection(err error) bool {
 	var stream http2.StreamError
 	//lint:ignore SA1019 net/http does not export its own
 	var goAway http2.GoAwayError
@@ -126,7 +126,7 @@ func isOffence(err error) bool {
 	case errors.As(err, &goAway):
 		code = goAway.ErrCode
 	default:
-		_, name, _ := strings.Cut(err.Error(), "http2: Transport received GOAWAY from server ErrCode:")
+		_, name, _ := strings.Cut(err.Error(), goAwayError)
 		return name == "PROTOCOL_ERROR" || name == "COMPRESSION_ERROR" || name == "ENHANCE_YOUR_CALM"
 	}
 	return code == http2.ErrCodeProtocol || code == http2.ErrCodeCompression || code == http2.ErrCodeEnhanceYourCalm

@@ -83,7 +83,7 @@ func start(t *testing.T, baseURL string, change func(*downstream.Config)) *kit {
 	}
 	k := &kit{
 		t: t, config: &config, client: client, results: make(chan error, 1000),
-		token: func(context.Context, downstream.Refused) (string, error) { return "token-1", nil },
+		token: func(context.Context, downstream.Rejection) (string, error) { return "token-1", nil },
 	}
 	k.front = httptest.NewServer(k)
 	t.Cleanup(k.front.Close)

@@ -6,38 +6,38 @@ import (
 	"strings"
 )
 
-// linkHeaders are the headers of an answer that lead to one resource, and that
-// clients follow by themselves (RFC 9110, sections 8.7 and 10.2.2).
+// linkHeaders are the headers of a response that name one resource, and that clients
+// follow by themselves (RFC 9110, sections 8.7 and 10.2.2).
 var linkHeaders = [...]string{"Location", "Content-Location"}
 
-// rewriteLinks writes links of an answer that lead below the base URL as the
-// caller's own: followed as they are, they would lead past this service, with the
-// caller's token for it.
-func (c *Client) rewriteLinks(x *exchange, h http.Header) {
+// rewriteLinks replaces links of a response to URLs below the base URL by the public
+// ones. A client that followed the API's own link would bypass this service, and send the
+// API a token that is meant for this service.
+func (c *Client) rewriteLinks(call *call, h http.Header) {
 	for _, name := range linkHeaders {
 		links := h[name]
 		for i, link := range links {
-			if own := c.ownLink(x, link); own != "" {
-				links[i] = own
-				if x.OwnURLVaries {
-					h.Add("Cache-Control", "private") // a shared cache would give this caller's Host to others
+			if public := c.publicLink(call, link); public != "" {
+				links[i] = public
+				if call.PublicURLVaries {
+					h.Add("Cache-Control", "private") // a shared cache would serve this caller's Host to others
 				}
 			}
 		}
 	}
 }
 
-// ownLink returns link as the caller reaches it, or "" where it can stay: it leads
-// elsewhere, or the same way from the caller's URL.
-func (c *Client) ownLink(x *exchange, link string) string {
-	if x.OwnURL == nil {
+// publicLink returns the public URL for link, or "" if link need not change: it leads
+// elsewhere, or to the right URL when it is resolved against the caller's.
+func (c *Client) publicLink(call *call, link string) string {
+	if call.PublicURL == nil {
 		return ""
 	}
 	ref, err := url.Parse(link)
-	if err != nil || ref.Opaque != "" || ref.User != nil || strings.Contains(link, `\`) { // which browsers take for a slash
+	if err != nil || ref.Opaque != "" || ref.User != nil || strings.Contains(link, `\`) { // browsers treat a backslash as a slash
 		return ""
 	}
-	from := c.URL(x.Path, x.in.URL.RawQuery)
+	from := c.URL(call.Path, call.in.URL.RawQuery)
 	from.Opaque = ""
 	target := from.ResolveReference(ref)
 	path := target.EscapedPath()
@@ -45,45 +45,48 @@ func (c *Client) ownLink(x *exchange, link string) string {
 		return ""
 	}
 	rest := path[len(c.prefix):]
-	if hasDotSegment(rest) || isCallersAlready(x, c.prefix, link, path) {
+	if hasDotSegment(rest) || isPublicAlready(call, c.prefix, link, path) {
 		return ""
 	}
-	base := x.OwnURL(x.in)
-	own := base + rest
+	base := call.PublicURL(call.in)
+	public := base + rest
 	if target.RawQuery != "" || target.ForceQuery {
-		own += "?" + target.RawQuery
+		public += "?" + target.RawQuery
 	}
 	if target.Fragment != "" {
-		own += "#" + target.EscapedFragment()
+		public += "#" + target.EscapedFragment()
 	}
 	if ref.Host == "" && !strings.HasPrefix(link, "/") {
-		if caller, err := url.Parse(base + x.Path.raw); err == nil && caller.ResolveReference(ref).String() == own {
+		if caller, err := url.Parse(base + call.Path.raw); err == nil && caller.ResolveReference(ref).String() == public {
 			return ""
 		}
 	}
-	return own
+	return public
 }
 
-// isCallersAlready reports whether a link without a host begins with the prefix that
-// the API was told in X-Forwarded-Prefix, and so is the caller's own already. It does
-// not count where the API has paths below that name itself, as the request shows.
-func isCallersAlready(x *exchange, base, link, path string) bool {
-	told := x.prefix()
-	return strings.HasPrefix(link, "/") && !strings.HasPrefix(link, "//") && told != "" && isBelow(path, told) && !isBelow(base+x.Path.raw, told)
+// isPublicAlready reports whether a link without a host begins with the prefix that
+// X-Forwarded-Prefix gave the API, so that the link is public already. If the API has
+// paths below the same prefix itself, as the request shows, it is not.
+func isPublicAlready(call *call, base, link, path string) bool {
+	if !strings.HasPrefix(link, "/") || strings.HasPrefix(link, "//") {
+		return false
+	}
+	prefix := call.publicPrefix()
+	return prefix != "" && isBelow(path, prefix) && !isBelow(base+call.Path.raw, prefix)
 }
 
-// isBelow reports whether path is prefix or goes on behind it with a slash.
+// isBelow reports whether path is prefix, or prefix followed by a slash and more.
 func isBelow(path, prefix string) bool {
 	rest, ok := strings.CutPrefix(path, prefix)
 	return ok && (rest == "" || rest[0] == '/')
 }
 
-// isSameOrigin compares scheme, host and port as RFC 3986, section 6.2, says.
+// isSameOrigin compares scheme, host and port (RFC 3986, section 6.2).
 func isSameOrigin(a, b *url.URL) bool {
 	return schemeOf(a) == schemeOf(b) && strings.EqualFold(a.Hostname(), b.Hostname()) && portOf(a) == portOf(b)
 }
 
-// schemeOf returns the scheme that others see: h2c is http.
+// schemeOf returns the scheme in links: http for h2c.
 func schemeOf(u *url.URL) string {
 	if u.Scheme == schemeH2C {
 		return "http"

@@ -22,7 +22,7 @@ func TestLinksBelowTheBaseURLAreTheCallers(t *testing.T) {
 	forward := func(k *kit) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			k.results <- k.client.Forward(w, r, downstream.Call{
-				Path: path, Token: k.token, RequestID: "request-1", Prefix: "/mt/api/todo", OwnURL: func(*http.Request) string { return own },
+				Path: path, Token: k.token, RequestID: "request-1", Prefix: "/mt/api/todo", PublicURL: func(*http.Request) string { return own },
 			})
 		})
 	}
@@ -123,7 +123,7 @@ func TestLinksAreComparedByOrigin(t *testing.T) {
 			t.Fatal(err)
 		}
 		k.front.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			k.results <- k.client.Forward(w, r, downstream.Call{Path: path, Token: k.token, OwnURL: func(*http.Request) string { return "https://own" }})
+			k.results <- k.client.Forward(w, r, downstream.Call{Path: path, Token: k.token, PublicURL: func(*http.Request) string { return "https://own" }})
 		})
 		if got := k.do("GET", "/x", "").header.Get("Location"); got == "https://own/x" != row.below {
 			t.Errorf("base %s, link %s: got %s, want it rewritten: %v", row.base, row.link, got, row.below)

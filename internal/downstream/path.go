@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// Path is a request path below an API: what access rules look at, and what is
-// sent. Only ParsePath makes one, so a Path never leaves the API's base URL.
+// Path is a request path below an API, in two forms: decoded for access rules, and raw as
+// it is sent. Only ParsePath makes one, so a Path is always below the API's base URL.
 type Path struct {
 	decoded string
 	raw     string
@@ -17,15 +17,14 @@ type Path struct {
 // Decoded returns the path decoded once, for access rules.
 func (p Path) Decoded() string { return p.decoded }
 
-// ErrPath says that a path is refused: it is malformed, or some server might
-// understand it as another path than the one that was checked.
+// ErrPath says that a path is refused: it is malformed, or a server might read it as
+// another path than the one that was checked.
 var ErrPath = errors.New("the path cannot be forwarded safely")
 
-// ParsePath decides what a path is: the part of the request target behind the
-// API's name, as it came, beginning with a slash or empty. Refused are, also
-// behind one more percent-encoding: dot segments, encoded slashes and dots,
-// backslashes, NUL and control characters, empty segments other than the last
-// (also with parameters only), and what is not UTF-8.
+// ParsePath parses the part of a request target after the API's name, as received. It
+// begins with a slash or is empty. ParsePath refuses dot segments, encoded slashes and
+// dots, backslashes, NUL and control characters, empty segments other than the last (also
+// those with only parameters), and invalid UTF-8; all of it also if percent-encoded twice.
 func ParsePath(raw string) (Path, error) {
 	decoded, err := url.PathUnescape(raw)
 	if err != nil || raw != "" && raw[0] != '/' || !utf8.ValidString(decoded) {
@@ -50,13 +49,13 @@ func ParsePath(raw string) (Path, error) {
 	return Path{decoded, raw}, nil
 }
 
-// ErrQuery says that a query is refused: it holds bytes that do not belong in a
-// request line.
+// ErrQuery says that a query is refused: it holds bytes that are not allowed in a request
+// line.
 var ErrQuery = errors.New("the query cannot be forwarded safely")
 
-// CheckQuery returns ErrQuery for a query with bytes up to 0x20 or from 0x7f. HTTP/2
-// can bring them, and the request line of HTTP/1.1 would end at the first (RFC 9112,
-// section 3.2).
+// CheckQuery returns ErrQuery for a query with bytes up to 0x20 or from 0x7f. HTTP/2 can
+// carry them, but in HTTP/1.1 the first would end the request line (RFC 9112, section
+// 3.2).
 func CheckQuery(raw string) error {
 	for _, c := range []byte(raw) {
 		if c <= ' ' || c >= 0x7f {
@@ -66,15 +65,15 @@ func CheckQuery(raw string) error {
 	return nil
 }
 
-// URL returns where a call to path with a query goes: under the base URL, byte
-// for byte.
+// URL returns the URL to send a call to: path and query below the base URL, byte for
+// byte.
 func (c *Client) URL(path Path, query string) *url.URL {
 	u := &url.URL{
 		Scheme: c.base.Scheme, Host: c.base.Host, RawQuery: query,
 		Path: strings.TrimSuffix(c.base.Path, "/") + path.decoded, RawPath: c.prefix + path.raw,
 	}
-	// net/url writes some characters in its own way. Opaque is sent as it is, but
-	// loses the host that an HTTP proxy needs.
+	// net/url encodes some characters in its own way. Opaque is sent unchanged, but
+	// without the host that an HTTP proxy needs.
 	if u.RawPath != "" && u.RawPath != u.EscapedPath() {
 		u.Opaque = u.RawPath
 	}

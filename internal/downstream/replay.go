@@ -10,83 +10,82 @@ import (
 )
 
 const (
-	// recordLimit is how much of a body is recorded, so that it can be sent again. A
-	// server takes no more of a request that it does not process than the window it
-	// grants at first: 64 KiB at nginx, 768 KiB at Kestrel, 1 MiB at Go.
+	// recordLimit is how much of a body is recorded, so that it can be sent again. Before a
+	// server says that it does not process a request, it accepts at most the initial
+	// flow-control window: 64 KiB at nginx, 768 KiB at Kestrel, 1 MiB at Go.
 	recordLimit = 1 << 20
 
 	// recordLimitHTTP1 is the same over HTTP/1.1, where a request is sent again only if
-	// nothing of it was written: what is read by then fits into net/http's buffers.
+	// nothing of it was written: net/http's buffers hold what has been read by then.
 	recordLimitHTTP1 = 64 << 10
 
-	// maxChunks bounds all records together, to 64 MiB. Bodies beyond are not recorded.
+	// maxChunks bounds all records together, to 64 MiB. Beyond it bodies are not recorded.
 	maxChunks = 64 << 20 / len(chunk{})
 )
 
-// pieceSize is how much is read at once before the answer begins: what HTTP/2 sends in
-// a frame. As much is held for each caller who keeps a body open.
-const pieceSize = 16 << 10
+// readSize is how much is read at once before the response begins: the size of an HTTP/2
+// frame. Each caller that holds a body open costs as much memory.
+const readSize = 16 << 10
 
-var piecePool = sync.Pool{New: func() any { return new([pieceSize]byte) }}
+var readBufferPool = sync.Pool{New: func() any { return new([readSize]byte) }}
 
 // chunk is a part of a record. Chunks come from bufferPool.
 type chunk = [32 << 10]byte
 
-// chunksInUse counts those of all records.
+// chunksInUse counts the chunks of all records.
 var chunksInUse atomic.Int64
 
 var (
-	errNotRecorded = errors.New("the request body cannot be sent again")
-	errOldReplay   = errors.New("the request body was closed")
+	errNotRecorded  = errors.New("the request body cannot be sent again")
+	errReplayClosed = errors.New("the request body was closed")
 )
 
-// record is what was read of a request's body, until the answer begins: net/http
-// sends a request again that the server did not process, and needs its body from
-// the start. Each attempt has a replay, which reads the record and then goes on
-// with the source.
+// record is what has been read of a request's body until the response begins: net/http
+// sends a request again that the server did not process, and needs the body from its
+// start. Each attempt has a replay, which reads the record and then goes on with the
+// source.
 //
-//	state      newest replay  what is read of source
-//	recording  open           is recorded, up to the limit; beyond, until newest has it
-//	between    closed         is recorded: it belongs to the next attempt
-//	passing    open           goes to newest; no attempt will follow (settled)
-//	over       closed         is thrown away; source is closed (settled)
+//	state        newest replay  bytes from the source
+//	recording    open           are recorded up to the limit; beyond, until newest has read them
+//	interrupted  closed         are recorded for the next attempt
+//	passing      open           go to newest; no attempt will follow (finished)
+//	over         closed         are discarded; the source is closed (finished)
 //
-// Until the answer begins a caller may send nothing for as long as it likes, and the
-// attempt may fail meanwhile: so source is read where nobody waits for it, and Close
-// ends a Read.
+// Until the response begins, a caller may pause for as long as it likes, and the attempt
+// may fail meanwhile. So a goroutine reads the source, and Close ends a Read that waits.
 type record struct {
-	source  io.ReadCloser
-	limit   int
-	sent    http.Header // trailers, as the attempts send them
-	trailer http.Header // the same, as source fills them in at its end
+	source   io.ReadCloser
+	limit    int
+	sent     http.Header // trailers, as the attempts send them
+	received http.Header // the same, as the source fills them in at its end
 
-	mu      sync.Mutex // guards what follows, and the replays
-	changed sync.Cond  // signalled when a Read may go on
-	reading bool       // somebody reads source
-	chunks  []*chunk   // hold what source gave, from start to size
-	start   int        // beyond 0, the beginning is lost
-	size    int
-	end     error // that source ended with
-	newest  *replay
-	settled bool // no attempt will follow
+	mu       sync.Mutex // guards what follows, and the replays
+	changed  sync.Cond  // signalled when a Read may go on
+	reading  bool       // a goroutine reads the source
+	chunks   []*chunk   // hold the bytes of the source from start to size
+	start    int        // above 0: the beginning has been discarded
+	size     int        // bytes read from the source
+	err      error      // of the source's last read
+	newest   *replay
+	finished bool // no attempt will follow
 }
 
-// recordBody returns a copy of r whose body can be sent again while it is short.
-// The record must be settled when the last attempt is over.
+// recordBody returns a copy of r whose body can be sent again while it is short. finish
+// must be called on the record when the last attempt is over.
 func recordBody(r *http.Request, limit int) (*http.Request, *record) {
 	again := r.WithContext(r.Context()) // a shallow copy
-	rec := &record{source: r.Body, limit: limit, trailer: r.Trailer, sent: maps.Clone(r.Trailer)}
+	rec := &record{source: r.Body, limit: limit, received: r.Trailer, sent: maps.Clone(r.Trailer)}
 	rec.changed.L = &rec.mu
 	rec.newest = &replay{rec: rec}
-	again.Body, again.GetBody, again.Trailer = rec.newest, rec.again, rec.sent
+	again.Body, again.GetBody, again.Trailer = rec.newest, rec.rewind, rec.sent
 	return again, rec
 }
 
-// again begins another attempt. The last one ends, if it has not.
-func (rec *record) again() (io.ReadCloser, error) {
+// rewind begins another attempt. The last one ends, if it has not ended yet.
+func (rec *record) rewind() (io.ReadCloser, error) {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
-	if rec.settled || rec.start > 0 {
+	if rec.finished || rec.start > 0 {
 		return nil, errNotRecorded
 	}
 	rec.newest = &replay{rec: rec}
@@ -94,33 +93,33 @@ func (rec *record) again() (io.ReadCloser, error) {
 	return rec.newest, nil
 }
 
-// attempt returns the body of the newest attempt.
-func (rec *record) attempt() *replay {
+// current returns the body of the newest attempt.
+func (rec *record) current() *replay {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
 	return rec.newest
 }
 
-// settle ends the recording: the answer has begun, or the last attempt has failed.
-func (rec *record) settle(failed bool) {
+// finish ends the recording: the response has begun, or the last attempt has failed.
+func (rec *record) finish(failed bool) {
 	rec.mu.Lock()
-	rec.settled = true
+	rec.finished = true
 	if failed {
 		rec.newest.closed = true
 	}
 	closed := rec.newest.closed
 	if closed || rec.newest.at == rec.size {
-		rec.drop()
+		rec.discard()
 	}
 	rec.changed.Broadcast()
 	rec.mu.Unlock()
 	if closed {
-		_ = rec.source.Close() // nobody reads on
+		_ = rec.source.Close()
 	}
 }
 
-// drop forgets what is recorded. The caller holds mu.
-func (rec *record) drop() {
+// discard frees the chunks. The caller holds mu.
+func (rec *record) discard() {
 	for _, c := range rec.chunks {
 		bufferPool.Put(c)
 	}
@@ -128,30 +127,30 @@ func (rec *record) drop() {
 	rec.chunks, rec.start = nil, rec.size
 }
 
-// read reads source once, for whatever attempt is the newest then.
+// read reads the source once, for the attempt that is the newest when it returns.
 func (rec *record) read() {
-	piece := piecePool.Get().(*[pieceSize]byte)
-	defer piecePool.Put(piece)
-	n, err := rec.source.Read(piece[:])
+	buffer := readBufferPool.Get().(*[readSize]byte)
+	defer readBufferPool.Put(buffer)
+	n, err := rec.source.Read(buffer[:])
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
-	rec.add(piece[:n])
-	rec.end, rec.reading = err, false
+	rec.add(buffer[:n])
+	rec.err, rec.reading = err, false
 	rec.changed.Broadcast()
 }
 
-// add takes in what was read from source. The caller holds mu.
+// add records bytes from the source. The caller holds mu.
 func (rec *record) add(p []byte) {
-	if rec.settled && rec.newest.closed {
+	if rec.finished && rec.newest.closed {
 		rec.size += len(p)
-		rec.drop()
+		rec.discard()
 		return
 	}
 	full := rec.start > 0 || rec.size-rec.start+len(p) > rec.limit || chunksInUse.Load() >= int64(maxChunks)
 	if full && rec.newest.at == rec.size && !rec.newest.closed {
-		rec.drop()
+		rec.discard()
 	}
-	for len(p) > 0 { // also beyond the limit, if the newest has yet to read it
+	for len(p) > 0 { // beyond the limit too, if newest has yet to read it
 		offset := (rec.size - rec.start) % len(chunk{})
 		if offset == 0 {
 			rec.chunks = append(rec.chunks, bufferPool.Get().(*chunk))
@@ -166,8 +165,8 @@ func (rec *record) add(p []byte) {
 // replay is the body of one attempt.
 type replay struct {
 	rec    *record
-	at     int  // how much was read
-	closed bool // by the transport
+	at     int // bytes read
+	closed bool
 }
 
 func (b *replay) Read(p []byte) (int, error) {
@@ -175,14 +174,14 @@ func (b *replay) Read(p []byte) (int, error) {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
 	for {
-		if n, err, done := b.recorded(p); done {
+		if n, err, done := b.readRecorded(p); done {
 			return n, err
 		}
 		switch {
 		case rec.reading:
 			rec.changed.Wait()
-		case rec.settled:
-			return b.pass(p)
+		case rec.finished:
+			return b.readSource(p)
 		default:
 			rec.reading = true
 			go rec.read()
@@ -190,74 +189,75 @@ func (b *replay) Read(p []byte) (int, error) {
 	}
 }
 
-// pass reads source itself, since no other attempt will. The caller holds mu.
-func (b *replay) pass(p []byte) (int, error) {
+// readSource reads the source without recording, since no attempt will follow. The caller
+// holds mu.
+func (b *replay) readSource(p []byte) (int, error) {
 	rec := b.rec
 	rec.reading = true
 	rec.mu.Unlock()
 	n, err := rec.source.Read(p)
 	rec.mu.Lock()
 	rec.size += n
-	rec.drop()
-	rec.end, rec.reading = err, false
+	rec.discard()
+	rec.err, rec.reading = err, false
 	rec.changed.Broadcast()
 	b.at = rec.size
-	return n, b.ended(err)
+	return n, b.passTrailers(err)
 }
 
-// recorded reads what the record has for b. done is false where that is nothing,
-// and the source has not ended. The caller holds mu.
-func (b *replay) recorded(p []byte) (n int, err error, done bool) {
+// readRecorded reads what the record has for b. done is false if b has to wait for the
+// source. The caller holds mu.
+func (b *replay) readRecorded(p []byte) (n int, err error, done bool) {
 	rec := b.rec
 	switch {
 	case b.closed || b != rec.newest:
-		return 0, errOldReplay, true
+		return 0, errReplayClosed, true
 	case b.at < rec.size:
 		offset := b.at - rec.start
 		n = copy(p, rec.chunks[offset/len(chunk{})][offset%len(chunk{}):])
 		n = min(n, rec.size-b.at)
-		if b.at += n; rec.settled && b.at == rec.size {
-			rec.drop()
+		if b.at += n; rec.finished && b.at == rec.size {
+			rec.discard()
 		}
 		return n, nil, true
-	case rec.end != nil || len(p) == 0:
-		return 0, b.ended(rec.end), true
+	case rec.err != nil || len(p) == 0:
+		return 0, b.passTrailers(rec.err), true
 	}
 	return 0, nil, false
 }
 
-// ended passes the trailers on at the end of the body: not before an attempt that
-// is still current has read all of it, since it may yet write their names. The
-// caller holds mu.
-func (b *replay) ended(err error) error {
-	if err == io.EOF && b.rec.trailer != nil {
+// passTrailers copies the trailers when err is io.EOF, and returns err. It must not come
+// before the newest attempt has read the whole body, since that attempt may still write
+// the trailers' names. The caller holds mu.
+func (b *replay) passTrailers(err error) error {
+	if err == io.EOF && b.rec.received != nil {
 		for name := range b.rec.sent {
-			b.rec.sent[name] = b.rec.trailer[name]
+			b.rec.sent[name] = b.rec.received[name]
 		}
-		b.rec.trailer = nil // once is enough
+		b.rec.received = nil // copied once only
 	}
 	return err
 }
 
-// giveUp ends a Read that waits before the answer: the connection of the attempt has
-// ended.
-func (b *replay) giveUp() {
+// abandon ends a Read that waits before the response, because the connection of the
+// attempt has ended.
+func (b *replay) abandon() {
 	b.rec.mu.Lock()
 	defer b.rec.mu.Unlock()
-	if !b.rec.settled {
+	if !b.rec.finished {
 		b.closed = true
 		b.rec.changed.Broadcast()
 	}
 }
 
-// Close ends the attempt, and a Read that waits before the answer. It leaves the
-// source open for the next one.
+// Close ends the attempt, and a Read that waits before the response. It leaves the source
+// open for the next attempt.
 func (b *replay) Close() error {
 	b.rec.mu.Lock()
 	b.closed = true
-	last := b == b.rec.newest && b.rec.settled
+	last := b == b.rec.newest && b.rec.finished
 	if last {
-		b.rec.drop()
+		b.rec.discard()
 	}
 	b.rec.changed.Broadcast()
 	b.rec.mu.Unlock()

@@ -46,13 +46,13 @@ func TestReplaysOfABody(t *testing.T) {
 			}
 		}
 		if random.IntN(2) == 0 {
-			rec.settle(false)
+			rec.finish(false)
 		}
 		if got, err := io.ReadAll(body); err != nil || !bytes.Equal(got, want) {
 			t.Fatalf("round %d: got %d bytes, %v, want %d", round, len(got), err, len(want))
 		}
 		group.Wait()
-		rec.settle(false)
+		rec.finish(false)
 	}
 	if n := chunksInUse.Load(); n != 0 {
 		t.Errorf("%d chunks are lost", n)
@@ -72,5 +72,5 @@ func TestLongBodyIsNotRecorded(t *testing.T) {
 	if _, err := again.GetBody(); !errors.Is(err, errNotRecorded) {
 		t.Errorf("GetBody returned %v", err)
 	}
-	rec.settle(true)
+	rec.finish(true)
 }

@@ -10,9 +10,9 @@ import (
 	"middletier/internal/forwarded"
 )
 
-// fold returns the name that a header, named in canonical form, has in every list
-// of headers. Servers that map header names to variables (CGI, WSGI, Rack) take an
-// underscore for a dash, so we do too. An ordinary name costs no allocation.
+// fold returns the name under which a header, named in canonical form, is looked up in
+// lists of headers. Servers that map header names to variables (CGI, WSGI, Rack) treat an
+// underscore as a dash, and so does fold. An ordinary name costs no allocation.
 func fold(name string) string {
 	if strings.IndexByte(name, '_') < 0 {
 		return name
@@ -20,7 +20,7 @@ func fold(name string) string {
 	return http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
 }
 
-// names is a set of header names, folded.
+// names is a set of folded header names.
 type names map[string]struct{}
 
 // add adds a name in any spelling.
@@ -32,12 +32,12 @@ func (n names) has(name string) bool {
 	return ok
 }
 
-// isOurs reports whether a request header, named as fold does, is the service's
-// own to set, or must not reach an API from outside: what it carries would be
-// believed there.
-func isOurs(name string) bool {
+// isReserved reports whether a request header, by its folded name, is set by this service
+// only, or must not reach an API from outside, because the API would trust it.
+func isReserved(name string) bool {
 	switch name {
-	case "Authorization", "Cookie", "X-Request-Id", "Connection", "Keep-Alive", "Transfer-Encoding", "Upgrade", "Host", "Content-Length":
+	case "Authorization", "Cookie", "X-Request-Id",
+		"Connection", "Keep-Alive", "Transfer-Encoding", "Upgrade", "Host", "Content-Length":
 		return true
 	}
 	return forwarded.IsHeader(name) ||
@@ -46,10 +46,10 @@ func isOurs(name string) bool {
 		strings.HasPrefix(name, "X-Ms-Client-Principal")
 }
 
-// rewrite makes the request to the API of the caller's. ReverseProxy has taken
-// the hop-by-hop headers out already, and those that Connection names.
+// rewrite makes the caller's request the one to the API. ReverseProxy has already removed
+// the hop-by-hop headers, and those that Connection names.
 func (c *Client) rewrite(p *httputil.ProxyRequest) {
-	x, h := exchangeOf(p.In), p.Out.Header
+	call, h := callOf(p.In), p.Out.Header
 	c.stripRequest(h)
 	for name, value := range c.config.SetRequest {
 		h.Set(name, value)
@@ -62,37 +62,37 @@ func (c *Client) rewrite(p *httputil.ProxyRequest) {
 				delete(trailer, name)
 			}
 		}
-		if x.upload != nil {
-			x.upload.sent = trailer // their values come with the body's end
+		if call.upload != nil {
+			call.upload.sent = trailer // the values arrive at the end of the body
 		}
 	}
-	x.set(h, "Authorization", "Bearer "+x.token)
-	x.set(h, "X-Request-Id", x.RequestID)
-	client := x.Forwarded.Complete(p.In)
-	client.Prefix = x.prefix()
-	client.Write(func(name, value string) { x.set(h, name, value) }, p.In.RemoteAddr)
+	call.set(h, "Authorization", "Bearer "+call.token)
+	call.set(h, "X-Request-Id", call.RequestID)
+	client := call.Forwarded.Complete(p.In)
+	client.Prefix = call.publicPrefix()
+	client.Write(func(name, value string) { call.set(h, name, value) }, p.In.RemoteAddr)
 
-	x.headers, x.unsendable = measure(h)
+	call.headers, call.headerErr = measure(h)
 
-	p.Out.URL = c.URL(x.Path, p.In.URL.RawQuery)
+	p.Out.URL = c.URL(call.Path, p.In.URL.RawQuery)
 	p.Out.URL.ForceQuery = p.In.URL.ForceQuery
 	p.Out.Host = ""
 }
 
-// stripRequest takes out of a request's headers or trailers what is not for the
-// API. A caller's header never stands beside one that is configured.
+// stripRequest removes from a request's headers or trailers what is not for the API. A
+// configured header replaces the caller's, in every spelling.
 func (c *Client) stripRequest(h http.Header) {
 	for name := range h {
-		if folded := fold(name); isOurs(folded) || c.dropRequest.has(folded) {
+		if folded := fold(name); isReserved(folded) || c.dropRequest.has(folded) {
 			delete(h, name)
 		}
 	}
 }
 
-// set sets a header to one value, which is kept in x: six lists of one would be
-// six allocations.
-func (x *exchange) set(h http.Header, name, value string) {
-	x.values[x.count] = value
-	h[name] = x.values[x.count : x.count+1 : x.count+1]
-	x.count++
+// set sets a header to one value, which is stored in c: a list for each value would be an
+// allocation for each.
+func (c *call) set(h http.Header, name, value string) {
+	c.values[c.count] = value
+	h[name] = c.values[c.count : c.count+1 : c.count+1]
+	c.count++
 }

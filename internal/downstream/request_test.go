@@ -382,7 +382,7 @@ func TestManyCallsAtOnce(t *testing.T) {
 		body, _ := io.ReadAll(r.Body)
 		_, _ = fmt.Fprint(w, r.URL.Path, " ", r.Header.Get("Authorization"), " ", string(body))
 	}))
-	k.token = func(ctx context.Context, _ downstream.Refused) (string, error) { return "token-1", nil }
+	k.token = func(ctx context.Context, _ downstream.Rejection) (string, error) { return "token-1", nil }
 	done := make(chan string, 100)
 	for i := range 100 {
 		go func() {

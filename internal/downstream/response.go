@@ -12,28 +12,31 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// modifyResponse takes out of an API's answer what is not for the caller, and
-// lets streams run on. Where it returns an error, ReverseProxy closes the answer.
+// modifyResponse removes from an API's response what is not for the caller. If it
+// returns an error, ReverseProxy closes the response.
 func (c *Client) modifyResponse(resp *http.Response) error {
 	if err := checkStatus(resp); err != nil {
 		return err
 	}
-	x := exchangeOf(resp.Request)
+	call := callOf(resp.Request)
 	c.stripResponse(resp.Header)
-	c.rewriteLinks(x, resp.Header)
-	c.stripTrailer(resp.Trailer) // what is announced
-	resp.Body = &notedBody{resp.Body, x, c, resp}
-	x.answer.accept() // first: until then an informational answer may use the caller's headers, as closeIfIncomplete does
-	x.deadline.responded(x.streams || isStream(resp))
-	if x.upload != nil {
-		x.upload.closeIfIncomplete()
+	c.rewriteLinks(call, resp.Header)
+	c.stripTrailer(resp.Trailer) // the announced names
+	resp.Body = &responseBody{resp.Body, call, c, resp}
+	// First accept: until then an informational response may use the caller's headers, as
+	// closeIfIncomplete does.
+	call.response.accept()
+	call.deadline.responded(call.stream || isStream(resp))
+	if call.upload != nil {
+		call.upload.closeIfIncomplete()
 	}
 	return nil
 }
 
-// checkStatus refuses an answer that HTTP does not allow: no status is below 100 or
-// above 999, and nobody asked for another protocol (RFC 9110, sections 15 and 7.8).
-// net/http's server would panic over it, with the API's headers already set.
+// checkStatus returns an error for a response that violates HTTP: a status below 100 or
+// above 999, or a switch to another protocol, for which no request asks (RFC 9110,
+// sections 15 and 7.8). net/http's server would panic on it, with the API's headers
+// already set.
 func checkStatus(resp *http.Response) error {
 	if resp.StatusCode >= http.StatusOK && resp.StatusCode <= 999 {
 		return nil
@@ -41,17 +44,17 @@ func checkStatus(resp *http.Response) error {
 	return &Error{Kind: InvalidResponse, Err: fmt.Errorf("answered with status %03d", resp.StatusCode)}
 }
 
-// stripResponse takes out of an answer's headers or trailers what is not for the
-// caller.
+// stripResponse removes from a response's headers or trailers what is not for the caller.
 func (c *Client) stripResponse(h http.Header) {
 	for name := range h {
-		if folded := fold(name); strings.HasPrefix(folded, "Access-Control-") || folded == "Timing-Allow-Origin" || c.dropResponse.has(folded) {
+		folded := fold(name)
+		if strings.HasPrefix(folded, "Access-Control-") || folded == "Timing-Allow-Origin" || c.dropResponse.has(folded) {
 			delete(h, name)
 		}
 	}
 }
 
-// stripTrailer does the same for trailers, where less is allowed (RFC 9110,
+// stripTrailer does the same for trailers, where fewer names are allowed (RFC 9110,
 // section 6.5.1).
 func (c *Client) stripTrailer(h http.Header) {
 	c.stripResponse(h)
@@ -62,29 +65,29 @@ func (c *Client) stripTrailer(h http.Header) {
 	}
 }
 
-// notedBody is an API's answer that tells when it breaks off. One that ends
-// because the caller left did not break. At its end all trailers have come.
-type notedBody struct {
+// responseBody is the body of an API's response. It reports when the body is truncated,
+// unless the caller left. At its end all trailers have arrived.
+type responseBody struct {
 	io.ReadCloser
-	call   *exchange
-	client *Client
-	answer *http.Response
+	call     *call
+	client   *Client
+	response *http.Response
 }
 
-func (b *notedBody) Read(p []byte) (int, error) {
+func (b *responseBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	switch {
 	case err == io.EOF:
-		b.client.stripTrailer(b.answer.Trailer)
-	case err != nil && b.call.Broken != nil:
+		b.client.stripTrailer(b.response.Trailer)
+	case err != nil && b.call.OnTruncated != nil:
 		if cause := context.Cause(b.call); cause == nil || errors.Is(cause, errTimeout) {
-			b.call.Broken(err)
+			b.call.OnTruncated(err)
 		}
 	}
 	return n, err
 }
 
-// buffers are shared by all copies of bodies.
+// buffers gives ReverseProxy the buffers for copying bodies.
 type buffers struct{}
 
 var bufferPool = sync.Pool{New: func() any { return new([32 << 10]byte) }}

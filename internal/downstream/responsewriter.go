@@ -7,119 +7,123 @@ import (
 	"strings"
 )
 
-// answerWriter is the caller's writer as ReverseProxy sees it. It keeps what an API
-// sends apart from the caller's headers until an answer has come that may be passed
-// on: where a call fails, nothing of the API's is in the answer that says so. An
-// informational answer is passed on by itself.
-type answerWriter struct {
+// responseWriter is the caller's writer as ReverseProxy sees it. Until a response is
+// accepted, the API's headers stay out of the caller's: if the call fails, the error
+// response has none of them. An informational response is passed on by itself.
+type responseWriter struct {
 	http.ResponseWriter
-	call     *exchange
-	client   *Client
-	accepted bool          // the headers are those of an answer that is passed on
-	informed http.Header   // where ReverseProxy puts those of an informational answer
-	writing  chan struct{} // closed when an informational answer is written; nil before the first
+	call          *call
+	client        *Client
+	accepted      bool          // ReverseProxy writes the headers of the final response
+	informational http.Header   // where ReverseProxy puts those of an informational one
+	writing       chan struct{} // closed when an informational response is written; nil before the first
 }
 
-// Header returns the caller's headers once an answer is accepted.
-func (a *answerWriter) Header() http.Header {
-	if a.accepted {
-		return a.ResponseWriter.Header()
+// Header returns the caller's headers once a response is accepted.
+func (w *responseWriter) Header() http.Header {
+	if w.accepted {
+		return w.ResponseWriter.Header()
 	}
-	if a.informed == nil {
-		a.informed = http.Header{}
+	if w.informational == nil {
+		w.informational = http.Header{}
 	}
-	return a.informed
+	return w.informational
 }
 
-// WriteHeader sends an answer's head: an informational one, until an answer is
-// accepted.
-func (a *answerWriter) WriteHeader(status int) {
-	if a.accepted {
-		a.ResponseWriter.WriteHeader(status)
+// WriteHeader sends the status and headers of a response, which is an informational one
+// until a response is accepted.
+func (w *responseWriter) WriteHeader(status int) {
+	if w.accepted {
+		w.ResponseWriter.WriteHeader(status)
 		return
 	}
-	a.inform(status)
+	w.passInformational(status)
 }
 
 // Unwrap is for http.ResponseController.
-func (a *answerWriter) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// accept lets an answer go to the caller.
-func (a *answerWriter) accept() {
-	a.settle()
-	a.accepted = true
+// accept lets the final response pass to the caller.
+func (w *responseWriter) accept() {
+	w.waitInformational()
+	w.accepted = true
 }
 
-// settle waits until nothing is written beside the call.
-func (a *answerWriter) settle() {
-	if a.writing != nil {
-		<-a.writing
+// waitInformational waits until no informational response is being written.
+func (w *responseWriter) waitInformational() {
+	if w.writing != nil {
+		<-w.writing
 	}
 }
 
-// inform passes an informational answer on (RFC 9110, section 15.2). The transport
-// waits for it, and over HTTP/2 so do all calls to the API: a caller who reads slowly
-// must not hold them up. So it is written beside the call, and one that comes before
-// the last has left is dropped.
-func (a *answerWriter) inform(status int) {
-	if !a.mayInform(status) {
+// passInformational passes an informational response on (RFC 9110, section 15.2). The
+// transport waits for it, and over HTTP/2 all calls to the API wait too: a caller that
+// reads slowly must not block them. So it is written in another goroutine, and one that
+// arrives before the last is written is dropped.
+func (w *responseWriter) passInformational(status int) {
+	if !w.canSendInformational(status) {
 		return
 	}
-	if a.writing != nil {
+	if w.writing != nil {
 		select {
-		case <-a.writing:
+		case <-w.writing:
 		default:
 			return
 		}
 	}
-	header := a.informed.Clone() // ReverseProxy clears it
-	stripHop(header)
-	a.client.stripResponse(header)
-	a.writing = make(chan struct{})
+	header := w.informational.Clone() // ReverseProxy clears it
+	stripHopByHop(header)
+	w.client.stripResponse(header)
+	w.writing = make(chan struct{})
 	go func() {
-		defer close(a.writing)
-		a.writeInformational(status, header)
+		defer close(w.writing)
+		w.writeInformational(status, header)
 	}()
 }
 
-// mayInform reports whether the caller can be sent an informational answer. 100 is
-// between us and the API. HTTP/1.0 knows none. And where the caller waits for a 100 of
-// ours, the reading of its body may send that at the same moment.
-func (a *answerWriter) mayInform(status int) bool {
-	r := a.call.in
+// canSendInformational reports whether the caller can get an informational response. 100
+// is between this service and the API. HTTP/1.0 has none. And if the caller expects a 100
+// from this service, reading its body may send that at the same moment.
+func (w *responseWriter) canSendInformational(status int) bool {
+	r := w.call.in
 	return status != http.StatusContinue && r.ProtoAtLeast(1, 1) && (r.ContentLength == 0 || r.Header["Expect"] == nil)
 }
 
-// writeInformational writes past Echo, which would take the answer for the final
-// one, and leaves the caller's headers as they are.
-func (a *answerWriter) writeInformational(status int, header http.Header) {
-	h := a.ResponseWriter.Header()
-	own := maps.Clone(h)
+// writeInformational bypasses Echo, which would take the response for the final one, and
+// restores the caller's headers.
+func (w *responseWriter) writeInformational(status int, header http.Header) {
+	h := w.ResponseWriter.Header()
+	saved := maps.Clone(h)
 	clear(h)
 	maps.Copy(h, header)
-	innermost(a.ResponseWriter).WriteHeader(status)
+	innermost(w.ResponseWriter).WriteHeader(status)
 	clear(h)
-	maps.Copy(h, own)
+	maps.Copy(h, saved)
 }
 
-// stripHop takes the headers of one hop out of an informational answer (RFC 9110,
-// section 7.6.1). ReverseProxy does so for others.
-func stripHop(h http.Header) {
+// hopByHop are the headers of one connection (RFC 9110, section 7.6.1).
+var hopByHop = [...]string{
+	"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+}
+
+// stripHopByHop removes the headers of one connection from an informational response.
+// ReverseProxy does so for final responses.
+func stripHopByHop(h http.Header) {
 	for _, list := range h["Connection"] {
 		for name := range strings.SplitSeq(list, ",") {
 			h.Del(textproto.TrimString(name))
 		}
 	}
-	for _, name := range []string{"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade"} {
+	for _, name := range hopByHop {
 		h.Del(name)
 	}
 }
 
-type wrapper interface{ Unwrap() http.ResponseWriter }
+type unwrapper interface{ Unwrap() http.ResponseWriter }
 
 // innermost returns the writer of net/http below w.
 func innermost(w http.ResponseWriter) http.ResponseWriter {
-	for inner, ok := w.(wrapper); ok; inner, ok = w.(wrapper) {
+	for inner, ok := w.(unwrapper); ok; inner, ok = w.(unwrapper) {
 		w = inner.Unwrap()
 	}
 	return w

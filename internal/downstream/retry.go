@@ -9,51 +9,51 @@ import (
 	"time"
 )
 
-// sending sends requests, and once more with a new token when the API rejects
-// the one that was sent. Both are tried again where that may help.
-type sending struct{ http.RoundTripper }
+// retryTransport sends requests, and sends a request again with a new token when the API
+// rejects the first one. Both are retried; see send.
+type retryTransport struct{ http.RoundTripper }
 
-func (t sending) RoundTrip(r *http.Request) (*http.Response, error) {
-	x := exchangeOf(r)
-	if x.unsendable != nil {
-		return nil, x.unsendable
+func (t retryTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	c := callOf(r)
+	if c.headerErr != nil {
+		return nil, c.headerErr
 	}
-	resp, err := t.try(x, r)
+	resp, err := t.send(c, r)
 	if err != nil || resp.StatusCode != http.StatusUnauthorized {
 		return resp, err
 	}
-	_ = resp.Body.Close() // its reason is not for the caller, whose token is good
+	_ = resp.Body.Close() // its text is about our token, not the caller's
 	challenges := challengesOf(resp.Header["Www-Authenticate"])
-	if otherSchemes(challenges) != "" { // it is not about our token
-		return nil, rejected(challenges, "answered 401")
+	if otherSchemes(challenges) != "" { // the API asks for no bearer token
+		return nil, tokenRejected(challenges, "answered 401")
 	}
-	refused := x.token
-	if x.token, err = x.Token(r.Context(), Refused{refused, claimsOf(challenges)}); err != nil {
+	rejected := c.token
+	if c.token, err = c.Token(r.Context(), Rejection{rejected, claimsOf(challenges)}); err != nil {
 		return nil, tokenError{err}
 	}
-	if x.token == refused {
-		return nil, rejected(challenges, "answered 401 again; no new token is fetched for a while")
+	if c.token == rejected {
+		return nil, tokenRejected(challenges, "answered 401 again; no new token is fetched for a while")
 	}
 	if r.Body != nil && r.GetBody == nil {
 		return nil, &Error{Kind: RejectedToken, Err: errors.New("answered 401 to a body that cannot be sent again")}
 	}
 	again := r.Clone(r.Context())
-	again.Header.Set("Authorization", "Bearer "+x.token)
+	again.Header.Set("Authorization", "Bearer "+c.token)
 	if r.GetBody != nil {
 		if again.Body, err = r.GetBody(); err != nil {
 			return nil, err
 		}
 	}
-	resp, err = t.try(x, again)
+	resp, err = t.send(c, again)
 	if err == nil && resp.StatusCode == http.StatusUnauthorized {
 		_ = resp.Body.Close()
-		return nil, rejected(challengesOf(resp.Header["Www-Authenticate"]), "answered 401 twice")
+		return nil, tokenRejected(challengesOf(resp.Header["Www-Authenticate"]), "answered 401 twice")
 	}
 	return resp, err
 }
 
-// rejected is the error for an API's last 401 with these challenges.
-func rejected(challenges []challenge, what string) *Error {
+// tokenRejected returns the error for an API's last 401, which has these challenges.
+func tokenRejected(challenges []challenge, what string) *Error {
 	e := &Error{Kind: RejectedToken, Claims: claimsOf(challenges), Schemes: otherSchemes(challenges)}
 	if e.Schemes != "" {
 		what += " and asks for another scheme than Bearer: " + e.Schemes
@@ -62,37 +62,37 @@ func rejected(challenges []challenge, what string) *Error {
 	return e
 }
 
-// retryPause is waited before a request is sent again, and up to as much more, so
-// that not all callers come back at once.
+// retryPause is the pause before a retry. A random pause of up to the same length is
+// added, so that not all callers retry at once.
 const retryPause = 50 * time.Millisecond
 
-// maxRetryAfter is how long an API may ask to wait before a retry. A caller that
-// would wait longer gets the answer at once, and decides by itself.
+// maxRetryAfter is the longest Retry-After that is waited for. With a longer one the
+// response is passed on at once, and the caller decides.
 const maxRetryAfter = 2 * time.Second
 
-// try sends r, and again after a pause while x allows it. Beneath, net/http and
-// Transport do more: where the API closes a kept HTTP/1.1 connection at the moment
-// a request is sent on it, a request that has not left, or that is safe (GET,
-// HEAD, OPTIONS, or one with an Idempotency-Key) and was not answered, goes on
-// another connection; and so does an HTTP/2 request that the API says it did not
-// process.
-func (t sending) try(x *exchange, r *http.Request) (*http.Response, error) {
+// send sends r, and retries it after a pause while pauseAfter allows it. Below it,
+// net/http and Transport send a request again without counting: if the API closes an idle
+// HTTP/1.1 connection at the moment a request is sent on it, net/http sends a request on
+// another connection if nothing of it was written, or if it is safe (GET, HEAD, OPTIONS,
+// or one with an Idempotency-Key) and has no response. An HTTP/2 request that the API did
+// not process is sent again too.
+func (t retryTransport) send(c *call, r *http.Request) (*http.Response, error) {
 	for {
 		resp, err := t.RoundTripper.RoundTrip(r)
-		pause, ok := x.pauseAfter(r, resp, err)
+		pause, ok := c.pauseAfter(r, resp, err)
 		if !ok {
 			return resp, err
 		}
 		if err == nil {
-			_ = resp.Body.Close() // another answer takes its place
+			_ = resp.Body.Close() // the next response replaces it
 		}
 		select {
 		case <-time.After(pause):
-		case <-x.Done():
-			return nil, x.Err()
+		case <-c.Done():
+			return nil, c.Err()
 		}
-		x.retries--
-		r = r.WithContext(r.Context()) // a copy
+		c.retries--
+		r = r.WithContext(r.Context()) // a shallow copy
 		if r.GetBody != nil {
 			if r.Body, err = r.GetBody(); err != nil {
 				return nil, err
@@ -101,11 +101,11 @@ func (t sending) try(x *exchange, r *http.Request) (*http.Response, error) {
 	}
 }
 
-// pauseAfter returns how long to wait before r is sent again. ok is false where
-// it is not: the answer is not one of a server that may soon be well, the API may
-// have acted on r and would do so twice, the body is gone, or there is no time.
-func (x *exchange) pauseAfter(r *http.Request, resp *http.Response, err error) (pause time.Duration, ok bool) {
-	if x.retries == 0 || !isIdempotent(r.Method) || r.Body != nil && r.GetBody == nil {
+// pauseAfter returns how long to wait before r is retried. ok is false if it is not
+// retried: the API is not expected to recover soon, may have processed r although it is
+// not idempotent, the body cannot be sent again, or too little time remains.
+func (c *call) pauseAfter(r *http.Request, resp *http.Response, err error) (pause time.Duration, ok bool) {
+	if c.retries == 0 || !isIdempotent(r.Method) || r.Body != nil && r.GetBody == nil {
 		return 0, false
 	}
 	pause = retryPause + rand.N(retryPause)
@@ -120,11 +120,11 @@ func (x *exchange) pauseAfter(r *http.Request, resp *http.Response, err error) (
 			pause += wait
 		}
 	}
-	return pause, ok && x.deadline.remaining() > pause
+	return pause, ok && c.deadline.remaining() > pause
 }
 
-// isIdempotent reports whether a request of the method may be sent twice
-// (RFC 9110, section 9.2.2).
+// isIdempotent reports whether a request of the method may be sent twice (RFC 9110,
+// section 9.2.2).
 func isIdempotent(method string) bool {
 	switch method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete:
@@ -133,8 +133,8 @@ func isIdempotent(method string) bool {
 	return false
 }
 
-// retryAfter reads the header of that name, in seconds or as a date (RFC 9110,
-// section 10.2.3). What is not understood is no wish.
+// retryAfter parses Retry-After, in seconds or as a date (RFC 9110, section 10.2.3). A
+// malformed value counts as 0.
 func retryAfter(value string) time.Duration {
 	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil {
 		return time.Duration(seconds) * time.Second

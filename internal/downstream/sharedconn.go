@@ -10,63 +10,63 @@ import (
 )
 
 var (
-	errNotProcessed = errors.New("the API ended the connection and did not process the request, or may do so twice")
-	errMayBeDone    = errors.New("the API reset the request and may have processed it")
+	errNotProcessed   = errors.New("the API ended the connection, and did not process the request or may process it twice")
+	errMaybeProcessed = errors.New("the API reset the request and may have processed it")
 )
 
-// attempt is one try to send a request on a shared connection.
+// attempt is one attempt to send a request on a shared connection.
 type attempt struct {
-	offends      bool   // it is not for an HTTP/2 connection
-	asked        bool   // for one, once
-	begun        bool   // it has had a connection
-	ended, reset uint64 // of the lane, when it began
-	lost         uint64 // likewise
+	risky        bool // the request may use HTTP/1.1 only
+	refusedCache bool // a risky request has been refused a cached HTTP/2 connection
+	started      bool // a connection was found
+
+	// The counters of the pool when the attempt started:
+	goAways, protocolResets, lostConns uint64
 }
 
 // sharedConns gives requests the HTTP/2 connections that they share. The HTTP/2 client
-// asks for another one in order to send a request again by itself. It does that where
-// the API has not processed the request, but on a shared connection; and where the API
-// reset the request with PROTOCOL_ERROR, after which it may well have processed it. Both
-// are refused here, which costs a request nothing that is not refused; and so are
-// requests that are likely to offend.
+// asks for another connection when it wants to send a request again by itself: if the
+// API has not processed the request, but on a shared connection; and if the API reset it
+// with PROTOCOL_ERROR, although it may have processed it. sharedConns refuses both, and
+// also refuses risky requests. It costs other requests nothing.
 //
-// From Go 1.27 on, net/http keeps these connections, and asks nobody.
+// From Go 1.27 on, net/http owns these connections and has no such hook.
 type sharedConns struct {
 	http2.ClientConnPool
-	lane *lane
+	pool *connPool
 }
 
 // GetClientConn returns a connection for r, on which r is written next. The error is
-// errNotProcessed or errMayBeDone where r is not to be sent on one again.
+// errNotProcessed or errMaybeProcessed if r must not be sent on a shared connection again.
 //
 //lint:ignore SA1019 as above
-func (p sharedConns) GetClientConn(r *http.Request, address string) (*http2.ClientConn, error) {
-	x, _ := r.Context().Value(exchangeKey{}).(*exchange)
-	if x == nil {
-		return p.ClientConnPool.GetClientConn(r, address)
+func (s sharedConns) GetClientConn(r *http.Request, address string) (*http2.ClientConn, error) {
+	c := findCall(r)
+	if c == nil {
+		return s.ClientConnPool.GetClientConn(r, address)
 	}
-	a, ended, reset := &x.attempt, p.lane.ended.Load(), p.lane.reset.Load()
+	a, goAways, resets := &c.attempt, s.pool.goAways.Load(), s.pool.protocolResets.Load()
 	switch {
-	case a.offends && !a.asked: // before a connection of HTTP/1.1 is used, or dialled
-		a.asked = true
+	case a.risky && !a.refusedCache: // net/http then uses or dials a connection of HTTP/1.1
+		a.refusedCache = true
 		return nil, http2.ErrNoCachedConn
-	case a.offends: // and the one that was dialled is none
+	case a.risky: // the new connection is one of HTTP/2
 		return nil, errNotProcessed
-	case !a.begun:
-		a.ended, a.reset = ended, reset
-	case reset != a.reset && !isIdempotent(r.Method):
-		return nil, errMayBeDone
-	case reset != a.reset, ended != a.ended:
+	case !a.started:
+		a.goAways, a.protocolResets = goAways, resets
+	case resets != a.protocolResets && !isIdempotent(r.Method):
+		return nil, errMaybeProcessed
+	case resets != a.protocolResets, goAways != a.goAways:
 		return nil, errNotProcessed
 	}
-	conn, err := p.ClientConnPool.GetClientConn(r, address)
-	a.begun = a.begun || err == nil
+	conn, err := s.ClientConnPool.GetClientConn(r, address)
+	a.started = a.started || err == nil
 	return conn, err
 }
 
-// isLost reports whether r may be sent again after err, because its HTTP/2 connection
-// ended: over another request, perhaps. A stream that was reset is not lost.
-func (l *lane) isLost(r *http.Request, a *attempt, err error) bool {
+// isLost reports whether r may be sent again after err because its HTTP/2 connection
+// ended, perhaps because of another request. After a stream reset it may not.
+func (p *connPool) isLost(r *http.Request, a *attempt, err error) bool {
 	var reset http2.StreamError
 	//lint:ignore SA1019 net/http does not export its own
 	var goAway http2.GoAwayError
@@ -76,23 +76,27 @@ func (l *lane) isLost(r *http.Request, a *attempt, err error) bool {
 	case errors.As(err, &goAway), errors.Is(err, io.ErrUnexpectedEOF):
 		return true
 	}
-	return l.lost.Load() != a.lost
+	return p.lostConns.Load() != a.lostConns
 }
 
-// onShared sends r on a connection that other requests share. The error is
-// errNotProcessed where r may be sent again, on no shared connection. One that offends
-// is sent over HTTP/1.1 only. x is nil for a request that is not a caller's.
-func (l *lane) onShared(r *http.Request, x *exchange, offends bool) (*http.Response, error) {
-	if x != nil {
-		x.attempt = attempt{offends: offends, lost: l.lost.Load()}
+// goAwayError begins the error of net/http for the first request of a connection that the
+// server ended. net/http does not export its type, and does not send that request again.
+const goAwayError = "http2: Transport received GOAWAY from server ErrCode:"
+
+// onShared sends r on a shared connection. The error is errNotProcessed if r may be sent
+// again on a dedicated one. A risky request is sent over HTTP/1.1 only. c is nil for a
+// request that is not a caller's.
+func (p *connPool) onShared(r *http.Request, c *call, risky bool) (*http.Response, error) {
+	if c != nil {
+		c.attempt = attempt{risky: risky, lostConns: p.lostConns.Load()}
 	}
-	resp, err := l.transportFor(r).RoundTrip(r)
+	resp, err := p.transportFor(r).RoundTrip(r)
 	switch {
 	case err == nil:
 		return resp, nil
-	case strings.HasPrefix(err.Error(), "http2: Transport received GOAWAY from server ErrCode:"):
-		return nil, errNotProcessed // the first of its connection, which net/http does not send again
-	case x != nil && !l.http1.Load() && l.isLost(r, &x.attempt, err):
+	case strings.HasPrefix(err.Error(), goAwayError):
+		return nil, errNotProcessed
+	case c != nil && !p.http1.Load() && p.isLost(r, &c.attempt, err):
 		return nil, errNotProcessed
 	}
 	return nil, err

@@ -9,10 +9,9 @@ import (
 
 const eventStream = "text/event-stream"
 
-// asksForStream reports whether a request with these headers is for a stream as such:
-// server-sent events, or a call of gRPC, whose caller says by grpc-timeout how long it
-// waits.
-func asksForStream(h http.Header) bool {
+// wantsStream reports whether a request with these headers is for a stream:
+// server-sent events, or a gRPC call, whose caller sets its own limit by grpc-timeout.
+func wantsStream(h http.Header) bool {
 	if kinds := h["Content-Type"]; len(kinds) == 1 {
 		if _, ok := cutGRPC(kinds[0]); ok {
 			return true
@@ -27,7 +26,7 @@ func asksForStream(h http.Header) bool {
 }
 
 // cutGRPC returns what follows application/grpc in a content type of gRPC or gRPC-Web,
-// in any case of letters (RFC 9110, section 8.3.1). ok is false for another type.
+// in upper or lower case (RFC 9110, section 8.3.1). ok is false for another type.
 func cutGRPC(contentType string) (rest string, ok bool) {
 	const prefix = "application/grpc"
 	if len(contentType) < len(prefix) || !strings.EqualFold(contentType[:len(prefix)], prefix) {
@@ -38,14 +37,14 @@ func cutGRPC(contentType string) (rest string, ok bool) {
 }
 
 // isGRPC reports whether a request of the content type is for a gRPC server. gRPC-Web
-// is not: it is for a proxy.
+// is for a proxy.
 func isGRPC(contentType string) bool {
 	rest, ok := cutGRPC(contentType)
 	return ok && !strings.HasPrefix(rest, "-")
 }
 
-// acceptsEvents reports whether a list of media types names that of server-sent events
-// itself, and not with q=0 (RFC 9110, section 12.5.1).
+// acceptsEvents reports whether a list of media types contains that of server-sent
+// events, and not with q=0 (RFC 9110, section 12.5.1).
 func acceptsEvents(list string) bool {
 	for list != "" && strings.Contains(strings.ToLower(list), eventStream) {
 		var element string
@@ -62,7 +61,7 @@ func acceptsEvents(list string) bool {
 	return false
 }
 
-// cutElement cuts a list after its first element. A comma in quotes is no separator
+// cutElement splits a list after its first element. A quoted comma is no separator
 // (RFC 9110, sections 5.6.1 and 5.6.4).
 func cutElement(list string) (element, rest string) {
 	quoted := false
@@ -79,9 +78,9 @@ func cutElement(list string) (element, rest string) {
 	return list, ""
 }
 
-// isStream reports whether an answer may take as long as it takes.
+// isStream reports whether a response is a stream, which may take any time.
 func isStream(resp *http.Response) bool {
-	if resp.ContentLength < 0 || resp.ContentLength >= streamFrom {
+	if resp.ContentLength < 0 || resp.ContentLength >= streamThreshold {
 		return true
 	}
 	kind, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")

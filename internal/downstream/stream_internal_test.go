@@ -30,11 +30,11 @@ func TestRequestsForStreams(t *testing.T) {
 		{"Content-Type", "application/json", false},
 		{"Content-Type", "text/event-stream", false}, // of an upload
 	} {
-		if got := asksForStream(http.Header{row.name: {row.value}}); got != row.want {
+		if got := wantsStream(http.Header{row.name: {row.value}}); got != row.want {
 			t.Errorf("%s: %s: got %v, want %v", row.name, row.value, got, row.want)
 		}
 	}
-	if !asksForStream(http.Header{"Accept": {"application/json", "text/event-stream"}}) {
+	if !wantsStream(http.Header{"Accept": {"application/json", "text/event-stream"}}) {
 		t.Error("the second of two lines is not read")
 	}
 }

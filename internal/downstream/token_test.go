@@ -22,7 +22,7 @@ type tokens struct {
 	rejected []string // what it was called with
 }
 
-func (s *tokens) token(_ context.Context, refused downstream.Refused) (string, error) {
+func (s *tokens) token(_ context.Context, refused downstream.Rejection) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.n++
@@ -143,7 +143,7 @@ func TestErrorOfTheTokenComesBack(t *testing.T) {
 	for _, failing := range []string{"", "token-1"} {
 		api, source := accepts("token-2"), &tokens{}
 		k := startWith(t, api)
-		k.token = func(ctx context.Context, rejected downstream.Refused) (string, error) {
+		k.token = func(ctx context.Context, rejected downstream.Rejection) (string, error) {
 			if rejected.Token == failing {
 				return "", refused
 			}

@@ -16,25 +16,26 @@ import (
 const schemeH2C = "h2c"
 
 const (
-	// pingAfter and pingTimeout find an HTTP/2 connection that has died without a
-	// word: it is replaced after their sum, which must stay below 20 s.
+	// pingAfter and pingTimeout detect a dead HTTP/2 connection. It is replaced after
+	// their sum, which must stay below 20 s.
 	pingAfter   = 10 * time.Second
 	pingTimeout = 5 * time.Second
 
-	// unacknowledgedFor finds one that carries no pings, HTTP/1.1 included: TCP gives it
-	// up when what was sent, probes of keepAlive included, is not acknowledged for so long.
-	unacknowledgedFor = pingAfter + pingTimeout
+	// userTimeout detects a dead connection that is not pinged, such as one of HTTP/1.1:
+	// TCP gives it up when sent data, which includes the probes of keepAlive, is not
+	// acknowledged for so long.
+	userTimeout = pingAfter + pingTimeout
 
-	// uploadFrom is how much is sent without an answer before it is taken for the body of
-	// an upload. Every server's TCP takes so much while the server does not read.
-	uploadFrom = 16 << 10
+	// uploadThreshold is how much is sent without a response before it counts as an
+	// upload. Every server's TCP stack accepts as much while the server does not read.
+	uploadThreshold = 16 << 10
 )
 
-// keepAlive finds the same while nothing is sent.
+// keepAlive detects a dead connection on which nothing is sent.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: pingAfter, Interval: 2 * time.Second, Count: 4}
 
-// FindDeadConnections lets t find connections that have died without a word: a load
-// balancer or NAT has forgotten them.
+// FindDeadConnections makes t detect connections that a load balancer or NAT has
+// dropped silently.
 func FindDeadConnections(t *http.Transport) {
 	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout}
 	dialer := &net.Dialer{Timeout: 30 * time.Second, KeepAliveConfig: keepAlive}
@@ -47,34 +48,35 @@ func FindDeadConnections(t *http.Transport) {
 		if !ok {
 			return conn, nil
 		}
-		giveUpUnacknowledged(tcp, unacknowledgedFor)
+		setUserTimeout(tcp, userTimeout)
 		return &tcpConn{Conn: tcp, tcp: tcp}, nil
 	}
 }
 
-// Transport sends requests to an API, and keeps enough connections open that busy APIs
-// are not dialled anew. Over HTTP/2 a request that the API did not process is sent
-// again; for that it records the beginning of a body (see record). No request is sent
-// again that the API may have processed, unless its method is idempotent or it has an
+// Transport sends requests to an API, and keeps enough idle connections that busy APIs
+// are not dialled anew. It sends a request again over HTTP/2 if the API did not process
+// it; for that it records the beginning of a body (see record). It sends no request again
+// that the API may have processed, unless the method is idempotent or the request has an
 // Idempotency-Key.
 //
-// Requests of all callers share an HTTP/2 connection, which ends for all of them
-// when the API takes offence at one. So a request that is likely to offend gets a
-// connection of its own where HTTP/2 is spoken, and so does each one that the API had not processed when it
-// ended a connection with an error: the offender is among those.
+// All callers share an HTTP/2 connection. If the API rejects one request by ending the
+// connection, it ends for all of them. So a risky request, whose headers some servers
+// reject in that way, gets a dedicated connection. So does each request that was not
+// processed when the API ended a connection with an error, because the rejected request
+// is one of those.
 //
-// Pings find dead connections, but gRPC servers take offence at them: they allow one in
-// 5 minutes while they send nothing, and end the connection after the third beyond
+// Pings detect dead connections, but gRPC servers count them as abuse: they allow one in
+// 5 minutes while they send nothing, and end the connection after the third one too many
 // (gRPC proposal A8; grpc-go, keepalive.EnforcementPolicy). A silent stream would be
-// lost after 40 s. So gRPC requests have connections without pings, where TCP finds
-// out; and so have all requests to an API that once ended a connection with
-// ENHANCE_YOUR_CALM. What TCP does not find is a proxy that acknowledges what it throws
-// away. Other requests keep the pings for that.
+// lost after 40 s. So gRPC requests have connections without pings, where TCP detects
+// that a connection is dead. So have all requests to an API that once ended a connection
+// with ENHANCE_YOUR_CALM. TCP does not detect a proxy that acknowledges data and discards
+// it; therefore other requests keep the pings.
 type Transport struct {
 	*http.Transport              // settings, which must not change after the first request
-	Log             *slog.Logger // nil for none
-	https, h2c      lane
-	closed          atomic.Int64 // when closeSilent did so last
+	Log             *slog.Logger // nil: no logs
+	https, h2c      connPool
+	lastClosed      atomic.Int64 // when closeIdleAfterTimeout closed connections, in Unix nanoseconds
 }
 
 // NewTransport returns a Transport. Each API has its own.
@@ -88,12 +90,12 @@ func NewTransport() *Transport {
 	return &Transport{Transport: t}
 }
 
-// closeSilent closes the connections that are not in use, after one did not answer in
-// time: what silenced it has perhaps silenced all. HTTP/1.1 has no pings. It does so
-// only now and then, since an API may be slow for other reasons.
-func (t *Transport) closeSilent() {
+// closeIdleAfterTimeout closes the idle connections after a request has timed out: if its
+// connection was dead, the others may be too, and HTTP/1.1 has no pings to find out. It
+// does so at most once in pingAfter, since an API may be slow for other reasons.
+func (t *Transport) closeIdleAfterTimeout() {
 	now := time.Now().UnixNano()
-	if last := t.closed.Load(); now-last > int64(pingAfter) && t.closed.CompareAndSwap(last, now) {
+	if last := t.lastClosed.Load(); now-last > int64(pingAfter) && t.lastClosed.CompareAndSwap(last, now) {
 		t.CloseIdleConnections()
 	}
 }
@@ -115,11 +117,11 @@ func (t *Transport) RoundTrip(r *http.Request) (resp *http.Response, err error) 
 		}
 		var rec *record
 		sent, rec = recordBody(r, limit)
-		on := &uploadConn{rec: rec}
-		sent = sent.WithContext(httptrace.WithClientTrace(sent.Context(), &httptrace.ClientTrace{GotConn: on.got}))
+		watch := &uploadWatch{rec: rec}
+		sent = sent.WithContext(httptrace.WithClientTrace(sent.Context(), &httptrace.ClientTrace{GotConn: watch.gotConn}))
 		defer func() {
-			rec.settle(err != nil)
-			on.leave()
+			rec.finish(err != nil)
+			watch.stop()
 		}()
 	}
 	switch r.URL.Scheme {
@@ -137,7 +139,7 @@ func (t *Transport) RoundTrip(r *http.Request) (resp *http.Response, err error) 
 	}
 	if err != nil {
 		if errors.Is(context.Cause(r.Context()), errTimeout) {
-			t.closeSilent()
+			t.closeIdleAfterTimeout()
 		}
 		return nil, err
 	}

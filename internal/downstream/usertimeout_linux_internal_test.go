@@ -47,7 +47,7 @@ func TestUnacknowledgedDataEndsAConnection(t *testing.T) {
 	}
 	const inTime = 15_000
 	want("at first", inTime)
-	write(conn, uploadFrom)
+	write(conn, uploadThreshold)
 	want("a request", inTime)
 	write(conn, 1)
 	want("an upload", 0)

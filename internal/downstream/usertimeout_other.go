@@ -7,5 +7,5 @@ import (
 	"time"
 )
 
-// giveUpUnacknowledged does nothing: the system has a time of its own.
-func giveUpUnacknowledged(*net.TCPConn, time.Duration) {}
+// setUserTimeout does nothing: the default of the system stays.
+func setUserTimeout(*net.TCPConn, time.Duration) {}

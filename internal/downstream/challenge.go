@@ -67,7 +67,8 @@ func decodeClaims(s string) string {
 		return ""
 	}
 	claims := readClaims(s)
-	if unescaped, err := url.PathUnescape(s); claims == "" && err == nil && unescaped != s { // PathUnescape leaves a plus sign, which base64 uses
+	// PathUnescape leaves a plus sign unchanged, which base64 uses.
+	if unescaped, err := url.PathUnescape(s); claims == "" && err == nil && unescaped != s {
 		claims = readClaims(unescaped)
 	}
 	return claims

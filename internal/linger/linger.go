@@ -1,10 +1,10 @@
-// Package linger reads what callers still send when their answer is complete, so that
-// they come to read it.
+// Package linger reads what callers still send after their response is complete, so that
+// they receive the response.
 //
-// A connection of HTTP/1.1 that is closed over unread data is reset, and the reset
-// overtakes the answer (RFC 9112, section 9.6). On HTTP/2 the rest of a body meets a
-// stream that is gone, and some clients report that instead of the answer. So the
-// rest is read and thrown away for a while; nginx calls it a lingering close.
+// An HTTP/1.1 connection that is closed with unread data is reset, and the client may see
+// the reset before the response (RFC 9112, section 9.6). Over HTTP/2 the rest of a body
+// arrives on a closed stream, and some clients report that error instead of the response.
+// So the rest is read and discarded for a while; nginx calls it a lingering close.
 package linger
 
 import (
@@ -21,67 +21,68 @@ import (
 )
 
 const (
-	// maxTime and maxSize bound what is read of one caller.
+	// maxTime and maxSize bound how much is read from one caller.
 	maxTime = 5 * time.Second
 	maxSize = 64 << 20
 
-	// connSilence is how long a connection may be silent until it is closed.
-	// streamSilence is shorter: before it, the answer on a stream has no end.
-	connSilence   = 2 * time.Second
-	streamSilence = 250 * time.Millisecond
+	// connIdle is how long a connection may be idle before it is closed. streamIdle is
+	// shorter, because the end of a stream's response is sent after it.
+	connIdle   = 2 * time.Second
+	streamIdle = 250 * time.Millisecond
 
-	// silentLooks is how often in a row nothing must have come to a stream until it
-	// counts as silent. A busy machine, which lets everybody wait, is no silence.
-	silentLooks = 10
+	// idleChecks is how many checks in a row must find no new data until a stream counts
+	// as idle. A single long pause may only mean that this machine is busy.
+	idleChecks = 10
 
-	// windowTime, of maxTime, is how long a stream that is not silent is not read at
-	// the end: its sender uses up its window, which is 1 MiB, and then has to wait.
+	// windowTime, at the end of maxTime, is how long a stream that is not idle is not
+	// read: its sender uses up its flow-control window of 1 MiB and then has to stop.
 	windowTime = time.Second
 
-	// maxAtOnce bounds how many connections and streams are read from. Beyond it they
-	// end at once.
-	maxAtOnce = 512
+	// maxConcurrent bounds how many connections and streams linger. Further ones are
+	// closed at once.
+	maxConcurrent = 512
 )
 
-var atOnce = make(chan struct{}, maxAtOnce)
+// slots holds one value for each connection and stream that lingers.
+var slots = make(chan struct{}, maxConcurrent)
 
-// enter reports whether one more may be read from, and leave ends that.
-func enter() bool {
+// acquire takes a slot, and reports whether one was free.
+func acquire() bool {
 	select {
-	case atOnce <- struct{}{}:
+	case slots <- struct{}{}:
 		return true
 	default:
 		return false
 	}
 }
 
-func leave() { <-atOnce }
+func release() { <-slots }
 
-// Stream sends what is written of an HTTP/2 answer, and then reads the rest of the
-// request's body, until ctx ends. The answer's end is sent when its handler returns.
+// Stream flushes an HTTP/2 response, and then reads the rest of the request's body until
+// ctx ends. The end of the response is sent when its handler returns.
 //
 // net/http then resets the stream: with NO_ERROR (RFC 9113, section 8.1), and with
-// STREAM_CLOSED for what is still on its way, which some clients report instead of the
-// answer. So the sender of a body that goes on beyond the bounds first has to stop.
-func Stream(ctx context.Context, answer http.ResponseWriter, body io.Reader) {
-	control := http.NewResponseController(answer)
+// STREAM_CLOSED for data that arrives later, which some clients report instead of the
+// response. So if the sender goes on beyond the bounds, Stream first makes it stop.
+func Stream(ctx context.Context, w http.ResponseWriter, body io.Reader) {
+	control := http.NewResponseController(w)
 	if control.SetReadDeadline(time.Time{}) != nil || control.Flush() != nil {
 		return // the caller has left
 	}
-	if !enter() {
+	if !acquire() {
 		return
 	}
-	defer leave()
-	r := &reading{body: body, ended: make(chan error, 1)}
+	defer release()
+	d := &drain{body: body, ended: make(chan error, 1)}
 	var reader sync.WaitGroup
 	defer reader.Wait()
 	reader.Go(func() {
-		_, err := io.CopyN(io.Discard, r, maxSize)
-		r.ended <- err
+		_, err := io.CopyN(io.Discard, d, maxSize)
+		d.ended <- err
 	})
-	goesOn := r.watch(ctx)
-	// Reading ends. What comes now net/http throws away, and does not open the window.
-	if err := control.SetReadDeadline(time.Now()); err != nil || !goesOn {
+	continues := d.watch(ctx)
+	// This ends the reading. net/http discards later data without enlarging the window.
+	if err := control.SetReadDeadline(time.Now()); err != nil || !continues {
 		return
 	}
 	select {
@@ -90,60 +91,60 @@ func Stream(ctx context.Context, answer http.ResponseWriter, body io.Reader) {
 	}
 }
 
-// reading reads the rest of a body in a goroutine of its own, which ends with the
-// body's deadline.
-type reading struct {
+// drain counts what is read of a body. Stream reads it in a goroutine of its own, which
+// ends at the read deadline of the body.
+type drain struct {
 	body  io.Reader
-	count atomic.Int64 // of bytes
-	ended chan error   // gets the error of the last read; nil: maxSize was read
+	count atomic.Int64 // bytes read
+	ended chan error   // receives the error of the last read; nil: maxSize was read
 }
 
-func (r *reading) Read(p []byte) (int, error) {
-	n, err := r.body.Read(p)
-	r.count.Add(int64(n))
+func (d *drain) Read(p []byte) (int, error) {
+	n, err := d.body.Read(p)
+	d.count.Add(int64(n))
 	return n, err
 }
 
-// watch waits until the sender ends or is silent, or one of the bounds is reached, and
-// reports whether more may come all the same. Deadlines for each read would not do:
-// where the process itself gets no time for a while, they pass with data waiting.
-func (r *reading) watch(ctx context.Context) (goesOn bool) {
+// watch waits until the sender ends or is idle, or a bound is reached, and reports
+// whether more data may arrive. A deadline for each read would not do: if this process
+// is not scheduled for a while, it passes although data has arrived.
+func (d *drain) watch(ctx context.Context) (continues bool) {
 	end := time.Now().Add(maxTime - windowTime)
-	look := time.NewTicker(streamSilence / silentLooks)
-	defer look.Stop()
+	check := time.NewTicker(streamIdle / idleChecks)
+	defer check.Stop()
 	var seen int64
-	for silent := 0; silent < silentLooks; {
+	for idle := 0; idle < idleChecks; {
 		select {
-		case err := <-r.ended:
-			return err == nil || errors.Is(err, os.ErrDeadlineExceeded) // an earlier one
+		case err := <-d.ended:
+			return err == nil || errors.Is(err, os.ErrDeadlineExceeded) // an earlier deadline
 		case <-ctx.Done():
 			return false
-		case <-look.C:
+		case <-check.C:
 		}
 		if !time.Now().Before(end) {
 			return true
 		}
-		if count := r.count.Load(); count > seen {
-			seen, silent = count, 0
+		if count := d.count.Load(); count > seen {
+			seen, idle = count, 0
 		} else {
-			silent++
+			idle++
 		}
 	}
 	return false
 }
 
-// Conn is a connection that lingers when it is closed, if it was told to.
+// Conn is a connection that lingers when it is closed, if AtClose was called for it.
 type Conn struct {
 	net.Conn
 	service context.Context // ends all lingering
-	unread  atomic.Bool     // a body was not read to its end
+	unread  atomic.Bool     // some body was not read to its end
 }
 
 // NewConn returns conn as one that can linger.
 func NewConn(conn net.Conn) *Conn { return &Conn{Conn: conn, service: context.Background()} }
 
-// CloseWrite lets net/http say that an answer is complete before it breaks off a
-// body that it does not read. It does nothing where the connection below cannot.
+// CloseWrite lets net/http signal the end of a response before it stops reading the
+// body. It does nothing if the connection below has no such method.
 func (c *Conn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -151,9 +152,8 @@ func (c *Conn) CloseWrite() error {
 	return nil
 }
 
-// Close closes the connection. Where a body was not read to its end, it first says
-// that nothing more comes, and reads what the caller still sends. A second Close ends
-// that.
+// Close closes the connection. If a body was not read to its end, it first closes the
+// sending side and reads what the caller still sends. A second Close ends that.
 func (c *Conn) Close() error {
 	if c.unread.Swap(false) && c.service.Err() == nil && c.CloseWrite() == nil {
 		stop := context.AfterFunc(c.service, func() { _ = c.Conn.Close() })
@@ -163,19 +163,19 @@ func (c *Conn) Close() error {
 	return c.Conn.Close()
 }
 
-// discard reads until the sender ends or is silent, one of the bounds is reached, or the
-// service has ended at the next read.
+// discard reads until the sender ends or is idle, a bound is reached, or the service has
+// ended at the next read.
 func (c *Conn) discard() {
-	if !enter() {
+	if !acquire() {
 		return
 	}
-	defer leave()
+	defer release()
 	end := time.Now().Add(maxTime)
 	bounded := readerFunc(func(p []byte) (int, error) {
 		if c.service.Err() != nil {
 			return 0, c.service.Err()
 		}
-		deadline := time.Now().Add(connSilence)
+		deadline := time.Now().Add(connIdle)
 		if deadline.After(end) {
 			deadline = end
 		}
@@ -184,7 +184,7 @@ func (c *Conn) discard() {
 		}
 		return c.Conn.Read(p)
 	})
-	_, _ = io.CopyN(io.Discard, bounded, maxSize) // whatever ended it
+	_, _ = io.CopyN(io.Discard, bounded, maxSize) // any error ends it
 }
 
 type readerFunc func([]byte) (int, error)
@@ -193,10 +193,10 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 type connKey struct{}
 
-// Context returns the context for requests on conn, below which AtClose works. ctx
+// Context returns the context for requests on conn, with which AtClose finds conn. ctx
 // ends with the service.
 func Context(ctx context.Context, conn net.Conn) context.Context {
-	c := of(conn)
+	c := connOf(conn)
 	if c == nil {
 		return ctx
 	}
@@ -204,22 +204,22 @@ func Context(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
 
-// Track follows the state of conn: one that is used again has no body left.
+// Track is called with each state of conn. An idle connection has no unread body.
 func Track(conn net.Conn, state http.ConnState) {
-	if c := of(conn); c != nil && state == http.StateIdle {
+	if c := connOf(conn); c != nil && state == http.StateIdle {
 		c.unread.Store(false)
 	}
 }
 
-// AtClose makes the connection of a request linger if it is closed after the answer.
+// AtClose makes the connection of a request linger if it is closed after the response.
 func AtClose(ctx context.Context) {
 	if c, ok := ctx.Value(connKey{}).(*Conn); ok {
 		c.unread.Store(true)
 	}
 }
 
-// of returns the Conn that is beneath conn, nil for none.
-func of(conn net.Conn) *Conn {
+// connOf returns the Conn below conn, or nil.
+func connOf(conn net.Conn) *Conn {
 	for {
 		switch inner := conn.(type) {
 		case *Conn:

@@ -19,9 +19,9 @@ import (
 const (
 	maxTime       = 5 * time.Second
 	maxSize       = 64 << 20
-	maxAtOnce     = 512
-	connSilence   = 2 * time.Second
-	streamSilence = 250 * time.Millisecond
+	maxConcurrent = 512
+	connIdle      = 2 * time.Second
+	streamIdle    = 250 * time.Millisecond
 	windowTime    = time.Second // of maxTime
 )
 
@@ -36,8 +36,8 @@ func lingering(ctx context.Context) (conn *linger.Conn, sender net.Conn, request
 	return conn, sender, request
 }
 
-// send writes pieces with pauses between them until nobody takes them, and returns how
-// many bytes were taken.
+// send writes pieces with pauses between them until a write fails, and returns how
+// many bytes were written.
 func send(sender io.Writer, piece int, pause time.Duration) (taken int) {
 	for {
 		n, err := sender.Write(make([]byte, piece))
@@ -55,15 +55,19 @@ func TestConnectionLingersWithinBounds(t *testing.T) {
 		want time.Duration
 	}{
 		{"the sender ends", func(_ *linger.Conn, sender net.Conn, _ func()) { _ = sender.Close() }, 0},
-		{"the sender is silent", func(*linger.Conn, net.Conn, func()) {}, connSilence},
-		{"the sender is silent after 3 s", func(_ *linger.Conn, sender net.Conn, _ func()) {
+		{"the sender is idle", func(*linger.Conn, net.Conn, func()) {}, connIdle},
+		{"the sender is idle after 3 s", func(_ *linger.Conn, sender net.Conn, _ func()) {
 			for range 3 {
 				time.Sleep(time.Second)
 				_, _ = sender.Write(make([]byte, 1))
 			}
-		}, 3*time.Second + connSilence},
-		{"the sender sends for ever, slowly", func(_ *linger.Conn, sender net.Conn, _ func()) { send(sender, 1, time.Second) }, maxTime},
-		{"the sender sends for ever, at 32 MiB a second", func(_ *linger.Conn, sender net.Conn, _ func()) { send(sender, maxSize/2, time.Second) }, time.Second},
+		}, 3*time.Second + connIdle},
+		{"an endless, slow sender", func(_ *linger.Conn, sender net.Conn, _ func()) {
+			send(sender, 1, time.Second)
+		}, maxTime},
+		{"an endless sender at 32 MiB a second", func(_ *linger.Conn, sender net.Conn, _ func()) {
+			send(sender, maxSize/2, time.Second)
+		}, time.Second},
 		{"the service ends", func(_ *linger.Conn, _ net.Conn, stop func()) {
 			time.Sleep(time.Second)
 			stop()
@@ -99,7 +103,7 @@ func TestConnectionLingersWithinBounds(t *testing.T) {
 	}
 }
 
-// What a sender without an end sends is read up to a bound, then the connection ends.
+// Data of an endless sender is read up to a bound, then the connection is closed.
 func TestConnectionReadsNoMoreThanItsBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn, sender, _ := lingering(t.Context())
@@ -112,11 +116,11 @@ func TestConnectionReadsNoMoreThanItsBound(t *testing.T) {
 	})
 }
 
-// A crowd of silent senders cannot have any number of connections held for it.
+// Many idle senders cannot hold an unlimited number of connections open.
 func TestConnectionsBeyondTheBoundEndAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var group sync.WaitGroup
-		for range maxAtOnce {
+		for range maxConcurrent {
 			conn, _, _ := lingering(t.Context())
 			group.Go(func() { _ = conn.Close() })
 		}
@@ -127,25 +131,25 @@ func TestConnectionsBeyondTheBoundEndAtOnce(t *testing.T) {
 		if got := time.Since(begun); got != 0 {
 			t.Errorf("one beyond the bound: closed after %v, want at once", got)
 		}
-		stream := &upload{sender: silence}
+		stream := &upload{sender: idle}
 		linger.Stream(t.Context(), stream, stream)
 		if got := time.Since(begun); got != 0 {
 			t.Errorf("a stream beyond the bound: ends after %v, want at once", got)
 		}
 		group.Wait()
-		if got := time.Since(begun); got != connSilence {
-			t.Errorf("those within the bound: closed after %v, want %v", got, connSilence)
+		if got := time.Since(begun); got != connIdle {
+			t.Errorf("those within the bound: closed after %v, want %v", got, connIdle)
 		}
 		after, _, _ := lingering(t.Context())
 		begun = time.Now()
 		_ = after.Close()
-		if got := time.Since(begun); got != connSilence {
-			t.Errorf("one after them: closed after %v, want %v", got, connSilence)
+		if got := time.Since(begun); got != connIdle {
+			t.Errorf("one after them: closed after %v, want %v", got, connIdle)
 		}
 	})
 }
 
-// upload is the body of an HTTP/2 request and the writer of its answer.
+// upload is the body of an HTTP/2 request and the writer of its response.
 type upload struct {
 	http.ResponseWriter
 	sender   func(p []byte) (int, error) // how what is sent next comes
@@ -166,7 +170,7 @@ func (u *upload) SetReadDeadline(deadline time.Time) error {
 	return nil
 }
 
-// Read has a sender that is slower than the deadline fail, as net/http does.
+// Read fails when the sender is slower than the deadline, like that of net/http.
 func (u *upload) Read(p []byte) (int, error) {
 	begun := time.Now()
 	n, err := u.sender(p)
@@ -178,8 +182,8 @@ func (u *upload) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func silence([]byte) (int, error) {
-	time.Sleep(streamSilence + 1)
+func idle([]byte) (int, error) {
+	time.Sleep(streamIdle + 1)
 	return 0, nil
 }
 
@@ -201,11 +205,11 @@ func TestStreamIsReadWithinBounds(t *testing.T) {
 	}{
 		{"the body ends", func([]byte) (int, error) { return 0, io.EOF }, false, 0, 0},
 		{"the caller resets the stream", func([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }, false, 0, 0},
-		{"the caller has left", silence, true, 0, 0},
+		{"the caller has left", idle, true, 0, 0},
 		{"an earlier deadline has ended the body", func([]byte) (int, error) { return 0, os.ErrDeadlineExceeded }, false, windowTime, 0},
-		{"the sender is silent", silence, false, streamSilence, 0},
-		{"the sender sends for ever, slowly", every(100 * time.Millisecond), false, maxTime, 0},
-		{"the sender sends for ever, fast", every(0), false, windowTime, maxSize},
+		{"the sender is idle", idle, false, streamIdle, 0},
+		{"an endless, slow sender", every(100 * time.Millisecond), false, maxTime, 0},
+		{"an endless, fast sender", every(0), false, windowTime, maxSize},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -220,10 +224,10 @@ func TestStreamIsReadWithinBounds(t *testing.T) {
 	}
 }
 
-// A stream whose sender does not end must not hold the service up.
+// A stream of an endless sender must not delay the end of the service.
 func TestStreamEndsWithTheService(t *testing.T) {
 	for name, sender := range map[string]func([]byte) (int, error){
-		"sends for ever":                         every(70 * time.Millisecond),
+		"an endless sender":                      every(70 * time.Millisecond),
 		"an earlier deadline has ended the body": func([]byte) (int, error) { return 0, os.ErrDeadlineExceeded },
 	} {
 		synctest.Test(t, func(t *testing.T) {

@@ -32,8 +32,8 @@ func TestParseChallenges(t *testing.T) {
 	}
 }
 
-// Claims come in every spelling that the parsers of Microsoft.Identity.Web, MSAL and
-// the Azure SDKs read, and in a few more.
+// Claims are read in every encoding that the parsers of Microsoft.Identity.Web, MSAL and
+// the Azure SDKs accept, and in a few more.
 func TestClaimsInEverySpelling(t *testing.T) {
 	const claims = `{"access_token":{"nbf":{"essential":true,"value":"1700000000"},"x":{"value":"?>~"}}}`
 	std := base64.StdEncoding.EncodeToString([]byte(claims))
@@ -103,8 +103,8 @@ func TestOtherSchemesThanBearer(t *testing.T) {
 	}
 }
 
-// A header of the largest size is read in a time that nobody notices, and its
-// claims are too large to be passed on.
+// A header of the largest size is parsed quickly, and its claims are too large to be
+// passed on.
 func TestHugeChallenges(t *testing.T) {
 	claims := `{"access_token":{"x":"` + strings.Repeat("x", 1<<20) + `"}}`
 	for name, header := range map[string]string{

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// What a server said before it closed a connection is read, whatever is written
-// meanwhile: the one that reads may itself be the one that writes.
-func TestLastWordsAreReadThoughWritesFail(t *testing.T) {
+// What a server sent before it closed a connection is read although writes fail: the
+// goroutine that reads may also be the one that writes.
+func TestFailedWritesDoNotEndReads(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -19,7 +19,7 @@ import (
 type countingAPI struct {
 	*httptest.Server
 	opened atomic.Int64
-	closed chan struct{} // gets one for each that has ended
+	closed chan struct{} // receives a value for each that has ended
 }
 
 // serveCounted starts a countingAPI, over HTTP/2 or HTTP/1.1.
@@ -40,8 +40,8 @@ func serveCounted(t *testing.T, overHTTP2 bool, handler http.HandlerFunc) *count
 	return api
 }
 
-// startCounted returns a kit in front of api, and its transport.
-func startCounted(t *testing.T, api *countingAPI) (*kit, *downstream.Transport) {
+// startCounted returns an env in front of api, and its transport.
+func startCounted(t *testing.T, api *countingAPI) (*env, *downstream.Transport) {
 	t.Helper()
 	transport := downstream.NewTransport()
 	transport.Proxy = nil
@@ -52,13 +52,13 @@ func startCounted(t *testing.T, api *countingAPI) (*kit, *downstream.Transport) 
 
 func sayProtocol(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Proto) }
 
-// Connections that are not in use are closed, whatever is spoken on them.
+// Idle connections are closed, over HTTP/1.1 and HTTP/2.
 func TestIdleConnectionsAreClosed(t *testing.T) {
 	for protocol, overHTTP2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2.0": true} {
 		t.Run(protocol, func(t *testing.T) {
 			api := serveCounted(t, overHTTP2, sayProtocol)
-			k, transport := startCounted(t, api)
-			if got := k.do("GET", "/x", ""); got.status != 200 || got.body != protocol {
+			e, transport := startCounted(t, api)
+			if got := e.do("GET", "/x", ""); got.status != 200 || got.body != protocol {
 				t.Fatalf("got %d %s", got.status, got.body)
 			}
 			transport.CloseIdleConnections()
@@ -67,8 +67,8 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 	}
 }
 
-// Calls with large tokens share connections, and so do all that are made over HTTP/1.1.
-// The first ones do not: what is spoken, and what the API takes, is not known yet.
+// Calls with large tokens share connections, and so do all calls over HTTP/1.1. The first
+// ones do not, because the protocol and the API's limits are not known yet.
 func TestUnusualHeadersShareConnections(t *testing.T) {
 	const calls, few = 30, 3
 	for _, row := range []struct {
@@ -86,10 +86,10 @@ func TestUnusualHeadersShareConnections(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			api := serveCounted(t, row.overHTTP2, sayProtocol)
-			k, _ := startCounted(t, api)
-			k.token = func(context.Context, downstream.Rejection) (string, error) { return row.token, nil }
+			e, _ := startCounted(t, api)
+			e.token = func(context.Context, downstream.Rejection) (string, error) { return row.token, nil }
 			for range calls {
-				if got := k.do("GET", "/x", "", row.header...); got.status != 200 {
+				if got := e.do("GET", "/x", "", row.header...); got.status != 200 {
 					t.Fatalf("got %d %s", got.status, got.body)
 				}
 			}
@@ -100,8 +100,8 @@ func TestUnusualHeadersShareConnections(t *testing.T) {
 	}
 }
 
-// A request that may offend is sent on no shared HTTP/2 connection, also by a transport
-// that has learned that the API speaks HTTP/1.1, when it does so no more.
+// A risky request is sent on no shared HTTP/2 connection, even by a transport that has
+// learned that the API uses HTTP/1.1, when the API has changed to HTTP/2.
 func TestUnusualHeadersWhenHTTP2IsNew(t *testing.T) {
 	type call struct{ protocol, address, name string }
 	var seen []call
@@ -118,15 +118,15 @@ func TestUnusualHeadersWhenHTTP2IsNew(t *testing.T) {
 		}
 		return config, nil
 	}
-	k, transport := startCounted(t, api)
-	k.do("GET", "/x", "") // teaches HTTP/1.1
+	e, transport := startCounted(t, api)
+	e.do("GET", "/x", "") // teaches HTTP/1.1
 	only1.Store(false)
 	transport.CloseIdleConnections()
 	wait(t, "the end of the connection", api.closed)
-	k.do("GET", "/x", "", "X-Name", "Jürgen")
-	k.do("GET", "/x", "")
-	k.do("GET", "/x", "", "X-Name", "Jürgen")
-	k.do("GET", "/x", "")
+	e.do("GET", "/x", "", "X-Name", "Jürgen")
+	e.do("GET", "/x", "")
+	e.do("GET", "/x", "", "X-Name", "Jürgen")
+	e.do("GET", "/x", "")
 	if len(seen) != 5 || seen[0].protocol != "HTTP/1.1" || seen[1].protocol != "HTTP/2.0" || seen[4].protocol != "HTTP/2.0" {
 		t.Fatalf("the API got %v", seen)
 	}
@@ -139,7 +139,7 @@ func TestUnusualHeadersWhenHTTP2IsNew(t *testing.T) {
 	}
 }
 
-// Connections of requests that may offend are bounded. Requests beyond wait.
+// The number of dedicated connections is bounded. Further risky requests wait.
 func TestConnectionsOfUnusualHeadersAreBounded(t *testing.T) {
 	const callers, bound = 60, 32
 	arrived, release := make(chan struct{}, callers), make(chan struct{})
@@ -154,14 +154,14 @@ func TestConnectionsOfUnusualHeadersAreBounded(t *testing.T) {
 			<-release
 		}
 	})
-	k, _ := startCounted(t, api)
-	if got := k.do("GET", "/x", ""); got.status != 200 {
+	e, _ := startCounted(t, api)
+	if got := e.do("GET", "/x", ""); got.status != 200 {
 		t.Fatalf("got %d %s", got.status, got.body)
 	}
 	var group sync.WaitGroup
 	for range callers {
 		group.Go(func() {
-			if got := k.do("GET", "/x", "", "X-Name", "Jürgen"); got.status != 200 {
+			if got := e.do("GET", "/x", "", "X-Name", "Jürgen"); got.status != 200 {
 				t.Errorf("got %d %s", got.status, got.body)
 			}
 		})
@@ -169,7 +169,7 @@ func TestConnectionsOfUnusualHeadersAreBounded(t *testing.T) {
 	for range bound {
 		wait(t, "a call", arrived)
 	}
-	if got := k.do("GET", "/x", ""); got.status != 200 {
+	if got := e.do("GET", "/x", ""); got.status != 200 {
 		t.Errorf("meanwhile another call got %d %s", got.status, got.body)
 	}
 	close(release)

@@ -14,7 +14,8 @@ import (
 	"middletier/internal/downstream"
 )
 
-// slowBody gives pieces, each after a pause, and then its end, unless it is ended.
+// slowBody returns pieces, each after a pause, and then io.EOF; or an error once ended is
+// closed.
 type slowBody struct {
 	pieces int
 	pause  time.Duration
@@ -41,8 +42,8 @@ type apiFunc func(r *http.Request) (*http.Response, error)
 
 func (f apiFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// takes is an API that reads so many pieces of a body, or all where that is -1,
-// waits before each, and answers after some work.
+// takes is an API that reads so many pieces of a body, or all for -1, waits before each,
+// and responds after some work.
 func takes(pieces int, pause, work time.Duration) apiFunc {
 	return func(r *http.Request) (*http.Response, error) {
 		taken := make(chan error, 1)
@@ -60,14 +61,16 @@ func takes(pieces int, pause, work time.Duration) apiFunc {
 		}()
 		select {
 		case err := <-taken:
-			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("done")), ContentLength: 4, Request: r}, err
+			return &http.Response{
+				StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("done")), ContentLength: 4, Request: r,
+			}, err
 		case <-r.Context().Done():
 			return nil, r.Context().Err()
 		}
 	}
 }
 
-// deadlineRecorder ends reads of a body, and counts how often.
+// deadlineRecorder ends reads of a body when a read deadline is set, and counts how often.
 type deadlineRecorder struct {
 	*httptest.ResponseRecorder
 	body  *slowBody
@@ -83,8 +86,8 @@ func (r *deadlineRecorder) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
-// An API has its time for itself: it does not run while a caller sends its body.
-// 10 seconds are the API's here, 60 the request's.
+// The API's timeout does not run while the API waits for the caller's body. Here it is 10
+// seconds, and that of the request 60.
 func TestAPIsTimeIsNotTheCallers(t *testing.T) {
 	const (
 		s   = time.Second
@@ -94,7 +97,7 @@ func TestAPIsTimeIsNotTheCallers(t *testing.T) {
 		name  string
 		body  slowBody
 		api   apiFunc
-		want  string // "": an answer
+		want  string // "": a response
 		after time.Duration
 	}{
 		{"a slow caller", slowBody{5, 9 * s, nil}, takes(all, 0, 9*s), "", 54 * s},

@@ -19,7 +19,7 @@ import (
 // patience bounds every wait of a test that would otherwise hang.
 const patience = 20 * time.Second
 
-// seen is a request as it arrived at the API.
+// seen is a request as the API received it.
 type seen struct {
 	method, target, host string
 	header               http.Header
@@ -27,7 +27,7 @@ type seen struct {
 	length               int64
 }
 
-// recorder is an API that remembers what arrives, and answers like next.
+// recorder is an API that records requests, and responds like next.
 type recorder struct {
 	mu   sync.Mutex // guards seen
 	seen []seen
@@ -35,7 +35,7 @@ type recorder struct {
 }
 
 func (a *recorder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, _ := io.ReadAll(r.Body) // what came is in the record
+	body, _ := io.ReadAll(r.Body) // recorded as far as it arrived
 	a.mu.Lock()
 	a.seen = append(a.seen, seen{r.Method, r.RequestURI, r.Host, r.Header, string(body), r.ContentLength})
 	a.mu.Unlock()
@@ -50,24 +50,23 @@ func (a *recorder) all() []seen {
 	return append([]seen(nil), a.seen...)
 }
 
-// kit is a service in front of an API: requests' paths are forwarded as they
-// come.
-type kit struct {
+// env is a service in front of an API. It forwards the paths of requests unchanged.
+type env struct {
 	t       *testing.T
 	config  *downstream.Config
 	client  *downstream.Client
 	front   *httptest.Server
 	token   downstream.TokenFunc
 	maxBody int64      // 0: no limit
-	results chan error // of Forward; errAborted where it panicked
+	results chan error // of Forward; an abortedError if it panicked
 }
 
 type abortedError struct{}
 
 func (abortedError) Error() string { return "aborted" }
 
-// start returns a kit in front of the API at baseURL. change may be nil.
-func start(t *testing.T, baseURL string, change func(*downstream.Config)) *kit {
+// start returns an env in front of the API at baseURL. change may be nil.
+func start(t *testing.T, baseURL string, change func(*downstream.Config)) *env {
 	t.Helper()
 	transport := downstream.NewTransport()
 	transport.Proxy = nil
@@ -81,17 +80,17 @@ func start(t *testing.T, baseURL string, change func(*downstream.Config)) *kit {
 	if err != nil {
 		t.Fatalf("New: %v", err)
 	}
-	k := &kit{
+	e := &env{
 		t: t, config: &config, client: client, results: make(chan error, 1000),
 		token: func(context.Context, downstream.Rejection) (string, error) { return "token-1", nil },
 	}
-	k.front = httptest.NewServer(k)
-	t.Cleanup(k.front.Close)
-	return k
+	e.front = httptest.NewServer(e)
+	t.Cleanup(e.front.Close)
+	return e
 }
 
-// startWith returns a kit in front of a handler, below /base.
-func startWith(t *testing.T, api http.Handler) *kit {
+// startWith returns an env in front of a handler, below /base.
+func startWith(t *testing.T, api http.Handler) *env {
 	t.Helper()
 	return start(t, serve(t, api)+"/base/", nil)
 }
@@ -103,7 +102,7 @@ func serve(t *testing.T, api http.Handler) string {
 	return server.URL
 }
 
-// serveRaw runs answer for every connection, after it has read a request's head,
+// serveRaw runs answer for every connection, after it has read a request's headers,
 // and returns the base URL.
 func serveRaw(t *testing.T, answer func(conn net.Conn, r *http.Request)) string {
 	t.Helper()
@@ -135,22 +134,22 @@ func serveRaw(t *testing.T, answer func(conn net.Conn, r *http.Request)) string 
 	return "http://" + listener.Addr().String()
 }
 
-func (k *kit) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (e *env) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() {
 		if p := recover(); p != nil {
-			k.results <- abortedError{}
+			e.results <- abortedError{}
 			panic(p)
 		}
 	}()
 	raw, _, _ := strings.Cut(r.RequestURI, "?")
 	path, err := downstream.ParsePath(raw)
 	if err == nil {
-		if k.maxBody > 0 {
-			r.Body = http.MaxBytesReader(nil, r.Body, k.maxBody)
+		if e.maxBody > 0 {
+			r.Body = http.MaxBytesReader(nil, r.Body, e.maxBody)
 		}
-		err = k.client.Forward(w, r, downstream.Call{Path: path, Token: k.token, RequestID: "request-1"})
+		err = e.client.Forward(w, r, downstream.Call{Path: path, Token: e.token, RequestID: "request-1"})
 	}
-	k.results <- err
+	e.results <- err
 	if err != nil {
 		w.Header().Set("Content-Type", "text/plain")
 		w.WriteHeader(599)
@@ -159,18 +158,18 @@ func (k *kit) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // result is what Forward returned.
-func (k *kit) result() error {
-	k.t.Helper()
+func (e *env) result() error {
+	e.t.Helper()
 	select {
-	case err := <-k.results:
+	case err := <-e.results:
 		return err
 	case <-time.After(patience):
-		k.t.Fatal("Forward did not return")
+		e.t.Fatal("Forward did not return")
 		return nil
 	}
 }
 
-// reply is what a caller of the kit gets.
+// reply is what a caller of the env gets.
 type reply struct {
 	status  int
 	header  http.Header
@@ -179,56 +178,55 @@ type reply struct {
 	err     error // of reading the body
 }
 
-// do sends a request and reads the answer. It changes nothing that the kit's
-// answer says.
-func (k *kit) do(method, target, body string, header ...string) reply {
-	k.t.Helper()
-	r, err := http.NewRequest(method, k.front.URL+target, strings.NewReader(body))
+// do sends a request and reads the response, which it does not change.
+func (e *env) do(method, target, body string, header ...string) reply {
+	e.t.Helper()
+	r, err := http.NewRequest(method, e.front.URL+target, strings.NewReader(body))
 	if err != nil {
-		k.t.Fatal(err)
+		e.t.Fatal(err)
 	}
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Add(header[i], header[i+1])
 	}
-	return k.send(r)
+	return e.send(r)
 }
 
-func (k *kit) send(r *http.Request) reply {
-	k.t.Helper()
+func (e *env) send(r *http.Request) reply {
+	e.t.Helper()
 	transport := &http.Transport{DisableCompression: true, DisableKeepAlives: true}
 	defer transport.CloseIdleConnections()
 	resp, err := transport.RoundTrip(r)
 	if err != nil {
-		k.t.Fatalf("%s %s: %v", r.Method, r.URL, err)
+		e.t.Fatalf("%s %s: %v", r.Method, r.URL, err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	return reply{resp.StatusCode, resp.Header, resp.Trailer, string(body), err}
 }
 
-// dial opens a connection to the kit and sends text on it.
-func (k *kit) dial(text string) *net.TCPConn {
-	k.t.Helper()
-	conn, err := net.Dial("tcp", k.front.Listener.Addr().String())
+// dial opens a connection to the env and sends text on it.
+func (e *env) dial(text string) *net.TCPConn {
+	e.t.Helper()
+	conn, err := net.Dial("tcp", e.front.Listener.Addr().String())
 	if err != nil {
-		k.t.Fatal(err)
+		e.t.Fatal(err)
 	}
-	k.t.Cleanup(func() { _ = conn.Close() })
+	e.t.Cleanup(func() { _ = conn.Close() })
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
-		k.t.Fatal(err)
+		e.t.Fatal(err)
 	}
 	if _, err := io.WriteString(conn, text); err != nil {
-		k.t.Fatal(err)
+		e.t.Fatal(err)
 	}
 	return conn.(*net.TCPConn)
 }
 
-// read reads one answer.
-func (k *kit) read(conn net.Conn, method string) reply {
-	k.t.Helper()
+// read reads one response.
+func (e *env) read(conn net.Conn, method string) reply {
+	e.t.Helper()
 	resp, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
 	if err != nil {
-		k.t.Fatalf("no answer: %v", err)
+		e.t.Fatalf("no answer: %v", err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
@@ -236,13 +234,13 @@ func (k *kit) read(conn net.Conn, method string) reply {
 }
 
 // raw sends a request byte for byte.
-func (k *kit) raw(text string) reply {
-	k.t.Helper()
+func (e *env) raw(text string) reply {
+	e.t.Helper()
 	method, _, _ := strings.Cut(text, " ")
-	return k.read(k.dial(text), method)
+	return e.read(e.dial(text), method)
 }
 
-// wait waits for a handshake.
+// wait waits until c is closed or receives.
 func wait(t *testing.T, what string, c <-chan struct{}) {
 	t.Helper()
 	select {

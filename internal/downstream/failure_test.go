@@ -15,14 +15,14 @@ import (
 )
 
 // wantKind checks that Forward returned an *Error of the kind.
-func (k *kit) wantKind(kind downstream.Kind) {
-	k.t.Helper()
-	err := k.result()
+func (e *env) wantKind(kind downstream.Kind) {
+	e.t.Helper()
+	err := e.result()
 	var failure *downstream.Error
 	if !errors.As(err, &failure) || failure.Kind != kind {
-		k.t.Errorf("Forward returned %v, want %v", err, kind)
+		e.t.Errorf("Forward returned %v, want %v", err, kind)
 	} else if strings.Contains(err.Error(), "token-") {
-		k.t.Errorf("error %q holds a token", err)
+		e.t.Errorf("error %q holds a token", err)
 	}
 }
 
@@ -46,7 +46,7 @@ func TestLeavingCallerCancelsTheCall(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			arrived, cancelled := make(chan struct{}), make(chan struct{})
-			k := startWith(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			e := startWith(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				begin(w)
 				close(arrived)
 				select {
@@ -55,11 +55,11 @@ func TestLeavingCallerCancelsTheCall(t *testing.T) {
 				case <-time.After(patience):
 				}
 			}))
-			conn := k.dial("GET /x HTTP/1.1\r\nHost: h\r\n\r\n")
+			conn := e.dial("GET /x HTTP/1.1\r\nHost: h\r\n\r\n")
 			wait(t, "the call", arrived)
 			_ = conn.Close()
 			wait(t, "the end of the API's request", cancelled)
-			if err := k.result(); name == "before the headers" && !errors.Is(err, context.Canceled) || err == nil {
+			if err := e.result(); name == "before the headers" && !errors.Is(err, context.Canceled) || err == nil {
 				t.Errorf("Forward returned %v", err)
 			}
 		})
@@ -67,22 +67,22 @@ func TestLeavingCallerCancelsTheCall(t *testing.T) {
 }
 
 func TestLeavingCallerCancelsTheToken(t *testing.T) {
-	k := startWith(t, http.NotFoundHandler())
+	e := startWith(t, http.NotFoundHandler())
 	asked := make(chan struct{})
-	k.token = func(ctx context.Context, _ downstream.Rejection) (string, error) {
+	e.token = func(ctx context.Context, _ downstream.Rejection) (string, error) {
 		close(asked)
 		<-ctx.Done()
 		return "", ctx.Err()
 	}
-	conn := k.dial("GET /x HTTP/1.1\r\nHost: h\r\n\r\n")
+	conn := e.dial("GET /x HTTP/1.1\r\nHost: h\r\n\r\n")
 	wait(t, "the wait for a token", asked)
 	_ = conn.Close()
-	if err := k.result(); !errors.Is(err, context.Canceled) {
+	if err := e.result(); !errors.Is(err, context.Canceled) {
 		t.Errorf("Forward returned %v, want context.Canceled", err)
 	}
 }
 
-func TestNoAnswerInTime(t *testing.T) {
+func TestNoResponseInTime(t *testing.T) {
 	hang := &recorder{next: func(_ http.ResponseWriter, r *http.Request) {
 		select {
 		case <-r.Context().Done():
@@ -94,12 +94,12 @@ func TestNoAnswerInTime(t *testing.T) {
 		"RequestTimeout": func(c *downstream.Config) { c.RequestTimeout = 50 * time.Millisecond },
 	} {
 		for _, body := range []string{"", "body", strings.Repeat("x", 100<<10)} {
-			k := start(t, serve(t, hang), change)
+			e := start(t, serve(t, hang), change)
 			begin := time.Now()
-			if got := k.do("POST", "/x", body); got.status != 599 {
+			if got := e.do("POST", "/x", body); got.status != 599 {
 				t.Errorf("%s: got %d", name, got.status)
 			}
-			k.wantKind(downstream.Timeout)
+			e.wantKind(downstream.Timeout)
 			if took := time.Since(begin); took > patience/2 {
 				t.Errorf("%s: took %v", name, took)
 			}
@@ -108,13 +108,13 @@ func TestNoAnswerInTime(t *testing.T) {
 }
 
 func TestNoTokenInTime(t *testing.T) {
-	k := start(t, serve(t, http.NotFoundHandler()), func(c *downstream.Config) { c.RequestTimeout = 50 * time.Millisecond })
-	k.token = func(ctx context.Context, _ downstream.Rejection) (string, error) {
+	e := start(t, serve(t, http.NotFoundHandler()), func(c *downstream.Config) { c.RequestTimeout = 50 * time.Millisecond })
+	e.token = func(ctx context.Context, _ downstream.Rejection) (string, error) {
 		<-ctx.Done()
 		return "", ctx.Err()
 	}
-	k.do("GET", "/x", "")
-	k.wantKind(downstream.Timeout)
+	e.do("GET", "/x", "")
+	e.wantKind(downstream.Timeout)
 }
 
 func TestStalledBodyIsNotWaitedForLong(t *testing.T) {
@@ -126,16 +126,16 @@ func TestStalledBodyIsNotWaitedForLong(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			k := start(t, serve(t, &recorder{}), func(c *downstream.Config) {
+			e := start(t, serve(t, &recorder{}), func(c *downstream.Config) {
 				c.Timeout = 100 * time.Millisecond
 				c.RequestTimeout = 200 * time.Millisecond
 			})
 			begin := time.Now()
-			got := k.raw(row.text)
+			got := e.raw(row.text)
 			if got.status != 599 {
 				t.Errorf("got %d %s", got.status, got.body)
 			}
-			err := k.result()
+			err := e.result()
 			if !errors.Is(err, downstream.ErrBody) {
 				t.Errorf("Forward returned %v, want ErrBody", err)
 			}
@@ -166,11 +166,11 @@ func TestUnreachableAPI(t *testing.T) {
 		"TLS where none is": strings.Replace(answer("HTTP/1.1 400 Bad Request\r\n\r\n"), "http://", "https://", 1),
 	} {
 		t.Run(name, func(t *testing.T) {
-			k := start(t, url, nil)
-			if got := k.do("POST", "/x", "body"); got.status != 599 || got.header.Get("Content-Type") != "text/plain" {
+			e := start(t, url, nil)
+			if got := e.do("POST", "/x", "body"); got.status != 599 || got.header.Get("Content-Type") != "text/plain" {
 				t.Errorf("got %d %v, want nothing written by Forward", got.status, got.header)
 			}
-			k.wantKind(downstream.Unreachable)
+			e.wantKind(downstream.Unreachable)
 		})
 	}
 }
@@ -187,21 +187,21 @@ func TestBodyTooLarge(t *testing.T) {
 		"large, chunked": {100 << 10, 200 << 10, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // net/http lingers before it closes such a connection
-			k := startWith(t, &recorder{})
-			k.maxBody = c.limit
-			r, err := http.NewRequest("POST", k.front.URL+"/x", strings.NewReader(strings.Repeat("x", c.length)))
+			t.Parallel() // net/http waits before it closes such a connection
+			e := startWith(t, &recorder{})
+			e.maxBody = c.limit
+			r, err := http.NewRequest("POST", e.front.URL+"/x", strings.NewReader(strings.Repeat("x", c.length)))
 			if err != nil {
 				t.Fatal(err)
 			}
 			if c.chunked {
 				r.ContentLength = -1
 			}
-			if got := k.send(r); got.status != 599 {
+			if got := e.send(r); got.status != 599 {
 				t.Errorf("got %d", got.status)
 			}
 			var tooLarge *http.MaxBytesError
-			err = k.result()
+			err = e.result()
 			if !errors.As(err, &tooLarge) {
 				t.Errorf("Forward returned %v, want *http.MaxBytesError", err)
 			}
@@ -218,7 +218,7 @@ func TestBrokenBody(t *testing.T) {
 	}{
 		"malformed chunk": {"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n", downstream.ErrBody},
 		"chunk too long":  {"Transfer-Encoding: chunked\r\n\r\n2\r\nabc\r\n0\r\n\r\n", downstream.ErrBody},
-		// To net/http a connection that ends within a body is a caller that left.
+		// net/http treats a connection that ends within a body as a caller that left.
 		"short of its length": {"Content-Length: 10\r\n\r\nabc", context.Canceled},
 		"none of its length":  {"Content-Length: 10\r\n\r\n", context.Canceled},
 		"large":               {"Content-Length: 100000\r\n\r\nabc", context.Canceled},
@@ -227,15 +227,15 @@ func TestBrokenBody(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // net/http lingers before it closes such a connection
-			k := start(t, serve(t, &recorder{}), nil)
-			conn := k.dial(head + c.text)
+			e := start(t, serve(t, &recorder{}), nil)
+			conn := e.dial(head + c.text)
 			if c.want == context.Canceled {
 				if err := conn.CloseWrite(); err != nil {
 					t.Fatal(err)
 				}
 			}
-			got := k.read(conn, "POST")
-			err := k.result()
+			got := e.read(conn, "POST")
+			err := e.result()
 			if !errors.Is(err, c.want) {
 				t.Errorf("Forward returned %v after %d, want %v", err, got.status, c.want)
 			}
@@ -244,8 +244,7 @@ func TestBrokenBody(t *testing.T) {
 	}
 }
 
-// brokenBody is a body that another protocol than HTTP/1 breaks off: the
-// connection lives on.
+// brokenBody is a truncated body whose connection stays open, as in HTTP/2.
 type brokenBody struct{ err error }
 
 func (b brokenBody) Read(p []byte) (int, error) { return copy(p, "abc"), b.err }
@@ -254,10 +253,10 @@ func (brokenBody) Close() error { return nil }
 
 func TestBrokenBodyOfALivingConnection(t *testing.T) {
 	for _, length := range []int64{-1, 10, 100 << 10} {
-		k := start(t, serve(t, &recorder{}), nil)
+		e := start(t, serve(t, &recorder{}), nil)
 		r := httptest.NewRequest("POST", "http://middle.example/x", brokenBody{errors.New("stream error")})
 		r.ContentLength = length
-		err := k.client.Forward(httptest.NewRecorder(), r, downstream.Call{Token: k.token})
+		err := e.client.Forward(httptest.NewRecorder(), r, downstream.Call{Token: e.token})
 		if !errors.Is(err, downstream.ErrBody) {
 			t.Errorf("length %d: Forward returned %v, want ErrBody", length, err)
 		}

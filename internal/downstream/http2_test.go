@@ -25,12 +25,12 @@ import (
 	"middletier/internal/downstream"
 )
 
-// frameServer is an API that speaks HTTP/2 frame by frame. answer is called for what
-// comes on each connection.
+// frameServer is an API that sends and receives HTTP/2 frames. answer is called for each
+// frame of a request.
 type frameServer struct {
 	url   string
 	roots *x509.CertPool
-	pings atomic.Bool // answer is called for pings as well, without a stream
+	pings atomic.Bool // answer is also called for pings, without a stream
 
 	mu    sync.Mutex
 	conns []*frameConn
@@ -41,8 +41,8 @@ type frameConn struct {
 	*http2.Framer
 	number    int // the first is 1
 	streams   map[uint32]*frameStream
-	processed uint32        // the highest stream that was answered
-	out       *bufio.Writer // flushed after each frame that was read: an answer arrives as a whole
+	processed uint32        // the highest stream with a response
+	out       *bufio.Writer // flushed after each frame that was read: a response arrives as a whole
 
 	encoder *hpack.Encoder
 	block   bytes.Buffer
@@ -51,7 +51,7 @@ type frameConn struct {
 	seen []string // method and path of each request
 }
 
-// frameStream is a request so far.
+// frameStream is what has been received of a request.
 type frameStream struct {
 	id      uint32
 	fields  map[string]string
@@ -63,10 +63,10 @@ type frameStream struct {
 func (s *frameStream) what() string { return s.fields[":method"] + " " + s.fields[":path"] }
 
 // serveFrames starts a frameServer. answer is called after each frame of a request,
-// and reports whether the connection goes on.
+// and reports whether the connection stays open.
 func serveFrames(t *testing.T, answer func(c *frameConn, s *frameStream) bool) *frameServer {
 	t.Helper()
-	lender := httptest.NewTLSServer(nil) // of a certificate
+	lender := httptest.NewTLSServer(nil) // has a certificate
 	lender.Close()
 	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: lender.TLS.Certificates, NextProtos: []string{"h2"}})
 	if err != nil {
@@ -82,7 +82,7 @@ func serveFrames(t *testing.T, answer func(c *frameConn, s *frameStream) bool) *
 				return
 			}
 			c := server.add(conn)
-			stop := context.AfterFunc(t.Context(), func() { _ = conn.Close() }) // else the client keeps it while it is idle
+			stop := context.AfterFunc(t.Context(), func() { _ = conn.Close() }) // otherwise the client keeps an idle one open
 			group.Go(func() {
 				defer stop()
 				defer conn.Close()
@@ -107,7 +107,7 @@ func (s *frameServer) add(conn net.Conn) *frameConn {
 	return c
 }
 
-// requests returns what came on each connection that brought anything.
+// requests returns the requests of each connection that had some.
 func (s *frameServer) requests() (all [][]string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -121,7 +121,7 @@ func (s *frameServer) requests() (all [][]string) {
 	return all
 }
 
-// count returns how often a request came.
+// count returns how often a request arrived.
 func (s *frameServer) count(what string) (n int) {
 	for _, seen := range s.requests() {
 		for _, w := range seen {
@@ -133,7 +133,7 @@ func (s *frameServer) count(what string) (n int) {
 	return n
 }
 
-// serve reads frames. What cannot be read or written ends the connection.
+// serve reads frames. An error of reading or writing ends the connection.
 func (c *frameConn) serve(conn net.Conn, pings bool, answer func(c *frameConn, s *frameStream) bool) {
 	if _, err := io.ReadFull(conn, make([]byte, len(http2.ClientPreface))); err != nil {
 		return
@@ -183,7 +183,7 @@ func (c *frameConn) serve(conn net.Conn, pings bool, answer func(c *frameConn, s
 	}
 }
 
-// headers takes in a request's headers, or trailers.
+// headers handles a request's headers, or trailers.
 func (c *frameConn) headers(f *http2.MetaHeadersFrame) *frameStream {
 	fields := map[string]string{}
 	for _, field := range f.Fields {
@@ -201,7 +201,7 @@ func (c *frameConn) headers(f *http2.MetaHeadersFrame) *frameStream {
 	return stream
 }
 
-// reply answers a stream with 200 and what came.
+// reply responds to a stream with 200 and the request's body.
 func (c *frameConn) reply(s *frameStream) {
 	c.open(s)
 	_ = c.WriteData(s.id, true, fmt.Appendf(nil, "%d bytes, trailer %q", len(s.body), s.trailer["x-trailer"]))
@@ -210,15 +210,15 @@ func (c *frameConn) reply(s *frameStream) {
 	_ = c.out.Flush()
 }
 
-// open begins to answer a stream with 200.
+// open begins a response of 200.
 func (c *frameConn) open(s *frameStream) {
 	c.block.Reset()
 	_ = c.encoder.WriteField(hpack.HeaderField{Name: ":status", Value: "200"})
 	_ = c.WriteHeaders(http2.HeadersFrameParam{StreamID: s.id, BlockFragment: c.block.Bytes(), EndHeaders: true})
 }
 
-// startHTTP2 returns a kit in front of a frameServer.
-func startHTTP2(t *testing.T, server *frameServer) *kit {
+// startHTTP2 returns an env in front of a frameServer.
+func startHTTP2(t *testing.T, server *frameServer) *env {
 	return start(t, server.url, func(c *downstream.Config) {
 		transport := downstream.NewTransport()
 		transport.Proxy = nil
@@ -228,18 +228,18 @@ func startHTTP2(t *testing.T, server *frameServer) *kit {
 	})
 }
 
-// callersOf returns a request of each kind of body to the kit: of known length and
+// callersOf returns a request of each kind of body to the env: of known length and
 // not, small and large, with trailers and without a body.
-func (k *kit) callersOf(method string) map[string]func() *http.Request {
+func (e *env) callersOf(method string) map[string]func() *http.Request {
 	request := func(size int, known bool) func() *http.Request {
 		return func() *http.Request {
 			body := io.Reader(strings.NewReader(strings.Repeat("x", size)))
 			if !known {
 				body = io.MultiReader(body)
 			}
-			r, err := http.NewRequest(method, k.front.URL+"/x", body)
+			r, err := http.NewRequest(method, e.front.URL+"/x", body)
 			if err != nil {
-				k.t.Fatal(err)
+				e.t.Fatal(err)
 			}
 			return r
 		}
@@ -269,7 +269,7 @@ func TestUnprocessedRequestIsSentAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			// The first call opens the connection whose second request is refused.
-			for body := range (&kit{}).callersOf("POST") {
+			for body := range (&env{}).callersOf("POST") {
 				t.Run(body, func(t *testing.T) {
 					var refused uint32 // the stream that was
 					server := serveFrames(t, func(c *frameConn, s *frameStream) bool {
@@ -285,11 +285,11 @@ func TestUnprocessedRequestIsSentAgain(t *testing.T) {
 						}
 						return true
 					})
-					k := startHTTP2(t, server)
-					if got := k.do("GET", "/first", ""); got.status != 200 {
+					e := startHTTP2(t, server)
+					if got := e.do("GET", "/first", ""); got.status != 200 {
 						t.Fatalf("the first call: got %d %s", got.status, got.body)
 					}
-					r := k.callersOf("POST")[body]()
+					r := e.callersOf("POST")[body]()
 					want := `0 bytes, trailer ""`
 					switch {
 					case body == "trailers":
@@ -299,7 +299,7 @@ func TestUnprocessedRequestIsSentAgain(t *testing.T) {
 					case strings.HasPrefix(body, "small"):
 						want = `10 bytes, trailer ""`
 					}
-					if got := k.send(r); got.status != 200 || got.body != want {
+					if got := e.send(r); got.status != 200 || got.body != want {
 						t.Errorf("got %d %s, want 200 %s", got.status, got.body, want)
 					}
 					if n := server.count("POST /x"); n != 2 {
@@ -331,7 +331,7 @@ func TestRequestThatMayBeProcessedIsSentOnce(t *testing.T) {
 		"CANCEL": func(c *frameConn, s *frameStream) bool { _ = c.WriteRSTStream(s.id, http2.ErrCodeCancel); return true },
 	} {
 		t.Run(name, func(t *testing.T) {
-			for body := range (&kit{}).callersOf("POST") {
+			for body := range (&env{}).callersOf("POST") {
 				t.Run(body, func(t *testing.T) {
 					server := serveFrames(t, func(c *frameConn, s *frameStream) bool {
 						if s.what() == "GET /first" {
@@ -343,13 +343,13 @@ func TestRequestThatMayBeProcessedIsSentOnce(t *testing.T) {
 						}
 						return true
 					})
-					k := startHTTP2(t, server)
-					k.do("GET", "/first", "")
-					k.result()
-					if got := k.send(k.callersOf("POST")[body]()); got.status != 599 {
+					e := startHTTP2(t, server)
+					e.do("GET", "/first", "")
+					e.result()
+					if got := e.send(e.callersOf("POST")[body]()); got.status != 599 {
 						t.Errorf("got %d %s, want an error", got.status, got.body)
 					}
-					k.wantKind(downstream.Unreachable)
+					e.wantKind(downstream.Unreachable)
 					if n := server.count("POST /x"); n != 1 {
 						t.Errorf("the API got it %d times: %q", n, server.requests())
 					}
@@ -359,10 +359,9 @@ func TestRequestThatMayBeProcessedIsSentOnce(t *testing.T) {
 	}
 }
 
-// When the API ends a connection with an error, each request that it has not
-// processed goes on a connection of its own, so the one that it blames harms no
-// other. An API that blames a request again answers nobody else's on that
-// connection.
+// When the API ends a connection with an error, each request that it has not processed
+// gets a dedicated connection, so that the blamed one harms no other. If the API blames a
+// request again, no other request was on that connection.
 func TestBlamedRequestHarmsNoOther(t *testing.T) {
 	const others = 8
 	for _, code := range []http2.ErrCode{http2.ErrCodeProtocol, http2.ErrCodeCompression, http2.ErrCodeEnhanceYourCalm} {
@@ -373,7 +372,7 @@ func TestBlamedRequestHarmsNoOther(t *testing.T) {
 					case s.what() == "GET /first":
 						c.reply(s)
 					case c.number == 1:
-						if len(c.streams) == others+1 { // all are here
+						if len(c.streams) == others+1 { // all have arrived
 							_ = c.WriteGoAway(last, code, nil)
 							return false
 						}
@@ -385,18 +384,18 @@ func TestBlamedRequestHarmsNoOther(t *testing.T) {
 					}
 					return true
 				})
-				k := startHTTP2(t, server)
-				k.do("GET", "/first", "") // opens the connection that all share
+				e := startHTTP2(t, server)
+				e.do("GET", "/first", "") // opens the connection that all share
 				var group sync.WaitGroup
 				group.Go(func() {
-					if got := k.do("POST", "/blamed", "body"); got.status != 599 {
+					if got := e.do("POST", "/blamed", "body"); got.status != 599 {
 						t.Errorf("the blamed one: got %d %s, want an error", got.status, got.body)
 					}
 				})
 				for i := range others {
 					group.Go(func() {
 						method := []string{"GET", "POST"}[i%2]
-						if got := k.do(method, fmt.Sprintf("/other/%d", i), "body"); got.status != 200 {
+						if got := e.do(method, fmt.Sprintf("/other/%d", i), "body"); got.status != 200 {
 							t.Errorf("%s: got %d %s", method, got.status, got.body)
 						}
 					})
@@ -416,9 +415,9 @@ func TestBlamedRequestHarmsNoOther(t *testing.T) {
 	}
 }
 
-// A request that may give offence is sent on a connection of its own from the start:
-// the streams of others run on.
-func TestOffensiveHeadersHarmNoOther(t *testing.T) {
+// A risky request is sent on a dedicated connection from the start: the streams of other
+// callers are not interrupted.
+func TestRiskyHeadersHarmNoOther(t *testing.T) {
 	const others = 5
 	server := serveFrames(t, func(c *frameConn, s *frameStream) bool {
 		switch {
@@ -442,12 +441,12 @@ func TestOffensiveHeadersHarmNoOther(t *testing.T) {
 		}
 		return true
 	})
-	k := startHTTP2(t, server)
-	k.do("GET", "/first", "") // opens the connection that all share
+	e := startHTTP2(t, server)
+	e.do("GET", "/first", "") // opens the connection that all share
 	var group sync.WaitGroup
 	for range others {
 		group.Go(func() {
-			if got := k.do("GET", "/stream", ""); got.status != 200 || got.body != "all of it" || got.err != nil {
+			if got := e.do("GET", "/stream", ""); got.status != 200 || got.body != "all of it" || got.err != nil {
 				t.Errorf("a stream: got %d %q %v", got.status, got.body, got.err)
 			}
 		})
@@ -471,31 +470,33 @@ func TestOffensiveHeadersHarmNoOther(t *testing.T) {
 			return errors.As(err, &tooLarge) && tooLarge.Kind == downstream.HeadersTooLarge
 		}},
 		{"many fields", hundred, func(err error) bool { return errors.As(err, &tooLarge) && tooLarge.Kind == downstream.HeadersTooLarge }},
-		{"UTF-8", []string{"X-Name", "Jürgen"}, func(err error) bool { return errors.As(err, &tooLarge) && tooLarge.Kind == downstream.Unreachable }},
+		{"UTF-8", []string{"X-Name", "Jürgen"}, func(err error) bool {
+			return errors.As(err, &tooLarge) && tooLarge.Kind == downstream.Unreachable
+		}},
 	} {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequest("GET", "http://middle.example/x", nil)
 		for i := 0; i < len(row.header); i += 2 {
 			r.Header.Add(row.header[i], row.header[i+1])
 		}
-		if err := k.client.Forward(w, r, downstream.Call{Token: k.token, RequestID: "request-1"}); !row.want(err) {
+		if err := e.client.Forward(w, r, downstream.Call{Token: e.token, RequestID: "request-1"}); !row.want(err) {
 			t.Errorf("%s: Forward returned %v", row.name, err)
 		}
 	}
-	k.do("GET", "/end", "")
+	e.do("GET", "/end", "")
 	group.Wait()
 }
 
-// What would end an HTTP/2 connection, or is too large for any server, is refused
-// before the hop.
+// Headers that would end an HTTP/2 connection, or are too large for any server, are
+// refused before they are sent.
 func TestHeadersThatAreRefused(t *testing.T) {
 	api := &recorder{}
-	k := startWith(t, api)
+	e := startWith(t, api)
 	forward := func(change func(r *http.Request)) error {
 		r := httptest.NewRequest("POST", "http://middle.example/x", strings.NewReader("body"))
 		r.ContentLength = -1
 		change(r)
-		return k.client.Forward(httptest.NewRecorder(), r, downstream.Call{Token: k.token, RequestID: "request-1"})
+		return e.client.Forward(httptest.NewRecorder(), r, downstream.Call{Token: e.token, RequestID: "request-1"})
 	}
 	header := func(name, value string) func(*http.Request) {
 		return func(r *http.Request) { r.Header.Set(name, value) }
@@ -524,14 +525,15 @@ func TestHeadersThatAreRefused(t *testing.T) {
 		}
 	}
 	var failure *downstream.Error
-	if err := forward(header("X-Large", strings.Repeat("x", 40_000))); !errors.As(err, &failure) || failure.Kind != downstream.HeadersTooLarge {
+	err := forward(header("X-Large", strings.Repeat("x", 40_000)))
+	if !errors.As(err, &failure) || failure.Kind != downstream.HeadersTooLarge {
 		t.Errorf("a field of 40,000 bytes: Forward returned %v, want HeadersTooLarge", err)
 	}
-	if n := len(api.all()); n > 5 { // those with trailers had begun
+	if n := len(api.all()); n > 5 { // requests with trailers had begun
 		t.Errorf("%d requests arrived", n)
 	}
 	for name, change := range map[string]func(*http.Request){
-		"a large cookie":    header("Cookie", strings.Repeat("x", 40_000)), // is dropped
+		"a large cookie":    header("Cookie", strings.Repeat("x", 40_000)), // is removed
 		"a field of 30 KiB": header("X-Large", strings.Repeat("x", 30<<10)),
 		"UTF-8":             header("X-Name", "Jürgen"),
 		"white space":       header("X-Name", " a\t"),
@@ -546,25 +548,25 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// Headers larger than what the API says it takes are the caller's fault.
-func TestHeadersLargerThanTheAPITakes(t *testing.T) {
+// Headers above the limit that the API announces are the caller's fault.
+func TestHeadersLargerThanTheAPIAccepts(t *testing.T) {
 	api := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	api.Config.MaxHeaderBytes = 1 << 10 // Go adds 4 KiB over HTTP/2
 	api.EnableHTTP2 = true
 	api.StartTLS()
 	t.Cleanup(api.Close)
-	k := start(t, api.URL, func(c *downstream.Config) {
+	e := start(t, api.URL, func(c *downstream.Config) {
 		transport := downstream.NewTransport()
 		transport.TLSClientConfig = api.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
 		t.Cleanup(transport.CloseIdleConnections)
 		c.Transport = transport
 	})
-	if got := k.do("GET", "/x", ""); got.status != 200 { // then the API's limit is known
+	if got := e.do("GET", "/x", ""); got.status != 200 { // the API's limit is known now
 		t.Fatalf("got %d %s", got.status, got.body)
 	}
-	k.result()
-	k.do("GET", "/x", "", "X-Large", strings.Repeat("x", 7<<10))
-	k.wantKind(downstream.HeadersTooLarge)
+	e.result()
+	e.do("GET", "/x", "", "X-Large", strings.Repeat("x", 7<<10))
+	e.wantKind(downstream.HeadersTooLarge)
 }
 
 // HTTP/2 without TLS, trailers in both directions included.
@@ -581,17 +583,17 @@ func TestHTTP2WithoutTLS(t *testing.T) {
 	api.Config.Protocols = &protocols
 	api.Start()
 	t.Cleanup(api.Close)
-	k := start(t, "h2c"+strings.TrimPrefix(api.URL, "http")+"/base/", nil)
-	r, err := http.NewRequest("POST", k.front.URL+"/x", io.MultiReader(strings.NewReader("the body")))
+	e := start(t, "h2c"+strings.TrimPrefix(api.URL, "http")+"/base/", nil)
+	r, err := http.NewRequest("POST", e.front.URL+"/x", io.MultiReader(strings.NewReader("the body")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Trailer = http.Header{"X-Trailer": {"the end"}}
-	got := k.send(r)
+	got := e.send(r)
 	if want := `HTTP/2.0 /base/x the body, trailer "the end"`; got.status != 200 || got.body != want || got.trailer.Get("Grpc-Status") != "0" {
 		t.Errorf("got %d %s %v, want %s", got.status, got.body, got.trailer, want)
 	}
-	if got := k.do("GET", "/x", "", "X-Name", "Jürgen"); got.status != 200 || !strings.HasPrefix(got.body, "HTTP/2.0") {
+	if got := e.do("GET", "/x", "", "X-Name", "Jürgen"); got.status != 200 || !strings.HasPrefix(got.body, "HTTP/2.0") {
 		t.Errorf("on a connection of its own: got %d %s", got.status, got.body)
 	}
 }

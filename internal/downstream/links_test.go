@@ -8,7 +8,7 @@ import (
 	"middletier/internal/downstream"
 )
 
-// Links below the base URL are the caller's own; all others stay as they are.
+// Links below the base URL become public ones; all others are not changed.
 func TestLinksBelowTheBaseURLAreTheCallers(t *testing.T) {
 	const own = "https://gateway.example/mt/api/todo"
 	var link string
@@ -19,14 +19,14 @@ func TestLinksBelowTheBaseURLAreTheCallers(t *testing.T) {
 	host := strings.TrimPrefix(api, "http://")
 	_, port, _ := strings.Cut(host, ":")
 	var path downstream.Path
-	forward := func(k *kit) http.Handler {
+	forward := func(e *env) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			k.results <- k.client.Forward(w, r, downstream.Call{
-				Path: path, Token: k.token, RequestID: "request-1", Prefix: "/mt/api/todo", PublicURL: func(*http.Request) string { return own },
+			e.results <- e.client.Forward(w, r, downstream.Call{
+				Path: path, Token: e.token, RequestID: "request-1", Prefix: "/mt/api/todo", PublicURL: func(*http.Request) string { return own },
 			})
 		})
 	}
-	for _, row := range []struct{ base, path, link, want string }{ // want "": as it came
+	for _, row := range []struct{ base, path, link, want string }{ // want "": unchanged
 		{"/v1/", "/items", api + "/v1/items/7", own + "/items/7"},
 		{"/v1/", "/items", api + "/v1/items/7?a=%2F&b#c%20d", own + "/items/7?a=%2F&b#c%20d"},
 		{"/v1/", "/items", api + "/v1", own},
@@ -41,7 +41,7 @@ func TestLinksBelowTheBaseURLAreTheCallers(t *testing.T) {
 		{"/", "/items", "/items/7", own + "/items/7"},
 		{"/v%201/", "/items", "/v%201/items/7", own + "/items/7"},
 
-		// What is relative leads the same way from the caller's URL, or is written out.
+		// A relative link is right from the caller's URL too, or becomes absolute.
 		{"/v1/", "/items", "items/7", ""},
 		{"/v1/", "/items/", "7", ""},
 		{"/v1/", "/items/7", "../items/8", ""},
@@ -72,7 +72,7 @@ func TestLinksBelowTheBaseURLAreTheCallers(t *testing.T) {
 		{"/v1/", "/items", "http://[::1", ""},
 		{"/v1/", "/items", own + "/items/7", ""},
 
-		// An API that goes by X-Forwarded-Prefix has written the caller's path already,
+		// An API that uses X-Forwarded-Prefix has written the public path already,
 		// unless it has such paths itself.
 		{"/", "/items", "/mt/api/todo/items/7", ""},
 		{"/", "/items", "/mt/api/todos/7", own + "/mt/api/todos/7"},
@@ -82,14 +82,14 @@ func TestLinksBelowTheBaseURLAreTheCallers(t *testing.T) {
 		if path, err = downstream.ParsePath(row.path); err != nil {
 			t.Fatal(err)
 		}
-		k := start(t, api+row.base, nil)
-		k.front.Config.Handler = forward(k)
+		e := start(t, api+row.base, nil)
+		e.front.Config.Handler = forward(e)
 		link = row.link
 		want := row.want
 		if want == "" {
 			want = link
 		}
-		got := k.do("POST", "/x", "")
+		got := e.do("POST", "/x", "")
 		for _, name := range []string{"Location", "Content-Location"} {
 			if got.status != 201 || got.header.Get(name) != want {
 				t.Errorf("base %q, path %q, %s %q: got %d %q, want %q", row.base, row.path, name, link, got.status, got.header.Get(name), want)
@@ -98,11 +98,13 @@ func TestLinksBelowTheBaseURLAreTheCallers(t *testing.T) {
 	}
 }
 
-// Schemes have a default port, and a host's name has no case.
+// Schemes have a default port, and host names are compared without case.
 func TestLinksAreComparedByOrigin(t *testing.T) {
 	transport := func(link string) http.RoundTripper {
 		return roundTrip(func(r *http.Request) (*http.Response, error) {
-			return &http.Response{StatusCode: 201, Header: http.Header{"Location": {link}}, Body: http.NoBody, Request: r, ProtoMajor: 1, ProtoMinor: 1}, nil
+			return &http.Response{
+				StatusCode: 201, Header: http.Header{"Location": {link}}, Body: http.NoBody, Request: r, ProtoMajor: 1, ProtoMinor: 1,
+			}, nil
 		})
 	}
 	for _, row := range []struct {
@@ -117,15 +119,17 @@ func TestLinksAreComparedByOrigin(t *testing.T) {
 		{"https://api.example/v1/", "http://api.example:443/v1/x", false},
 		{"https://api.example:8443/v1/", "https://api.example/v1/x", false},
 	} {
-		k := start(t, row.base, func(c *downstream.Config) { c.Transport = transport(row.link) })
+		e := start(t, row.base, func(c *downstream.Config) { c.Transport = transport(row.link) })
 		path, err := downstream.ParsePath("/items")
 		if err != nil {
 			t.Fatal(err)
 		}
-		k.front.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			k.results <- k.client.Forward(w, r, downstream.Call{Path: path, Token: k.token, PublicURL: func(*http.Request) string { return "https://own" }})
+		e.front.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			e.results <- e.client.Forward(w, r, downstream.Call{
+				Path: path, Token: e.token, PublicURL: func(*http.Request) string { return "https://own" },
+			})
 		})
-		if got := k.do("GET", "/x", "").header.Get("Location"); got == "https://own/x" != row.below {
+		if got := e.do("GET", "/x", "").header.Get("Location"); got == "https://own/x" != row.below {
 			t.Errorf("base %s, link %s: got %s, want it rewritten: %v", row.base, row.link, got, row.below)
 		}
 	}

@@ -32,7 +32,7 @@ import (
 func startRecyclingNginx(t *testing.T, api, listen string) (url string, roots *x509.CertPool) {
 	t.Helper()
 	binary := tooltest.Find(t, "nginx", "nginx-light")
-	lender := httptest.NewTLSServer(nil) // of a certificate
+	lender := httptest.NewTLSServer(nil) // has a certificate
 	lender.Close()
 	pair := lender.TLS.Certificates[0]
 	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
@@ -85,7 +85,7 @@ http {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM) // it ends its workers
+		_ = cmd.Process.Signal(syscall.SIGTERM) // it stops its workers
 		_ = cmd.Wait()
 		if t.Failed() {
 			t.Log(log.String())
@@ -105,7 +105,7 @@ http {
 	return "https://" + address, roots
 }
 
-// A server that recycles its connections costs no upload, and none of its bytes.
+// A server that recycles its connections makes no upload fail or lose bytes.
 func TestSlowUploadsThroughARecyclingServer(t *testing.T) {
 	const callers, calls = 8, 5000
 	for name, listen := range map[string]string{"HTTP/2": "ssl http2", "HTTP/1.1": "ssl"} {
@@ -117,13 +117,13 @@ func TestSlowUploadsThroughARecyclingServer(t *testing.T) {
 					_, _ = fmt.Fprintf(w, "%d %x %v", n, sum.Sum(nil), err)
 				}))
 				url, roots := startRecyclingNginx(t, api, listen)
-				k := start(t, url, func(c *downstream.Config) {
+				e := start(t, url, func(c *downstream.Config) {
 					transport := downstream.NewTransport()
 					transport.TLSClientConfig = &tls.Config{RootCAs: roots}
 					t.Cleanup(transport.CloseIdleConnections)
 					c.Transport = transport
 				})
-				k.results = make(chan error, calls)
+				e.results = make(chan error, calls)
 				var next, failed atomic.Int64
 				var group sync.WaitGroup
 				client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: callers}}
@@ -137,7 +137,7 @@ func TestSlowUploadsThroughARecyclingServer(t *testing.T) {
 								body = io.MultiReader(body)
 							}
 							want := fmt.Sprintf("%d %x <nil>", size, sha256.Sum256(content))
-							if got, err := post(client, k.front.URL+"/x", body); err != nil || got != want {
+							if got, err := post(client, e.front.URL+"/x", body); err != nil || got != want {
 								if failed.Add(1) <= 5 {
 									t.Errorf("call %d: got %.200s %v, want %s", i, strings.TrimSpace(got), err, want)
 								}

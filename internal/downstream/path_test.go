@@ -71,7 +71,7 @@ func TestPathsThatAreRefused(t *testing.T) {
 	}
 }
 
-// FuzzParsePath checks that other readers understand an accepted path as we do.
+// FuzzParsePath checks that other parsers read an accepted path as ParsePath does.
 func FuzzParsePath(f *testing.F) {
 	for _, raw := range []string{
 		"", "/", "/lists/1", "/a%20b", "/..;x/a", "/%2e%2e/a", "/%252e/a", "//evil", `/a\b`, "/%25%32%65", "/;x/a", "/%c0%ae", "/ä", "/a?b#c",
@@ -91,7 +91,7 @@ func FuzzParsePath(f *testing.F) {
 		if !utf8.ValidString(decoded) {
 			t.Errorf("%q is decoded to %q, which is not UTF-8", raw, decoded)
 		}
-		// With parameters dropped, and with one decoding too many, too.
+		// The same without parameters, and when it is decoded twice.
 		readings := []string{decoded}
 		if again, err := url.PathUnescape(decoded); err == nil {
 			readings = append(readings, again)
@@ -114,16 +114,17 @@ func FuzzParsePath(f *testing.F) {
 			if whole == "" {
 				whole = "/"
 			}
-			// A Go server's reading of the request line.
+			// What a Go server reads from the request line.
 			r, err := http.ReadRequest(bufio.NewReader(strings.NewReader("GET " + whole + " HTTP/1.1\r\nHost: api.example\r\n\r\n")))
 			if err != nil {
 				t.Fatalf("%q: a server cannot read it: %v", raw, err)
 			}
-			if r.RequestURI != whole || r.Host != "api.example" || r.URL.Host != "" || r.URL.RawQuery != "" || r.URL.ForceQuery || r.URL.Fragment != "" ||
+			if r.RequestURI != whole || r.Host != "api.example" || r.URL.Host != "" ||
+				r.URL.RawQuery != "" || r.URL.ForceQuery || r.URL.Fragment != "" ||
 				r.URL.Path != base+decoded && whole != "/" {
 				t.Errorf("%q: a server reads %q, path %q, host %q, want path %q", raw, r.RequestURI, r.URL.Path, r.Host, base+decoded)
 			}
-			// And of the whole URL.
+			// And from the whole URL.
 			u, err := url.Parse("http://api.example" + base + raw)
 			if err != nil {
 				t.Fatalf("%q: not part of a URL: %v", raw, err)
@@ -138,7 +139,9 @@ func FuzzParsePath(f *testing.F) {
 // FuzzTargetStaysBelowTheBaseURL checks what is sent for any path and query: the
 // API's own host, its base path, and the rest byte for byte.
 func FuzzTargetStaysBelowTheBaseURL(f *testing.F) {
-	for _, path := range []string{"", "/", "/a/b", "//evil.example", "/@evil.example", "/..;/", "/%2e%2e/%2f", `/\"<>^{|}`, "/%c3%a4;x", "/a:80", "/a?b#c"} {
+	for _, path := range []string{
+		"", "/", "/a/b", "//evil.example", "/@evil.example", "/..;/", "/%2e%2e/%2f", `/\"<>^{|}`, "/%c3%a4;x", "/a:80", "/a?b#c",
+	} {
 		f.Add(path, "")
 		f.Add(path, "x=/../%2e%2e#@evil.example:1?")
 	}
@@ -152,7 +155,7 @@ func FuzzTargetStaysBelowTheBaseURL(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, raw, query string) {
 		p, err := downstream.ParsePath(raw)
-		if err != nil || strings.ContainsFunc(query, func(r rune) bool { return r <= ' ' || r == 0x7f }) { // net/http lets neither in
+		if err != nil || strings.ContainsFunc(query, func(r rune) bool { return r <= ' ' || r == 0x7f }) { // net/http accepts neither
 			return
 		}
 		for base, client := range clients {

@@ -17,17 +17,17 @@ import (
 	"middletier/internal/downstream"
 )
 
-// pingOften lets the kit's transport ping so often that a test need not wait.
+// pingOften makes the transport of env ping so often that tests are quick.
 func pingOften(c *downstream.Config, log io.Writer) {
 	t := c.Transport.(*downstream.Transport)
 	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: 20 * time.Millisecond, PingTimeout: patience}
 	t.Log = slog.New(slog.NewTextHandler(log, nil))
 }
 
-// A gRPC server ends connections on which pings come in a silence. No stream is lost
-// to ours, whether its headers have come or not.
+// A gRPC server ends connections that are pinged while it sends nothing. No stream is lost,
+// before its response headers or after.
 func TestSilentGRPCStreamsAreNotPinged(t *testing.T) {
-	const silence = time.Second // 50 times as long as is between two pings; the fourth is too much
+	const silence = time.Second // 50 times the interval of pings; the server accepts three
 	server := grpc.NewServer(grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
 		if err := stream.RecvMsg(&emptypb.Empty{}); err != nil {
 			return err
@@ -54,12 +54,12 @@ func TestSilentGRPCStreamsAreNotPinged(t *testing.T) {
 		server.Stop()
 		group.Wait()
 	})
-	k := start(t, "h2c://"+listener.Addr().String(), func(c *downstream.Config) { pingOften(c, t.Output()) })
+	e := start(t, "h2c://"+listener.Addr().String(), func(c *downstream.Config) { pingOften(c, t.Output()) })
 	for _, method := range []string{"Watch", "Get"} {
 		group := sync.WaitGroup{}
 		for range 3 { // they share a connection
 			group.Go(func() {
-				got := k.do("POST", "/todo.Items/"+method, "\x00\x00\x00\x00\x00", "Content-Type", "application/grpc", "Te", "trailers")
+				got := e.do("POST", "/todo.Items/"+method, "\x00\x00\x00\x00\x00", "Content-Type", "application/grpc", "Te", "trailers")
 				if got.status != 200 || got.trailer.Get("Grpc-Status") != "0" || got.body != "\x00\x00\x00\x00\x00" {
 					t.Errorf("%s: got %d, %q, %v, trailers %v, want a message and status 0", method, got.status, got.body, got.err, got.trailer)
 				}
@@ -69,9 +69,9 @@ func TestSilentGRPCStreamsAreNotPinged(t *testing.T) {
 	}
 }
 
-// An API that once ended a connection with ENHANCE_YOUR_CALM gets no pings any more.
-// Until then it does: a proxy may throw away what it acknowledges.
-func TestPingsEndWhenAnAPIWantsCalm(t *testing.T) {
+// An API that once ended a connection with ENHANCE_YOUR_CALM is not pinged any more. Until
+// then it is, because a proxy may discard what it acknowledges.
+func TestPingsEndAfterEnhanceYourCalm(t *testing.T) {
 	var mu sync.Mutex
 	pings := map[int]int{} // on each connection
 	server := serveFrames(t, func(c *frameConn, s *frameStream) bool {
@@ -85,16 +85,16 @@ func TestPingsEndWhenAnAPIWantsCalm(t *testing.T) {
 			return true
 		}
 		if c.number > 1 {
-			time.AfterFunc(500*time.Millisecond, func() { c.reply(s) }) // nobody else writes meanwhile
+			time.AfterFunc(500*time.Millisecond, func() { c.reply(s) }) // nothing else is written meanwhile
 		}
 		return true
 	})
 	server.pings.Store(true)
 	var log strings.Builder
-	k := startHTTP2(t, server)
-	pingOften(k.config, &log)
+	e := startHTTP2(t, server)
+	pingOften(e.config, &log)
 	for range 2 {
-		if got := k.do("GET", "/x", ""); got.status != 200 {
+		if got := e.do("GET", "/x", ""); got.status != 200 {
 			t.Errorf("got %d %s", got.status, got.body)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// slowBody gives its content in pieces of any size.
+// slowBody returns its content in pieces of random size.
 type slowBody struct {
 	*bytes.Reader
 	pieces *rand.Rand
@@ -19,8 +19,7 @@ type slowBody struct {
 func (b slowBody) Read(p []byte) (int, error) { return b.Reader.Read(p[:1+b.pieces.IntN(len(p))]) }
 func (slowBody) Close() error                 { return nil }
 
-// However attempts follow each other, each new one reads the body from the start,
-// though the last one may still be reading.
+// Each new attempt reads the body from the start, while the last one may still be reading.
 func TestReplaysOfABody(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for round := range 200 {
@@ -35,7 +34,7 @@ func TestReplaysOfABody(t *testing.T) {
 		for range random.IntN(4) {
 			old := body
 			stop := random.IntN(len(want) + 1)
-			group.Go(func() { // goes on while the next reads, as a transport may
+			group.Go(func() { // continues while the next one reads, as a transport may
 				_, _ = io.CopyN(io.Discard, old, int64(stop))
 				_, _ = io.Copy(io.Discard, old)
 			})
@@ -59,7 +58,7 @@ func TestReplaysOfABody(t *testing.T) {
 	}
 }
 
-// A body beyond the limit is not sent again, and its record is dropped at once.
+// A body beyond the limit is not sent again, and its record is discarded at once.
 func TestLongBodyIsNotRecorded(t *testing.T) {
 	r := (&http.Request{Body: io.NopCloser(bytes.NewReader(make([]byte, 2*recordLimit)))}).WithContext(t.Context())
 	again, rec := recordBody(r, recordLimit)

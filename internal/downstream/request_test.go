@@ -27,9 +27,9 @@ func TestTargetIsForwardedByteForByte(t *testing.T) {
 	for base, prefix := range map[string]string{"": "", "/": "", "/base": "/base", "/base/": "/base", "/v%201.0/x": "/v%201.0/x"} {
 		api := &recorder{}
 		server := serve(t, api)
-		k := start(t, server+base, nil)
+		e := start(t, server+base, nil)
 		for _, target := range targets {
-			got := k.raw("GET " + target + " HTTP/1.1\r\nHost: middle.example\r\nConnection: close\r\n\r\n")
+			got := e.raw("GET " + target + " HTTP/1.1\r\nHost: middle.example\r\nConnection: close\r\n\r\n")
 			if got.status != 200 {
 				t.Errorf("GET %s: got %d %s", target, got.status, got.body)
 				continue
@@ -48,19 +48,19 @@ func TestTargetIsForwardedByteForByte(t *testing.T) {
 func TestPathMayBeEmpty(t *testing.T) {
 	for base, want := range map[string]string{"": "/?q", "/": "/?q", "/base": "/base?q", "/base/": "/base?q"} {
 		api := &recorder{}
-		k := start(t, serve(t, api)+base, nil)
-		forwardDirectly(t, k, httptest.NewRequest("GET", "http://middle.example/api/todo?q", nil))
+		e := start(t, serve(t, api)+base, nil)
+		forwardDirectly(t, e, httptest.NewRequest("GET", "http://middle.example/api/todo?q", nil))
 		if got := api.all(); len(got) != 1 || got[0].target != want {
 			t.Errorf("below %q: got %+v, want %s", base, got, want)
 		}
 	}
 }
 
-// forwardDirectly forwards a request that no server has read, with an empty path.
-func forwardDirectly(t *testing.T, k *kit, r *http.Request) *httptest.ResponseRecorder {
+// forwardDirectly forwards a request without a server in front, with an empty path.
+func forwardDirectly(t *testing.T, e *env, r *http.Request) *httptest.ResponseRecorder {
 	t.Helper()
 	w := httptest.NewRecorder()
-	if err := k.client.Forward(w, r, downstream.Call{Token: k.token, RequestID: "request-1"}); err != nil {
+	if err := e.client.Forward(w, r, downstream.Call{Token: e.token, RequestID: "request-1"}); err != nil {
 		t.Fatalf("Forward: %v", err)
 	}
 	return w
@@ -72,13 +72,13 @@ func TestHTTPProxyGetsTheWholeURL(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := start(t, "http://api.example/base", func(c *downstream.Config) {
+	e := start(t, "http://api.example/base", func(c *downstream.Config) {
 		transport := downstream.NewTransport()
 		transport.Proxy = http.ProxyURL(proxyURL)
 		t.Cleanup(transport.CloseIdleConnections)
 		c.Transport = transport
 	})
-	got := k.do("GET", "/a%20b/%41;c?d=%zz", "")
+	got := e.do("GET", "/a%20b/%41;c?d=%zz", "")
 	if all := proxy.all(); got.status != 200 || len(all) != 1 || all[0].target != "http://api.example/base/a%20b/%41;c?d=%zz" {
 		t.Errorf("the proxy got %+v", all)
 	}
@@ -86,10 +86,12 @@ func TestHTTPProxyGetsTheWholeURL(t *testing.T) {
 
 func TestEveryMethodIsForwarded(t *testing.T) {
 	api := &recorder{}
-	k := startWith(t, api)
-	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PURGE", "PROPFIND", "QUERY", "M-SEARCH", "get"} {
+	e := startWith(t, api)
+	for _, method := range []string{
+		"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PURGE", "PROPFIND", "QUERY", "M-SEARCH", "get",
+	} {
 		for _, body := range []string{"", "a body"} {
-			if got := k.do(method, "/x", body); got.status != 200 {
+			if got := e.do(method, "/x", body); got.status != 200 {
 				t.Errorf("%s: got %d %s", method, got.status, got.body)
 				continue
 			}
@@ -127,8 +129,8 @@ func TestHeadersThatDoNotReachTheAPI(t *testing.T) {
 	}
 	text.WriteString("X-Request-Id: the-callers\r\n\r\n")
 	api := &recorder{}
-	k := startWith(t, api)
-	if got := k.raw(text.String()); got.status != 200 {
+	e := startWith(t, api)
+	if got := e.raw(text.String()); got.status != 200 {
 		t.Fatalf("got %d %s", got.status, got.body)
 	}
 	header := api.all()[0].header
@@ -153,8 +155,8 @@ func TestHeadersThatDoNotReachTheAPI(t *testing.T) {
 
 func TestOwnTokenCannotBeNamedByConnection(t *testing.T) {
 	api := &recorder{}
-	k := startWith(t, api)
-	k.raw("GET /x HTTP/1.1\r\nHost: h\r\nConnection: close, X-Forwarded-For, Forwarded, Authorization\r\n\r\n")
+	e := startWith(t, api)
+	e.raw("GET /x HTTP/1.1\r\nHost: h\r\nConnection: close, X-Forwarded-For, Forwarded, Authorization\r\n\r\n")
 	header := api.all()[0].header
 	if header.Get("Authorization") != "Bearer token-1" || header.Get("X-Forwarded-For") != "127.0.0.1" || header.Get("Forwarded") == "" {
 		t.Errorf("got %v, want ours all the same", header)
@@ -168,8 +170,8 @@ func TestNoHeadersAreInvented(t *testing.T) {
 		"GET /x HTTP/1.0\r\n\r\n":                                              {"Authorization", "Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Request-Id"},
 	} {
 		api := &recorder{}
-		k := startWith(t, api)
-		k.raw(request)
+		e := startWith(t, api)
+		e.raw(request)
 		if names := slices.Sorted(maps.Keys(api.all()[0].header)); !slices.Equal(names, want) {
 			t.Errorf("headers of %q: got %q, want %q", request, names, want)
 		}
@@ -178,11 +180,11 @@ func TestNoHeadersAreInvented(t *testing.T) {
 
 func TestHeadersOfTheConfiguration(t *testing.T) {
 	api := &recorder{}
-	k := start(t, serve(t, api), func(c *downstream.Config) {
+	e := start(t, serve(t, api), func(c *downstream.Config) {
 		c.DropRequest = []string{"origin", "X-Drop", "authorization"}
 		c.SetRequest = map[string]string{"x-api-version": "2", "origin": "ours"}
 	})
-	k.do("GET", "/x", "", "Origin", "theirs", "X-Drop", "1", "X-Api-Version", "1", "X-Api-Version", "3", "X-Keep", "1")
+	e.do("GET", "/x", "", "Origin", "theirs", "X-Drop", "1", "X-Api-Version", "1", "X-Api-Version", "3", "X-Keep", "1")
 	header := api.all()[0].header
 	for name, want := range map[string][]string{
 		"Origin": {"ours"}, "X-Drop": nil, "X-Api-Version": {"2"}, "X-Keep": {"1"}, "Authorization": {"Bearer token-1"},
@@ -221,7 +223,7 @@ func TestForwardedHeadersAreWrittenAfresh(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			api := &recorder{}
-			k := startWith(t, api)
+			e := startWith(t, api)
 			target := "http://middle.example/x"
 			if c.tls {
 				target = "https://middle.example/x"
@@ -231,7 +233,7 @@ func TestForwardedHeadersAreWrittenAfresh(t *testing.T) {
 			for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded"} {
 				r.Header[name] = []string{"evil", "evil"}
 			}
-			forwardDirectly(t, k, r)
+			forwardDirectly(t, e, r)
 			header := api.all()[0].header
 			for name, want := range c.want {
 				if got := header[name]; len(got) > 1 || strings.Join(got, "") != want || want == "" && got != nil {
@@ -244,7 +246,7 @@ func TestForwardedHeadersAreWrittenAfresh(t *testing.T) {
 
 func TestUploadIsStreamed(t *testing.T) {
 	arrived := make(chan string)
-	k := startWith(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	e := startWith(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength != -1 {
 			t.Errorf("length: got %d, want chunked", r.ContentLength)
 		}
@@ -258,13 +260,13 @@ func TestUploadIsStreamed(t *testing.T) {
 		}
 	}))
 	in, out := io.Pipe()
-	r, err := http.NewRequest("PUT", k.front.URL+"/x", in)
+	r, err := http.NewRequest("PUT", e.front.URL+"/x", in)
 	if err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan reply, 1)
-	go func() { done <- k.send(r) }()
-	for _, part := range []string{"one", "two"} { // two is not sent before one is there
+	go func() { done <- e.send(r) }()
+	for _, part := range []string{"one", "two"} { // two is not sent before one has arrived
 		if _, err := io.WriteString(out, part); err != nil {
 			t.Fatal(err)
 		}
@@ -291,15 +293,15 @@ func TestBodiesArriveUnchanged(t *testing.T) {
 				}
 				_, _ = w.Write(random[:size])
 			}
-			k := startWith(t, api)
-			r, err := http.NewRequest("POST", k.front.URL+"/x", bytes.NewReader(random[:size]))
+			e := startWith(t, api)
+			r, err := http.NewRequest("POST", e.front.URL+"/x", bytes.NewReader(random[:size]))
 			if err != nil {
 				t.Fatal(err)
 			}
 			if chunked {
 				r.ContentLength = -1
 			}
-			got := k.send(r)
+			got := e.send(r)
 			arrived := api.all()[0]
 			if arrived.body != string(random[:size]) || arrived.length != r.ContentLength {
 				t.Errorf("upload of %d bytes, length %d: got %d bytes, length %d", size, r.ContentLength, len(arrived.body), arrived.length)
@@ -313,9 +315,10 @@ func TestBodiesArriveUnchanged(t *testing.T) {
 
 func TestExpectContinueWorks(t *testing.T) {
 	api := &recorder{}
-	k := startWith(t, api)
+	e := startWith(t, api)
 	body := strings.Repeat("x", 100<<10)
-	conn := k.dial("POST /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: " + fmt.Sprint(len(body)) + "\r\n\r\n")
+	conn := e.dial("POST /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\nExpect: 100-continue\r\n" +
+		"Content-Length: " + fmt.Sprint(len(body)) + "\r\n\r\n")
 	head := make([]byte, len("HTTP/1.1 100 Continue\r\n\r\n"))
 	if _, err := io.ReadFull(conn, head); err != nil || string(head) != "HTTP/1.1 100 Continue\r\n\r\n" {
 		t.Fatalf("got %q %v, want 100", head, err)
@@ -323,7 +326,7 @@ func TestExpectContinueWorks(t *testing.T) {
 	if _, err := io.WriteString(conn, body); err != nil {
 		t.Fatal(err)
 	}
-	if got := k.read(conn, "POST"); got.status != 200 || api.all()[0].body != body {
+	if got := e.read(conn, "POST"); got.status != 200 || api.all()[0].body != body {
 		t.Errorf("got %d %s", got.status, got.body)
 	}
 }
@@ -378,16 +381,16 @@ func TestCheck(t *testing.T) {
 }
 
 func TestManyCallsAtOnce(t *testing.T) {
-	k := startWith(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	e := startWith(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		_, _ = fmt.Fprint(w, r.URL.Path, " ", r.Header.Get("Authorization"), " ", string(body))
 	}))
-	k.token = func(ctx context.Context, _ downstream.Rejection) (string, error) { return "token-1", nil }
+	e.token = func(ctx context.Context, _ downstream.Rejection) (string, error) { return "token-1", nil }
 	done := make(chan string, 100)
 	for i := range 100 {
 		go func() {
 			body := strings.Repeat(fmt.Sprint(i%10), 10_000)
-			got := k.do("POST", fmt.Sprintf("/x/%d", i), body)
+			got := e.do("POST", fmt.Sprintf("/x/%d", i), body)
 			if want := fmt.Sprintf("/base/x/%d Bearer token-1 %s", i, body); got.body != want {
 				done <- fmt.Sprintf("call %d: got %d %.60s", i, got.status, got.body)
 				return

@@ -17,7 +17,7 @@ import (
 	"middletier/internal/downstream"
 )
 
-// respond is an API with one answer.
+// respond is an API with one fixed response.
 func respond(status int, body string, header ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		for i := 0; i < len(header); i += 2 {
@@ -28,10 +28,11 @@ func respond(status int, body string, header ...string) http.HandlerFunc {
 	}
 }
 
-func TestAnswersPassThrough(t *testing.T) {
+func TestResponsesPassThrough(t *testing.T) {
 	for _, status := range []int{200, 201, 202, 203, 206, 300, 400, 402, 403, 404, 405, 409, 418, 422, 429, 500, 502, 503, 504, 599, 799} {
-		k := startWith(t, respond(status, "the body", "Content-Type", "text/x", "ETag", `"1"`, "Retry-After", "7", "WWW-Authenticate", "Basic", "X-A", "1", "X-A", "2"))
-		got := k.do("GET", "/x", "")
+		e := startWith(t, respond(status, "the body", "Content-Type", "text/x", "ETag", `"1"`,
+			"Retry-After", "7", "WWW-Authenticate", "Basic", "X-A", "1", "X-A", "2"))
+		got := e.do("GET", "/x", "")
 		if got.status != status || got.body != "the body" || got.err != nil {
 			t.Errorf("%d: got %d %q %v", status, got.status, got.body, got.err)
 		}
@@ -42,27 +43,28 @@ func TestAnswersPassThrough(t *testing.T) {
 				t.Errorf("%d: %s: got %q, want %q", status, name, got.header[name], want)
 			}
 		}
-		if err := k.result(); err != nil {
+		if err := e.result(); err != nil {
 			t.Errorf("%d: Forward returned %v", status, err)
 		}
 	}
 }
 
-func TestAnswersWithoutABodyPassThrough(t *testing.T) {
+func TestResponsesWithoutABodyPassThrough(t *testing.T) {
 	for _, c := range []struct {
 		method string
 		status int
 		length string
 	}{{"GET", 204, ""}, {"GET", 304, ""}, {"DELETE", 204, ""}, {"HEAD", 200, "1234"}, {"HEAD", 404, ""}, {"HEAD", 304, ""}, {"POST", 201, "0"}} {
-		k := startWith(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		e := startWith(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("ETag", `"1"`)
 			if c.length != "" {
 				w.Header().Set("Content-Length", c.length)
 			}
 			w.WriteHeader(c.status)
 		}))
-		got := k.do(c.method, "/x", "")
-		if got.status != c.status || got.body != "" || got.err != nil || got.header.Get("Etag") == "" || got.header.Get("Content-Length") != c.length {
+		got := e.do(c.method, "/x", "")
+		if got.status != c.status || got.body != "" || got.err != nil ||
+			got.header.Get("Etag") == "" || got.header.Get("Content-Length") != c.length {
 			t.Errorf("%s answered %d: got %d %q %v %v", c.method, c.status, got.status, got.body, got.header, got.err)
 		}
 	}
@@ -71,8 +73,8 @@ func TestAnswersWithoutABodyPassThrough(t *testing.T) {
 func TestRedirectsArePassedBack(t *testing.T) {
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		api := &recorder{next: respond(status, "", "Location", "http://elsewhere.example/?a=%20#b")}
-		k := startWith(t, api)
-		got := k.do("POST", "/x", "body")
+		e := startWith(t, api)
+		got := e.do("POST", "/x", "body")
 		if got.status != status || got.header.Get("Location") != "http://elsewhere.example/?a=%20#b" || len(api.all()) != 1 {
 			t.Errorf("%d: got %d %v after %d requests", status, got.status, got.header, len(api.all()))
 		}
@@ -90,10 +92,10 @@ func TestHeadersThatDoNotReachTheCaller(t *testing.T) {
 	}
 	header = append(header, "Connection", "x-hop", "X-Request-Id", "the-apis")
 	for _, keep := range []bool{false, true} {
-		k := start(t, serve(t, respond(200, "", header...)), func(c *downstream.Config) {
+		e := start(t, serve(t, respond(200, "", header...)), func(c *downstream.Config) {
 			c.DropResponse, c.KeepCookies = []string{"x-dropped"}, keep
 		})
-		got := k.do("GET", "/x", "").header
+		got := e.do("GET", "/x", "").header
 		for _, name := range dropped {
 			want := keep && name == "Set-Cookie"
 			if _, ok := got[name]; ok != want {
@@ -118,10 +120,10 @@ func TestNoContentTypeIsInvented(t *testing.T) {
 	}
 }
 
-// An informational answer goes on by the rules of others, and nothing of it stays
-// in the answer that follows.
-func TestInformationalAnswersArePassedOn(t *testing.T) {
-	next := make(chan struct{}, 1) // the caller has got an informational answer
+// An informational response is filtered like others, and nothing of it remains in the
+// response that follows.
+func TestInformationalResponsesArePassedOn(t *testing.T) {
+	next := make(chan struct{}, 1) // the caller has an informational response
 	url := serveRaw(t, func(conn net.Conn, _ *http.Request) {
 		_, _ = io.WriteString(conn, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\nSet-Cookie: a=b\r\nAccess-Control-Allow-Origin: *\r\nConnection: X-Hop\r\nX-Hop: 1\r\nUpgrade: h2c\r\n\r\n")
 		<-next
@@ -129,17 +131,17 @@ func TestInformationalAnswersArePassedOn(t *testing.T) {
 		<-next
 		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody")
 	})
-	k := start(t, url, nil)
-	k.front.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	e := start(t, url, nil)
+	e.front.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Set-Before", "1")
-		k.ServeHTTP(w, r)
+		e.ServeHTTP(w, r)
 	})
-	r, err := http.NewRequest("GET", k.front.URL+"/x", nil)
+	r, err := http.NewRequest("GET", e.front.URL+"/x", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var informed []string
-	got := k.send(r.WithContext(httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+	got := e.send(r.WithContext(httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
 		Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
 			informed = append(informed, fmt.Sprint(code, header))
 			next <- struct{}{}
@@ -149,42 +151,43 @@ func TestInformationalAnswersArePassedOn(t *testing.T) {
 	if want := []string{"103 map[Link:[</style.css>]]", "102 map[]"}; !slices.Equal(informed, want) {
 		t.Errorf("the caller got %q before the answer, want %q", informed, want)
 	}
-	if got.status != 200 || got.body != "body" || got.header.Get("X-Set-Before") != "1" || got.header["Link"] != nil || got.header["Set-Cookie"] != nil {
+	if got.status != 200 || got.body != "body" || got.header.Get("X-Set-Before") != "1" ||
+		got.header["Link"] != nil || got.header["Set-Cookie"] != nil {
 		t.Errorf("got %d %q with %v", got.status, got.body, got.header)
 	}
 }
 
-// HTTP/1.0 knows no informational answers, and a caller who waits for a 100 of ours
-// gets no other.
-func TestInformationalAnswersForWhoCannotTakeThem(t *testing.T) {
+// HTTP/1.0 has no informational responses, and a caller that expects a 100 from this
+// service gets no other.
+func TestInformationalResponsesThatAreDropped(t *testing.T) {
 	url := serveRaw(t, func(conn net.Conn, r *http.Request) {
 		_, _ = io.WriteString(conn, "HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n")
 		_, _ = io.Copy(io.Discard, r.Body)
 		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody")
 	})
-	k := start(t, url, nil)
+	e := start(t, url, nil)
 	for _, request := range []string{
 		"GET /x HTTP/1.0\r\nHost: h\r\n\r\n",
 		"POST /x HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi",
 	} {
-		answer, err := io.ReadAll(k.dial(request))
+		answer, err := io.ReadAll(e.dial(request))
 		if err != nil || strings.Contains(string(answer), "103") || !strings.HasSuffix(string(answer), "body") {
 			t.Errorf("%q: got %q, %v", request, answer, err)
 		}
 	}
 }
 
-// The hints are written to the caller beside the call, and an answer that comes before
-// the upload's end closes the caller's connection: both use the caller's headers.
-func TestHintsBeforeAnEarlyAnswer(t *testing.T) {
+// The hints are written in another goroutine, and a response before the end of the upload
+// closes the caller's connection: both use the caller's headers.
+func TestHintsBeforeAnEarlyResponse(t *testing.T) {
 	url := serveRaw(t, func(conn net.Conn, _ *http.Request) {
 		_, _ = io.WriteString(conn, "HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n"+
 			"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody")
 		_, _ = io.Copy(io.Discard, conn)
 	})
-	k := start(t, url, nil)
+	e := start(t, url, nil)
 	for range 200 {
-		conn := k.dial("POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n")
+		conn := e.dial("POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n")
 		answer, err := io.ReadAll(conn)
 		if err != nil || !strings.HasSuffix(string(answer), "body") {
 			t.Fatalf("got %q, %v", answer, err)
@@ -199,12 +202,12 @@ func TestSwitchingProtocolsIsRefused(t *testing.T) {
 		}
 		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nframes")
 	})
-	k := start(t, url, nil)
-	got := k.do("GET", "/x", "", "Connection", "Upgrade", "Upgrade", "websocket")
+	e := start(t, url, nil)
+	got := e.do("GET", "/x", "", "Connection", "Upgrade", "Upgrade", "websocket")
 	if got.status != 599 {
 		t.Errorf("got %d", got.status)
 	}
-	k.wantKind(downstream.InvalidResponse)
+	e.wantKind(downstream.InvalidResponse)
 }
 
 func TestStreamsAreNotHeldBack(t *testing.T) {
@@ -218,7 +221,7 @@ func TestStreamsAreNotHeldBack(t *testing.T) {
 	} {
 		t.Run(row.kind+row.length, func(t *testing.T) {
 			next := make(chan struct{})
-			k := startWith(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			e := startWith(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Content-Type", row.kind)
 				if row.length != "" {
 					w.Header().Set("Content-Length", row.length)
@@ -235,7 +238,7 @@ func TestStreamsAreNotHeldBack(t *testing.T) {
 				}
 			}))
 			client := &http.Client{Timeout: patience / 4}
-			resp, err := client.Get(k.front.URL + "/x") // the headers come before any event
+			resp, err := client.Get(e.front.URL + "/x") // the headers come before any event
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -261,9 +264,10 @@ func TestCompressionIsTheCallersBusiness(t *testing.T) {
 	_, _ = io.WriteString(writer, strings.Repeat("text ", 1000))
 	_ = writer.Close()
 	api := &recorder{next: respond(200, compressed.String(), "Content-Encoding", "gzip", "Content-Type", "text/plain")}
-	k := startWith(t, api)
-	got := k.do("GET", "/x", "", "Accept-Encoding", "br, gzip;q=0.5")
-	if got.body != compressed.String() || got.header.Get("Content-Encoding") != "gzip" || got.header.Get("Content-Length") != fmt.Sprint(compressed.Len()) {
+	e := startWith(t, api)
+	got := e.do("GET", "/x", "", "Accept-Encoding", "br, gzip;q=0.5")
+	if got.body != compressed.String() || got.header.Get("Content-Encoding") != "gzip" ||
+		got.header.Get("Content-Length") != fmt.Sprint(compressed.Len()) {
 		t.Errorf("got %d bytes with %v, want the API's own %d", len(got.body), got.header, compressed.Len())
 	}
 	if accepted := api.all()[0].header["Accept-Encoding"]; !slices.Equal(accepted, []string{"br, gzip;q=0.5"}) {
@@ -271,7 +275,7 @@ func TestCompressionIsTheCallersBusiness(t *testing.T) {
 	}
 }
 
-func TestBrokenAnswersBreakTheCallersConnection(t *testing.T) {
+func TestTruncatedResponsesBreakTheCallersConnection(t *testing.T) {
 	for name, text := range map[string]string{
 		"short of its length":  "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort",
 		"chunks without end":   "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n",
@@ -281,18 +285,18 @@ func TestBrokenAnswersBreakTheCallersConnection(t *testing.T) {
 		"large, of its length": "HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\n" + strings.Repeat("x", 1_500_000),
 	} {
 		t.Run(name, func(t *testing.T) {
-			k := start(t, serveRaw(t, func(conn net.Conn, _ *http.Request) { _, _ = io.WriteString(conn, text) }), nil)
-			conn := k.dial("GET /x HTTP/1.1\r\nHost: h\r\n\r\n")
-			all, _ := io.ReadAll(conn) // the connection's end, clean or not
-			if err := k.result(); err != (abortedError{}) {
+			e := start(t, serveRaw(t, func(conn net.Conn, _ *http.Request) { _, _ = io.WriteString(conn, text) }), nil)
+			conn := e.dial("GET /x HTTP/1.1\r\nHost: h\r\n\r\n")
+			all, _ := io.ReadAll(conn) // any end of the connection
+			if err := e.result(); err != (abortedError{}) {
 				t.Errorf("Forward returned %v, want it to panic", err)
 			}
 			if strings.HasSuffix(string(all), "0\r\n\r\n") {
 				t.Errorf("the caller got a clean end: %q", all)
 			}
-			resp, err := http.Get(k.front.URL + "/x")
+			resp, err := http.Get(e.front.URL + "/x")
 			if err != nil {
-				return // broken even before the headers had left
+				return // it broke before the headers were sent
 			}
 			defer resp.Body.Close()
 			if body, err := io.ReadAll(resp.Body); err == nil {
@@ -316,24 +320,24 @@ func TestStreamOutlivesTheRequestTimeout(t *testing.T) {
 				}
 				_, _ = io.WriteString(w, "first")
 				_ = http.NewResponseController(w).Flush()
-				time.Sleep(2*limit + 1100*time.Millisecond) // beyond every limit there is
+				time.Sleep(2*limit + 1100*time.Millisecond) // longer than every limit
 				_, _ = io.WriteString(w, strings.Repeat("x", max(length, 10)-5))
 			})
-			k := start(t, serve(t, api), func(c *downstream.Config) { c.RequestTimeout = limit })
+			e := start(t, serve(t, api), func(c *downstream.Config) { c.RequestTimeout = limit })
 			// With a body, whose reading has a limit too.
-			if got := k.do("POST", "/x", "body"); got.err != nil || len(got.body) != max(length, 10) {
+			if got := e.do("POST", "/x", "body"); got.err != nil || len(got.body) != max(length, 10) {
 				t.Errorf("got %d %d bytes, %v; want all", got.status, len(got.body), got.err)
 			}
-			if err := k.result(); err != nil {
+			if err := e.result(); err != nil {
 				t.Errorf("Forward returned %v", err)
 			}
 		})
 	}
 }
 
-func TestUnfinishedAnswerIsCut(t *testing.T) {
+func TestUnfinishedResponseIsCut(t *testing.T) {
 	release := make(chan struct{})
-	k := start(t, serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	e := start(t, serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", "10")
 		_, _ = io.WriteString(w, "first")
 		_ = http.NewResponseController(w).Flush()
@@ -344,9 +348,9 @@ func TestUnfinishedAnswerIsCut(t *testing.T) {
 		}
 	})), func(c *downstream.Config) { c.RequestTimeout = 100 * time.Millisecond })
 	begin := time.Now()
-	conn := k.dial("GET /x HTTP/1.1\r\nHost: h\r\n\r\n")
+	conn := e.dial("GET /x HTTP/1.1\r\nHost: h\r\n\r\n")
 	all, _ := io.ReadAll(conn)
-	if err := k.result(); err != (abortedError{}) {
+	if err := e.result(); err != (abortedError{}) {
 		t.Errorf("Forward returned %v after %q, want it to panic", err, all)
 	}
 	if took := time.Since(begin); took < 100*time.Millisecond || took > patience/2 {

@@ -18,14 +18,15 @@ import (
 	"middletier/internal/downstream"
 )
 
-// step is one answer of a scripted API: a status with a Retry-After, or an error.
+// step is one response of a scripted API: a status with a Retry-After, or an error.
 type step struct {
 	status     int
 	retryAfter string
 	err        error
 }
 
-// script answers call after call, and then with 200. It notes when each came.
+// script is an API that responds to each call with the next step, and then with 200. It
+// records when each call arrived.
 type script struct {
 	steps  []step
 	bodies []string
@@ -52,14 +53,16 @@ func (s *script) RoundTrip(r *http.Request) (*http.Response, error) {
 	if next.err != nil {
 		return nil, next.err
 	}
-	resp := &http.Response{StatusCode: next.status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("the body")), ContentLength: 8, Request: r}
+	resp := &http.Response{
+		StatusCode: next.status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("the body")), ContentLength: 8, Request: r,
+	}
 	if next.retryAfter != "" {
 		resp.Header.Set("Retry-After", next.retryAfter)
 	}
 	return resp, nil
 }
 
-// forward makes a call to the script and returns its status, 0 where it failed.
+// forward makes a call to the script and returns its status, 0 if it failed.
 func (s *script) forward(t *testing.T, attempts int, r *http.Request) (int, error) {
 	t.Helper()
 	client, err := downstream.New(downstream.Config{
@@ -78,7 +81,7 @@ func (s *script) forward(t *testing.T, attempts int, r *http.Request) (int, erro
 
 var errDial = &net.OpError{Op: "dial", Err: errors.New("connection refused")}
 
-func TestCallsAreSentAgain(t *testing.T) {
+func TestCallsAreRetried(t *testing.T) {
 	large := strings.Repeat("x", 64<<10+1)
 	ill := step{status: 503}
 	for _, row := range []struct {
@@ -132,7 +135,7 @@ func TestCallsAreSentAgain(t *testing.T) {
 	}
 }
 
-// A retry is sent with the token that the last call had.
+// A retry is sent with the token of the last attempt.
 func TestRetryHasTheNewToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{steps: []step{{status: 401}, {status: 503}}}
@@ -145,8 +148,8 @@ func TestRetryHasTheNewToken(t *testing.T) {
 	})
 }
 
-// How long is waited: little, or what the API asks for if that is short; else the
-// answer is the caller's at once.
+// The pause is short, or the API's Retry-After if that is short. With a longer one the
+// caller gets the response at once.
 func TestRetryAfter(t *testing.T) {
 	for _, row := range []struct {
 		name       string
@@ -195,8 +198,8 @@ func TestLeavingCallerEndsThePause(t *testing.T) {
 	})
 }
 
-// An API that closes kept connections without a word is met by net/http: what is
-// safe goes on another connection, and a POST arrives once.
+// If an API closes an idle connection silently, net/http sends a safe request on another
+// connection, and a POST arrives once.
 func TestConnectionThatTheAPICloses(t *testing.T) {
 	for method, want := range map[string]int{"GET": 200, "POST": 599} {
 		t.Run(method, func(t *testing.T) {
@@ -209,11 +212,11 @@ func TestConnectionThatTheAPICloses(t *testing.T) {
 					arrived <- r.Method
 				}
 			})
-			k := start(t, url, nil)
-			if got := k.do("GET", "/x", ""); got.status != 200 {
+			e := start(t, url, nil)
+			if got := e.do("GET", "/x", ""); got.status != 200 {
 				t.Fatalf("first call: got %d %s", got.status, got.body)
 			}
-			got := k.do(method, "/x", "")
+			got := e.do(method, "/x", "")
 			if len(arrived) != 1 {
 				t.Fatalf("%d calls met the closing connection, want 1", len(arrived))
 			}

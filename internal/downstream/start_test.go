@@ -8,9 +8,9 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// The same while nothing is connected yet: the requests begin together, and each dials.
-// The API says the truth about what it has processed, and closes the connection at
-// once: TCP may then lose answers that it has given.
+// The same before anything is connected: the requests begin together, and each dials. The
+// API says correctly what it has processed, and closes the connection at once: TCP may
+// then lose responses that it has sent.
 func TestBlamedRequestHarmsNoOtherAtTheStart(t *testing.T) {
 	const others, rounds = 8, 10
 	for _, code := range []http2.ErrCode{http2.ErrCodeProtocol, http2.ErrCodeCompression, http2.ErrCodeEnhanceYourCalm} {
@@ -26,16 +26,16 @@ func TestBlamedRequestHarmsNoOtherAtTheStart(t *testing.T) {
 					}
 					return true
 				})
-				k := startHTTP2(t, server)
+				e := startHTTP2(t, server)
 				var group sync.WaitGroup
 				group.Go(func() {
-					if got := k.do("POST", "/blamed", "body"); got.status != 599 {
+					if got := e.do("POST", "/blamed", "body"); got.status != 599 {
 						t.Errorf("the blamed one: got %d %s, want an error", got.status, got.body)
 					}
 				})
 				for i := range others {
 					group.Go(func() {
-						if got := k.do("GET", fmt.Sprintf("/other/%d", i), ""); got.status != 200 {
+						if got := e.do("GET", fmt.Sprintf("/other/%d", i), ""); got.status != 200 {
 							t.Errorf("GET: got %d %s", got.status, got.body)
 						}
 					})
@@ -46,8 +46,8 @@ func TestBlamedRequestHarmsNoOtherAtTheStart(t *testing.T) {
 	}
 }
 
-// A request that can be sent twice is, where a connection ended before its answer:
-// the API may have processed it, and says so. A stream that it reset is not.
+// An idempotent request is sent again if its connection ended before the response, even
+// if the API says that it may have processed it. It is not after a stream reset.
 func TestLostConnectionHarmsNoRequestThatMayBeSentTwice(t *testing.T) {
 	for name, end := range map[string]func(c *frameConn, s *frameStream) (goesOn bool){
 		"closed": func(*frameConn, *frameStream) bool { return false },
@@ -73,13 +73,13 @@ func TestLostConnectionHarmsNoRequestThatMayBeSentTwice(t *testing.T) {
 					}
 					return true
 				})
-				k := startHTTP2(t, server)
-				k.do("GET", "/first", "")
+				e := startHTTP2(t, server)
+				e.do("GET", "/first", "")
 				status, arrived := 200, 2
 				if method == "POST" || name == "INTERNAL_ERROR" {
 					status, arrived = 599, 1
 				}
-				if got := k.do(method, "/x", "body"); got.status != status {
+				if got := e.do(method, "/x", "body"); got.status != status {
 					t.Errorf("got %d %s, want %d", got.status, got.body, status)
 				}
 				if n := server.count(method + " /x"); n != arrived {

@@ -15,7 +15,7 @@ import (
 	"middletier/internal/downstream"
 )
 
-// tokens gives token-1, token-2, …, a new one for each that was rejected.
+// tokens returns token-1, token-2, …, a new one after each rejection.
 type tokens struct {
 	mu       sync.Mutex // guards what follows
 	n        int
@@ -30,7 +30,7 @@ func (s *tokens) token(_ context.Context, refused downstream.Rejection) (string,
 	return fmt.Sprintf("token-%d", s.n), nil
 }
 
-// accepts is an API that takes one token only.
+// accepts is an API that accepts one token only.
 func accepts(token string) *recorder {
 	return &recorder{next: func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer "+token {
@@ -51,9 +51,9 @@ func TestRejectedTokenIsReplacedOnce(t *testing.T) {
 		t.Run(fmt.Sprint(c.method, c.length), func(t *testing.T) {
 			body := strings.Repeat("abc\x00\xff", c.length)[:c.length]
 			api, source := accepts("token-2"), &tokens{}
-			k := startWith(t, api)
-			k.token = source.token
-			got := k.do(c.method, "/x?y=%20", body, "X-Kept", "1", "Cookie", "a=b")
+			e := startWith(t, api)
+			e.token = source.token
+			got := e.do(c.method, "/x?y=%20", body, "X-Kept", "1", "Cookie", "a=b")
 			want := "welcome"
 			if c.method == "HEAD" {
 				want = ""
@@ -72,33 +72,33 @@ func TestRejectedTokenIsReplacedOnce(t *testing.T) {
 					t.Errorf("call %d: got %+v", i+1, arrived)
 				}
 			}
-			if err := k.result(); err != nil {
+			if err := e.result(); err != nil {
 				t.Errorf("Forward returned %v", err)
 			}
 		})
 	}
 }
 
-func TestBodyThatWasNotKeptIsNotSentAgain(t *testing.T) {
+func TestBodyThatWasNotPrefetchedIsNotSentAgain(t *testing.T) {
 	for name, c := range map[string]struct {
 		length  int
 		chunked bool
 	}{"large": {64<<10 + 1, false}, "chunked": {10, true}, "large and chunked": {1 << 20, true}} {
 		t.Run(name, func(t *testing.T) {
 			api, source := accepts("token-2"), &tokens{}
-			k := startWith(t, api)
-			k.token = source.token
-			r, err := http.NewRequest("POST", k.front.URL+"/x", strings.NewReader(strings.Repeat("x", c.length)))
+			e := startWith(t, api)
+			e.token = source.token
+			r, err := http.NewRequest("POST", e.front.URL+"/x", strings.NewReader(strings.Repeat("x", c.length)))
 			if err != nil {
 				t.Fatal(err)
 			}
 			if c.chunked {
 				r.ContentLength = -1
 			}
-			if got := k.send(r); got.status != 599 {
+			if got := e.send(r); got.status != 599 {
 				t.Errorf("got %d %s", got.status, got.body)
 			}
-			k.wantKind(downstream.RejectedToken)
+			e.wantKind(downstream.RejectedToken)
 			if len(api.all()) != 1 || !slices.Equal(source.rejected, []string{"", "token-1"}) {
 				t.Errorf("%d calls with tokens after %q, want one, and the token dropped", len(api.all()), source.rejected)
 			}
@@ -108,13 +108,14 @@ func TestBodyThatWasNotKeptIsNotSentAgain(t *testing.T) {
 
 func TestTokenRejectedTwice(t *testing.T) {
 	api, source := accepts("another"), &tokens{}
-	k := startWith(t, api)
-	k.token = source.token
-	got := k.do("POST", "/x", "body")
-	if got.status != 599 || strings.Contains(got.body, "the API's words") || got.header["Www-Authenticate"] != nil || got.header["Set-Cookie"] != nil {
+	e := startWith(t, api)
+	e.token = source.token
+	got := e.do("POST", "/x", "body")
+	if got.status != 599 || strings.Contains(got.body, "the API's words") ||
+		got.header["Www-Authenticate"] != nil || got.header["Set-Cookie"] != nil {
 		t.Errorf("got %d %q with %v", got.status, got.body, got.header)
 	}
-	k.wantKind(downstream.RejectedToken)
+	e.wantKind(downstream.RejectedToken)
 	if len(api.all()) != 2 || len(source.rejected) != 2 {
 		t.Errorf("%d calls with tokens after %q, want two", len(api.all()), source.rejected)
 	}
@@ -130,10 +131,10 @@ func TestRejectionBeforeTheBodyIsRead(t *testing.T) {
 		body, _ := io.ReadAll(r.Body)
 		_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body)
 	})
-	k := start(t, url, nil)
+	e := start(t, url, nil)
 	source := &tokens{}
-	k.token = source.token
-	if got := k.do("POST", "/x", "the body"); got.status != 200 || got.body != "the body" {
+	e.token = source.token
+	if got := e.do("POST", "/x", "the body"); got.status != 200 || got.body != "the body" {
 		t.Errorf("got %d %q", got.status, got.body)
 	}
 }
@@ -142,8 +143,8 @@ func TestErrorOfTheTokenComesBack(t *testing.T) {
 	refused := errors.New("refused")
 	for _, failing := range []string{"", "token-1"} {
 		api, source := accepts("token-2"), &tokens{}
-		k := startWith(t, api)
-		k.token = func(ctx context.Context, rejected downstream.Rejection) (string, error) {
+		e := startWith(t, api)
+		e.token = func(ctx context.Context, rejected downstream.Rejection) (string, error) {
 			if rejected.Token == failing {
 				return "", refused
 			}
@@ -151,8 +152,8 @@ func TestErrorOfTheTokenComesBack(t *testing.T) {
 		}
 		for _, body := range []string{"", "body", strings.Repeat("x", 100<<10)} {
 			source.n = 0
-			k.do("POST", "/x", body)
-			if err := k.result(); err != refused {
+			e.do("POST", "/x", body)
+			if err := e.result(); err != refused {
 				t.Errorf("token after %q: Forward returned %v, want the error as it was", failing, err)
 			}
 		}
@@ -164,9 +165,9 @@ func TestErrorOfTheTokenComesBack(t *testing.T) {
 
 func TestOtherRefusalsPassThrough(t *testing.T) {
 	source := &tokens{}
-	k := startWith(t, respond(403, "no"))
-	k.token = source.token
-	if got := k.do("GET", "/x", ""); got.status != 403 || got.body != "no" || len(source.rejected) != 1 {
+	e := startWith(t, respond(403, "no"))
+	e.token = source.token
+	if got := e.do("GET", "/x", ""); got.status != 403 || got.body != "no" || len(source.rejected) != 1 {
 		t.Errorf("got %d %q after tokens %q", got.status, got.body, source.rejected)
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A connection gives up what is not acknowledged, but not in an upload: a server that
-// does not read for a while has not died.
+// A connection ends if sent data is not acknowledged, but not during an upload: a server
+// that does not read for a while is not dead.
 func TestUnacknowledgedDataEndsAConnection(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

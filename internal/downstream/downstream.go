@@ -15,14 +15,13 @@
 // Connections: one of HTTP/1.1 serves one request at a time. Those of HTTP/2 are shared
 // by all callers, and pinged except for gRPC; a risky request has a dedicated one.
 //
-// Goroutines: a call runs in its handler's. Besides that, deadline owns a timer until
-// Forward returns. The transport reads the body; Upload.finish waits for the last read
-// over HTTP/1.1. record starts one goroutine for each read before the response, which
-// ends with that read. responseWriter starts one for each informational response, and
-// waitInformational waits for it. net/http owns those of connections.
+// Goroutines: a call runs in its handler's. deadline owns a timer until Forward returns.
+// The transport reads the body; over HTTP/1.1 Upload.finish waits for the last read.
+// record starts one for each read before the response, which ends with that read.
+// responseWriter starts one for each informational response, and waits for it in
+// waitInformational. net/http owns those of connections.
 //
-// Locks, in their order: Upload.reading, deadline.mu, Upload.mu. record.mu and tcpConn.mu
-// are held without another.
+// Locks, in order: Upload.reading, deadline.mu, Upload.mu. Others are held alone.
 package downstream
 
 import (

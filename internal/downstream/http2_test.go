@@ -36,8 +36,11 @@ type frameServer struct {
 	conns []*frameConn
 }
 
-// frameConn is a connection to a frameServer. Only answer uses it.
+// frameConn is a connection to a frameServer. Only answer uses it, or a goroutine that
+// holds busy.
 type frameConn struct {
+	busy sync.Mutex // held except while a frame is awaited; guards all but seen
+
 	*http2.Framer
 	number    int // the first is 1
 	streams   map[uint32]*frameStream
@@ -140,11 +143,15 @@ func (c *frameConn) serve(conn net.Conn, pings bool, answer func(c *frameConn, s
 	}
 	c.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	c.MaxHeaderListSize = 1 << 20
+	c.busy.Lock()
+	defer c.busy.Unlock()
 	defer c.out.Flush()
 	_ = c.WriteSettings()
 	for {
 		_ = c.out.Flush()
+		c.busy.Unlock()
 		frame, err := c.ReadFrame()
+		c.busy.Lock()
 		if err != nil {
 			return
 		}

@@ -85,7 +85,11 @@ func TestPingsEndAfterEnhanceYourCalm(t *testing.T) {
 			return true
 		}
 		if c.number > 1 {
-			time.AfterFunc(500*time.Millisecond, func() { c.reply(s) }) // nothing else is written meanwhile
+			time.AfterFunc(500*time.Millisecond, func() {
+				c.busy.Lock()
+				defer c.busy.Unlock()
+				c.reply(s)
+			})
 		}
 		return true
 	})

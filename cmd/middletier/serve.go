@@ -174,7 +174,7 @@ func (p *program) end(s server, servers []*http.Server, cut context.CancelCauseF
 			}
 			if err := srv.Shutdown(grace); err != nil {
 				log.Warn("requests were still running at the end of server.shutdownGrace")
-				cut(api.ErrEnded)
+				cut(api.ErrShutdown)
 				last, stop := context.WithTimeout(context.Background(), lastWords)
 				defer stop()
 				_ = srv.Shutdown(last) // what is left is closed now
@@ -198,6 +198,6 @@ func (p *program) endsSoon(srv *http.Server, cut context.CancelCauseFunc) bool {
 	if p.api.InFlight() > 0 {
 		return false
 	}
-	cut(api.ErrEnded)
+	cut(api.ErrShutdown)
 	return true
 }

@@ -16,31 +16,31 @@ import (
 // who reaches the admin listener is an operator.
 func (s *Server) addAdminRoutes(e *echo.Echo, level *slog.LevelVar) {
 	e.GET("/metrics", echo.WrapHandler(s.config.Telemetry.Handler()))
-	e.Match(read, "/config", s.settings, operatorsOnly)
-	e.Match([]string{http.MethodGet, http.MethodPut}, "/loglevel", logLevelOf(level), operatorsOnly)
-	e.DELETE("/cache", s.forgetAll, operatorsOnly)
-	e.DELETE("/cache/users/:tid/:oid", s.forgetUser, operatorsOnly)
+	e.Match(getAndHead, "/config", s.settings, rejectCrossSite)
+	e.Match([]string{http.MethodGet, http.MethodPut}, "/loglevel", logLevelHandler(level), rejectCrossSite)
+	e.DELETE("/cache", s.forgetAll, rejectCrossSite)
+	e.DELETE("/cache/users/:tid/:oid", s.forgetUser, rejectCrossSite)
 	if !s.config.Profiling {
 		return
 	}
 	for path, handler := range map[string]http.HandlerFunc{
 		"*": pprof.Index, "cmdline": pprof.Cmdline, "profile": pprof.Profile, "symbol": pprof.Symbol, "trace": pprof.Trace,
 	} {
-		e.GET("/debug/pprof/"+path, echo.WrapHandler(handler), operatorsOnly)
+		e.GET("/debug/pprof/"+path, echo.WrapHandler(handler), rejectCrossSite)
 	}
 }
 
 var (
-	errWebPage = refuse("invalid-request",
+	errWebPage = newRequestError("invalid-request",
 		"The admin listener does not answer web pages: call it by its address or as localhost, and not from another site.")
-	errNoUser = refuse("invalid-request", "The path must be /cache/users/{tid}/{oid}, with the GUIDs of a tenant and of a user object.")
+	errNoUser = newRequestError("invalid-request", "The path must be /cache/users/{tid}/{oid}, with the GUIDs of a tenant and of a user object.")
 )
 
-// localNames refuses what a web page may ask for that has made its own name lead to
+// rejectForeignHost refuses what a web page may ask for that has made its own name lead to
 // this machine (DNS rebinding): browsers take the answer for the page's own. On
 // loopback no operator uses a name other than localhost. Probes, which use an
 // address, and clients that send no Host pass on every route.
-func localNames(next echo.HandlerFunc) echo.HandlerFunc {
+func rejectForeignHost(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		if r := c.Request(); r.Host != "" && onLoopback(r) && !isLocal(r.Host) {
 			return errWebPage
@@ -49,10 +49,10 @@ func localNames(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// operatorsOnly refuses what a web page that an operator looks at may ask for
+// rejectCrossSite refuses what a web page that an operator looks at may ask for
 // behind their back and that says that it is one. Scrapes and probes are open to it:
 // a page of another origin cannot read the answer.
-func operatorsOnly(next echo.HandlerFunc) echo.HandlerFunc {
+func rejectCrossSite(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
 		site := r.Header.Get("Sec-Fetch-Site")
@@ -65,8 +65,8 @@ func operatorsOnly(next echo.HandlerFunc) echo.HandlerFunc {
 
 // onLoopback reports whether r came in over the machine's loopback.
 func onLoopback(r *http.Request) bool {
-	at, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
-	return ok && at.IP.IsLoopback()
+	addr, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	return ok && addr.IP.IsLoopback()
 }
 
 // isLocal reports whether a Host header is an address or localhost, which cannot
@@ -99,7 +99,7 @@ func (s *Server) forgetUser(c echo.Context) error {
 	if !validate.IsGUID(tenant) || !validate.IsGUID(oid) {
 		return errNoUser // a name would find no entry, and its tokens would stay
 	}
-	eventOf(c.Request()).subject = user{tenant, oid}
+	eventOf(c.Request()).forgottenUser = user{tenant, oid}
 	if err := s.config.Tokens.ForgetUser(c.Request().Context(), tenant, oid); err != nil {
 		return err
 	}

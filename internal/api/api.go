@@ -111,7 +111,7 @@ type Server struct {
 	draining       atomic.Bool
 	load           load
 
-	description []byte // OpenAPI
+	openAPIDocument []byte // OpenAPI
 }
 
 // New returns a Server for c, whose Check must have passed.
@@ -120,39 +120,39 @@ func New(c Config) *Server {
 		c.PublicURL = strings.TrimSuffix(c.PublicURL, "/") + c.BasePath
 	}
 	s := &Server{config: c, proxies: c.proxies(func(string, string) {}), refusedOrigins: newRefusedOrigins()} // checked before
-	var browsers []echo.MiddlewareFunc
+	var cors []echo.MiddlewareFunc
 	if len(c.CORS.Origins) > 0 {
-		browsers = append(browsers, s.newCORS())
+		cors = append(cors, s.newCORS())
 	} else {
-		browsers = append(browsers, s.logRefusedOrigins)
+		cors = append(cors, s.logRefusedOrigins)
 	}
-	e := s.newEcho(browsers...)
+	e := s.newEcho(cors...)
 	g := e.Group(c.BasePath)
-	every := g.RouteNotFound // of all methods: Any knows eleven only
+	anyMethod := g.RouteNotFound // of all methods: Any knows eleven only
 	// Wrapped here: Echo would wrap anew for each request.
-	limited := func(next echo.HandlerFunc) echo.HandlerFunc { return next }
+	rateLimit := func(next echo.HandlerFunc) echo.HandlerFunc { return next }
 	if c.Rate.PerSecond > 0 {
-		limited = newQuotas(c.Rate).limit
+		rateLimit = newQuotas(c.Rate).rateLimit
 	}
-	every("/api/*", s.authenticate(limited(s.forward(userRoute))))
-	every("/app/*", s.authenticate(limited(s.forward(appRoute))))
+	anyMethod("/api/*", s.authenticate(rateLimit(s.forward(userRoute))))
+	anyMethod("/app/*", s.authenticate(rateLimit(s.forward(appRoute))))
 	g.POST("/signout", s.authenticate(s.signout)) // never refused for the rate: who leaves may
-	g.Match(read, metadataPath, s.metadata)
-	e.Match(read, s.derivedMetadataPath(), s.metadata)
+	g.Match(getAndHead, metadataPath, s.metadata)
+	e.Match(getAndHead, s.derivedMetadataPath(), s.metadata)
 	s.addProblems(g)
 	for _, path := range []string{"", "/"} {
-		every(path, s.front)
+		anyMethod(path, s.redirectToDocs)
 	}
-	g.Match(read, "/openapi.json", s.openAPI)
-	g.Match(read, "/docs", s.docs)
-	g.Match(read, "/docs/:version/:file", s.docsFile)
+	g.Match(getAndHead, "/openapi.json", s.openAPI)
+	g.Match(getAndHead, "/docs", s.docs)
+	g.Match(getAndHead, "/docs/:version/:file", s.docsFile)
 
-	s.handler, s.description = e, s.describe()
+	s.handler, s.openAPIDocument = e, s.buildOpenAPI()
 	return s
 }
 
-// read are the methods of what is only looked at.
-var read = []string{http.MethodGet, http.MethodHead}
+// getAndHead are the methods of what is only looked at.
+var getAndHead = []string{http.MethodGet, http.MethodHead}
 
 // newEcho returns what both listeners have: order of middleware, errors, health.
 // What goes wrong behind early is answered with the headers that it has set.
@@ -161,9 +161,9 @@ func (s *Server) newEcho(early ...echo.MiddlewareFunc) *echo.Echo {
 	e.HTTPErrorHandler = s.handleError
 	e.Use(s.observe)
 	e.Use(early...)
-	e.Use(s.limit)
-	e.Match(read, "/healthz", s.healthz)
-	e.Match(read, "/readyz", s.readyz)
+	e.Use(s.limitSize)
+	e.Match(getAndHead, "/healthz", s.healthz)
+	e.Match(getAndHead, "/readyz", s.readyz)
 	return e
 }
 
@@ -172,7 +172,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.S
 
 // Admin returns the handler of the admin listener, where level can be changed.
 func (s *Server) Admin(level *slog.LevelVar) http.Handler {
-	e := s.newEcho(localNames)
+	e := s.newEcho(rejectForeignHost)
 	s.addProblems(e.Group(s.config.BasePath)) // without publicUrl, types of problems lead here
 	s.addAdminRoutes(e, level)
 	return e
@@ -199,15 +199,15 @@ func (s *Server) baseURL(r *http.Request) string {
 }
 
 var (
-	errBodyTooLarge    = refuse("body-too-large", "The request body is larger than this service accepts.")
-	errHeadersTooLarge = refuse("headers-too-large", "The request headers are larger than this service accepts.")
-	errUpgrade         = refuse("upgrade-not-supported", "Protocol upgrades, such as to WebSocket, are not supported.")
+	errBodyTooLarge    = newRequestError("body-too-large", "The request body is larger than this service accepts.")
+	errHeadersTooLarge = newRequestError("headers-too-large", "The request headers are larger than this service accepts.")
+	errUpgrade         = newRequestError("upgrade-not-supported", "Protocol upgrades, such as to WebSocket, are not supported.")
 )
 
-// limit refuses requests that are too large, and methods of another spelling,
+// limitSize refuses requests that are too large, and methods of another spelling,
 // before anything else looks at them, and bounds the bodies whose length is not
 // announced.
-func (s *Server) limit(next echo.HandlerFunc) echo.HandlerFunc {
+func (s *Server) limitSize(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
 		if s.draining.Load() {

@@ -12,7 +12,7 @@ import (
 )
 
 var (
-	errNoToken      = refuse("missing-token", "The request has no bearer token.")
+	errNoToken      = newRequestError("missing-token", "The request has no bearer token.")
 	errPresentation = &requestError{problem{
 		kind: "invalid-request", detail: "The Authorization header is not one bearer token.", challenge: `Bearer error="invalid_request"`,
 	}}

@@ -88,26 +88,26 @@ func (c CORS) Warn(report func(key, text string)) {
 // Lists of one are shared by all answers: whoever adds to them copies them.
 func (s *Server) newCORS() echo.MiddlewareFunc {
 	c := s.config.CORS
-	allowed := map[string][]string{}
+	allowedOrigins := map[string][]string{}
 	for _, origin := range c.Origins {
-		allowed[origin] = []string{origin}
+		allowedOrigins[origin] = []string{origin}
 	}
 	vary := []string{"Origin"}
-	exposed := []string{strings.Join(slices.Concat(responseHeaders, c.ResponseHeaders), ", ")}
-	accepted := strings.Join(slices.Concat(requestHeaders, c.RequestHeaders), ", ")
-	age := strconv.Itoa(int(c.MaxAge / time.Second))
+	exposedHeaders := []string{strings.Join(slices.Concat(responseHeaders, c.ResponseHeaders), ", ")}
+	allowedHeaders := strings.Join(slices.Concat(requestHeaders, c.RequestHeaders), ", ")
+	maxAge := strconv.Itoa(int(c.MaxAge / time.Second))
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			r, h := c.Request(), c.Response().Header()
 			h["Vary"] = vary
 			origin := r.Header.Get("Origin")
-			listed := allowed[origin]
+			allowOrigin := allowedOrigins[origin]
 			switch {
-			case listed != nil:
-				h["Access-Control-Allow-Origin"] = listed
-				h["Access-Control-Expose-Headers"] = exposed
+			case allowOrigin != nil:
+				h["Access-Control-Allow-Origin"] = allowOrigin
+				h["Access-Control-Expose-Headers"] = exposedHeaders
 				if s.config.ServerTiming {
-					h["Timing-Allow-Origin"] = listed // Resource Timing, section 4.5.1
+					h["Timing-Allow-Origin"] = allowOrigin // Resource Timing, section 4.5.1
 				}
 			case origin != "":
 				s.logRefusedOrigin(r, origin)
@@ -116,22 +116,22 @@ func (s *Server) newCORS() echo.MiddlewareFunc {
 				return next(c)
 			}
 			h.Set("Vary", "Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
-			if listed != nil {
+			if allowOrigin != nil {
 				delete(h, "Access-Control-Expose-Headers") // means nothing here
-				if methods := s.methodsOf(c); methods != "" {
+				if methods := s.preflightMethods(c); methods != "" {
 					h.Set("Access-Control-Allow-Methods", methods)
 				}
-				h.Set("Access-Control-Allow-Headers", accepted)
-				h.Set("Access-Control-Max-Age", age)
+				h.Set("Access-Control-Allow-Headers", allowedHeaders)
+				h.Set("Access-Control-Max-Age", maxAge)
 			}
 			return c.NoContent(http.StatusNoContent)
 		}
 	}
 }
 
-// methodsOf returns the methods of what a request without one of them asks for:
+// preflightMethods returns the methods of what a request without one of them asks for:
 // of the API's access rules or of the route; "" where there is nothing.
-func (s *Server) methodsOf(c echo.Context) string {
+func (s *Server) preflightMethods(c echo.Context) string {
 	for _, route := range []route{userRoute, appRoute} {
 		name, _, err := splitTarget(c.Request().URL.EscapedPath(), s.config.BasePath+route.prefix)
 		if api, ok := s.config.APIs[name]; err == nil && ok {

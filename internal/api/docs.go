@@ -32,8 +32,8 @@ var viewerFiles = map[string]string{
 	"NOTICE":                           "text/plain; charset=utf-8",
 }
 
-// viewerAge is as good as for ever.
-const viewerAge = 365 * 24 * time.Hour
+// viewerMaxAge is as good as for ever.
+const viewerMaxAge = 365 * 24 * time.Hour
 
 // docsScript starts the viewer for reading only: a token has no business in this
 // page.
@@ -65,25 +65,25 @@ const docsPage = `<!doctype html>
 </html>
 `
 
-// docsSources lets the page load the viewer, start it, and read the description.
-var docsSources = "; script-src 'self' " + sourceOf(docsScript) + "; style-src 'self' " + sourceOf(docsStyle) + "; img-src data:; connect-src 'self'"
+// docsPolicy lets the page load the viewer, start it, and read the description.
+var docsPolicy = "; script-src 'self' " + hashSource(docsScript) + "; style-src 'self' " + hashSource(docsStyle) + "; img-src data:; connect-src 'self'"
 
-// sourceOf names a script or a style that is in a page itself (Content Security
+// hashSource names a script or a style that is in a page itself (Content Security
 // Policy Level 3, section 2.3.1).
-func sourceOf(text string) string {
+func hashSource(text string) string {
 	hash := sha256.Sum256([]byte(text))
 	return "'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "'"
 }
 
 // docs answers with a page to read the description of the service.
 func (s *Server) docs(c echo.Context) error {
-	s.describes(c)
-	return page(c, docsSources, []byte(docsPage))
+	s.setCacheableIfFixed(c)
+	return respondPage(c, docsPolicy, []byte(docsPage))
 }
 
-// front leads a browser that asks for / to the page about the service. There is
+// redirectToDocs leads a browser that asks for / to the page about the service. There is
 // nothing else.
-func (s *Server) front(c echo.Context) error {
+func (s *Server) redirectToDocs(c echo.Context) error {
 	r := c.Request()
 	if r.Method != http.MethodGet && r.Method != http.MethodHead || !wantsHTML(r) {
 		return echo.ErrNotFound
@@ -109,46 +109,46 @@ func (s *Server) docsFile(c echo.Context) error {
 	if !ok || c.Param("version") != viewerVersion {
 		return echo.ErrNotFound
 	}
-	mayBeKept(c, viewerAge)
+	setCacheable(c, viewerMaxAge)
 	file := viewerBytes()[name]
-	if file.packed == nil {
-		return answer(c, http.StatusOK, contentType, file.text)
+	if file.gzipped == nil {
+		return respond(c, http.StatusOK, contentType, file.content)
 	}
 	h := c.Response().Header()
 	h.Add("Vary", "Accept-Encoding")
 	if strings.Contains(c.Request().Header.Get("Accept-Encoding"), "gzip") {
 		h.Set("Content-Encoding", "gzip")
-		return answer(c, http.StatusOK, contentType, file.packed)
+		return respond(c, http.StatusOK, contentType, file.gzipped)
 	}
-	return answer(c, http.StatusOK, contentType, file.text)
+	return respond(c, http.StatusOK, contentType, file.content)
 }
 
 type viewerFile struct {
-	text   []byte
-	packed []byte // by gzip; nil: it is not worth it
+	content []byte
+	gzipped []byte // by gzip; nil: it is not worth it
 }
 
 // viewerBytes are the files by name, read once for all who ask.
 var viewerBytes = sync.OnceValue(func() map[string]viewerFile {
 	files := map[string]viewerFile{}
 	for name := range viewerFiles {
-		text, err := viewer.ReadFile("swagger-ui/" + name)
+		content, err := viewer.ReadFile("swagger-ui/" + name)
 		if err == nil {
-			files[name] = viewerFile{text: text}
+			files[name] = viewerFile{content: content}
 			continue
 		}
-		packed, err := viewer.ReadFile("swagger-ui/" + name + ".gz")
+		gzipped, err := viewer.ReadFile("swagger-ui/" + name + ".gz")
 		if err != nil {
 			panic(err) // it is part of the program
 		}
-		unpacked, err := gzip.NewReader(bytes.NewReader(packed))
+		unpacked, err := gzip.NewReader(bytes.NewReader(gzipped))
 		if err == nil {
-			text, err = io.ReadAll(unpacked)
+			content, err = io.ReadAll(unpacked)
 		}
 		if err != nil {
 			panic(err)
 		}
-		files[name] = viewerFile{text, packed}
+		files[name] = viewerFile{content, gzipped}
 	}
 	return files
 })

@@ -25,13 +25,13 @@ const statusClientClosed = 499
 // problem is what the caller gets for an error: its type decides the status, and
 // detail is a fixed sentence.
 type problem struct {
-	kind       string // a key of problemTypes
-	detail     string
-	challenge  string        // WWW-Authenticate, where it does not depend on the request
-	allow      []string      // Allow
-	scopes     []string      // that would be enough
-	retryAfter time.Duration // Retry-After; 0: none
-	refusal    *obo.Error    // whose fields the document repeats; nil: none
+	kind          string // a key of problemTypes
+	detail        string
+	challenge     string        // WWW-Authenticate, where it does not depend on the request
+	allow         []string      // Allow
+	scopes        []string      // that would be enough
+	retryAfter    time.Duration // Retry-After; 0: none
+	providerError *obo.Error    // whose fields the document repeats; nil: none
 }
 
 // requestError is a refusal by this package itself, which knows its problem.
@@ -39,13 +39,13 @@ type requestError struct{ problem }
 
 func (e *requestError) Error() string { return e.detail }
 
-// refuse returns an error that is answered with a problem of type kind.
-func refuse(kind, detail string) *requestError {
+// newRequestError returns an error that is answered with a problem of type kind.
+func newRequestError(kind, detail string) *requestError {
 	return &requestError{problem{kind: kind, detail: detail}}
 }
 
-// sentences for the callers of tokens that were not accepted.
-var sentences = map[validate.Reason]string{
+// tokenDetails for the callers of tokens that were not accepted.
+var tokenDetails = map[validate.Reason]string{
 	validate.Malformed:   "The token is malformed.",
 	validate.BadSig:      "The token's signature is not by a current key of the identity provider.",
 	validate.WrongIssuer: "The token was issued by another issuer or tenant.",
@@ -59,35 +59,35 @@ var sentences = map[validate.Reason]string{
 // for an error before the token was checked.
 func problemFor(err error, caller *validate.Caller) problem {
 	var (
-		own      *requestError
-		token    *validate.InvalidTokenError
-		access   *validate.AccessError
-		beyond   *rateError
-		refusal  *obo.Error
-		call     *downstream.Error
-		tooLarge *http.MaxBytesError
-		routing  *echo.HTTPError
+		requestErr  *requestError
+		tokenErr    *validate.InvalidTokenError
+		accessErr   *validate.AccessError
+		rateErr     *rateError
+		providerErr *obo.Error
+		callErr     *downstream.Error
+		tooLarge    *http.MaxBytesError
+		routeErr    *echo.HTTPError
 	)
 	switch {
 	case errors.Is(err, context.Canceled): // whatever it interrupted
 		return problem{kind: "client-closed-request"}
-	case errors.As(err, &own):
-		return own.problem
-	case errors.As(err, &token):
-		return tokenProblem(token.Reason)
+	case errors.As(err, &requestErr):
+		return requestErr.problem
+	case errors.As(err, &tokenErr):
+		return tokenProblem(tokenErr.Reason)
 	case errors.Is(err, validate.ErrKeysUnavailable):
 		return problem{
 			kind: "identity-provider-unavailable", detail: "The identity provider's signing keys could not be loaded yet.",
-			retryAfter: keysRetryAfter,
+			retryAfter: shortRetryAfter,
 		}
 	case errors.Is(err, validate.ErrClientNotAllowed):
 		return problem{kind: "caller-not-allowed", detail: "The calling application is not allowed to use this service."}
 	case errors.Is(err, validate.ErrTenantNotAllowed):
 		return problem{kind: "tenant-not-allowed", detail: "The caller's tenant is not allowed to use this service."}
-	case errors.As(err, &access):
-		return accessProblem(access)
-	case errors.As(err, &beyond):
-		return problem{kind: "rate-limited", detail: "The caller has made more calls than this service allows.", retryAfter: beyond.after}
+	case errors.As(err, &accessErr):
+		return accessProblem(accessErr)
+	case errors.As(err, &rateErr):
+		return problem{kind: "rate-limited", detail: "The caller has made more calls than this service allows.", retryAfter: rateErr.after}
 	case errors.Is(err, downstream.ErrPath), errors.Is(err, validate.ErrPath):
 		return problem{kind: "invalid-request", detail: "The path is malformed or ambiguous and is not forwarded."}
 	case errors.Is(err, downstream.ErrQuery):
@@ -101,33 +101,33 @@ func problemFor(err error, caller *validate.Caller) problem {
 	case errors.Is(err, obo.ErrRedis):
 		return problem{
 			kind: "shared-cache-unavailable", detail: "Memory is cleared; Redis could not be reached, or does not allow it.",
-			retryAfter: keysRetryAfter,
+			retryAfter: shortRetryAfter,
 		}
-	case errors.As(err, &refusal):
-		return refusalProblem(refusal, caller)
-	case errors.As(err, &call):
-		return callProblem(call, caller)
-	case errors.As(err, &routing):
-		return routingProblem(routing)
+	case errors.As(err, &providerErr):
+		return providerProblem(providerErr, caller)
+	case errors.As(err, &callErr):
+		return callProblem(callErr, caller)
+	case errors.As(err, &routeErr):
+		return routingProblem(routeErr)
 	}
 	return internalProblem
 }
 
 var internalProblem = problem{kind: "internal", detail: "An unexpected error occurred inside this service."}
 
-// keysRetryAfter is how long a client is asked to wait for signing keys: they
+// shortRetryAfter is how long a client is asked to wait for signing keys: they
 // are there within seconds of the provider's return.
-const keysRetryAfter = 5 * time.Second
+const shortRetryAfter = 5 * time.Second
 
 // tokenProblem is for a token of the caller that was not accepted.
 func tokenProblem(reason validate.Reason) problem {
 	if reason == validate.TooLong {
 		return problem{kind: "headers-too-large", detail: "The token is longer than this service accepts."}
 	}
-	sentence := sentences[reason]
+	detail := tokenDetails[reason]
 	return problem{
-		kind: "invalid-token", detail: sentence,
-		challenge: fmt.Sprintf("Bearer error=%q, error_description=%q", "invalid_token", sentence),
+		kind: "invalid-token", detail: detail,
+		challenge: fmt.Sprintf("Bearer error=%q, error_description=%q", "invalid_token", detail),
 	}
 }
 
@@ -146,8 +146,8 @@ func accessProblem(e *validate.AccessError) problem {
 
 // refusalProblem passes a claims challenge on only to callers that declared that
 // they can answer one.
-func refusalProblem(e *obo.Error, caller *validate.Caller) problem {
-	p := problem{refusal: e, scopes: e.Scopes, retryAfter: e.RetryAfter}
+func providerProblem(e *obo.Error, caller *validate.Caller) problem {
+	p := problem{providerError: e, scopes: e.Scopes, retryAfter: e.RetryAfter}
 	switch e.Kind {
 	case obo.InteractionRequired:
 		if answersClaims(e.Claims, caller) {
@@ -157,7 +157,7 @@ func refusalProblem(e *obo.Error, caller *validate.Caller) problem {
 		p.challenge = `Bearer error="interaction_required"`
 	case obo.AssertionExpired:
 		expired := tokenProblem(validate.Expired)
-		expired.refusal, expired.retryAfter = e, e.RetryAfter
+		expired.providerError, expired.retryAfter = e, e.RetryAfter
 		return expired
 	case obo.ConsentRequired:
 		p.kind, p.detail = "consent-required", "Nobody has consented yet to this service calling the API on the user's behalf."
@@ -179,7 +179,7 @@ func answersClaims(claims string, caller *validate.Caller) bool {
 func claimsProblem(e *obo.Error) problem {
 	return problem{
 		kind: "claims-challenge", detail: "More claims are needed: sign in again with those of the challenge.",
-		refusal: e, scopes: e.Scopes, retryAfter: e.RetryAfter,
+		providerError: e, scopes: e.Scopes, retryAfter: e.RetryAfter,
 	}
 }
 
@@ -187,7 +187,7 @@ func claimsProblem(e *obo.Error) problem {
 // answer.
 func callProblem(e *downstream.Error, caller *validate.Caller) problem {
 	if e.Kind == downstream.RejectedToken && e.Claims != "" && caller != nil && (caller.HandlesClaims() || !caller.IsApp()) {
-		return refusalProblem(&obo.Error{Kind: obo.InteractionRequired, Claims: e.Claims}, caller)
+		return providerProblem(&obo.Error{Kind: obo.InteractionRequired, Claims: e.Claims}, caller)
 	}
 	switch e.Kind {
 	case downstream.Timeout:
@@ -285,7 +285,7 @@ func (s *Server) setHeaders(h http.Header, p problem, base string) {
 func (p problem) document(base string) document {
 	kind := problemTypes[p.kind]
 	doc := document{Type: base + "/problems/" + p.kind, Title: kind.Title, Status: kind.Status, Detail: p.detail, Scopes: p.scopes}
-	if e := p.refusal; e != nil {
+	if e := p.providerError; e != nil {
 		doc.Error, doc.Suberror, doc.ErrorCodes = e.Code, e.Suberror, e.Codes
 		doc.CorrelationID, doc.TraceID, doc.ConsentURI = e.CorrelationID, e.TraceID, e.ConsentURI
 	}
@@ -314,7 +314,7 @@ func (s *Server) challenge(p problem, base string) string {
 		return fmt.Sprintf("Bearer realm=%q, resource_metadata=%q", s.config.ClientID, base+metadataPath)
 	case "claims-challenge": // Microsoft's page "Claims challenges, claims requests and client capabilities"
 		return fmt.Sprintf(`Bearer realm="", authorization_uri=%q, client_id=%q, error="insufficient_claims", claims=%q`,
-			s.config.Authority+"/oauth2/v2.0/authorize", s.config.ClientID, base64.StdEncoding.EncodeToString([]byte(p.refusal.Claims)))
+			s.config.Authority+"/oauth2/v2.0/authorize", s.config.ClientID, base64.StdEncoding.EncodeToString([]byte(p.providerError.Claims)))
 	}
 	return p.challenge
 }

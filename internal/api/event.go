@@ -27,18 +27,18 @@ import (
 // search and costs no allocation of its own.
 type event struct {
 	context.Context
-	id      string // request id
-	traceID string
-	start   time.Time
-	caller  *validate.Caller
-	subject user // whose tokens an operator has dropped
-	api     string
-	source  obo.TokenOrigin
-	trial   *obo.Trial // nil: the token is on none
-	problem string
-	err     error
-	broken  error   // that ended the API's answer before its end
-	timing  *timing // nil where Server-Timing is off
+	id            string // request id
+	traceID       string
+	start         time.Time
+	caller        *validate.Caller
+	forgottenUser user // whose tokens an operator has dropped
+	api           string
+	source        obo.TokenOrigin
+	trial         *obo.Trial // nil: the token is on none
+	problem       string
+	err           error
+	answerErr     error   // that ended the API's answer before its end
+	timing        *timing // nil where Server-Timing is off
 
 	forwarded bool // or was about to be
 
@@ -62,16 +62,16 @@ func (e *event) Value(key any) any {
 // eventOf returns the event of a request. Every route has one.
 func eventOf(r *http.Request) *event { return r.Context().Value(eventKey{}).(*event) }
 
-// ErrEnded is the cause that a request's context ends with where the service ends
+// ErrShutdown is the cause that a request's context ends with where the service ends
 // first.
-var ErrEnded error = endedError{}
+var ErrShutdown error = shutdownError{}
 
-type endedError struct{}
+type shutdownError struct{}
 
-func (endedError) Error() string { return "the service ended before the end of the answer" }
+func (shutdownError) Error() string { return "the service ended before the end of the answer" }
 
 // Is makes it a cancellation: nobody is answered.
-func (endedError) Is(target error) bool { return target == context.Canceled }
+func (shutdownError) Is(target error) bool { return target == context.Canceled }
 
 // observe gives a request its id, answers its errors and panics, and logs it
 // once. It is the outermost middleware, so what goes wrong anywhere is in the
@@ -80,9 +80,9 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
 		if r.ProtoMajor == 2 { // outermost, so that errors have its limit too
-			answer := stream{c.Response().Writer}
-			c.Response().Writer = answer
-			defer answer.end()
+			writer := stallWriter{c.Response().Writer}
+			c.Response().Writer = writer
+			defer writer.end()
 		}
 		ev := &event{id: requestID(r), start: time.Now()}
 		s.load.begin(s.proxies.TrustsPeer(r), ev.start)
@@ -98,31 +98,31 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		if s.config.ServerTiming {
 			ev.timing = &timing{}
 			c.Response().Before(func() {
-				if told := ev.timing.header(ev.source); told != "" {
-					c.Response().Header().Add("Server-Timing", told) // the API's own stays
+				if value := ev.timing.header(ev.source); value != "" {
+					c.Response().Header().Add("Server-Timing", value) // the API's own stays
 				}
 			})
 		}
 		defer func() {
-			broken := recover()
+			panicked := recover()
 			switch {
-			case broken == http.ErrAbortHandler && ev.broken != nil:
-				ev.err = fmt.Errorf("the API's answer broke off: %w", ev.broken)
-			case broken == http.ErrAbortHandler:
+			case panicked == http.ErrAbortHandler && ev.answerErr != nil:
+				ev.err = fmt.Errorf("the API's answer broke off: %w", ev.answerErr)
+			case panicked == http.ErrAbortHandler:
 				ev.err = errors.New("the caller left before the end of the answer")
-			case broken != nil:
+			case panicked != nil:
 				// Not wrapped: a panicked error must not pass for a deliberate answer.
-				ev.err = fmt.Errorf("panic: %v\n%s", broken, debug.Stack())
+				ev.err = fmt.Errorf("panic: %v\n%s", panicked, debug.Stack())
 				s.handleError(ev.err, c)
 			}
 			abandoned := c.Response().Status == statusClientClosed && !c.Response().Committed
-			cut := abandoned || broken == http.ErrAbortHandler
-			if cut && ev.broken == nil && errors.Is(context.Cause(ev.Context), ErrEnded) {
-				ev.err = ErrEnded // whatever it interrupted
+			aborted := abandoned || panicked == http.ErrAbortHandler
+			if aborted && ev.answerErr == nil && errors.Is(context.Cause(ev.Context), ErrShutdown) {
+				ev.err = ErrShutdown // whatever it interrupted
 			}
 			s.finish(c, ev)
 			// net/http breaks the connection. It would make a good answer of none.
-			if cut {
+			if aborted {
 				panic(http.ErrAbortHandler)
 			}
 			readRest(c, ev.upload)
@@ -176,8 +176,8 @@ func (s *Server) finish(c echo.Context, ev *event) {
 	if r.TLS != nil {
 		done.Scheme = "https"
 	}
-	done.Failed = ev.broken != nil || ev.outcome(done.Status) >= 500
-	if ev.broken != nil {
+	done.Failed = ev.answerErr != nil || ev.outcome(done.Status) >= 500
+	if ev.answerErr != nil {
 		done.Problem = "downstream-broke-off" // too late for a problem document
 	}
 	took := time.Since(ev.start)
@@ -187,9 +187,9 @@ func (s *Server) finish(c echo.Context, ev *event) {
 
 // outcome returns the status that the problem has by itself: callers by gRPC are
 // answered 200 for each. Without a problem it is the answer's.
-func (e *event) outcome(answered int) int {
+func (e *event) outcome(status int) int {
 	if e.problem == "" {
-		return answered
+		return status
 	}
 	return problemTypes[e.problem].Status
 }
@@ -205,7 +205,7 @@ func (s *Server) logRequest(c echo.Context, ev *event, route string, took time.D
 	}
 	var fields [16]slog.Attr
 	attrs := append(fields[:0],
-		slog.String("method", bounded(r.Method, maxField)), slog.String("route", route), slog.Int("status", status),
+		slog.String("method", truncate(r.Method, maxField)), slog.String("route", route), slog.Int("status", status),
 		slog.Float64("latencyMs", float64(took.Microseconds())/1e3), slog.Int64("bytes", c.Response().Size), slog.String("requestId", ev.id))
 	for _, a := range [...]slog.Attr{
 		slog.String("api", ev.api), slog.String("tokenSource", string(ev.source)), slog.String("problem", ev.problem),
@@ -216,14 +216,14 @@ func (s *Server) logRequest(c echo.Context, ev *event, route string, took time.D
 		}
 	}
 	if ev.caller != nil {
-		attrs = append(attrs, slog.String("tenant", bounded(ev.caller.TenantID(), maxField)),
-			slog.String("client", bounded(ev.caller.ClientID(), maxField)), slog.String("oid", bounded(ev.caller.ObjectID(), maxField)))
+		attrs = append(attrs, slog.String("tenant", truncate(ev.caller.TenantID(), maxField)),
+			slog.String("client", truncate(ev.caller.ClientID(), maxField)), slog.String("oid", truncate(ev.caller.ObjectID(), maxField)))
 	}
-	if ev.subject.oid != "" {
-		attrs = append(attrs, slog.String("tenant", ev.subject.tenant), slog.String("oid", ev.subject.oid))
+	if ev.forgottenUser.oid != "" {
+		attrs = append(attrs, slog.String("tenant", ev.forgottenUser.tenant), slog.String("oid", ev.forgottenUser.oid))
 	}
 	if ev.err != nil {
-		attrs = append(attrs, slog.String("error", bounded(ev.err.Error(), maxErrorField)))
+		attrs = append(attrs, slog.String("error", truncate(ev.err.Error(), maxErrorField)))
 	}
 	// Not LogAttrs: it looks up its caller, which is always this line.
 	record := slog.NewRecord(time.Now(), level, "request", 0)
@@ -238,8 +238,8 @@ const (
 	maxErrorField = 8 << 10
 )
 
-// bounded returns the beginning of s, of limit bytes at the most.
-func bounded(s string, limit int) string {
+// truncate returns the beginning of s, of limit bytes at the most.
+func truncate(s string, limit int) string {
 	if len(s) <= limit {
 		return s
 	}
@@ -251,7 +251,7 @@ func bounded(s string, limit int) string {
 // is so at every start and every end.
 func logLevel(path string, status int, ev *event) slog.Level {
 	switch {
-	case ev.broken != nil, ev.err == ErrEnded:
+	case ev.answerErr != nil, ev.err == ErrShutdown:
 		return slog.LevelWarn
 	case path == "/readyz" && status == http.StatusServiceUnavailable:
 		return slog.LevelInfo

@@ -27,18 +27,18 @@ var (
 )
 
 var (
-	errUnknownAPI = refuse("unknown-api", "No downstream API of that name is configured.")
-	errAppOnUser  = refuse("wrong-token-type", "The token is an application's. Calls without a user go to /app/{name}/.")
-	errUserOnApp  = refuse("wrong-token-type", "The token is a user's. Calls of users go to /api/{name}/.")
+	errUnknownAPI = newRequestError("unknown-api", "No downstream API of that name is configured.")
+	errAppOnUser  = newRequestError("wrong-token-type", "The token is an application's. Calls without a user go to /app/{name}/.")
+	errUserOnApp  = newRequestError("wrong-token-type", "The token is a user's. Calls of users go to /api/{name}/.")
 )
 
 // forward answers {prefix}{name}/{path…} with what the API answers to the
 // caller's call, made with a token for it.
 func (s *Server) forward(route route) echo.HandlerFunc {
 	prefix := s.config.BasePath + route.prefix
-	entries := map[string]entry{}
+	locations := map[string]apiLocation{}
 	for name := range s.config.APIs {
-		entries[name] = entry{prefix + name, func(r *http.Request) string { return s.baseURL(r) + route.prefix + name }}
+		locations[name] = apiLocation{prefix + name, func(r *http.Request) string { return s.baseURL(r) + route.prefix + name }}
 	}
 	return func(c echo.Context) error {
 		r := c.Request()
@@ -74,11 +74,11 @@ func (s *Server) forward(route route) echo.HandlerFunc {
 			}
 		}
 		event.forwarded = true
-		own := entries[name]
+		location := locations[name]
 		err = api.Client.Forward(c.Response(), r, downstream.Call{
 			Path: target, Token: s.tokenFor(event, api, route), RequestID: event.id, Forwarded: s.proxies.Client(r),
-			Prefix: own.path, PublicURL: own.url, PublicURLVaries: s.config.PublicURL == "",
-			OnTruncated: func(err error) { event.broken = err },
+			Prefix: location.path, PublicURL: location.url, PublicURLVaries: s.config.PublicURL == "",
+			OnTruncated: func(err error) { event.answerErr = err },
 		})
 		if err == nil && event.trial != nil { // any answer but 401
 			event.trial.Passed()
@@ -87,8 +87,8 @@ func (s *Server) forward(route route) echo.HandlerFunc {
 	}
 }
 
-// entry is where callers find an API on one of its routes. It is made once.
-type entry struct {
+// apiLocation is where callers find an API on one of its routes. It is made once.
+type apiLocation struct {
 	path string
 	url  func(r *http.Request) string
 }

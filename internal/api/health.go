@@ -14,7 +14,7 @@ type health struct {
 // healthz answers that the process is alive. It depends on nothing else.
 func (s *Server) healthz(c echo.Context) error {
 	c.Response().Header().Set("Cache-Control", "no-store")
-	return answerJSON(c, http.StatusOK, health{Status: "ok"})
+	return respondJSON(c, http.StatusOK, health{Status: "ok"})
 }
 
 // readyz answers whether the service can serve. Credentials are loaded before it
@@ -30,7 +30,7 @@ func (s *Server) readyz(c echo.Context) error {
 		reasons = append(reasons, "the identity provider's signing keys have not been loaded")
 	}
 	if reasons != nil {
-		return answerJSON(c, http.StatusServiceUnavailable, health{"not ready", reasons})
+		return respondJSON(c, http.StatusServiceUnavailable, health{"not ready", reasons})
 	}
-	return answerJSON(c, http.StatusOK, health{Status: "ready"})
+	return respondJSON(c, http.StatusOK, health{Status: "ready"})
 }

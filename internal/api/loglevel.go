@@ -10,21 +10,21 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-var errLogLevel = refuse("invalid-request", `The body must be {"level": "…"} with debug, info, warn or error.`)
+var errLogLevel = newRequestError("invalid-request", `The body must be {"level": "…"} with debug, info, warn or error.`)
 
-// logLevelOf answers GET and PUT /loglevel: what is logged from now on, until the
+// logLevelHandler answers GET and PUT /loglevel: what is logged from now on, until the
 // service ends.
-func logLevelOf(level *slog.LevelVar) echo.HandlerFunc {
+func logLevelHandler(level *slog.LevelVar) echo.HandlerFunc {
 	type document struct {
 		Level string `json:"level"`
 	}
 	return func(c echo.Context) error {
 		if r := c.Request(); r.Method == http.MethodPut {
-			var asked document
-			if err := json.NewDecoder(r.Body).Decode(&asked); err != nil {
+			var requested document
+			if err := json.NewDecoder(r.Body).Decode(&requested); err != nil {
 				return fmt.Errorf("%w: %w", errLogLevel, err)
 			}
-			if err := level.UnmarshalText([]byte(asked.Level)); err != nil {
+			if err := level.UnmarshalText([]byte(requested.Level)); err != nil {
 				return fmt.Errorf("%w: %w", errLogLevel, err)
 			}
 		}

@@ -12,9 +12,9 @@ import (
 
 const metadataPath = "/.well-known/oauth-protected-resource"
 
-// selfAge is how long what the service says of itself may be kept. It changes
+// descriptionMaxAge is how long what the service says of itself may be kept. It changes
 // with a restart only.
-const selfAge = 5 * time.Minute
+const descriptionMaxAge = 5 * time.Minute
 
 // derivedMetadataPath is where clients that know our URL, and nothing else of us,
 // look for metadata: the well-known path goes before that of the resource
@@ -36,8 +36,8 @@ func (s *Server) metadata(c echo.Context) error {
 		scopes = append(scopes, api.Access.Scopes()...)
 	}
 	slices.Sort(scopes)
-	s.describes(c)
-	return answerJSON(c, http.StatusOK, struct {
+	s.setCacheableIfFixed(c)
+	return respondJSON(c, http.StatusOK, struct {
 		Resource             string   `json:"resource"`
 		AuthorizationServers []string `json:"authorization_servers"`
 		Scopes               []string `json:"scopes_supported"`

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-var errMethod = refuse("invalid-request", "The method is not an HTTP method in upper case.")
+var errMethod = newRequestError("invalid-request", "The method is not an HTTP method in upper case.")
 
 // isMethod reports whether a method has one spelling. Methods are case-sensitive
 // (RFC 9110, section 9.1), but many frameworks write them in upper case before

@@ -17,13 +17,13 @@ import (
 
 // openAPI answers with the OpenAPI document of the service.
 func (s *Server) openAPI(c echo.Context) error {
-	s.describes(c)
-	return answer(c, http.StatusOK, "application/json", s.description)
+	s.setCacheableIfFixed(c)
+	return respond(c, http.StatusOK, "application/json", s.openAPIDocument)
 }
 
-// describe returns the OpenAPI 3.1 document of the service as it is configured. It does
+// buildOpenAPI returns the OpenAPI 3.1 document of the service as it is configured. It does
 // not say which APIs are called, nor with which credential.
-func (s *Server) describe() []byte {
+func (s *Server) buildOpenAPI() []byte {
 	base, root := cmp.Or(strings.TrimSuffix(s.config.PublicURL, "/"), s.config.BasePath), "/"
 	if u, err := url.Parse(s.config.PublicURL); err == nil && u.Host != "" {
 		root = u.Scheme + "://" + u.Host
@@ -36,7 +36,7 @@ func (s *Server) describe() []byte {
 				"Status, headers and body are the API's own, except for the problems listed.",
 		},
 		Servers:    openapi3.Servers{{URL: cmp.Or(base, "/")}},
-		Paths:      s.ownPaths(root),
+		Paths:      s.servicePaths(root),
 		Components: s.components(base),
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.config.APIs)) {
@@ -51,7 +51,7 @@ func (s *Server) describe() []byte {
 			addPaths(doc.Paths, name, rules, route, s.config.IDURI)
 		}
 	}
-	doc.Tags = append(doc.Tags, &openapi3.Tag{Name: ownTag, Description: "The service itself"})
+	doc.Tags = append(doc.Tags, &openapi3.Tag{Name: serviceTag, Description: "The service itself"})
 	nameOperations(doc.Paths)
 	text, err := json.MarshalIndent(doc, "", " ")
 	if err != nil { // of strings, numbers, lists and objects only
@@ -63,7 +63,7 @@ func (s *Server) describe() []byte {
 // components are the problem types (each as a response with an example, and one response
 // for all of a status) and the ways to authenticate.
 func (s *Server) components(base string) *openapi3.Components {
-	all := &openapi3.Components{
+	result := &openapi3.Components{
 		Schemas:   openapi3.Schemas{"Problem": openapi3.NewSchemaRef("", problemSchema())},
 		Examples:  openapi3.Examples{},
 		Responses: openapi3.ResponseBodies{},
@@ -72,13 +72,13 @@ func (s *Server) components(base string) *openapi3.Components {
 		}}}},
 		SecuritySchemes: s.securitySchemes(),
 	}
-	ofStatus := map[int]openapi3.Examples{}
+	byStatus := map[int]openapi3.Examples{}
 	for name, kind := range problemTypes {
 		explained := s.explain(name, base)
 		if explained.Example == nil {
 			continue
 		}
-		all.Examples[name] = &openapi3.ExampleRef{Value: &openapi3.Example{
+		result.Examples[name] = &openapi3.ExampleRef{Value: &openapi3.Example{
 			Summary: kind.Title, Description: kind.Meaning + " " + kind.Action, Value: explained.Example.Document,
 		}}
 		example := &openapi3.ExampleRef{Ref: "#/components/examples/" + name}
@@ -90,17 +90,17 @@ func (s *Server) components(base string) *openapi3.Components {
 				}}}
 			}
 		}
-		all.Responses[name] = &openapi3.ResponseRef{Value: response}
-		if ofStatus[kind.Status] == nil {
-			ofStatus[kind.Status] = openapi3.Examples{}
+		result.Responses[name] = &openapi3.ResponseRef{Value: response}
+		if byStatus[kind.Status] == nil {
+			byStatus[kind.Status] = openapi3.Examples{}
 		}
-		ofStatus[kind.Status][name] = example
+		byStatus[kind.Status][name] = example
 	}
-	for status, examples := range ofStatus {
+	for status, examples := range byStatus {
 		response := problemResponse("One of: "+strings.Join(slices.Sorted(maps.Keys(examples)), ", "), examples)
-		all.Responses[statusResponse(status)] = &openapi3.ResponseRef{Value: response}
+		result.Responses[statusResponse(status)] = &openapi3.ResponseRef{Value: response}
 	}
-	return all
+	return result
 }
 
 // problemSchema is the JSON schema of a problem document.

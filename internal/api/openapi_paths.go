@@ -16,7 +16,7 @@ import (
 
 const (
 	userScheme, appScheme, bearerScheme = "user", "application", "bearer"
-	ownTag                              = "middletier"
+	serviceTag                          = "middletier"
 )
 
 // describedMethods are those that OpenAPI 3.1 has a word for and that can be
@@ -27,9 +27,9 @@ var describedMethods = []string{"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "PO
 // Rules whose paths are the same in OpenAPI share an entry, which names them all.
 func addPaths(paths *openapi3.Paths, api string, rules []validate.Rule, route route, idURI string) {
 	for _, rule := range rules {
-		granting := rule.Scopes
+		permissions := rule.Scopes
 		if route.app {
-			granting = rule.AppPermissions
+			permissions = rule.AppPermissions
 		}
 		patterns, methods := rule.Paths, rule.Methods
 		if len(patterns) == 0 {
@@ -38,7 +38,7 @@ func addPaths(paths *openapi3.Paths, api string, rules []validate.Rule, route ro
 		if len(methods) == 0 {
 			methods = describedMethods
 		}
-		if len(granting) == 0 {
+		if len(permissions) == 0 {
 			continue // the rule is for the other route
 		}
 		for _, pattern := range patterns {
@@ -51,17 +51,17 @@ func addPaths(paths *openapi3.Paths, api string, rules []validate.Rule, route ro
 			}
 			for _, method := range methods {
 				if slices.Contains(describedMethods, method) {
-					grant := operationOf(item, method, api, route)
-					grant.Description += grantSentence(pattern, granting, route)
-					addSecurity(grant.Security, granting, route, idURI)
+					operation := operationOf(item, method, api, route)
+					operation.Description += permissionSentence(pattern, permissions, route)
+					addSecurity(operation.Security, permissions, route, idURI)
 				}
 			}
 		}
 	}
 }
 
-// severalSegments describes a parameter that OpenAPI has no way to describe.
-const severalSegments = "Any number of segments, such as `items/1`. The slashes between them are sent as they are: " +
+// multiSegmentText describes a parameter that OpenAPI has no way to describe.
+const multiSegmentText = "Any number of segments, such as `items/1`. The slashes between them are sent as they are: " +
 	"a client that encodes them as `%2F` is answered 400."
 
 // pathTemplate turns the pattern of an access rule into a path with parameters.
@@ -71,7 +71,7 @@ func pathTemplate(pattern string) (path string, parameters openapi3.Parameters) 
 		path += "/"
 		wildcard, description := "*", "One segment of the path, or a part of one"
 		if segment == "**" {
-			wildcard, description = "**", severalSegments
+			wildcard, description = "**", multiSegmentText
 		}
 		for i, literal := range strings.Split(segment, wildcard) {
 			if i > 0 {
@@ -110,24 +110,24 @@ func operationOf(item *openapi3.PathItem, method, api string, route route) *open
 	return operation
 }
 
-// grantSentence says that any one of these scopes or app permissions opens pattern.
-func grantSentence(pattern string, granting []string, route route) string {
+// permissionSentence says that any one of these scopes or app permissions opens pattern.
+func permissionSentence(pattern string, permissions []string, route route) string {
 	kind := "scopes"
 	if route.app {
 		kind = "app permissions"
 	}
-	return "`" + pattern + "` needs any one of the " + kind + " `" + strings.Join(granting, "`, `") + "`.\n\n"
+	return "`" + pattern + "` needs any one of the " + kind + " `" + strings.Join(permissions, "`, `") + "`.\n\n"
 }
 
 // addSecurity adds to security that any one of these scopes or app permissions is enough.
-func addSecurity(security *openapi3.SecurityRequirements, granting []string, route route, idURI string) {
+func addSecurity(security *openapi3.SecurityRequirements, permissions []string, route route, idURI string) {
 	add := func(scheme, name string) {
 		requirement := openapi3.SecurityRequirement{scheme: {name}}
-		if !slices.ContainsFunc(*security, func(known openapi3.SecurityRequirement) bool { return reflect.DeepEqual(known, requirement) }) {
+		if !slices.ContainsFunc(*security, func(existing openapi3.SecurityRequirement) bool { return reflect.DeepEqual(existing, requirement) }) {
 			*security = append(*security, requirement)
 		}
 	}
-	for _, name := range granting {
+	for _, name := range permissions {
 		if !route.app {
 			add(userScheme, fullScope(idURI, name))
 		}
@@ -142,9 +142,9 @@ func addSecurity(security *openapi3.SecurityRequirements, granting []string, rou
 func forwardedResponses() *openapi3.Responses {
 	responses := problemResponses(400, 401, 403, 404, 405, 413, 429, 431, 500, 501, 502, 503, 504)
 	for status, description := range map[string]string{"2XX": "What the API answered", "default": "Any other answer of the API"} {
-		answered := openapi3.NewResponse().WithDescription(description).WithContent(anyContent())
-		answered.Headers = requestIDHeader()
-		responses.Set(status, &openapi3.ResponseRef{Value: answered})
+		response := openapi3.NewResponse().WithDescription(description).WithContent(anyContent())
+		response.Headers = requestIDHeader()
+		responses.Set(status, &openapi3.ResponseRef{Value: response})
 	}
 	return responses
 }
@@ -188,17 +188,17 @@ func problemResponses(statuses ...int) *openapi3.Responses {
 	return responses
 }
 
-// ownPaths are the service's own. root is the server of those outside the base path.
-func (s *Server) ownPaths(root string) *openapi3.Paths {
+// servicePaths are the service's own. root is the server of those outside the base path.
+func (s *Server) servicePaths(root string) *openapi3.Paths {
 	const jsonType = "application/json"
-	signout := ownOperation("Drop every token cached for the user", 400, 401, 403, 413, 429, 431, 500, 503)
+	signout := serviceOperation("Drop every token cached for the user", 400, 401, 403, 413, 429, 431, 500, 503)
 	signout.Security = openapi3.NewSecurityRequirements().With(openapi3.SecurityRequirement{bearerScheme: {}})
 	signout.Responses.Set("204", &openapi3.ResponseRef{Value: openapi3.NewResponse().WithDescription("They are dropped")})
 	ready := getOperation("Whether the service can serve", jsonType)
 	ready.Responses.Set("503", &openapi3.ResponseRef{Value: okResponse(jsonType)})
 	kind := openapi3.NewPathParameter("type").WithDescription("The last part of a problem's type").
 		WithSchema(openapi3.NewStringSchema().WithEnum(typeNames()...))
-	outside := openapi3.Servers{{URL: root}}
+	rootServer := openapi3.Servers{{URL: root}}
 	get := func(path, summary string, types ...string) openapi3.NewPathsOption {
 		return openapi3.WithPath(path, &openapi3.PathItem{Get: getOperation(summary, types...)})
 	}
@@ -212,8 +212,8 @@ func (s *Server) ownPaths(root string) *openapi3.Paths {
 			Parameters: openapi3.Parameters{{Value: kind}},
 			Get:        getOperation("What an error means, and who must act", jsonType, "text/html"),
 		}),
-		openapi3.WithPath("/healthz", &openapi3.PathItem{Servers: outside, Get: getOperation("Whether the process is alive", jsonType)}),
-		openapi3.WithPath("/readyz", &openapi3.PathItem{Servers: outside, Get: ready}),
+		openapi3.WithPath("/healthz", &openapi3.PathItem{Servers: rootServer, Get: getOperation("Whether the process is alive", jsonType)}),
+		openapi3.WithPath("/readyz", &openapi3.PathItem{Servers: rootServer, Get: ready}),
 	)
 }
 
@@ -226,15 +226,15 @@ func typeNames() []any {
 	return names
 }
 
-// ownOperation describes an operation of the service's own that may end in problems of
+// serviceOperation describes an operation of the service's own that may end in problems of
 // these statuses.
-func ownOperation(summary string, statuses ...int) *openapi3.Operation {
-	return &openapi3.Operation{Tags: []string{ownTag}, Summary: summary, Responses: problemResponses(statuses...)}
+func serviceOperation(summary string, statuses ...int) *openapi3.Operation {
+	return &openapi3.Operation{Tags: []string{serviceTag}, Summary: summary, Responses: problemResponses(statuses...)}
 }
 
 // getOperation describes one that answers everybody with one of these content types.
 func getOperation(summary string, types ...string) *openapi3.Operation {
-	operation := ownOperation(summary, 404, 413, 431, 500)
+	operation := serviceOperation(summary, 404, 413, 431, 500)
 	operation.Security = openapi3.NewSecurityRequirements() // none
 	operation.Responses.Set("200", &openapi3.ResponseRef{Value: okResponse(types...)})
 	return operation

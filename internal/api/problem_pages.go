@@ -56,10 +56,10 @@ func (e *example) String() string {
 		fmt.Fprintf(&b, "%s: %s\n", name, e.Headers[name])
 	}
 	b.WriteByte('\n')
-	out := json.NewEncoder(&b)
-	out.SetEscapeHTML(false)
-	out.SetIndent("", "  ")
-	if err := out.Encode(e.Document); err != nil { // of strings and numbers only
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(e.Document); err != nil { // of strings and numbers only
 		panic(err)
 	}
 	return b.String()
@@ -71,8 +71,8 @@ body { max-width: 45rem; margin: 0 auto; padding: 1rem; font: 1rem/1.5 system-ui
 pre { padding: 1rem; border: 1px solid; border-radius: .25rem; font-size: .875rem; white-space: pre-wrap; overflow-wrap: anywhere }
 `
 
-// problemSources lets the page have that style.
-var problemSources = "; style-src " + sourceOf(problemStyle)
+// problemPolicy lets the page have that style.
+var problemPolicy = "; style-src " + hashSource(problemStyle)
 
 var problemPage = template.Must(template.New("problem").Parse(`<!doctype html>
 <html lang="en">
@@ -122,7 +122,7 @@ func (s *Server) problem(c echo.Context) error {
 		return echo.ErrNotFound
 	}
 	r := c.Request()
-	return s.explanationOf(c, problemPage, s.explain(name, s.baseURL(r)))
+	return s.respondExplanation(c, problemPage, s.explain(name, s.baseURL(r)))
 }
 
 // problems answers /problems/ with all types there are.
@@ -134,7 +134,7 @@ func (s *Server) problems(c echo.Context) error {
 		e.Example = nil // it is on the type's own page
 		all = append(all, e)
 	}
-	return s.explanationOf(c, problemsPage, explanations{all})
+	return s.respondExplanation(c, problemsPage, explanations{all})
 }
 
 // explanations are all that there is to say about problem types.
@@ -145,23 +145,23 @@ type explanations struct {
 // Name is the last part of the type.
 func (e explanation) Name() string { return e.Type[strings.LastIndexByte(e.Type, '/')+1:] }
 
-// explanationOf answers with a page where a browser asks, else with JSON.
-func (s *Server) explanationOf(c echo.Context, html *template.Template, value any) error {
-	s.describes(c)
+// respondExplanation answers with a page where a browser asks, else with JSON.
+func (s *Server) respondExplanation(c echo.Context, html *template.Template, value any) error {
+	s.setCacheableIfFixed(c)
 	c.Response().Header().Add("Vary", "Accept")
 	if !wantsHTML(c.Request()) {
-		return answerJSON(c, http.StatusOK, value)
+		return respondJSON(c, http.StatusOK, value)
 	}
 	var text bytes.Buffer
 	if err := html.Execute(&text, value); err != nil {
 		return err
 	}
-	return page(c, problemSources, text.Bytes())
+	return respondPage(c, problemPolicy, text.Bytes())
 }
 
 // addProblems adds the pages that the types of problems lead to.
 func (s *Server) addProblems(g *echo.Group) {
-	g.Match(read, "/problems", s.problems)
-	g.Match(read, "/problems/", s.problems)
-	g.Match(read, "/problems/:type", s.problem)
+	g.Match(getAndHead, "/problems", s.problems)
+	g.Match(getAndHead, "/problems/", s.problems)
+	g.Match(getAndHead, "/problems/:type", s.problem)
 }

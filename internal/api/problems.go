@@ -81,7 +81,7 @@ var problemTypes = map[string]problemType{
 		http.StatusUnauthorized, "The user must sign in",
 		"The identity provider issues no token for the API without the user, or the API refuses the token that it issues.",
 		"The client has the user sign in again and repeats the request.",
-		providerRefused(obo.InteractionRequired, "invalid_grant", 50076),
+		providerRefusal(obo.InteractionRequired, "invalid_grant", 50076),
 	},
 	"consent-required": {
 		http.StatusForbidden, "Consent is missing",
@@ -117,7 +117,7 @@ var problemTypes = map[string]problemType{
 		http.StatusTooManyRequests, "Too many requests",
 		"The caller (a user, or an application without one) has made more calls than server.rateLimit allows.",
 		"The client waits as long as Retry-After says, and follows the RateLimit header from then on.",
-		&rateError{keysRetryAfter},
+		&rateError{shortRetryAfter},
 	},
 	"headers-too-large": {
 		http.StatusRequestHeaderFieldsTooLarge, "Headers too large",
@@ -144,7 +144,7 @@ var problemTypes = map[string]problemType{
 		"The identity provider refuses this service itself: its credential, its permissions, the scopes it asks for, the audience it accepts, " +
 			"or a user who is not assigned to it. A new sign-in does not help.",
 		"The operators look at the log line with this requestId: it has the provider's reason. A line with advice says what to change.",
-		providerRefused(obo.Misconfigured, "invalid_client", 7000215),
+		providerRefusal(obo.Misconfigured, "invalid_client", 7000215),
 	},
 	"identity-provider-unavailable": {
 		http.StatusServiceUnavailable, "Identity provider unavailable",
@@ -198,8 +198,8 @@ var problemTypes = map[string]problemType{
 	},
 }
 
-// providerRefused is an example of a refusal by the identity provider.
-func providerRefused(kind obo.Kind, code string, number int) *obo.Error {
+// providerRefusal is an example of a refusal by the identity provider.
+func providerRefusal(kind obo.Kind, code string, number int) *obo.Error {
 	return &obo.Error{
 		Kind: kind, Code: code, Codes: []int{number}, Scopes: []string{"api://todo/.default"},
 		CorrelationID: "7a2b0c1e-5d8f-4b6a-9e3c-1f2d3a4b5c6d", TraceID: "0f1e2d3c-4b5a-4678-8796-a5b4c3d2e1f0",
@@ -208,19 +208,19 @@ func providerRefused(kind obo.Kind, code string, number int) *obo.Error {
 
 var (
 	consentExample = func() error {
-		e := providerRefused(obo.ConsentRequired, "invalid_grant", 65001)
+		e := providerRefusal(obo.ConsentRequired, "invalid_grant", 65001)
 		e.Suberror = "consent_required"
 		e.ConsentURI = "https://login.microsoftonline.com/organizations/v2.0/adminconsent" +
 			"?client_id=22222222-2222-4222-8222-222222222222&scope=api%3A%2F%2Ftodo%2F.default"
 		return e
 	}()
 	throttledExample = func() error {
-		e := providerRefused(obo.Unavailable, "temporarily_unavailable", 90033)
-		e.RetryAfter = keysRetryAfter
+		e := providerRefusal(obo.Unavailable, "temporarily_unavailable", 90033)
+		e.RetryAfter = shortRetryAfter
 		return e
 	}()
 	claimsExample = func() error { // whether a caller gets this one depends on its token
-		e := providerRefused(obo.InteractionRequired, "interaction_required", 50079)
+		e := providerRefusal(obo.InteractionRequired, "interaction_required", 50079)
 		e.Suberror = "basic_action"
 		e.Claims = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
 		return &requestError{claimsProblem(e)}

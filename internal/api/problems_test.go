@@ -33,7 +33,7 @@ func kindsInCode(t *testing.T) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, match := range regexp.MustCompile(`(?:problem\{\s*kind: |p\.kind, p\.detail = |refuse\()"([a-z-]+)"`).FindAllStringSubmatch(string(code), -1) {
+		for _, match := range regexp.MustCompile(`(?:problem\{\s*kind: |p\.kind, p\.detail = |newRequestError\()"([a-z-]+)"`).FindAllStringSubmatch(string(code), -1) {
 			kinds = append(kinds, match[1])
 		}
 	}

@@ -53,7 +53,7 @@ const (
 // callerID is who calls: the user, or the application that has none.
 type callerID struct{ tenant, id string }
 
-func idOf(c *validate.Caller) callerID {
+func newCallerID(c *validate.Caller) callerID {
 	switch {
 	case c.IsApp():
 		return callerID{c.TenantID(), c.ClientID()}
@@ -75,7 +75,7 @@ type quotas struct {
 	// A quota that nobody has used for a refill is a new one, so whoever stays in
 	// older for so long is forgotten with it.
 	recent, older map[callerID]*rate.Limiter
-	turned        time.Time // when recent became older
+	rotated       time.Time // when recent became older
 }
 
 func newQuotas(r Rate) *quotas {
@@ -83,17 +83,17 @@ func newQuotas(r Rate) *quotas {
 	refill := time.Duration(float64(burst) / r.PerSecond * float64(time.Second))
 	return &quotas{
 		rate: rate.Limit(r.PerSecond), burst: burst, refill: refill,
-		policy: []string{fmt.Sprintf(`"caller";q=%d;w=%d`, burst, seconds(refill))},
-		recent: map[callerID]*rate.Limiter{}, turned: time.Now(),
+		policy: []string{fmt.Sprintf(`"caller";q=%d;w=%d`, burst, ceilSeconds(refill))},
+		recent: map[callerID]*rate.Limiter{}, rotated: time.Now(),
 	}
 }
 
-// of returns the quota of a caller.
-func (q *quotas) of(id callerID, now time.Time) *rate.Limiter {
+// quotaFor returns the quota of a caller.
+func (q *quotas) quotaFor(id callerID, now time.Time) *rate.Limiter {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if now.Sub(q.turned) >= q.refill || len(q.recent) >= maxCallers {
-		q.recent, q.older, q.turned = map[callerID]*rate.Limiter{}, q.recent, now
+	if now.Sub(q.rotated) >= q.refill || len(q.recent) >= maxCallers {
+		q.recent, q.older, q.rotated = map[callerID]*rate.Limiter{}, q.recent, now
 	}
 	quota := q.recent[id]
 	if quota == nil {
@@ -112,28 +112,28 @@ func (e *rateError) Error() string {
 	return fmt.Sprintf("the caller is beyond server.rateLimit, for another %v", e.after)
 }
 
-// limit lets a call on that is within its caller's quota, and tells the caller
+// rateLimit lets a call on that is within its caller's quota, and tells the caller
 // what is left of it (draft-ietf-httpapi-ratelimit-headers).
-func (q *quotas) limit(next echo.HandlerFunc) echo.HandlerFunc {
+func (q *quotas) rateLimit(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		now := time.Now()
-		quota := q.of(idOf(eventOf(c.Request()).caller), now)
+		quota := q.quotaFor(newCallerID(eventOf(c.Request()).caller), now)
 		allowed := quota.AllowN(now, 1)
-		left := max(0, quota.TokensAt(now))
+		remaining := max(0, quota.TokensAt(now))
 		h := c.Response().Header()
 		h["Ratelimit-Policy"] = q.policy
-		h["Ratelimit"] = []string{fmt.Sprintf(`"caller";r=%d;t=%d`, int(left), seconds(q.time(float64(q.burst)-left)))}
+		h["Ratelimit"] = []string{fmt.Sprintf(`"caller";r=%d;t=%d`, int(remaining), ceilSeconds(q.waitFor(float64(q.burst)-remaining)))}
 		if !allowed {
-			return &rateError{q.time(1 - left)}
+			return &rateError{q.waitFor(1 - remaining)}
 		}
 		return next(c)
 	}
 }
 
-// time is how long it takes until so many calls more are allowed.
-func (q *quotas) time(calls float64) time.Duration {
+// waitFor is how long it takes until so many calls more are allowed.
+func (q *quotas) waitFor(calls float64) time.Duration {
 	return time.Duration(calls / float64(q.rate) * float64(time.Second))
 }
 
-// seconds rounds up: who comes a moment too early is refused.
-func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
+// ceilSeconds rounds up: who comes a moment too early is refused.
+func ceilSeconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }

@@ -24,9 +24,9 @@ const (
 
 // refusedOrigins limits how often refused CORS origins are logged.
 type refusedOrigins struct {
-	mu     sync.Mutex           // guards what follows
-	logged map[string]time.Time // when
-	first  time.Time            // of logged
+	mu          sync.Mutex           // guards what follows
+	logged      map[string]time.Time // when
+	firstLogged time.Time            // of logged
 }
 
 func newRefusedOrigins() *refusedOrigins { return &refusedOrigins{logged: map[string]time.Time{}} }
@@ -40,13 +40,13 @@ func (o *refusedOrigins) shouldLog(origin string) bool {
 		return false
 	}
 	if len(o.logged) >= maxLoggedOrigins {
-		if now.Sub(o.first) < originLogInterval {
+		if now.Sub(o.firstLogged) < originLogInterval {
 			return false
 		}
 		clear(o.logged) // all at once, and once a minute at most: anybody can fill it
 	}
 	if len(o.logged) == 0 {
-		o.first = now
+		o.firstLogged = now
 	}
 	o.logged[origin] = now
 	return true

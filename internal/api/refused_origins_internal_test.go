@@ -28,7 +28,7 @@ func TestRefusedOriginsAreBounded(t *testing.T) {
 		if got := logged(5000, 6000); got != maxLoggedOrigins {
 			t.Errorf("a minute later %d were logged, want %d", got, maxLoggedOrigins)
 		}
-		if first := o.first; logged(6000, 7000) != 0 || o.first != first {
+		if first := o.firstLogged; logged(6000, 7000) != 0 || o.firstLogged != first {
 			t.Error("the list was cleared within the minute")
 		}
 	})

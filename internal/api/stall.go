@@ -10,28 +10,28 @@ import (
 // second, is cut off. A stream that has nothing to send may be silent for ever.
 const StallTimeout = 30 * time.Second
 
-// stream is the answer on an HTTP/2 stream, whose reader can hold it up while the
+// stallWriter is the answer on an HTTP/2 stream, whose reader can hold it up while the
 // connection, which has a limit of its own, moves on.
-type stream struct{ http.ResponseWriter }
+type stallWriter struct{ http.ResponseWriter }
 
-func (s stream) Write(p []byte) (int, error) {
+func (s stallWriter) Write(p []byte) (int, error) {
 	s.setDeadline(time.Now().Add(StallTimeout))
 	defer s.setDeadline(time.Time{})
 	return s.ResponseWriter.Write(p)
 }
 
 // FlushError is Flush for http.ResponseController.
-func (s stream) FlushError() error {
+func (s stallWriter) FlushError() error {
 	s.setDeadline(time.Now().Add(StallTimeout))
 	defer s.setDeadline(time.Time{})
 	return http.NewResponseController(s.ResponseWriter).Flush()
 }
 
 // end bounds what net/http has kept to send after the handler.
-func (s stream) end() { s.setDeadline(time.Now().Add(StallTimeout)) }
+func (s stallWriter) end() { s.setDeadline(time.Now().Add(StallTimeout)) }
 
-func (s stream) setDeadline(t time.Time) {
+func (s stallWriter) setDeadline(t time.Time) {
 	_ = http.NewResponseController(s.ResponseWriter).SetWriteDeadline(t) // HTTP/2 can
 }
 
-func (s stream) Unwrap() http.ResponseWriter { return s.ResponseWriter }
+func (s stallWriter) Unwrap() http.ResponseWriter { return s.ResponseWriter }

@@ -11,10 +11,10 @@ import (
 // timing is what Server-Timing tells of a request (W3C Server Timing). Its
 // methods do nothing where it is nil, for no one to be told.
 type timing struct {
-	validate time.Duration // zero: the token was not looked at
-	token    time.Duration // of all that were got; zero: none was asked for
-	sent     time.Time     // when the call to the API began; zero: it did not
-	before   time.Duration // token, when the call began
+	validate    time.Duration // zero: the token was not looked at
+	token       time.Duration // of all that were got; zero: none was asked for
+	callStart   time.Time     // when the call to the API began; zero: it did not
+	tokenBefore time.Duration // token, when the call began
 }
 
 // now is the time where it matters.
@@ -37,8 +37,8 @@ func (t *timing) gotToken(start time.Time, err error) {
 		return
 	}
 	t.token += time.Since(start)
-	if err == nil && t.sent.IsZero() {
-		t.sent, t.before = time.Now(), t.token
+	if err == nil && t.callStart.IsZero() {
+		t.callStart, t.tokenBefore = time.Now(), t.token
 	}
 }
 
@@ -55,8 +55,8 @@ func (t *timing) header(source obo.TokenOrigin) string {
 	if t.token > 0 {
 		add("token;desc="+string(source), t.token)
 	}
-	if !t.sent.IsZero() {
-		add("downstream", time.Since(t.sent)-(t.token-t.before))
+	if !t.callStart.IsZero() {
+		add("downstream", time.Since(t.callStart)-(t.token-t.tokenBefore))
 	}
 	return strings.Join(parts, ", ")
 }

@@ -19,7 +19,7 @@ import (
 // sentences are what callers are told for each reason.
 var sentences = map[validate.Reason]string{
 	validate.Malformed:   "The token is malformed.",
-	validate.BadSig:      "The token's signature is not by a current key of the identity provider.",
+	validate.BadSig:      "The token's signature was not made with a current key of the identity provider.",
 	validate.WrongIssuer: "The token was issued by another issuer or tenant.",
 	validate.WrongAud:    "The token was issued for another audience.",
 	validate.Expired:     "The token has expired.",

@@ -224,7 +224,7 @@ func TestRequestsCutOffAtTheGraceAreLoggedAsSuch(t *testing.T) {
 			got[fmt.Sprint(line["level"], " ", line["status"], " ", line["error"])]++
 		}
 	}
-	const ended = " the service ended before the end of the answer"
+	const ended = " the service stopped before the end of the answer"
 	if want := map[string]int{"WARN 200" + ended: 2, "WARN 499" + ended: 2}; !maps.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

@@ -28,7 +28,7 @@ server:
 	want := []string{
 		path + ":10: downstreamApis.todo.timeout: warning: 2m0s is longer than requestTimeout, which ends a request after 30s",
 		path + ":12: downstreamApis.quick.access: warning: an API without access rules refuses every request",
-		path + ":21: server.cors.allowedOrigins[1]: warning: a page that is loaded over http can be changed on its way, and then holds its user's token: http://app.contoso.example",
+		path + ":21: server.cors.allowedOrigins[1]: warning: a page that is loaded over http can be modified on the network, and could then take its user's token: http://app.contoso.example",
 	}
 	var stdout, stderr bytes.Buffer
 	if code := run(t.Context(), []string{"check", "--config", path}, streams{nil, &stdout, &stderr}); code != 0 {

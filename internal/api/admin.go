@@ -12,8 +12,8 @@ import (
 	"middletier/internal/validate"
 )
 
-// addAdminRoutes adds what operators ask for. Nobody is asked for a token here:
-// who reaches the admin listener is an operator.
+// addAdminRoutes adds the routes for operators. They need no token: whoever can reach
+// the admin listener counts as an operator.
 func (s *Server) addAdminRoutes(e *echo.Echo, level *slog.LevelVar) {
 	e.GET("/metrics", echo.WrapHandler(s.config.Telemetry.Handler()))
 	e.Match(getAndHead, "/config", s.settings, rejectCrossSite)
@@ -32,14 +32,15 @@ func (s *Server) addAdminRoutes(e *echo.Echo, level *slog.LevelVar) {
 
 var (
 	errWebPage = newRequestError("invalid-request",
-		"The admin listener does not answer web pages: call it by its address or as localhost, and not from another site.")
-	errNoUser = newRequestError("invalid-request", "The path must be /cache/users/{tid}/{oid}, with the GUIDs of a tenant and of a user object.")
+		"The admin listener does not serve web pages: call it by its address or as localhost, and not from another site.")
+	errNoUser = newRequestError("invalid-request",
+		"The path must be /cache/users/{tid}/{oid}, with the GUIDs of a tenant and of a user object.")
 )
 
-// rejectForeignHost refuses what a web page may ask for that has made its own name lead to
-// this machine (DNS rebinding): browsers take the answer for the page's own. On
-// loopback no operator uses a name other than localhost. Probes, which use an
-// address, and clients that send no Host pass on every route.
+// rejectForeignHost rejects DNS rebinding: a web page can let its own name resolve to
+// this machine, and the browser then takes the answer for the page's own. On loopback,
+// operators use no name other than localhost. Requests with an address or without a Host
+// pass on every route, so probes pass.
 func rejectForeignHost(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		if r := c.Request(); r.Host != "" && onLoopback(r) && !isLocal(r.Host) {
@@ -49,9 +50,9 @@ func rejectForeignHost(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// rejectCrossSite refuses what a web page that an operator looks at may ask for
-// behind their back and that says that it is one. Scrapes and probes are open to it:
-// a page of another origin cannot read the answer.
+// rejectCrossSite rejects requests that the browser of an operator sends for a page of
+// another site. Scrapes and probes have no such check: a page of another origin cannot
+// read the answer.
 func rejectCrossSite(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
@@ -69,8 +70,8 @@ func onLoopback(r *http.Request) bool {
 	return ok && addr.IP.IsLoopback()
 }
 
-// isLocal reports whether a Host header is an address or localhost, which cannot
-// be made to lead elsewhere.
+// isLocal reports whether a Host header is an address or localhost. DNS cannot redirect
+// those.
 func isLocal(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
@@ -78,13 +79,13 @@ func isLocal(host string) bool {
 	return strings.EqualFold(host, "localhost") || net.ParseIP(strings.Trim(host, "[]")) != nil
 }
 
-// settings answers the configuration in force, without its secrets.
+// settings answers with the configuration in force, without its secrets.
 func (s *Server) settings(c echo.Context) error {
 	c.Response().Header().Set("Cache-Control", "no-store")
 	return c.JSONBlob(http.StatusOK, s.config.Settings)
 }
 
-// forgetAll drops every token held, in memory and in Redis.
+// forgetAll drops every cached token, in memory and in Redis.
 func (s *Server) forgetAll(c echo.Context) error {
 	if err := s.config.Tokens.ForgetAll(c.Request().Context()); err != nil {
 		return err
@@ -92,12 +93,12 @@ func (s *Server) forgetAll(c echo.Context) error {
 	return c.NoContent(http.StatusNoContent)
 }
 
-// forgetUser drops every token held for a user, in memory, in Redis, and in
-// the memory of the replicas that share it.
+// forgetUser drops every cached token of a user: in memory, in Redis, and in the memory
+// of the replicas that share it.
 func (s *Server) forgetUser(c echo.Context) error {
 	tenant, oid := c.Param("tid"), c.Param("oid")
 	if !validate.IsGUID(tenant) || !validate.IsGUID(oid) {
-		return errNoUser // a name would find no entry, and its tokens would stay
+		return errNoUser // a user name matches no entry, and its tokens would stay cached
 	}
 	eventOf(c.Request()).forgottenUser = user{tenant, oid}
 	if err := s.config.Tokens.ForgetUser(c.Request().Context(), tenant, oid); err != nil {

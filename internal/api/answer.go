@@ -10,7 +10,7 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// respond sends a body of the service's own. It is what contentType says.
+// respond sends a body that this service wrote.
 func respond(c echo.Context, status int, contentType string, body []byte) error {
 	h := c.Response().Header()
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -24,7 +24,7 @@ func respond(c echo.Context, status int, contentType string, body []byte) error 
 	return nil
 }
 
-// chunkSize is what is written at once, in bytes: each piece has StallTimeout.
+// chunkSize is how many bytes are written at once. Each chunk has StallTimeout.
 const chunkSize = 32 << 10
 
 func respondJSON(c echo.Context, status int, value any) error {
@@ -35,9 +35,9 @@ func respondJSON(c echo.Context, status int, value any) error {
 	return respond(c, status, "application/json", append(body, '\n'))
 }
 
-// respondPage sends an HTML page of the service's own, which may load what sources, a
-// part of a content security policy, lists, and nothing else. It runs in nobody
-// else's frame and tells nobody where its reader came from.
+// respondPage sends an HTML page that this service wrote. The page may load only what
+// policy, a part of a content security policy, lists. It cannot be framed, and it sends
+// no referrer.
 func respondPage(c echo.Context, policy string, body []byte) error {
 	h := c.Response().Header()
 	h.Set("Content-Security-Policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"+policy)
@@ -45,8 +45,8 @@ func respondPage(c echo.Context, policy string, body []byte) error {
 	return respond(c, http.StatusOK, "text/html; charset=utf-8", body)
 }
 
-// setCacheableIfFixed lets caches keep a description of the service for a while, where it
-// does not depend on what the request says of how it came.
+// setCacheableIfFixed lets caches store a description of the service, unless the
+// description depends on the request's headers.
 func (s *Server) setCacheableIfFixed(c echo.Context) {
 	if s.config.PublicURL != "" {
 		setCacheable(c, descriptionMaxAge)
@@ -55,7 +55,7 @@ func (s *Server) setCacheableIfFixed(c echo.Context) {
 	c.Response().Header().Set("Cache-Control", "no-store")
 }
 
-// setCacheable lets caches keep an answer that depends on nothing of the request.
+// setCacheable lets caches store an answer that does not depend on the request.
 func setCacheable(c echo.Context, maxAge time.Duration) {
 	c.Response().Header().Set("Cache-Control", "public, max-age="+strconv.Itoa(int(maxAge/time.Second)))
 }

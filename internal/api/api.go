@@ -19,33 +19,33 @@ import (
 	"middletier/internal/validate"
 )
 
-// Config is what the surface needs. The keys in its errors are those of the
-// server section.
+// Config holds what a Server needs. The keys in its errors are those of the server
+// section.
 type Config struct {
-	// PublicURL is how clients reach the service; "": as the request says. BasePath
-	// is added to one without a path.
+	// PublicURL is the URL that clients use. If it has no path, BasePath is added. If it
+	// is empty, each request's own headers decide.
 	PublicURL string
-	// BasePath is a prefix that the gateway in front keeps on the path.
+	// BasePath is a prefix of the path that the gateway does not remove.
 	BasePath string
-	// TrustedProxies are CIDRs of proxies whose forwarded headers count.
+	// TrustedProxies are CIDRs of proxies whose forwarded headers are believed.
 	TrustedProxies []string
-	// MaxBodySize and MaxHeaderSize bound each request, in bytes.
+	// MaxBodySize and MaxHeaderSize limit each request, in bytes.
 	MaxBodySize, MaxHeaderSize int64
-	// Rate bounds how often each caller may call.
+	// Rate limits how often each caller may call.
 	Rate Rate
-	// CORS lets pages of other origins in.
+	// CORS lists the other origins whose pages may call.
 	CORS CORS
 
-	// ServerTiming tells callers how long the parts of a request took.
+	// ServerTiming adds the durations of a request's parts to its answer.
 	ServerTiming bool
 
-	// Authority is the URL of our tenant's authority, and ClientID is us; both
-	// are named in claims challenges.
+	// Authority is the URL of our tenant's authority, and ClientID is this service's
+	// client ID. Claims challenges name both.
 	Authority, ClientID string
-	// IDURI is the App ID URI that scopes of ours begin with when they are asked
-	// for.
+	// IDURI is the App ID URI of this service, the prefix of its scopes in a token
+	// request.
 	IDURI string
-	// Version is the program's.
+	// Version is the version of the program.
 	Version string
 
 	Validator *validate.Validator
@@ -61,8 +61,8 @@ type Config struct {
 type API struct {
 	Access *validate.Access
 	Client *downstream.Client
-	// Scopes are asked for on behalf of users, AppScope as an application, in
-	// Tenant or, where that is empty, in our own.
+	// Scopes are requested on behalf of users, AppScope as an application. The latter is
+	// requested in Tenant, or in our own tenant if that is empty.
 	Scopes           []string
 	AppScope, Tenant string
 }
@@ -128,15 +128,15 @@ func New(c Config) *Server {
 	}
 	e := s.newEcho(cors...)
 	g := e.Group(c.BasePath)
-	anyMethod := g.RouteNotFound // of all methods: Any knows eleven only
-	// Wrapped here: Echo would wrap anew for each request.
+	anyMethod := g.RouteNotFound // Any covers eleven methods only
+	// Wrapped here: as Echo middleware it would be wrapped again for each request.
 	rateLimit := func(next echo.HandlerFunc) echo.HandlerFunc { return next }
 	if c.Rate.PerSecond > 0 {
 		rateLimit = newQuotas(c.Rate).rateLimit
 	}
 	anyMethod("/api/*", s.authenticate(rateLimit(s.forward(userRoute))))
 	anyMethod("/app/*", s.authenticate(rateLimit(s.forward(appRoute))))
-	g.POST("/signout", s.authenticate(s.signout)) // never refused for the rate: who leaves may
+	g.POST("/signout", s.authenticate(s.signout)) // without a rate limit: a sign-out must not fail for it
 	g.Match(getAndHead, metadataPath, s.metadata)
 	e.Match(getAndHead, s.derivedMetadataPath(), s.metadata)
 	s.addProblems(g)
@@ -151,11 +151,11 @@ func New(c Config) *Server {
 	return s
 }
 
-// getAndHead are the methods of what is only looked at.
+// getAndHead are the methods of routes that only read.
 var getAndHead = []string{http.MethodGet, http.MethodHead}
 
-// newEcho returns what both listeners have: order of middleware, errors, health.
-// What goes wrong behind early is answered with the headers that it has set.
+// newEcho returns what both listeners share: the order of middleware, error handling,
+// and health. Errors after early are answered with the headers that early has set.
 func (s *Server) newEcho(early ...echo.MiddlewareFunc) *echo.Echo {
 	e := echo.New()
 	e.HTTPErrorHandler = s.handleError
@@ -170,21 +170,21 @@ func (s *Server) newEcho(early ...echo.MiddlewareFunc) *echo.Echo {
 // ServeHTTP answers a request of the public listener.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
-// Admin returns the handler of the admin listener, where level can be changed.
+// Admin returns the handler of the admin listener. Its /loglevel changes level.
 func (s *Server) Admin(level *slog.LevelVar) http.Handler {
 	e := s.newEcho(rejectForeignHost)
-	s.addProblems(e.Group(s.config.BasePath)) // without publicUrl, types of problems lead here
+	s.addProblems(e.Group(s.config.BasePath)) // without publicUrl, problem types link to the listener that was called
 	s.addAdminRoutes(e, level)
 	return e
 }
 
-// Drain makes the service not ready, so that no new requests are sent to it, and
-// lets no connection outlive the answer it is used for. Others stay open: who
-// sends a request on one just now would lose it.
+// Drain makes the service not ready, so that load balancers send no new requests, and
+// closes each connection after its current answer. Idle connections stay open: a client
+// that is just sending a request on one would lose it.
 func (s *Server) Drain() { s.draining.Store(true) }
 
-// baseURL returns how the client of r reaches the service, without a slash at
-// its end.
+// baseURL returns the URL by which the client of r reaches the service, without a slash
+// at its end.
 func (s *Server) baseURL(r *http.Request) string {
 	if s.config.PublicURL != "" {
 		return strings.TrimSuffix(s.config.PublicURL, "/")
@@ -204,14 +204,14 @@ var (
 	errUpgrade         = newRequestError("upgrade-not-supported", "Protocol upgrades, such as to WebSocket, are not supported.")
 )
 
-// limitSize refuses requests that are too large, and methods of another spelling,
-// before anything else looks at them, and bounds the bodies whose length is not
-// announced.
+// limitSize rejects requests that are too large, methods that are not in upper case, and
+// upgrades, before anything else looks at the request. A body of unknown length is
+// limited while it is read.
 func (s *Server) limitSize(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
 		if s.draining.Load() {
-			c.Response().Header()["Connection"] = []string{"close"} // HTTP/2 tells it in its own way
+			c.Response().Header()["Connection"] = []string{"close"} // on HTTP/2, net/http sends GOAWAY instead
 		}
 		if headerSize(r) > s.config.MaxHeaderSize {
 			return errHeadersTooLarge
@@ -233,8 +233,8 @@ func (s *Server) limitSize(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// headerSize is the size of a request's method, target and headers as sent by
-// HTTP/1.1, in bytes.
+// headerSize returns the size of a request's method, target and headers in HTTP/1.1, in
+// bytes.
 func headerSize(r *http.Request) int64 {
 	size := len(r.Method) + len(r.RequestURI) + len(r.Host)
 	for name, values := range r.Header {

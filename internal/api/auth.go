@@ -18,9 +18,9 @@ var (
 	}}
 )
 
-// authenticate lets a request on with its caller, whose token was checked. It is
-// the only reader of the Authorization header; no other place for a token is
-// looked at (RFC 6750, section 2.1).
+// authenticate validates the caller's token and passes the request on with its caller.
+// It is the only reader of the Authorization header; a token elsewhere in the request is
+// ignored (RFC 6750, section 2.1).
 func (s *Server) authenticate(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
@@ -38,7 +38,7 @@ func (s *Server) authenticate(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// validate has the token checked, and counts and traces that.
+// validate validates the token, and counts and traces the validation.
 func (s *Server) validate(event *event, token string) (*validate.Caller, error) {
 	ctx, span := telemetry.Start(event, "validate")
 	defer span.End()
@@ -53,7 +53,7 @@ func (s *Server) validate(event *event, token string) (*validate.Caller, error) 
 	return caller, err
 }
 
-// validationResult says in one word how a check went.
+// validationResult is the label for the result of a validation.
 func validationResult(err error) string {
 	var refused *validate.InvalidTokenError
 	switch {
@@ -68,13 +68,13 @@ func validationResult(err error) string {
 	case errors.Is(err, validate.ErrClientNotAllowed):
 		return "client_not_allowed"
 	}
-	return "canceled" // the caller left while a key was awaited
+	return "canceled" // the caller left while the request waited for a key
 }
 
-// bearerToken takes the token out of the values of the Authorization header. A
-// request that uses another scheme, or this one with nothing behind it, has no
-// bearer token; one that uses this scheme wrongly, or several headers, is malformed
-// (RFC 6750, section 3.1). A page whose variable was empty signs in again on 401.
+// bearerToken returns the token in the values of the Authorization header. If another
+// scheme is used, or no text follows this one, the request has no bearer token: a page
+// whose variable was empty then signs in again on the 401. Any other wrong use of the
+// scheme, or several headers, is malformed (RFC 6750, section 3.1).
 func bearerToken(values []string) (string, error) {
 	if len(values) == 0 {
 		return "", errNoToken

@@ -15,32 +15,32 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// CORS says which pages of other origins may call the service from a browser.
-// Without Origins none may. Its keys are those of server.cors.
+// CORS lists the web pages of other origins that may call the service from a browser;
+// without Origins, none. Its keys are those of server.cors.
 type CORS struct {
 	Origins []string
-	// RequestHeaders and ResponseHeaders are for pages to send and to read, beyond
-	// those that the service itself knows.
+	// RequestHeaders may be sent, and ResponseHeaders read, by pages, in addition to
+	// those that the service itself uses.
 	RequestHeaders, ResponseHeaders []string
-	// MaxAge is how long a browser may remember what it may send.
+	// MaxAge is how long a browser may cache the answer to a preflight.
 	MaxAge time.Duration
 }
 
 var (
-	// requestHeaders are for every page to send. Authorization must be named: no
-	// wildcard covers it (Fetch Standard, section 4.10).
+	// requestHeaders may be sent by every page. Authorization must be named: no wildcard
+	// covers it (Fetch Standard, section 4.10).
 	requestHeaders = []string{"Authorization", "Content-Type", "Traceparent", "Tracestate", "X-Request-ID"}
 
-	// responseHeaders are for every page to read. Without them a challenge cannot
-	// be answered, and no error reported.
+	// responseHeaders may be read by every page. Without them a page could neither
+	// answer a challenge nor report an error.
 	responseHeaders = []string{"WWW-Authenticate", "X-Request-ID", "Retry-After", "RateLimit", "RateLimit-Policy"}
 )
 
-// serializedOrigin is an origin as browsers write it (Fetch Standard, section
-// 3.1). It is compared as it is.
+// serializedOrigin matches an origin in the form that browsers send (Fetch Standard,
+// section 3.1). Origins are compared byte for byte.
 var serializedOrigin = regexp.MustCompile(`^[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?$`)
 
-// maxCORSAge is beyond what any browser remembers.
+// maxCORSAge is longer than any browser caches a preflight.
 const maxCORSAge = 24 * time.Hour
 
 func (c CORS) check(report func(key, problem string)) {
@@ -48,11 +48,11 @@ func (c CORS) check(report func(key, problem string)) {
 		key := fmt.Sprintf("allowedOrigins[%d]", i)
 		switch {
 		case origin == "null":
-			report(key, `must not be null: any page can have that origin, from a sandboxed frame`)
+			report(key, `must not be null: any page in a sandboxed frame has that origin`)
 		case strings.Contains(origin, "*"):
-			report(key, "must name one origin: patterns would let in pages that are not known")
-		case !serializedOrigin.MatchString(origin) || strings.HasPrefix(origin, "https:") && strings.HasSuffix(origin, ":443") || strings.HasPrefix(origin, "http:") && strings.HasSuffix(origin, ":80"):
-			report(key, "must be an origin as browsers send it, as https://app.contoso.example: in lower case, without path and default port")
+			report(key, "must name one origin: patterns are not supported")
+		case !serializedOrigin.MatchString(origin) || hasDefaultPort(origin):
+			report(key, "must be an origin as browsers send it, such as https://app.contoso.example: lower case, no path, no default port")
 		}
 	}
 	for key, names := range map[string][]string{"allowedHeaders": c.RequestHeaders, "exposedHeaders": c.ResponseHeaders} {
@@ -67,8 +67,15 @@ func (c CORS) check(report func(key, problem string)) {
 	}
 }
 
-// Warn reports origins of pages that somebody on the way to the browser can change,
-// by the keys of Check.
+// hasDefaultPort reports whether origin names the port that its scheme implies: browsers
+// leave it out.
+func hasDefaultPort(origin string) bool {
+	return strings.HasPrefix(origin, "https:") && strings.HasSuffix(origin, ":443") ||
+		strings.HasPrefix(origin, "http:") && strings.HasSuffix(origin, ":80")
+}
+
+// Warn reports origins whose pages can be modified on the network, under the keys of
+// Check.
 func (c CORS) Warn(report func(key, text string)) {
 	for i, origin := range c.Origins {
 		u, err := url.Parse(origin)
@@ -79,13 +86,14 @@ func (c CORS) Warn(report func(key, text string)) {
 		if u.Hostname() == "localhost" || strings.HasSuffix(u.Hostname(), ".localhost") || ip != nil && ip.IsLoopback() {
 			continue
 		}
-		report(fmt.Sprintf("allowedOrigins[%d]", i), fmt.Sprintf("a page that is loaded over http can be changed on its way, and then holds its user's token: %s", origin))
+		text := "a page that is loaded over http can be modified on the network, and could then take its user's token: " + origin
+		report(fmt.Sprintf("allowedOrigins[%d]", i), text)
 	}
 }
 
-// newCORS returns middleware that answers preflights and lets the listed origins
-// read every answer, errors as well. Cookies and the like are never asked for.
-// Lists of one are shared by all answers: whoever adds to them copies them.
+// newCORS returns middleware that answers preflights and lets the listed origins read
+// every answer, errors included. Credentials such as cookies are never allowed. All
+// answers share the header slices here: code that appends to one must copy it.
 func (s *Server) newCORS() echo.MiddlewareFunc {
 	c := s.config.CORS
 	allowedOrigins := map[string][]string{}
@@ -117,7 +125,7 @@ func (s *Server) newCORS() echo.MiddlewareFunc {
 			}
 			h.Set("Vary", "Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
 			if allowOrigin != nil {
-				delete(h, "Access-Control-Expose-Headers") // means nothing here
+				delete(h, "Access-Control-Expose-Headers") // has no meaning in a preflight
 				if methods := s.preflightMethods(c); methods != "" {
 					h.Set("Access-Control-Allow-Methods", methods)
 				}
@@ -129,8 +137,8 @@ func (s *Server) newCORS() echo.MiddlewareFunc {
 	}
 }
 
-// preflightMethods returns the methods of what a request without one of them asks for:
-// of the API's access rules or of the route; "" where there is nothing.
+// preflightMethods returns the methods that are allowed at the path of a preflight:
+// those of the API's access rules, or of the route. It returns "" for an unknown path.
 func (s *Server) preflightMethods(c echo.Context) string {
 	for _, route := range []route{userRoute, appRoute} {
 		name, _, err := splitTarget(c.Request().URL.EscapedPath(), s.config.BasePath+route.prefix)

@@ -16,14 +16,14 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// viewerVersion is that of Swagger UI, and in the URLs of its files: they never
-// change under a URL.
+// viewerVersion is the version of Swagger UI. The URLs of its files contain it, so the
+// content of a URL never changes.
 const viewerVersion = "5.35.0"
 
 //go:embed swagger-ui
 var viewer embed.FS
 
-// viewerFiles are the types of the files that are served.
+// viewerFiles are the files that are served, with their content types.
 var viewerFiles = map[string]string{
 	"swagger-ui-bundle.js":             "text/javascript; charset=utf-8",
 	"swagger-ui.css":                   "text/css; charset=utf-8",
@@ -32,11 +32,10 @@ var viewerFiles = map[string]string{
 	"NOTICE":                           "text/plain; charset=utf-8",
 }
 
-// viewerMaxAge is as good as for ever.
+// viewerMaxAge is a year: the content of these URLs never changes.
 const viewerMaxAge = 365 * 24 * time.Hour
 
-// docsScript starts the viewer for reading only: a token has no business in this
-// page.
+// docsScript starts the viewer read-only: tokens must not be entered in this page.
 const docsScript = `SwaggerUIBundle({
   url: "openapi.json",
   dom_id: "#viewer",
@@ -45,12 +44,10 @@ const docsScript = `SwaggerUIBundle({
   plugins: [() => ({wrapComponents: {authorizeBtn: () => () => null, authorizeOperationBtn: () => () => null}})],
 })`
 
-// docsStyle leaves out a column that is always empty: there are no links between
-// operations, and a phone has no room for it.
+// docsStyle hides the column for links, which is always empty and too wide for a phone.
 const docsStyle = `.response-col_links { display: none }`
 
-// docsPage loads everything by paths relative to its own, whatever prefix a
-// gateway puts before them.
+// docsPage uses relative URLs only, so that any prefix that a gateway adds works.
 const docsPage = `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -65,24 +62,24 @@ const docsPage = `<!doctype html>
 </html>
 `
 
-// docsPolicy lets the page load the viewer, start it, and read the description.
-var docsPolicy = "; script-src 'self' " + hashSource(docsScript) + "; style-src 'self' " + hashSource(docsStyle) + "; img-src data:; connect-src 'self'"
+// docsPolicy lets the page load the viewer, start it, and read the OpenAPI document.
+var docsPolicy = "; script-src 'self' " + hashSource(docsScript) + "; style-src 'self' " + hashSource(docsStyle) +
+	"; img-src data:; connect-src 'self'"
 
-// hashSource names a script or a style that is in a page itself (Content Security
-// Policy Level 3, section 2.3.1).
+// hashSource returns the source expression that allows an inline script or style
+// (Content Security Policy Level 3, section 2.3.1).
 func hashSource(text string) string {
 	hash := sha256.Sum256([]byte(text))
 	return "'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "'"
 }
 
-// docs answers with a page to read the description of the service.
+// docs answers with the page that shows the OpenAPI document.
 func (s *Server) docs(c echo.Context) error {
 	s.setCacheableIfFixed(c)
 	return respondPage(c, docsPolicy, []byte(docsPage))
 }
 
-// redirectToDocs leads a browser that asks for / to the page about the service. There is
-// nothing else.
+// redirectToDocs redirects a browser from / to /docs. Other clients get 404.
 func (s *Server) redirectToDocs(c echo.Context) error {
 	r := c.Request()
 	if r.Method != http.MethodGet && r.Method != http.MethodHead || !wantsHTML(r) {
@@ -99,7 +96,7 @@ func (s *Server) redirectToDocs(c echo.Context) error {
 	return c.NoContent(http.StatusFound)
 }
 
-// wantsHTML reports whether r comes from a browser's window.
+// wantsHTML reports whether r comes from a browser window.
 func wantsHTML(r *http.Request) bool { return strings.Contains(r.Header.Get("Accept"), "text/html") }
 
 // docsFile answers with a file of the viewer.
@@ -125,10 +122,10 @@ func (s *Server) docsFile(c echo.Context) error {
 
 type viewerFile struct {
 	content []byte
-	gzipped []byte // by gzip; nil: it is not worth it
+	gzipped []byte // nil: too small to compress
 }
 
-// viewerBytes are the files by name, read once for all who ask.
+// viewerBytes are the files by name, read once.
 var viewerBytes = sync.OnceValue(func() map[string]viewerFile {
 	files := map[string]viewerFile{}
 	for name := range viewerFiles {
@@ -139,7 +136,7 @@ var viewerBytes = sync.OnceValue(func() map[string]viewerFile {
 		}
 		gzipped, err := viewer.ReadFile("swagger-ui/" + name + ".gz")
 		if err != nil {
-			panic(err) // it is part of the program
+			panic(err) // it is embedded
 		}
 		unpacked, err := gzip.NewReader(bytes.NewReader(gzipped))
 		if err == nil {

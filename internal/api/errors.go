@@ -18,23 +18,23 @@ import (
 	"middletier/internal/validate"
 )
 
-// statusClientClosed is in the log where the caller left before an answer, or the
-// service ended. It is never sent.
+// statusClientClosed is logged if the caller left before the answer, or the service
+// stopped. It is never sent.
 const statusClientClosed = 499
 
-// problem is what the caller gets for an error: its type decides the status, and
-// detail is a fixed sentence.
+// problem is the answer to an error. Its kind decides the status, and detail is a fixed
+// sentence.
 type problem struct {
 	kind          string // a key of problemTypes
 	detail        string
-	challenge     string        // WWW-Authenticate, where it does not depend on the request
+	challenge     string        // WWW-Authenticate, if it does not depend on the request
 	allow         []string      // Allow
-	scopes        []string      // that would be enough
+	scopes        []string      // any one of them would be enough
 	retryAfter    time.Duration // Retry-After; 0: none
-	providerError *obo.Error    // whose fields the document repeats; nil: none
+	providerError *obo.Error    // the document repeats its fields; nil: none
 }
 
-// requestError is a refusal by this package itself, which knows its problem.
+// requestError is an error of this package, with its problem.
 type requestError struct{ problem }
 
 func (e *requestError) Error() string { return e.detail }
@@ -44,10 +44,10 @@ func newRequestError(kind, detail string) *requestError {
 	return &requestError{problem{kind: kind, detail: detail}}
 }
 
-// tokenDetails for the callers of tokens that were not accepted.
+// tokenDetails are the details for tokens that were rejected.
 var tokenDetails = map[validate.Reason]string{
 	validate.Malformed:   "The token is malformed.",
-	validate.BadSig:      "The token's signature is not by a current key of the identity provider.",
+	validate.BadSig:      "The token's signature was not made with a current key of the identity provider.",
 	validate.WrongIssuer: "The token was issued by another issuer or tenant.",
 	validate.WrongAud:    "The token was issued for another audience.",
 	validate.Expired:     "The token has expired.",
@@ -55,8 +55,8 @@ var tokenDetails = map[validate.Reason]string{
 	validate.NotAccess:   "The token is not an access token with scopes or app permissions.",
 }
 
-// problemFor is the only place where an error becomes an answer. caller is nil
-// for an error before the token was checked.
+// problemFor is the only place that maps an error to an answer. caller is nil if the
+// error came before the token was validated.
 func problemFor(err error, caller *validate.Caller) problem {
 	var (
 		requestErr  *requestError
@@ -69,7 +69,7 @@ func problemFor(err error, caller *validate.Caller) problem {
 		routeErr    *echo.HTTPError
 	)
 	switch {
-	case errors.Is(err, context.Canceled): // whatever it interrupted
+	case errors.Is(err, context.Canceled): // first: any error below may wrap it
 		return problem{kind: "client-closed-request"}
 	case errors.As(err, &requestErr):
 		return requestErr.problem
@@ -115,11 +115,11 @@ func problemFor(err error, caller *validate.Caller) problem {
 
 var internalProblem = problem{kind: "internal", detail: "An unexpected error occurred inside this service."}
 
-// shortRetryAfter is how long a client is asked to wait for signing keys: they
-// are there within seconds of the provider's return.
+// shortRetryAfter is the Retry-After for signing keys and Redis: both are usually
+// available within seconds of the other side's return.
 const shortRetryAfter = 5 * time.Second
 
-// tokenProblem is for a token of the caller that was not accepted.
+// tokenProblem is the problem of a caller's token that was rejected.
 func tokenProblem(reason validate.Reason) problem {
 	if reason == validate.TooLong {
 		return problem{kind: "headers-too-large", detail: "The token is longer than this service accepts."}
@@ -136,7 +136,10 @@ func accessProblem(e *validate.AccessError) problem {
 	case e.Allow != nil:
 		return problem{kind: "method-not-allowed", detail: "No access rule of this API mentions the method.", allow: e.Allow}
 	case len(e.Needed) == 0:
-		return problem{kind: "insufficient-scope", detail: "No access rule of this API allows the request.", challenge: `Bearer error="insufficient_scope"`}
+		return problem{
+			kind: "insufficient-scope", detail: "No access rule of this API allows the request.",
+			challenge: `Bearer error="insufficient_scope"`,
+		}
 	}
 	return problem{
 		kind: "insufficient-scope", detail: "The token holds none of the scopes or app permissions that the request needs.",
@@ -144,8 +147,8 @@ func accessProblem(e *validate.AccessError) problem {
 	}
 }
 
-// refusalProblem passes a claims challenge on only to callers that declared that
-// they can answer one.
+// providerProblem is the problem of a refusal by the identity provider. A claims
+// challenge goes only to callers that declared that they can answer one.
 func providerProblem(e *obo.Error, caller *validate.Caller) problem {
 	p := problem{providerError: e, scopes: e.Scopes, retryAfter: e.RetryAfter}
 	switch e.Kind {
@@ -160,18 +163,19 @@ func providerProblem(e *obo.Error, caller *validate.Caller) problem {
 		expired.providerError, expired.retryAfter = e, e.RetryAfter
 		return expired
 	case obo.ConsentRequired:
-		p.kind, p.detail = "consent-required", "Nobody has consented yet to this service calling the API on the user's behalf."
+		p.kind, p.detail = "consent-required",
+			"Neither the user nor an administrator has consented to this service calling the API on the user's behalf."
 	case obo.Misconfigured:
 		p.kind, p.detail = "misconfigured", "The identity provider refuses this service. Its operators must correct its configuration."
 	case obo.Unavailable:
 		p.kind, p.detail = "identity-provider-unavailable", "The identity provider does not answer, or throttles this service."
 	default:
-		p.kind, p.detail = "identity-provider-error", "The identity provider's answer is neither a token nor an error."
+		p.kind, p.detail = "identity-provider-error", "The identity provider's answer is neither a token nor an OAuth error."
 	}
 	return p
 }
 
-// answersClaims reports whether caller declared that it can answer a challenge.
+// answersClaims reports whether caller declared that it can answer a claims challenge.
 func answersClaims(claims string, caller *validate.Caller) bool {
 	return claims != "" && caller != nil && caller.HandlesClaims()
 }
@@ -183,8 +187,8 @@ func claimsProblem(e *obo.Error) problem {
 	}
 }
 
-// callProblem passes on a challenge of an API that no exchange of ours could
-// answer.
+// callProblem is the problem of a call to an API. It passes on a claims challenge of the
+// API that no token exchange could answer.
 func callProblem(e *downstream.Error, caller *validate.Caller) problem {
 	if e.Kind == downstream.RejectedToken && e.Claims != "" && caller != nil && (caller.HandlesClaims() || !caller.IsApp()) {
 		return providerProblem(&obo.Error{Kind: obo.InteractionRequired, Claims: e.Claims}, caller)
@@ -203,7 +207,10 @@ func callProblem(e *downstream.Error, caller *validate.Caller) problem {
 	case downstream.InvalidResponse:
 		return problem{kind: "downstream-invalid-response", detail: "The downstream API's answer is not valid HTTP."}
 	case downstream.HeadersTooLarge:
-		return problem{kind: "headers-too-large", detail: "The request headers are larger than the downstream API accepts, or one header is larger than 32 KiB."}
+		return problem{
+			kind:   "headers-too-large",
+			detail: "The request headers are larger than the downstream API accepts, or one header is larger than 32 KiB.",
+		}
 	case downstream.Unreachable:
 		return problem{kind: "downstream-unreachable", detail: "The downstream API could not be reached, or closed the connection."}
 	}
@@ -215,12 +222,12 @@ func routingProblem(e *echo.HTTPError) problem {
 	case http.StatusNotFound:
 		return problem{kind: "not-found", detail: "There is nothing at this path."}
 	case http.StatusMethodNotAllowed:
-		return problem{kind: "method-not-allowed", detail: "The path does not answer to this method."} // Echo has set Allow
+		return problem{kind: "method-not-allowed", detail: "This path does not support the method."} // Echo has set Allow
 	}
 	return internalProblem
 }
 
-// document is a problem on the wire (RFC 9457, section 3).
+// document is a problem document (RFC 9457, section 3).
 type document struct {
 	Type          string   `json:"type"`
 	Title         string   `json:"title"`
@@ -237,7 +244,7 @@ type document struct {
 	ConsentURI    string   `json:"consentUri,omitempty"`
 }
 
-// handleError answers err, unless an answer has begun.
+// handleError answers err, unless the answer has begun.
 func (s *Server) handleError(err error, c echo.Context) {
 	r, resp := c.Request(), c.Response()
 	event := eventOf(r)
@@ -246,7 +253,7 @@ func (s *Server) handleError(err error, c echo.Context) {
 	}
 	p := problemFor(err, event.caller)
 	if p.kind == "client-closed-request" && r.Context().Err() == nil {
-		p = internalProblem // something else was cancelled: the caller waits for an answer
+		p = internalProblem // another context was canceled: the caller still waits
 	}
 	event.problem = p.kind
 	if problemTypes[p.kind].Status == statusClientClosed {
@@ -267,7 +274,7 @@ func (s *Server) handleError(err error, c echo.Context) {
 	writeProblem(c, doc)
 }
 
-// setHeaders sets the headers of p. base is how clients reach the service.
+// setHeaders sets the headers of p. base is the URL of the service.
 func (s *Server) setHeaders(h http.Header, p problem, base string) {
 	h.Set("Cache-Control", "no-store")
 	if challenge := s.challenge(p, base); challenge != "" {
@@ -281,7 +288,7 @@ func (s *Server) setHeaders(h http.Header, p problem, base string) {
 	}
 }
 
-// document returns what p says of itself. base is how clients reach the service.
+// document returns the problem document of p. base is the URL of the service.
 func (p problem) document(base string) document {
 	kind := problemTypes[p.kind]
 	doc := document{Type: base + "/problems/" + p.kind, Title: kind.Title, Status: kind.Status, Detail: p.detail, Scopes: p.scopes}
@@ -294,7 +301,7 @@ func (p problem) document(base string) document {
 
 func writeProblem(c echo.Context, doc document) {
 	body, err := json.Marshal(doc)
-	if err != nil { // of strings and numbers only
+	if err != nil { // strings and numbers always encode
 		panic(err)
 	}
 	h := c.Response().Header()
@@ -306,8 +313,8 @@ func writeProblem(c echo.Context, doc document) {
 	}
 }
 
-// challenge returns the WWW-Authenticate header of a problem, "" for none. base is
-// how clients reach the service.
+// challenge returns the WWW-Authenticate header of a problem, or "". base is the URL of
+// the service.
 func (s *Server) challenge(p problem, base string) string {
 	switch p.kind {
 	case "missing-token": // RFC 9728, section 5.1

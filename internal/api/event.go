@@ -22,36 +22,35 @@ import (
 	"middletier/internal/validate"
 )
 
-// event is what the one log line of a request says. Middleware and handlers fill
-// it in. It is the request's context itself, so that it is found without a
-// search and costs no allocation of its own.
+// event collects what the log line of a request says. Middleware and handlers fill it
+// in. It is also the request's context, so a lookup needs no search and storing it needs
+// no extra allocation.
 type event struct {
 	context.Context
 	id            string // request id
 	traceID       string
 	start         time.Time
 	caller        *validate.Caller
-	forgottenUser user // whose tokens an operator has dropped
+	forgottenUser user // the user whose tokens an operator dropped
 	api           string
 	source        obo.TokenOrigin
-	trial         *obo.Trial // nil: the token is on none
+	trial         *obo.Trial // nil: the token is not on trial
 	problem       string
 	err           error
-	answerErr     error   // that ended the API's answer before its end
-	timing        *timing // nil where Server-Timing is off
+	answerErr     error   // it cut the API's answer short
+	timing        *timing // nil if Server-Timing is off
 
-	forwarded bool // or was about to be
+	forwarded bool // or the attempt has begun
 
 	upload *downstream.Upload // nil for none
 }
 
-// user is a user of a tenant, by their GUIDs.
+// user is a user of a tenant, by GUIDs.
 type user struct{ tenant, oid string }
 
 type eventKey struct{}
 
-// Value returns the event for its own key, and else what the server's context
-// has.
+// Value returns the event for its own key, and the server context's value for others.
 func (e *event) Value(key any) any {
 	if key == (eventKey{}) {
 		return e
@@ -62,24 +61,23 @@ func (e *event) Value(key any) any {
 // eventOf returns the event of a request. Every route has one.
 func eventOf(r *http.Request) *event { return r.Context().Value(eventKey{}).(*event) }
 
-// ErrShutdown is the cause that a request's context ends with where the service ends
-// first.
+// ErrShutdown is the cause with which a request's context is canceled if the service
+// stops first.
 var ErrShutdown error = shutdownError{}
 
 type shutdownError struct{}
 
-func (shutdownError) Error() string { return "the service ended before the end of the answer" }
+func (shutdownError) Error() string { return "the service stopped before the end of the answer" }
 
-// Is makes it a cancellation: nobody is answered.
+// Is makes it a cancellation, which is never answered.
 func (shutdownError) Is(target error) bool { return target == context.Canceled }
 
-// observe gives a request its id, answers its errors and panics, and logs it
-// once. It is the outermost middleware, so what goes wrong anywhere is in the
-// line.
+// observe gives a request its ID, answers errors and panics, and logs the request once.
+// It is the outermost middleware, so the log line has the errors of all others.
 func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
-		if r.ProtoMajor == 2 { // outermost, so that errors have its limit too
+		if r.ProtoMajor == 2 { // first, so that error answers have the deadline too
 			writer := stallWriter{c.Response().Writer}
 			c.Response().Writer = writer
 			defer writer.end()
@@ -99,7 +97,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 			ev.timing = &timing{}
 			c.Response().Before(func() {
 				if value := ev.timing.header(ev.source); value != "" {
-					c.Response().Header().Add("Server-Timing", value) // the API's own stays
+					c.Response().Header().Add("Server-Timing", value) // Add: the API may have sent one
 				}
 			})
 		}
@@ -107,21 +105,21 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 			panicked := recover()
 			switch {
 			case panicked == http.ErrAbortHandler && ev.answerErr != nil:
-				ev.err = fmt.Errorf("the API's answer broke off: %w", ev.answerErr)
+				ev.err = fmt.Errorf("the API's answer was cut short: %w", ev.answerErr)
 			case panicked == http.ErrAbortHandler:
 				ev.err = errors.New("the caller left before the end of the answer")
 			case panicked != nil:
-				// Not wrapped: a panicked error must not pass for a deliberate answer.
+				// Not wrapped: problemFor must not find a known error in a panic.
 				ev.err = fmt.Errorf("panic: %v\n%s", panicked, debug.Stack())
 				s.handleError(ev.err, c)
 			}
 			abandoned := c.Response().Status == statusClientClosed && !c.Response().Committed
 			aborted := abandoned || panicked == http.ErrAbortHandler
 			if aborted && ev.answerErr == nil && errors.Is(context.Cause(ev.Context), ErrShutdown) {
-				ev.err = ErrShutdown // whatever it interrupted
+				ev.err = ErrShutdown // in place of the error that the cancellation caused
 			}
 			s.finish(c, ev)
-			// net/http breaks the connection. It would make a good answer of none.
+			// net/http closes the connection. Without the panic it would send 200.
 			if aborted {
 				panic(http.ErrAbortHandler)
 			}
@@ -134,9 +132,9 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// readRest lets a caller that still sends read its answer. It comes after the log
-// line, so that the time for it counts as nobody's. A stream's answer has no end
-// before: one with trailers, or to gRPC, ends at once.
+// readRest reads what a caller still sends, so that the caller can read its answer. It
+// runs after the log line, so its time is not part of the latency. On HTTP/2, an answer
+// with trailers or to gRPC ends the stream at once.
 func readRest(c echo.Context, upload *downstream.Upload) {
 	switch r := c.Request(); {
 	case upload == nil || upload.IsComplete():
@@ -157,8 +155,8 @@ func hasTrailers(h http.Header) bool {
 	return false
 }
 
-// requestID returns the caller's X-Request-ID if it is well formed, else a new
-// one. It names a request in logs and decides nothing.
+// requestID returns the caller's X-Request-ID if it is well formed, otherwise a new one.
+// It is used for logs only.
 func requestID(r *http.Request) string {
 	if ids := r.Header["X-Request-Id"]; len(ids) == 1 && isRequestID(ids[0]) {
 		return ids[0]
@@ -166,13 +164,16 @@ func requestID(r *http.Request) string {
 	return rand.Text()
 }
 
-// isRequestID reports whether id has the form that a code has.
+// isRequestID reports whether id is well formed: it follows the rules of an error code.
 func isRequestID(id string) bool { return failure.Code(id) != "" }
 
-// finish measures the request, ends its span and writes its line.
+// finish measures the request, ends its span and writes its log line.
 func (s *Server) finish(c echo.Context, ev *event) {
 	r := c.Request()
-	done := telemetry.Request{Method: r.Method, Route: routeName(c.Path()), Scheme: "http", Status: c.Response().Status, API: ev.api, Problem: ev.problem}
+	done := telemetry.Request{
+		Method: r.Method, Route: routeName(c.Path()), Scheme: "http",
+		Status: c.Response().Status, API: ev.api, Problem: ev.problem,
+	}
 	if r.TLS != nil {
 		done.Scheme = "https"
 	}
@@ -185,8 +186,8 @@ func (s *Server) finish(c echo.Context, ev *event) {
 	s.logRequest(c, ev, done.Route, took)
 }
 
-// outcome returns the status that the problem has by itself: callers by gRPC are
-// answered 200 for each. Without a problem it is the answer's.
+// outcome returns the status of the problem, or without one the status of the answer.
+// The two differ for gRPC, which gets 200 for every problem.
 func (e *event) outcome(status int) int {
 	if e.problem == "" {
 		return status
@@ -194,8 +195,8 @@ func (e *event) outcome(status int) int {
 	return problemTypes[e.problem].Status
 }
 
-// logRequest writes the line. Nothing in it is a token or a secret: errors from
-// below are made so that they hold none.
+// logRequest writes the log line. It holds no token and no secret: the errors of the
+// packages below hold none.
 func (s *Server) logRequest(c echo.Context, ev *event, route string, took time.Duration) {
 	status := c.Response().Status
 	level := logLevel(c.Path(), ev.outcome(status), ev)
@@ -225,20 +226,20 @@ func (s *Server) logRequest(c echo.Context, ev *event, route string, took time.D
 	if ev.err != nil {
 		attrs = append(attrs, slog.String("error", truncate(ev.err.Error(), maxErrorField)))
 	}
-	// Not LogAttrs: it looks up its caller, which is always this line.
+	// Not LogAttrs, which looks up the source line: it would always be this one.
 	record := slog.NewRecord(time.Now(), level, "request", 0)
 	record.AddAttrs(attrs...)
-	_ = s.config.Log.Handler().Handle(r.Context(), record) // nowhere to report that the log is broken
+	_ = s.config.Log.Handler().Handle(r.Context(), record) // a failure of the log cannot be logged
 }
 
-// What comes from outside must not make a line long: the log holds so many bytes for
-// a slow reader, and drops others' lines beyond. An error may be a panic's stack.
+// The caller's text must not make a line long: the log queue has a limit in bytes, and
+// drops lines when it is full. An error may hold the stack of a panic.
 const (
 	maxField      = 128
 	maxErrorField = 8 << 10
 )
 
-// truncate returns the beginning of s, of limit bytes at the most.
+// truncate returns the beginning of s, at most limit bytes.
 func truncate(s string, limit int) string {
 	if len(s) <= limit {
 		return s
@@ -246,9 +247,9 @@ func truncate(s string, limit int) string {
 	return strings.ToValidUTF8(s[:limit], "") + "…"
 }
 
-// logLevel is error for what is this service's, the provider's or an API's fault,
-// and debug for probes and scrapes that go well. Not to be ready is no fault: it
-// is so at every start and every end.
+// logLevel is error for a fault of this service, the provider or an API, and debug for
+// probes and scrapes that succeed. A service that is not ready is no fault: every start
+// and every stop has such a time.
 func logLevel(path string, status int, ev *event) slog.Level {
 	switch {
 	case ev.answerErr != nil, ev.err == ErrShutdown:
@@ -263,8 +264,7 @@ func logLevel(path string, status int, ev *event) slog.Level {
 	return slog.LevelInfo
 }
 
-// routeName writes an Echo route as the contract does. There are few, whatever
-// is requested.
+// routeName returns the label of an Echo route. The number of labels is bounded.
 func routeName(path string) string {
 	switch {
 	case path == "":

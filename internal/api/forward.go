@@ -14,8 +14,8 @@ import (
 	"middletier/internal/validate"
 )
 
-// route is one of the two ways to an API. Which one a token belongs to is its
-// kind; the other route is named to who takes the wrong one.
+// route is one of the two routes to an API. The kind of the token decides which one is
+// right; the error for the wrong one names the other.
 type route struct {
 	prefix string
 	app    bool
@@ -28,12 +28,12 @@ var (
 
 var (
 	errUnknownAPI = newRequestError("unknown-api", "No downstream API of that name is configured.")
-	errAppOnUser  = newRequestError("wrong-token-type", "The token is an application's. Calls without a user go to /app/{name}/.")
-	errUserOnApp  = newRequestError("wrong-token-type", "The token is a user's. Calls of users go to /api/{name}/.")
+	errAppOnUser  = newRequestError("wrong-token-type", "The token has no user. Calls without a user go to /app/{name}/.")
+	errUserOnApp  = newRequestError("wrong-token-type", "The token is for a user. Calls on behalf of a user go to /api/{name}/.")
 )
 
-// forward answers {prefix}{name}/{path…} with what the API answers to the
-// caller's call, made with a token for it.
+// forward sends a call to {prefix}{name}/{path…} on to the API, with a token for it, and
+// passes the API's answer back.
 func (s *Server) forward(route route) echo.HandlerFunc {
 	prefix := s.config.BasePath + route.prefix
 	locations := map[string]apiLocation{}
@@ -68,7 +68,7 @@ func (s *Server) forward(route route) echo.HandlerFunc {
 		if err := api.Access.Check(event.caller, r.Method, target.Decoded()); err != nil {
 			return err
 		}
-		for _, method := range overridingMethods(r.Header) { // which the API may obey
+		for _, method := range overridingMethods(r.Header) { // the API may use this method instead
 			if err := api.Access.Check(event.caller, method, target.Decoded()); err != nil {
 				return err
 			}
@@ -87,23 +87,23 @@ func (s *Server) forward(route route) echo.HandlerFunc {
 	}
 }
 
-// apiLocation is where callers find an API on one of its routes. It is made once.
+// apiLocation is the path and the URL of an API on one of its routes. It is made once.
 type apiLocation struct {
 	path string
 	url  func(r *http.Request) string
 }
 
-// rawPath returns the path of r's target as it came, which EscapedPath would
-// mend: a fragment would become a part of the path.
+// rawPath returns the path of r's target as it was sent. EscapedPath alone would change
+// it: a fragment would become a part of the path.
 func rawPath(r *http.Request) string {
 	if r.URL.RawPath != "" {
 		return r.URL.RawPath
 	}
-	return r.URL.EscapedPath() // net/url keeps no other than this
+	return r.URL.EscapedPath() // net/url sets RawPath only if it differs from this
 }
 
-// splitTarget splits an escaped path into the API's name and the rest, which
-// begins with a slash or is empty.
+// splitTarget splits an escaped path into the API's name and the rest. The rest begins
+// with a slash or is empty.
 func splitTarget(escaped, prefix string) (name, path string, err error) {
 	rest, ok := strings.CutPrefix(escaped, prefix)
 	if !ok {
@@ -115,8 +115,8 @@ func splitTarget(escaped, prefix string) (name, path string, err error) {
 	return rest, "", nil
 }
 
-// tokenFor returns where the tokens for a call come from: the caller's token is
-// traded, or we ask as ourselves.
+// tokenFor returns the source of tokens for a call: an exchange of the caller's token, or
+// client credentials.
 func (s *Server) tokenFor(event *event, api API, route route) downstream.TokenFunc {
 	return func(ctx context.Context, rejected downstream.Rejection) (string, error) {
 		ctx, span := telemetry.Start(ctx, "token")
@@ -137,7 +137,8 @@ func (s *Server) tokenFor(event *event, api API, route route) downstream.TokenFu
 		outcome := obo.Outcome(err)
 		s.config.Telemetry.Token(ctx, string(flow), string(token.Origin), outcome)
 		if span.IsRecording() {
-			span.SetAttributes(attribute.String("flow", string(flow)), attribute.String("source", string(token.Origin)), attribute.String("outcome", outcome))
+			span.SetAttributes(attribute.String("flow", string(flow)),
+				attribute.String("source", string(token.Origin)), attribute.String("outcome", outcome))
 		}
 		return token.Value, err
 	}

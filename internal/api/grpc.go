@@ -24,13 +24,13 @@ const (
 	grpcUnauthenticated   grpcCode = 16
 )
 
-// grpcCodes are the problems' statuses as callers by gRPC get them. Most are those
-// of gRPC's "HTTP to gRPC Status Code Mapping". That one is for clients, who cannot
-// know who answered; where the answerer knows more, google.rpc.Code is followed:
+// grpcCodes are the gRPC statuses of the problems' HTTP statuses. Most follow gRPC's "HTTP
+// to gRPC Status Code Mapping". That mapping is for clients, which do not know which server
+// answered. Where this service knows more, the codes follow google.rpc.Code:
 //
-//   - 400 is not INTERNAL: the caller has made the mistake, and repeating does not help.
-//   - 504 is not UNAVAILABLE: clients repeat those calls, and the API may have done
-//     what it was asked for.
+//   - 400 is not INTERNAL: the request is wrong, and a retry does not help.
+//   - 504 is not UNAVAILABLE: clients retry UNAVAILABLE, and the API may have executed
+//     the call.
 //   - 413, 429 and 431 are limits.
 var grpcCodes = map[int]grpcCode{
 	http.StatusBadRequest:                  grpcInvalidArgument,
@@ -55,8 +55,8 @@ const (
 	grpcWebTextMediaType = "application/grpc-web-text"
 )
 
-// grpcType returns the media type of an error's answer to a call of gRPC or gRPC-Web,
-// and "" for other requests.
+// grpcType returns the media type for the error answer to a gRPC or gRPC-Web call, and
+// "" for other requests.
 func grpcType(r *http.Request) string {
 	contentType := r.Header.Get("Content-Type")
 	if !strings.HasPrefix(contentType, grpcMediaType) {
@@ -73,12 +73,12 @@ func grpcType(r *http.Request) string {
 	return ""
 }
 
-// isGRPC reports whether r is a call of gRPC, whose clients are used to streams that
-// end early. Browsers, which speak gRPC-Web, are not.
+// isGRPC reports whether r is a gRPC call. gRPC clients handle streams that end early;
+// browsers, which use gRPC-Web, do not.
 func isGRPC(r *http.Request) bool { return grpcType(r) == grpcMediaType }
 
-// writeGRPC answers with p as callers by gRPC can read it: an answer of headers only
-// ("gRPC over HTTP2", Trailers-Only, which gRPC-Web allows too).
+// writeGRPC sends p to a gRPC caller, as an answer of headers only ("gRPC over HTTP2",
+// Trailers-Only; gRPC-Web allows it too).
 func writeGRPC(c echo.Context, contentType string, p problem) {
 	h := c.Response().Header()
 	h.Set("Content-Type", contentType)

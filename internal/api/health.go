@@ -11,14 +11,14 @@ type health struct {
 	Reasons []string `json:"reasons,omitempty"`
 }
 
-// healthz answers that the process is alive. It depends on nothing else.
+// healthz answers that the process is alive. It checks nothing else.
 func (s *Server) healthz(c echo.Context) error {
 	c.Response().Header().Set("Cache-Control", "no-store")
 	return respondJSON(c, http.StatusOK, health{Status: "ok"})
 }
 
-// readyz answers whether the service can serve. Credentials are loaded before it
-// listens.
+// readyz answers whether the service is ready. Credentials are not checked: they are
+// loaded before the service listens.
 func (s *Server) readyz(c echo.Context) error {
 	s.load.noteLoadBalancer(eventOf(c.Request()).start)
 	c.Response().Header().Set("Cache-Control", "no-store")

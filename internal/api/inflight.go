@@ -12,7 +12,7 @@ type load struct {
 	loadBalancer atomic.Int64 // when one was last seen, in nanoseconds since 1970; 0: never
 }
 
-// begin counts a request, which ends with end.
+// begin counts a request as in flight until end.
 func (l *load) begin(proxied bool, now time.Time) {
 	l.inFlight.Add(1)
 	if proxied {
@@ -27,8 +27,8 @@ func (l *load) noteLoadBalancer(now time.Time) { l.loadBalancer.Store(now.UnixNa
 // InFlight returns how many requests are being answered, on both listeners.
 func (s *Server) InFlight() int { return int(s.load.inFlight.Load()) }
 
-// BehindLoadBalancer reports whether a load balancer seems to be in front: in the last
-// span /readyz was asked, or a trusted proxy called.
+// BehindLoadBalancer reports whether there seems to be a load balancer: within the last
+// span it probed /readyz, or a trusted proxy sent a request.
 func (s *Server) BehindLoadBalancer(span time.Duration) bool {
 	last := s.load.loadBalancer.Load()
 	return last != 0 && time.Since(time.Unix(0, last)) < span

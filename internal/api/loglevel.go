@@ -12,8 +12,8 @@ import (
 
 var errLogLevel = newRequestError("invalid-request", `The body must be {"level": "…"} with debug, info, warn or error.`)
 
-// logLevelHandler answers GET and PUT /loglevel: what is logged from now on, until the
-// service ends.
+// logLevelHandler answers GET and PUT /loglevel. A new level lasts until the service
+// stops.
 func logLevelHandler(level *slog.LevelVar) echo.HandlerFunc {
 	type document struct {
 		Level string `json:"level"`

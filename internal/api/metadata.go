@@ -12,13 +12,13 @@ import (
 
 const metadataPath = "/.well-known/oauth-protected-resource"
 
-// descriptionMaxAge is how long what the service says of itself may be kept. It changes
-// with a restart only.
+// descriptionMaxAge is how long caches may store descriptions of the service. They
+// change with a restart only.
 const descriptionMaxAge = 5 * time.Minute
 
-// derivedMetadataPath is where clients that know our URL, and nothing else of us,
-// look for metadata: the well-known path goes before that of the resource
-// (RFC 9728, section 3.1). A gateway must route it here.
+// derivedMetadataPath is where clients that know only our URL look for the metadata: the
+// well-known path comes before the path of the resource (RFC 9728, section 3.1). A
+// gateway must route it to this service.
 func (s *Server) derivedMetadataPath() string {
 	path := s.config.BasePath
 	if s.config.PublicURL != "" {
@@ -28,8 +28,8 @@ func (s *Server) derivedMetadataPath() string {
 	return metadataPath + path
 }
 
-// metadata answers with the protected resource metadata (RFC 9728, section 2),
-// so that clients find out where to get a token and with what scopes.
+// metadata answers with the protected resource metadata (RFC 9728, section 2), from
+// which clients learn where to request a token and with which scopes.
 func (s *Server) metadata(c echo.Context) error {
 	scopes := []string{}
 	for _, api := range s.config.APIs {

@@ -21,8 +21,8 @@ func (s *Server) openAPI(c echo.Context) error {
 	return respond(c, http.StatusOK, "application/json", s.openAPIDocument)
 }
 
-// buildOpenAPI returns the OpenAPI 3.1 document of the service as it is configured. It does
-// not say which APIs are called, nor with which credential.
+// buildOpenAPI returns the OpenAPI 3.1 document for the current configuration. It does
+// not contain the URLs of the APIs, nor the kind of credential.
 func (s *Server) buildOpenAPI() []byte {
 	base, root := cmp.Or(strings.TrimSuffix(s.config.PublicURL, "/"), s.config.BasePath), "/"
 	if u, err := url.Parse(s.config.PublicURL); err == nil && u.Host != "" {
@@ -41,7 +41,7 @@ func (s *Server) buildOpenAPI() []byte {
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.config.APIs)) {
 		rules := s.config.APIs[name].Access.Rules()
-		tag := &openapi3.Tag{Name: name, Description: "An API behind this service"}
+		tag := &openapi3.Tag{Name: name, Description: "An API that this service calls"}
 		if len(rules) == 0 {
 			tag.Description = "This API has no access rules: every call to it is refused."
 			doc.Info.Description += "\n\nThe API `" + name + "` has no access rules: every call to it is refused."
@@ -54,14 +54,14 @@ func (s *Server) buildOpenAPI() []byte {
 	doc.Tags = append(doc.Tags, &openapi3.Tag{Name: serviceTag, Description: "The service itself"})
 	nameOperations(doc.Paths)
 	text, err := json.MarshalIndent(doc, "", " ")
-	if err != nil { // of strings, numbers, lists and objects only
+	if err != nil { // strings, numbers, lists and objects always encode
 		panic(err)
 	}
 	return append(text, '\n')
 }
 
-// components are the problem types (each as a response with an example, and one response
-// for all of a status) and the ways to authenticate.
+// components are the problem types, each as a response with an example, one response per
+// status for all problems of that status, and the ways to authenticate.
 func (s *Server) components(base string) *openapi3.Components {
 	result := &openapi3.Components{
 		Schemas:   openapi3.Schemas{"Problem": openapi3.NewSchemaRef("", problemSchema())},
@@ -84,7 +84,7 @@ func (s *Server) components(base string) *openapi3.Components {
 		example := &openapi3.ExampleRef{Ref: "#/components/examples/" + name}
 		response := problemResponse(kind.Title, openapi3.Examples{name: example})
 		for header, value := range explained.Example.Headers {
-			if header != "Content-Type" { // OpenAPI says it elsewhere
+			if header != "Content-Type" { // OpenAPI describes it elsewhere
 				response.Headers[header] = &openapi3.HeaderRef{Value: &openapi3.Header{Parameter: openapi3.Parameter{
 					Schema: openapi3.NewSchemaRef("", openapi3.NewStringSchema()), Example: value,
 				}}}
@@ -107,13 +107,13 @@ func (s *Server) components(base string) *openapi3.Components {
 func problemSchema() *openapi3.Schema {
 	reflector := jsonschema.Reflector{Anonymous: true, DoNotReference: true, AllowAdditionalProperties: true}
 	reflected := reflector.Reflect(document{})
-	reflected.Version = "" // that of OpenAPI
+	reflected.Version = "" // OpenAPI's own applies
 	var schema openapi3.Schema
 	text, err := json.Marshal(reflected)
 	if err == nil {
 		err = json.Unmarshal(text, &schema)
 	}
-	if err != nil { // of a type that is known
+	if err != nil { // the type is fixed
 		panic(err)
 	}
 	return &schema
@@ -133,10 +133,11 @@ func requestIDHeader() openapi3.Headers {
 	return openapi3.Headers{"X-Request-ID": {Ref: "#/components/headers/X-Request-ID"}}
 }
 
-// statusResponse names the response with all problems of a status.
+// statusResponse is the name of the response for all problems of a status.
 func statusResponse(status int) string { return "Problem" + strconv.Itoa(status) }
 
-// securitySchemes say where tokens for this service come from, and how they are sent.
+// securitySchemes describe where tokens for this service are issued, and how they are
+// sent.
 func (s *Server) securitySchemes() openapi3.SecuritySchemes {
 	scopes := map[string]string{}
 	for _, api := range s.config.APIs {
@@ -152,7 +153,8 @@ func (s *Server) securitySchemes() openapi3.SecuritySchemes {
 		appScheme: {Value: &openapi3.SecurityScheme{
 			Type: "oauth2", Description: "For applications without a user, in their own tenant",
 			Flows: &openapi3.OAuthFlows{ClientCredentials: &openapi3.OAuthFlow{
-				TokenURL: token, Scopes: map[string]string{fullScope(s.config.IDURI, ".default"): "Every app permission that the application was given"},
+				TokenURL: token,
+				Scopes:   map[string]string{fullScope(s.config.IDURI, ".default"): "Every app permission that the application was given"},
 			}},
 		}},
 		bearerScheme: {Value: &openapi3.SecurityScheme{
@@ -161,6 +163,6 @@ func (s *Server) securitySchemes() openapi3.SecuritySchemes {
 	}
 }
 
-// fullScope is a scope as clients ask for it: short ones would be read as scopes of
-// Microsoft Graph.
+// fullScope is a scope in the form that clients request: the provider takes short names
+// for scopes of Microsoft Graph.
 func fullScope(idURI, scope string) string { return idURI + "/" + scope }

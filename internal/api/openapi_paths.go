@@ -19,12 +19,11 @@ const (
 	serviceTag                          = "middletier"
 )
 
-// describedMethods are those that OpenAPI 3.1 has a word for and that can be
-// forwarded.
+// describedMethods are the methods that OpenAPI 3.1 supports and that can be forwarded.
 var describedMethods = []string{"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
 
-// addPaths adds to paths those that the access rules of an API mention on route.
-// Rules whose paths are the same in OpenAPI share an entry, which names them all.
+// addPaths adds the paths that the access rules of an API mention on route. Rules whose
+// paths are the same in OpenAPI share an entry that lists all of them.
 func addPaths(paths *openapi3.Paths, api string, rules []validate.Rule, route route, idURI string) {
 	for _, rule := range rules {
 		permissions := rule.Scopes
@@ -60,12 +59,14 @@ func addPaths(paths *openapi3.Paths, api string, rules []validate.Rule, route ro
 	}
 }
 
-// multiSegmentText describes a parameter that OpenAPI has no way to describe.
+// multiSegmentText describes a parameter that may hold slashes, which OpenAPI cannot
+// express.
 const multiSegmentText = "Any number of segments, such as `items/1`. The slashes between them are sent as they are: " +
 	"a client that encodes them as `%2F` is answered 400."
 
 // pathTemplate turns the pattern of an access rule into a path with parameters.
-// These are numbered: paths that differ only in their names are the same.
+// Parameters are numbered: paths that differ only in parameter names are equal in
+// OpenAPI.
 func pathTemplate(pattern string) (path string, parameters openapi3.Parameters) {
 	for _, segment := range strings.Split(strings.TrimSuffix(pattern, "/"), "/")[1:] {
 		path += "/"
@@ -81,7 +82,8 @@ func pathTemplate(pattern string) (path string, parameters openapi3.Parameters) 
 				}
 				parameter := openapi3.NewPathParameter(name).WithSchema(openapi3.NewStringSchema()).WithDescription(description)
 				if segment == "**" {
-					parameter.Extensions = map[string]any{"x-multi-segment": true} // OpenAPI has no word of its own for it before 3.2
+					// OpenAPI has no keyword for it before 3.2.
+					parameter.Extensions = map[string]any{"x-multi-segment": true}
 				}
 				parameters = append(parameters, &openapi3.ParameterRef{Value: parameter})
 				path += "{" + name + "}"
@@ -104,13 +106,15 @@ func operationOf(item *openapi3.PathItem, method, api string, route route) *open
 		operation.Summary = "Without a user"
 	}
 	if method == http.MethodPost || method == http.MethodPut || method == http.MethodPatch {
-		operation.RequestBody = &openapi3.RequestBodyRef{Value: &openapi3.RequestBody{Description: "Whatever the API accepts", Content: anyContent()}}
+		body := &openapi3.RequestBody{Description: "Any body that the API accepts", Content: anyContent()}
+		operation.RequestBody = &openapi3.RequestBodyRef{Value: body}
 	}
 	item.SetOperation(method, operation)
 	return operation
 }
 
-// permissionSentence says that any one of these scopes or app permissions opens pattern.
+// permissionSentence says that any one of these scopes or app permissions grants access
+// to pattern.
 func permissionSentence(pattern string, permissions []string, route route) string {
 	kind := "scopes"
 	if route.app {
@@ -119,7 +123,8 @@ func permissionSentence(pattern string, permissions []string, route route) strin
 	return "`" + pattern + "` needs any one of the " + kind + " `" + strings.Join(permissions, "`, `") + "`.\n\n"
 }
 
-// addSecurity adds to security that any one of these scopes or app permissions is enough.
+// addSecurity adds to security that any one of these scopes or app permissions is
+// enough.
 func addSecurity(security *openapi3.SecurityRequirements, permissions []string, route route, idURI string) {
 	add := func(scheme, name string) {
 		requirement := openapi3.SecurityRequirement{scheme: {name}}
@@ -149,16 +154,15 @@ func forwardedResponses() *openapi3.Responses {
 	return responses
 }
 
-// anyContent is a body that only the API knows. JSON is named, since generated
+// anyContent is a body that only the API can describe. JSON is listed because generated
 // clients choose by it how to write and read a body.
 func anyContent() openapi3.Content {
-	body := openapi3.NewMediaType().WithSchema(&openapi3.Schema{Description: "As the API says"})
+	body := openapi3.NewMediaType().WithSchema(&openapi3.Schema{Description: "Defined by the API"})
 	return openapi3.Content{"application/json": body, "*/*": body}
 }
 
-// nameOperations gives each operation an ID, which is the same whenever the
-// configuration is: method, route, API and path, in letters and digits. Paths with
-// the same ID are numbered.
+// nameOperations gives each operation an ID that depends on the configuration only:
+// method, route, API and path, in letters and digits. Equal IDs are numbered.
 func nameOperations(paths *openapi3.Paths) {
 	used := map[string]int{}
 	for _, path := range slices.Sorted(maps.Keys(paths.Map())) {
@@ -188,7 +192,8 @@ func problemResponses(statuses ...int) *openapi3.Responses {
 	return responses
 }
 
-// servicePaths are the service's own. root is the server of those outside the base path.
+// servicePaths are the paths that the service itself answers. root is the server of
+// those outside the base path.
 func (s *Server) servicePaths(root string) *openapi3.Paths {
 	const jsonType = "application/json"
 	signout := serviceOperation("Drop every token cached for the user", 400, 401, 403, 413, 429, 431, 500, 503)
@@ -204,7 +209,7 @@ func (s *Server) servicePaths(root string) *openapi3.Paths {
 	}
 	return openapi3.NewPaths(
 		openapi3.WithPath("/signout", &openapi3.PathItem{Post: signout}),
-		get(metadataPath, "Where to get tokens for this service (RFC 9728)", jsonType),
+		get(metadataPath, "Where to request tokens for this service (RFC 9728)", jsonType),
 		get("/openapi.json", "This document", jsonType),
 		get("/docs", "A page to read this document", "text/html"),
 		get("/problems", "All problem types", jsonType, "text/html"),
@@ -226,13 +231,14 @@ func typeNames() []any {
 	return names
 }
 
-// serviceOperation describes an operation of the service's own that may end in problems of
-// these statuses.
+// serviceOperation describes an operation that the service itself answers, with problems
+// of these statuses.
 func serviceOperation(summary string, statuses ...int) *openapi3.Operation {
 	return &openapi3.Operation{Tags: []string{serviceTag}, Summary: summary, Responses: problemResponses(statuses...)}
 }
 
-// getOperation describes one that answers everybody with one of these content types.
+// getOperation describes a GET that needs no token and answers with one of these content
+// types.
 func getOperation(summary string, types ...string) *openapi3.Operation {
 	operation := serviceOperation(summary, 404, 413, 431, 500)
 	operation.Security = openapi3.NewSecurityRequirements() // none

@@ -13,14 +13,14 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// explanation is what there is to say about a problem type.
+// explanation is the documentation of a problem type.
 type explanation struct {
 	Type    string   `json:"type"`
 	Title   string   `json:"title"`
 	Status  int      `json:"status"`
 	Meaning string   `json:"meaning"`
 	Action  string   `json:"action"`
-	Example *example `json:"example,omitempty"` // none of what is never sent
+	Example *example `json:"example,omitempty"` // nil if the problem is never sent
 }
 
 // example is an answer with a problem.
@@ -29,8 +29,8 @@ type example struct {
 	Document document          `json:"document"`
 }
 
-// explain returns what there is to say about the problem type name to those who
-// reach the service at base.
+// explain returns the documentation of the problem type name. base is the URL of the
+// service.
 func (s *Server) explain(name, base string) explanation {
 	kind := problemTypes[name]
 	e := explanation{Type: base + "/problems/" + name, Title: kind.Title, Status: kind.Status, Meaning: kind.Meaning, Action: kind.Action}
@@ -47,8 +47,7 @@ func (s *Server) explain(name, base string) explanation {
 	return e
 }
 
-// String returns the example as it is sent by HTTP/1.1, but for spaces in the
-// document.
+// String returns the example as an HTTP/1.1 answer, with an indented document.
 func (e *example) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "HTTP/1.1 %d %s\n", e.Document.Status, http.StatusText(e.Document.Status))
@@ -59,7 +58,7 @@ func (e *example) String() string {
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
-	if err := encoder.Encode(e.Document); err != nil { // of strings and numbers only
+	if err := encoder.Encode(e.Document); err != nil { // strings and numbers always encode
 		panic(err)
 	}
 	return b.String()
@@ -71,7 +70,7 @@ body { max-width: 45rem; margin: 0 auto; padding: 1rem; font: 1rem/1.5 system-ui
 pre { padding: 1rem; border: 1px solid; border-radius: .25rem; font-size: .875rem; white-space: pre-wrap; overflow-wrap: anywhere }
 `
 
-// problemPolicy lets the page have that style.
+// problemPolicy lets the page use that style.
 var problemPolicy = "; style-src " + hashSource(problemStyle)
 
 var problemPage = template.Must(template.New("problem").Parse(`<!doctype html>
@@ -95,8 +94,8 @@ var problemPage = template.Must(template.New("problem").Parse(`<!doctype html>
 </html>
 `))
 
-// problemsPage leads to the types' own pages by their full URLs: with and without a
-// slash at its own end.
+// problemsPage links to the pages of the types by full URL, so that it works with and
+// without a slash at the end of its own URL.
 var problemsPage = template.Must(template.New("problems").Parse(`<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -114,8 +113,8 @@ var problemsPage = template.Must(template.New("problems").Parse(`<!doctype html>
 </html>
 `))
 
-// problem answers /problems/{type}: what an error means, who must act, and an
-// example. Browsers get a page.
+// problem answers /problems/{type}: what an error means, who must act, and an example.
+// Browsers get a page, other clients JSON.
 func (s *Server) problem(c echo.Context) error {
 	name := c.Param("type")
 	if _, ok := problemTypes[name]; !ok {
@@ -125,7 +124,7 @@ func (s *Server) problem(c echo.Context) error {
 	return s.respondExplanation(c, problemPage, s.explain(name, s.baseURL(r)))
 }
 
-// problems answers /problems/ with all types there are.
+// problems answers /problems/ with all problem types.
 func (s *Server) problems(c echo.Context) error {
 	base := s.baseURL(c.Request())
 	all := []explanation{}
@@ -137,7 +136,7 @@ func (s *Server) problems(c echo.Context) error {
 	return s.respondExplanation(c, problemsPage, explanations{all})
 }
 
-// explanations are all that there is to say about problem types.
+// explanations is the documentation of all problem types.
 type explanations struct {
 	Problems []explanation `json:"problems"`
 }
@@ -145,7 +144,7 @@ type explanations struct {
 // Name is the last part of the type.
 func (e explanation) Name() string { return e.Type[strings.LastIndexByte(e.Type, '/')+1:] }
 
-// respondExplanation answers with a page where a browser asks, else with JSON.
+// respondExplanation answers a browser with a page, and other clients with JSON.
 func (s *Server) respondExplanation(c echo.Context, html *template.Template, value any) error {
 	s.setCacheableIfFixed(c)
 	c.Response().Header().Add("Vary", "Accept")
@@ -159,7 +158,7 @@ func (s *Server) respondExplanation(c echo.Context, html *template.Template, val
 	return respondPage(c, problemPolicy, text.Bytes())
 }
 
-// addProblems adds the pages that the types of problems lead to.
+// addProblems adds the pages that the problem types link to.
 func (s *Server) addProblems(g *echo.Group) {
 	g.Match(getAndHead, "/problems", s.problems)
 	g.Match(getAndHead, "/problems/", s.problems)

@@ -10,20 +10,20 @@ import (
 	"middletier/internal/validate"
 )
 
-// problemType is what a kind of error is called, what it means, and who must do what.
-// The answer's status, its page, docs/errors.md and the OpenAPI document follow from it.
+// problemType is the title of a kind of error, what it means, and who must act. The
+// answer's status, its page, docs/errors.md and the OpenAPI document derive from it.
 type problemType struct {
 	Status  int
 	Title   string
 	Meaning string
 	Action  string
 
-	// Example is an error that is answered with the type. It is nil where nothing is
-	// ever sent.
+	// Example is an error that is answered with the type. It is nil if the type is never
+	// sent.
 	Example error
 }
 
-// problemTypes are all errors of the service, by the last part of their type URL.
+// problemTypes are all problem types, by the last part of their type URL.
 var problemTypes = map[string]problemType{
 	"missing-token": {
 		http.StatusUnauthorized, "No token",
@@ -33,8 +33,8 @@ var problemTypes = map[string]problemType{
 	},
 	"invalid-request": {
 		http.StatusBadRequest, "Invalid request",
-		"The request is malformed: more than one Authorization header, a method that is not in upper case, a path that can be read in two ways, " +
-			"a query with bytes that must be percent-encoded, a header that is not UTF-8, or a body that ends too early.",
+		"The request is malformed: more than one Authorization header, a method that is not in upper case, " +
+			"an ambiguous path, a query with bytes that must be percent-encoded, a header that is not UTF-8, or a body that ends too early.",
 		"The client corrects the request.",
 		errPresentation,
 	},
@@ -55,7 +55,7 @@ var problemTypes = map[string]problemType{
 	},
 	"wrong-token-type": {
 		http.StatusForbidden, "Wrong kind of token",
-		"Calls of users go to /api/{name}/ and calls without a user to /app/{name}/. The token is for the other route.",
+		"Calls on behalf of a user go to /api/{name}/, calls without a user to /app/{name}/. The token is for the other route.",
 		"The client uses the route that the detail names.",
 		errAppOnUser,
 	},
@@ -129,7 +129,8 @@ var problemTypes = map[string]problemType{
 	},
 	"shared-cache-unavailable": {
 		http.StatusServiceUnavailable, "Shared cache unavailable",
-		"This replica has dropped what it held in memory, but Redis did not answer: entries in Redis were not dropped, or other replicas were not notified.",
+		"This replica has cleared its memory, but Redis did not answer: " +
+			"entries in Redis were not dropped, or other replicas were not notified.",
 		"The operators repeat the request when Redis is back. Entries in Redis also expire by themselves.",
 		obo.ErrRedis,
 	},
@@ -154,7 +155,7 @@ var problemTypes = map[string]problemType{
 	},
 	"identity-provider-error": {
 		http.StatusBadGateway, "Identity provider error",
-		"The identity provider's answer is neither a token nor an error.",
+		"The identity provider's answer is neither a token nor an OAuth error.",
 		"The operators look at the log line with this requestId.",
 		&obo.Error{Kind: obo.InvalidResponse},
 	},
@@ -178,7 +179,7 @@ var problemTypes = map[string]problemType{
 	},
 	"downstream-rejected-token": {
 		http.StatusBadGateway, "API rejected our token",
-		"The downstream API refused the token that this service got for it, also a fresh one, or asks for another kind of credential. " +
+		"The downstream API rejected the token that this service got for it, and then a new one, or asks for another kind of credential. " +
 			"The caller's token is not the cause.",
 		"The operators check that scopes and baseUrl belong to the same API. " +
 			"If the detail mentions another kind of credential, the log says which scheme the API asks for.",
@@ -188,11 +189,11 @@ var problemTypes = map[string]problemType{
 		http.StatusInternalServerError, "Internal error",
 		"An unexpected error occurred inside this service.",
 		"The operators look at the log line with this requestId.",
-		http.ErrAbortHandler, // such as every error that problemFor does not know
+		http.ErrAbortHandler, // any error that problemFor does not know
 	},
 	"client-closed-request": {
 		statusClientClosed, "Request abandoned",
-		"The caller left before there was an answer, or the service ended. Nothing is sent; the type is for the log.",
+		"The caller left before the answer, or the service stopped. Nothing is sent; the type appears in the log only.",
 		"Nobody needs to act.",
 		nil,
 	},
@@ -219,7 +220,7 @@ var (
 		e.RetryAfter = shortRetryAfter
 		return e
 	}()
-	claimsExample = func() error { // whether a caller gets this one depends on its token
+	claimsExample = func() error { // only callers that declare cp1 get it
 		e := providerRefusal(obo.InteractionRequired, "interaction_required", 50079)
 		e.Suberror = "basic_action"
 		e.Claims = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`

@@ -12,10 +12,10 @@ import (
 	"middletier/internal/validate"
 )
 
-// Rate is how often each caller may call. Its zero value is no limit.
+// Rate limits how often each caller may call. The zero value is no limit.
 type Rate struct {
-	// PerSecond is how many calls a caller may make for long, and Burst how many
-	// at once; 0: those of one second.
+	// PerSecond is the sustained rate per caller, and Burst the largest burst; 0: one
+	// second's worth.
 	PerSecond float64
 	Burst     int
 }
@@ -38,19 +38,20 @@ func (r Rate) burst() int {
 }
 
 const (
-	// maxPerSecond is more than one process answers.
+	// maxPerSecond is more than one process can answer.
 	maxPerSecond = 1e6
 
-	// maxRefill is how long a quota that is used up may take to fill. Callers are
+	// maxRefill is the longest time for an exhausted quota to fill up. Callers are
 	// remembered for so long.
 	maxRefill = 24 * time.Hour
 
-	// maxCallers is how many callers are counted at least, which takes some 15 MB
-	// at the most. Beyond, those that have not called for longest start afresh.
+	// maxCallers is the least number of callers that are counted, which takes about 15
+	// MB at most. With more callers, those that called least recently start with a new
+	// quota.
 	maxCallers = 50_000
 )
 
-// callerID is who calls: the user, or the application that has none.
+// callerID identifies a caller: the user, or the application if there is no user.
 type callerID struct{ tenant, id string }
 
 func newCallerID(c *validate.Caller) callerID {
@@ -63,17 +64,17 @@ func newCallerID(c *validate.Caller) callerID {
 	return callerID{c.TenantID(), c.ObjectID()}
 }
 
-// quotas count the calls of each caller. Only who has shown a good token has one,
-// so strangers cannot make them many.
+// quotas count the calls of each caller. Only callers with a valid token have one, so
+// strangers cannot use up memory.
 type quotas struct {
 	rate   rate.Limit
 	burst  int
-	policy []string      // the RateLimit-Policy header; its name is not the usual "default", which an API may use
-	refill time.Duration // of a quota that is used up
+	policy []string      // the RateLimit-Policy header; an API may use the usual name "default"
+	refill time.Duration // how long an exhausted quota takes to fill up
 
 	mu sync.Mutex // guards the rest
-	// A quota that nobody has used for a refill is a new one, so whoever stays in
-	// older for so long is forgotten with it.
+	// A quota that was not used for refill is full, which is the same as new. So older can
+	// be dropped after that time.
 	recent, older map[callerID]*rate.Limiter
 	rotated       time.Time // when recent became older
 }
@@ -105,15 +106,15 @@ func (q *quotas) quotaFor(id callerID, now time.Time) *rate.Limiter {
 	return quota
 }
 
-// rateError refuses a call beyond the caller's quota.
+// rateError rejects a call beyond the caller's quota.
 type rateError struct{ after time.Duration }
 
 func (e *rateError) Error() string {
-	return fmt.Sprintf("the caller is beyond server.rateLimit, for another %v", e.after)
+	return fmt.Sprintf("the caller exceeds server.rateLimit, for another %v", e.after)
 }
 
-// rateLimit lets a call on that is within its caller's quota, and tells the caller
-// what is left of it (draft-ietf-httpapi-ratelimit-headers).
+// rateLimit passes on the calls within the caller's quota, and reports the rest of the
+// quota in headers (draft-ietf-httpapi-ratelimit-headers).
 func (q *quotas) rateLimit(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		now := time.Now()
@@ -130,10 +131,10 @@ func (q *quotas) rateLimit(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// waitFor is how long it takes until so many calls more are allowed.
+// waitFor returns how long it takes until that many more calls are allowed.
 func (q *quotas) waitFor(calls float64) time.Duration {
 	return time.Duration(calls / float64(q.rate) * float64(time.Second))
 }
 
-// ceilSeconds rounds up: who comes a moment too early is refused.
+// ceilSeconds rounds up: a caller that waits less is rejected again.
 func ceilSeconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }

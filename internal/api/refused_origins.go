@@ -11,27 +11,28 @@ import (
 )
 
 const (
-	// originLogInterval is how long an origin that was logged is not logged again.
+	// originLogInterval is how long a logged origin is not logged again.
 	originLogInterval = time.Minute
 
-	// maxLoggedOrigins is how many origins are logged in that time: anybody can send any.
+	// maxLoggedOrigins limits the origins that are logged in that time: a client can
+	// send any origin.
 	maxLoggedOrigins = 100
 
-	// maxOriginLength is how much of an origin is logged, in bytes: a host's name has
-	// 253 at the most (RFC 1035, section 2.3.4).
+	// maxOriginLength is how much of an origin is logged, in bytes. A host name has at
+	// most 253 (RFC 1035, section 2.3.4).
 	maxOriginLength = 280
 )
 
 // refusedOrigins limits how often refused CORS origins are logged.
 type refusedOrigins struct {
-	mu          sync.Mutex           // guards what follows
-	logged      map[string]time.Time // when
-	firstLogged time.Time            // of logged
+	mu          sync.Mutex           // guards the fields below
+	logged      map[string]time.Time // when each was last logged
+	firstLogged time.Time            // the oldest in logged
 }
 
 func newRefusedOrigins() *refusedOrigins { return &refusedOrigins{logged: map[string]time.Time{}} }
 
-// shouldLog reports whether origin is to be logged now, and counts it as logged then.
+// shouldLog reports whether to log origin now, and records it as logged.
 func (o *refusedOrigins) shouldLog(origin string) bool {
 	now := time.Now()
 	o.mu.Lock()
@@ -43,7 +44,7 @@ func (o *refusedOrigins) shouldLog(origin string) bool {
 		if now.Sub(o.firstLogged) < originLogInterval {
 			return false
 		}
-		clear(o.logged) // all at once, and once a minute at most: anybody can fill it
+		clear(o.logged) // clients can fill it with any origins, so it is cleared as a whole
 	}
 	if len(o.logged) == 0 {
 		o.firstLogged = now
@@ -52,18 +53,19 @@ func (o *refusedOrigins) shouldLog(origin string) bool {
 	return true
 }
 
-// logRefusedOrigin logs the origin of a page whose browser will not let it read the
-// answer, so that somebody finds out what to configure.
+// logRefusedOrigin logs the origin of a page whose browser does not let it read the
+// answer, so that operators see what to configure.
 func (s *Server) logRefusedOrigin(r *http.Request, origin string) {
 	if r.Header.Get("Sec-Fetch-Site") == "same-origin" || strings.HasPrefix(s.baseURL(r)+"/", origin+"/") {
-		return // a page of our own
+		return // a page of this service
 	}
 	if name := printable(origin); s.refusedOrigins.shouldLog(name) {
-		s.config.Log.LogAttrs(r.Context(), slog.LevelWarn, "a page of an origin that server.cors.allowedOrigins does not list was refused", slog.String("origin", name))
+		s.config.Log.LogAttrs(r.Context(), slog.LevelWarn,
+			"a page of an origin that server.cors.allowedOrigins does not list was refused", slog.String("origin", name))
 	}
 }
 
-// logRefusedOrigins is middleware that does so where no origin is listed.
+// logRefusedOrigins is middleware that does the same if no origin is allowed.
 func (s *Server) logRefusedOrigins(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		if r := c.Request(); r.Header["Origin"] != nil {
@@ -73,8 +75,8 @@ func (s *Server) logRefusedOrigins(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// printable returns the beginning of an origin, with a question mark for each
-// character that no origin has.
+// printable returns the beginning of an origin, with a question mark for each character
+// that an origin cannot contain.
 func printable(origin string) string {
 	origin = origin[:min(len(origin), maxOriginLength)]
 	return strings.Map(func(r rune) rune {

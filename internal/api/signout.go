@@ -6,8 +6,7 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// signout forgets every downstream token held for the caller's token, in memory
-// and in Redis.
+// signout drops every token cached for the caller's token, in memory and in Redis.
 func (s *Server) signout(c echo.Context) error {
 	caller := eventOf(c.Request()).caller
 	if caller.IsApp() {

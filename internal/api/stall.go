@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// StallTimeout is how long a caller may take to take a piece of an answer, which
-// is 32 KiB at the most: one that takes nothing, or less than about 1 KiB a
-// second, is cut off. A stream that has nothing to send may be silent for ever.
+// StallTimeout is how long a caller may take to read one chunk of an answer, at most 32
+// KiB. A caller that reads nothing, or less than about 1 KiB per second, is
+// disconnected. A stream that sends nothing may stay open without limit.
 const StallTimeout = 30 * time.Second
 
-// stallWriter is the answer on an HTTP/2 stream, whose reader can hold it up while the
-// connection, which has a limit of its own, moves on.
+// stallWriter writes an answer on an HTTP/2 stream, with a write deadline. The
+// connection has a limit too, but it continues while the reader of one stream blocks.
 type stallWriter struct{ http.ResponseWriter }
 
 func (s stallWriter) Write(p []byte) (int, error) {
@@ -27,11 +27,11 @@ func (s stallWriter) FlushError() error {
 	return http.NewResponseController(s.ResponseWriter).Flush()
 }
 
-// end bounds what net/http has kept to send after the handler.
+// end sets the deadline for what net/http has buffered and sends after the handler.
 func (s stallWriter) end() { s.setDeadline(time.Now().Add(StallTimeout)) }
 
 func (s stallWriter) setDeadline(t time.Time) {
-	_ = http.NewResponseController(s.ResponseWriter).SetWriteDeadline(t) // HTTP/2 can
+	_ = http.NewResponseController(s.ResponseWriter).SetWriteDeadline(t) // HTTP/2 supports it
 }
 
 func (s stallWriter) Unwrap() http.ResponseWriter { return s.ResponseWriter }

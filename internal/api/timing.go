@@ -8,16 +8,16 @@ import (
 	"middletier/internal/obo"
 )
 
-// timing is what Server-Timing tells of a request (W3C Server Timing). Its
-// methods do nothing where it is nil, for no one to be told.
+// timing measures the parts of a request for Server-Timing (W3C Server Timing). The
+// methods of a nil timing do nothing.
 type timing struct {
-	validate    time.Duration // zero: the token was not looked at
-	token       time.Duration // of all that were got; zero: none was asked for
-	callStart   time.Time     // when the call to the API began; zero: it did not
-	tokenBefore time.Duration // token, when the call began
+	validate    time.Duration // zero: no token was validated
+	token       time.Duration // the sum for all tokens; zero: none was requested
+	callStart   time.Time     // when the call to the API began; zero: not yet
+	tokenBefore time.Duration // token when the call began
 }
 
-// now is the time where it matters.
+// now returns the time, or without timing the zero time.
 func (t *timing) now() time.Time {
 	if t == nil {
 		return time.Time{}
@@ -31,7 +31,8 @@ func (t *timing) validated(start time.Time) {
 	}
 }
 
-// gotToken counts the time that a token took. The call begins with the first.
+// gotToken adds the time that a token took. The call to the API begins with the first
+// token.
 func (t *timing) gotToken(start time.Time, err error) {
 	if t == nil {
 		return
@@ -42,8 +43,8 @@ func (t *timing) gotToken(start time.Time, err error) {
 	}
 }
 
-// header returns the value of the header, "" for nothing to tell. The API's part
-// is the time to its answer's headers.
+// header returns the value of the header, or "". The API's part is the time to its
+// response headers.
 func (t *timing) header(source obo.TokenOrigin) string {
 	var parts []string
 	add := func(name string, d time.Duration) {

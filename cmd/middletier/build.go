@@ -35,16 +35,16 @@ type program struct {
 // build wires the service that f describes. transport reaches the identity
 // provider. ctx bounds the loading of credentials, for which a vault may be asked.
 func build(ctx context.Context, f file, transport http.RoundTripper, log *slog.Logger) (*program, error) {
-	var shown *listener.Certificate
+	var cert *listener.Certificate
 	if f.Server.TLS.CertFile != "" {
 		var err error
-		if shown, err = listener.LoadCertificate(f.Server.TLS, log); err != nil {
+		if cert, err = listener.LoadCertificate(f.Server.TLS, log); err != nil {
 			return nil, err
 		}
 	}
-	observed := f.telemetryConfig()
-	observed.Log = log
-	watch, err := telemetry.New(observed)
+	telemetryConfig := f.telemetryConfig()
+	telemetryConfig.Log = log
+	tel, err := telemetry.New(telemetryConfig)
 	if err != nil {
 		return nil, err
 	}
@@ -52,64 +52,64 @@ func build(ctx context.Context, f file, transport http.RoundTripper, log *slog.L
 	if err != nil {
 		return nil, err
 	}
-	client := newClient(watch.Transport(transport, provider))
+	client := newClient(tel.Transport(transport, provider))
 
-	validation := f.validateConfig()
-	validation.Client, validation.Log = client, log
-	validator := validate.New(validation)
+	validateConfig := f.validateConfig()
+	validateConfig.Client, validateConfig.Log = client, log
+	validator := validate.New(validateConfig)
 
-	exchange := f.oboConfig()
-	exchange.Client, exchange.Log = client, log
+	oboConfig := f.oboConfig()
+	oboConfig.Client, oboConfig.Log = client, log
 	adviser := diagnosis.NewAdviser(log)
-	exchange.Exchanged = func(flow obo.Flow, took time.Duration, err error) {
-		watch.Exchange(string(flow), obo.Outcome(err), took)
+	oboConfig.Exchanged = func(flow obo.Flow, took time.Duration, err error) {
+		tel.Exchange(string(flow), obo.Outcome(err), took)
 		adviser.Exchanged(err)
 	}
-	exchanger, err := obo.NewClient(ctx, exchange)
+	exchanger, err := obo.NewClient(ctx, oboConfig)
 	if err != nil {
 		return nil, err
 	}
-	keep := f.cacheConfig()
-	if shared := f.redisConfig(); shared.URL != "" {
-		shared.Log = log
-		if keep.Shared, err = redistier.New(shared); err != nil {
+	cacheConfig := f.cacheConfig()
+	if redisConfig := f.redisConfig(); redisConfig.URL != "" {
+		redisConfig.Log = log
+		if cacheConfig.Shared, err = redistier.New(redisConfig); err != nil {
 			return nil, err
 		}
 	}
-	cache, err := obo.NewCache(keep, exchanger)
+	cache, err := obo.NewCache(cacheConfig, exchanger)
 	if err != nil {
 		return nil, err
 	}
 
-	surface := f.apiConfig()
-	surface.Validator, surface.Tokens, surface.Telemetry, surface.Log = validator, cache, watch, log
-	if surface.Settings, err = config.Masked(f.inForce()); err != nil {
+	apiConfig := f.apiConfig()
+	apiConfig.Validator, apiConfig.Tokens, apiConfig.Telemetry, apiConfig.Log = validator, cache, tel, log
+	if apiConfig.Settings, err = config.Masked(f.effective()); err != nil {
 		return nil, err
 	}
 	f.warn(func(key, text string) { log.Warn(text, "key", key) })
-	surface.APIs = map[string]api.API{}
+	apiConfig.APIs = map[string]api.API{}
 	for name, d := range f.DownstreamAPIs {
-		forward := f.downstreamConfig(d)
+		downstreamConfig := f.downstreamConfig(d)
 		target, err := telemetry.NewTarget(name, d.BaseURL)
 		if err != nil {
 			return nil, err
 		}
 		transport := downstream.NewTransport()
 		transport.Log = log.With("api", name)
-		forward.Transport = watch.Transport(transport, target)
-		calls, err := downstream.New(forward)
+		downstreamConfig.Transport = tel.Transport(transport, target)
+		apiClient, err := downstream.New(downstreamConfig)
 		if err != nil {
 			return nil, err
 		}
-		surface.APIs[name] = api.API{
+		apiConfig.APIs[name] = api.API{
 			Access: validate.NewAccess(d.Access, func(string, string) {}), // checked before
-			Client: calls, Scopes: d.Scopes, AppScope: d.appScope(), Tenant: d.Tenant,
+			Client: apiClient, Scopes: d.Scopes, AppScope: d.appScope(), Tenant: d.Tenant,
 		}
 	}
-	if err := (numbers{validator, exchanger, cache}).register(watch.Meter()); err != nil {
+	if err := (processMetrics{validator, exchanger, cache}).register(tel.Meter()); err != nil {
 		return nil, err
 	}
-	return &program{api: api.New(surface), validator: validator, exchanger: exchanger, cache: cache, telemetry: watch, certificate: shown}, nil
+	return &program{api: api.New(apiConfig), validator: validator, exchanger: exchanger, cache: cache, telemetry: tel, certificate: cert}, nil
 }
 
 // newClient returns a client that follows no redirects: our requests carry

@@ -103,8 +103,8 @@ func (c callCommand) request(ctx context.Context, f file, d downstreamAPI, stdin
 	return req, nil
 }
 
-// ownHeaders are written by call itself, or by HTTP.
-var ownHeaders = []string{"Authorization", "Connection", "Content-Length", "Host", "Transfer-Encoding"}
+// reservedHeaders are written by call itself, or by HTTP.
+var reservedHeaders = []string{"Authorization", "Connection", "Content-Length", "Host", "Transfer-Encoding"}
 
 // addHeaders adds lines of the form 'Name: value'. The first of a name takes the
 // place of what is there. Errors do not quote values, which may be secrets.
@@ -118,7 +118,7 @@ func addHeaders(h http.Header, lines []string) error {
 			return errors.New("must be 'Name: value'")
 		case !httpguts.ValidHeaderFieldValue(value):
 			return fmt.Errorf("the value of %s holds a line break or another control character", name)
-		case slices.Contains(ownHeaders, name):
+		case slices.Contains(reservedHeaders, name):
 			return fmt.Errorf("%s cannot be set: call sets it", name)
 		case !seen[name]:
 			h.Del(name)
@@ -175,7 +175,7 @@ func contentType(body []byte) string {
 
 // appToken gets a token for the API d as the application itself.
 func appToken(ctx context.Context, f file, d downstreamAPI, name string, client *http.Client) (string, error) {
-	ask, err := f.appAsk(d)
+	request, err := f.appTokenRequest(d)
 	if err != nil {
 		return "", fmt.Errorf("downstreamApis.%s.%w", name, err)
 	}
@@ -185,15 +185,15 @@ func appToken(ctx context.Context, f file, d downstreamAPI, name string, client 
 	if err != nil {
 		return "", err
 	}
-	token, err := exchanger.AppToken(ctx, ask.tenant, ask.scope)
+	token, err := exchanger.AppToken(ctx, request.tenant, request.scope)
 	if err != nil {
-		return "", fmt.Errorf("no token for %s: %s", ask.scope, diagnosis.Reason(err))
+		return "", fmt.Errorf("no token for %s: %s", request.scope, diagnosis.Reason(err))
 	}
 	return token, nil
 }
 
-// errReported is a failure that the command has printed already.
-var errReported = errors.New("reported already")
+// errAlreadyReported is a failure that the command has printed already.
+var errAlreadyReported = errors.New("reported already")
 
 var errNoAnswer = errors.New("the answer did not arrive in time")
 
@@ -220,7 +220,7 @@ func send(req *http.Request, client *http.Client, timeout time.Duration, std str
 		return fmt.Errorf("the answer broke off, or could not be printed: %s", diagnosis.Reason(err))
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return errReported
+		return errAlreadyReported
 	}
 	return nil
 }

@@ -30,8 +30,8 @@ type checkCommand struct {
 	Online bool   `help:"Also try the files of server.tls, the identity provider, each credential, Redis and each API. Without it, only the configuration is read, and nothing is sent."`
 }
 
-// trialLimit bounds each trial by itself.
-const trialLimit = 10 * time.Second
+// trialTimeout bounds each trial by itself.
+const trialTimeout = 10 * time.Second
 
 func (c checkCommand) run(ctx context.Context, std streams) error {
 	f, doc, err := loadDocument(c.Config, os.Environ(), checkRoots(os.Environ()))
@@ -107,23 +107,23 @@ func try(ctx context.Context, trials []trial) []finding {
 }
 
 func (t trial) try(ctx context.Context) finding {
-	ctx, cancel := context.WithTimeout(ctx, trialLimit)
+	ctx, cancel := context.WithTimeout(ctx, trialTimeout)
 	defer cancel()
-	found := make(chan finding, 1)
+	result := make(chan finding, 1)
 	go func() {
 		detail, err := t.run(ctx)
-		var reasonNot skip
+		var skipped skip
 		switch {
 		case err == nil:
-			found <- finding{t.what, resultOK, detail}
-		case errors.As(err, &reasonNot):
-			found <- finding{t.what, resultSkipped, reasonNot.Error()}
+			result <- finding{t.what, resultOK, detail}
+		case errors.As(err, &skipped):
+			result <- finding{t.what, resultSkipped, skipped.Error()}
 		default:
-			found <- finding{t.what, resultFailed, strings.TrimPrefix(detail+": ", ": ") + diagnosis.Reason(err)}
+			result <- finding{t.what, resultFailed, strings.TrimPrefix(detail+": ", ": ") + diagnosis.Reason(err)}
 		}
 	}()
 	select {
-	case f := <-found:
+	case f := <-result:
 		return f
 	case <-ctx.Done(): // what does not heed it, as a read of a dead disk, ends with the program
 		return finding{t.what, resultFailed, diagnosis.Reason(ctx.Err())}
@@ -212,9 +212,9 @@ func providerTrials(f file, client *http.Client) []trial {
 // credentialTrials try each credential by itself, and with those in use a token
 // for each API.
 func credentialTrials(f file, names []string, client *http.Client) []trial {
-	var asks []appAsk
+	var asks []appTokenRequest
 	for _, name := range names {
-		if ask, err := f.appAsk(f.DownstreamAPIs[name]); err == nil {
+		if ask, err := f.appTokenRequest(f.DownstreamAPIs[name]); err == nil {
 			asks = append(asks, ask)
 		}
 	}
@@ -238,7 +238,7 @@ func credentialTrials(f file, names []string, client *http.Client) []trial {
 	var using *obo.Client
 	var loadErr error
 	for _, name := range names {
-		ask, err := f.appAsk(f.DownstreamAPIs[name])
+		ask, err := f.appTokenRequest(f.DownstreamAPIs[name])
 		all = append(all, trial{name + ": app token", func(ctx context.Context) (string, error) {
 			if err != nil {
 				return "", skip(err.Error() + "; /app and call need it")
@@ -254,32 +254,32 @@ func credentialTrials(f file, names []string, client *http.Client) []trial {
 	return all
 }
 
-// appAsk is what an application asks for.
-type appAsk struct{ tenant, scope string }
+// appTokenRequest is what an application asks for.
+type appTokenRequest struct{ tenant, scope string }
 
-// appAsk returns what to ask for to call d as an application. The error names the
+// appTokenRequest returns what to ask for to call d as an application. The error names the
 // key that is missing.
-func (f file) appAsk(d downstreamAPI) (appAsk, error) {
+func (f file) appTokenRequest(d downstreamAPI) (appTokenRequest, error) {
 	scope := d.appScope()
 	if scope == "" {
-		return appAsk{}, errors.New("appScopes: must be set: the resource cannot be derived from scopes")
+		return appTokenRequest{}, errors.New("appScopes: must be set: the resource cannot be derived from scopes")
 	}
 	tenant, known := f.appTenant(d)
 	if !known {
-		return appAsk{}, errors.New("tenant: " + needsTenant)
+		return appTokenRequest{}, errors.New("tenant: " + tenantRequired)
 	}
-	return appAsk{tenant, scope}, nil
+	return appTokenRequest{tenant, scope}, nil
 }
 
 // tryCredential gets a token with it. If the provider refuses the scope, that says
 // nothing about the credential, so the next scope is tried.
-func tryCredential(ctx context.Context, client *obo.Client, asks []appAsk) error {
-	for _, ask := range asks {
-		if _, err := client.AppToken(ctx, ask.tenant, ask.scope); !diagnosis.IsAboutResource(err) {
+func tryCredential(ctx context.Context, client *obo.Client, requests []appTokenRequest) error {
+	for _, request := range requests {
+		if _, err := client.AppToken(ctx, request.tenant, request.scope); !diagnosis.IsAboutResource(err) {
 			return err
 		}
 	}
-	if len(asks) == 0 {
+	if len(requests) == 0 {
 		return skip("loaded, but no API says what to try it with: scopes of one resource, and a tenant")
 	}
 	return skip("loaded, but there is no scope to try it with that the provider accepts")

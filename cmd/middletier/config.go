@@ -177,8 +177,8 @@ func (d document) Report(key, problem string) {
 	d.Document.Report(key, problem)
 }
 
-// mistaken makes a mistake in a key of err, which says where the key was written.
-func (d document) mistaken(key string, err error) error {
+// mistakeAt makes a mistake in a key of err, which says where the key was written.
+func (d document) mistakeAt(key string, err error) error {
 	d.Report(key, err.Error())
 	return d.Err()
 }
@@ -297,8 +297,8 @@ func (f file) check(report report) {
 			section("", "must be a name of letters, digits, dots, dashes and underscores")
 		}
 		d.check(section)
-		if _, known := f.appTenant(d); !known && d.letsAppsIn() {
-			section("tenant", needsTenant)
+		if _, known := f.appTenant(d); !known && d.allowsApps() {
+			section("tenant", tenantRequired)
 		}
 		f.downstreamConfig(d).Check(section)
 	}
@@ -351,7 +351,7 @@ func (d downstreamAPI) check(report report) {
 	if len(d.AppScopes) > 1 || len(d.AppScopes) == 1 && !strings.HasSuffix(d.AppScopes[0], "/.default") {
 		report("appScopes", "must be one scope of the form RESOURCE/.default")
 	}
-	if d.appScope() == "" && d.letsAppsIn() {
+	if d.appScope() == "" && d.allowsApps() {
 		report("appScopes", "must be set: the resource cannot be derived from scopes")
 	}
 	if d.Tenant != "" && !validate.IsTenant(d.Tenant) {
@@ -360,12 +360,12 @@ func (d downstreamAPI) check(report report) {
 	validate.NewAccess(d.Access, under("access", report))
 }
 
-// letsAppsIn reports whether any rule does.
-func (d downstreamAPI) letsAppsIn() bool {
+// allowsApps reports whether any rule does.
+func (d downstreamAPI) allowsApps() bool {
 	return slices.ContainsFunc(d.Access, func(r validate.Rule) bool { return len(r.AppPermissions) > 0 })
 }
 
-const needsTenant = "must be set where azureAd.tenantId is organizations or common: an application asks for tokens in one tenant"
+const tenantRequired = "must be set where azureAd.tenantId is organizations or common: an application asks for tokens in one tenant"
 
 // appTenant is the tenant to ask for tokens for d as an application in, "" for
 // our own, and whether one is known.
@@ -386,9 +386,9 @@ func (d downstreamAPI) appScope() string {
 	return obo.AppScope(d.Scopes)
 }
 
-// inForce returns f with what follows from its other values where a key is not
+// effective returns f with what follows from its other values where a key is not
 // set.
-func (f file) inForce() file {
+func (f file) effective() file {
 	f.AzureAd.AppIDURI = f.AzureAd.idURI()
 	if len(f.AzureAd.Audiences) == 0 {
 		f.AzureAd.Audiences = []string{f.AzureAd.ClientID, "api://" + f.AzureAd.ClientID}
@@ -445,13 +445,13 @@ func (f file) telemetryConfig() telemetry.Config {
 }
 
 func (f file) apiConfig() api.Config {
-	browsers := f.Server.CORS
+	corsKeys := f.Server.CORS
 	return api.Config{
 		PublicURL: f.Server.PublicURL, BasePath: f.Server.BasePath, TrustedProxies: f.Server.TrustedProxies,
 		ServerTiming: f.Server.ServerTiming, Profiling: f.Server.AdminProfiling,
 		MaxBodySize: int64(f.Server.MaxBodySize), MaxHeaderSize: int64(f.Server.MaxHeaderSize),
 		Rate:      api.Rate{PerSecond: f.Server.RateLimit.RequestsPerSecond, Burst: f.Server.RateLimit.Burst},
-		CORS:      api.CORS{Origins: browsers.AllowedOrigins, RequestHeaders: browsers.AllowedHeaders, ResponseHeaders: browsers.ExposedHeaders, MaxAge: browsers.MaxAge},
+		CORS:      api.CORS{Origins: corsKeys.AllowedOrigins, RequestHeaders: corsKeys.AllowedHeaders, ResponseHeaders: corsKeys.ExposedHeaders, MaxAge: corsKeys.MaxAge},
 		Authority: strings.TrimSuffix(f.AzureAd.Instance, "/") + "/" + f.AzureAd.TenantID, ClientID: f.AzureAd.ClientID,
 		IDURI: f.AzureAd.idURI(), Version: version,
 	}

@@ -93,9 +93,9 @@ func (c demoCommand) run(ctx context.Context, std streams) error {
 	}
 	defer platform.Close()
 	addPresets(platform)
-	trusting := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: platform.CertPool()}}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: platform.CertPool()}}
 
-	todoURL, closeTodo, err := startTodo(ctx, "127.0.0.1:0", platform, trusting, log)
+	todoURL, closeTodo, err := startTodo(ctx, "127.0.0.1:0", platform, transport, log)
 	if err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func (c demoCommand) run(ctx context.Context, std streams) error {
 	f := demoConfig(platform.URL(), todoURL, secret)
 	f.Server.ShutdownGrace = time.Second // no load balancer has to notice
 	f.Server.Address = net.JoinHostPort("127.0.0.1", strconv.Itoa(c.Port))
-	p, err := build(ctx, f, trusting, log)
+	p, err := build(ctx, f, transport, log)
 	if err != nil {
 		return err
 	}
@@ -112,14 +112,14 @@ func (c demoCommand) run(ctx context.Context, std streams) error {
 	if err != nil {
 		return fmt.Errorf("--port: %w", err)
 	}
-	served := make(chan error, 1)
+	serveErr := make(chan error, 1)
 	go func() {
-		served <- serve(ctx, f.Server, p, map[net.Listener]http.Handler{listener: p.api}, log)
+		serveErr <- serve(ctx, f.Server, p, map[net.Listener]http.Handler{listener: p.api}, log)
 	}()
 	if err := p.validator.AwaitKeys(ctx); err == nil {
 		printDemo(std.out, platform.URL(), todoURL, "http://"+listener.Addr().String())
 	}
-	return <-served
+	return <-serveErr
 }
 
 // addPresets lets GET /mock/tokens/{name} answer with a fresh token for the

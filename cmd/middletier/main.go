@@ -95,26 +95,26 @@ const (
 // run runs one command and returns the exit code.
 func run(ctx context.Context, args []string, std streams) int {
 	var cli commands
-	helped := false
+	helpShown := false
 	parser, err := kong.New(&cli, kong.Name("middletier"),
 		kong.Description("A middle tier for Microsoft Entra: checks a caller's token, trades it for one for the API behind it, and forwards the call."),
-		kong.Writers(std.out, std.err), kong.Exit(func(int) { helped = true }))
+		kong.Writers(std.out, std.err), kong.Exit(func(int) { helpShown = true }))
 	if err != nil {
 		fmt.Fprintln(std.err, "middletier:", err)
 		return exitError
 	}
-	chosen, err := parser.Parse(spellHelp(args))
-	if helped {
+	parsed, err := parser.Parse(helpAsFlag(args))
+	if helpShown {
 		return exitOK
 	}
-	var wrong *kong.ParseError
-	if errors.As(err, &wrong) {
-		fmt.Fprintf(std.err, "middletier: %s\nRun \"%s --help\" for help.\n", usageMistake(wrong), usageOf(wrong.Context))
+	var parseErr *kong.ParseError
+	if errors.As(err, &parseErr) {
+		fmt.Fprintf(std.err, "middletier: %s\nRun \"%s --help\" for help.\n", usageMistake(parseErr), commandName(parseErr.Context))
 		return exitUsage
 	}
-	cmd := chosen.Selected().Target.Interface().(command)
+	cmd := parsed.Selected().Target.Interface().(command)
 	if err := cmd.run(ctx, std); err != nil {
-		if !errors.Is(err, errReported) {
+		if !errors.Is(err, errAlreadyReported) {
 			fmt.Fprintln(std.err, err)
 		}
 		return exitError

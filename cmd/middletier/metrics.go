@@ -13,23 +13,23 @@ import (
 	"middletier/internal/validate"
 )
 
-// numbers reads counts from the parts that maintain them, when metrics are requested, so
+// processMetrics reads counts from the parts that maintain them, when metrics are requested, so
 // that nothing is counted twice.
-type numbers struct {
+type processMetrics struct {
 	validator *validate.Validator
 	exchanger *obo.Client
 	cache     *obo.Cache
 }
 
 // register has the numbers read by meter.
-func (n numbers) register(meter metric.Meter) error {
+func (n processMetrics) register(meter metric.Meter) error {
 	var errs []error
 	gauge := func(name, help string, read func(metric.Float64Observer)) {
-		_, err := meter.Float64ObservableGauge(name, metric.WithDescription(help), reading(read))
+		_, err := meter.Float64ObservableGauge(name, metric.WithDescription(help), callback(read))
 		errs = append(errs, err)
 	}
 	counter := func(name, help string, read func(metric.Float64Observer)) {
-		_, err := meter.Float64ObservableCounter(name, metric.WithDescription(help), reading(read))
+		_, err := meter.Float64ObservableCounter(name, metric.WithDescription(help), callback(read))
 		errs = append(errs, err)
 	}
 	gauge("middletier_cache_entries", "Tokens and cached refusals in memory.", func(o metric.Float64Observer) {
@@ -46,7 +46,7 @@ func (n numbers) register(meter metric.Meter) error {
 	})
 	gauge("middletier_redis_up", "1 while Redis is used, 0 while the circuit breaker is open because Redis fails; absent without Redis.", func(o metric.Float64Observer) {
 		if s := n.cache.Stats(); s.Redis {
-			o.Observe(zeroOne(s.RedisUp))
+			o.Observe(boolToFloat(s.RedisUp))
 		}
 	})
 	gauge("middletier_token_exchanges_in_flight", "Exchanges with the identity provider in progress.", func(o metric.Float64Observer) {
@@ -76,14 +76,14 @@ func (n numbers) register(meter metric.Meter) error {
 	return errors.Join(errs...)
 }
 
-func reading(read func(metric.Float64Observer)) metric.Float64ObservableOption {
+func callback(read func(metric.Float64Observer)) metric.Float64ObservableOption {
 	return metric.WithFloat64Callback(func(_ context.Context, o metric.Float64Observer) error {
 		read(o)
 		return nil
 	})
 }
 
-func zeroOne(yes bool) float64 {
+func boolToFloat(yes bool) float64 {
 	if yes {
 		return 1
 	}

@@ -238,6 +238,6 @@ func TestLingeringDoesNotOutliveTheService(t *testing.T) {
 	stop()
 	<-sent
 	if took := time.Since(begun); took > 4*time.Second {
-		t.Errorf("the service and the connection end after %v, want about %v", took, lingerTime)
+		t.Errorf("the service and the connection end after %v, want about %v", took, idleTimeout)
 	}
 }

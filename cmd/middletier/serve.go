@@ -32,26 +32,26 @@ func (c serveCommand) run(ctx context.Context, std streams) error {
 	}
 	// Otherwise the process would end when the reader of the log closes the pipe.
 	signal.Ignore(syscall.SIGPIPE)
-	lines := telemetry.NewLogQueue(f.Logging.Format, std.out)
-	defer lines.Close()
-	log, level := telemetry.NewLog(f.Logging.Level, f.Logging.Format, lines)
+	logQueue := telemetry.NewLogQueue(f.Logging.Format, std.out)
+	defer logQueue.Close()
+	log, level := telemetry.NewLog(f.Logging.Level, f.Logging.Format, logQueue)
 	p, err := build(ctx, f, newProviderTransport(f.AzureAd.MaxConcurrentExchanges), log)
 	if err != nil {
 		return err
 	}
-	if err := lines.Register(p.telemetry.Meter()); err != nil {
+	if err := logQueue.Register(p.telemetry.Meter()); err != nil {
 		return err
 	}
 	public, err := p.listen(f.Server, log)
 	if err != nil {
-		return doc.mistaken("server.address", err)
+		return doc.mistakeAt("server.address", err)
 	}
 	listeners := map[net.Listener]http.Handler{public: p.api}
 	log.Info("listening", "address", public.Addr().String(), "version", version)
 	if f.Server.AdminAddress != "" {
 		admin, err := net.Listen("tcp", f.Server.AdminAddress)
 		if err != nil {
-			return errors.Join(doc.mistaken("server.adminAddress", err), public.Close())
+			return errors.Join(doc.mistakeAt("server.adminAddress", err), public.Close())
 		}
 		listeners[listener.WithWriteTimeout(admin, api.StallTimeout, log)] = p.api.Admin(level)
 		log.Info("listening for operators", "address", admin.Addr().String())
@@ -80,17 +80,17 @@ func (p *program) listen(s server, log *slog.Logger) (net.Listener, error) {
 // logSIGHUP logs, at each SIGHUP, that it has no effect: other programs read their
 // configuration again then. It ends with stop.
 func logSIGHUP(log *slog.Logger) (stop func()) {
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
 	var group sync.WaitGroup
 	group.Go(func() {
-		for range hangups {
+		for range signals {
 			log.Warn("SIGHUP has no effect: credentials and TLS files are read again when they change, PUT /loglevel on server.adminAddress sets the log level, and everything else needs a restart")
 		}
 	})
 	return func() {
-		signal.Stop(hangups)
-		close(hangups)
+		signal.Stop(signals)
+		close(signals)
 		group.Wait()
 	}
 }
@@ -100,17 +100,17 @@ func logSIGHUP(log *slog.Logger) (stop func()) {
 // then.
 func (s server) noticeTime() time.Duration { return min(5*time.Second, s.ShutdownGrace/3) }
 
-// lastWords is how long requests that are cut off may take to be logged.
-const lastWords = time.Second
+// finalLogTimeout is how long requests that are cut off may take to be logged.
+const finalLogTimeout = time.Second
 
 const (
-	// balancerSpan is the time in which a load balancer, if there is one, probes or
+	// probeWindow is the time in which a load balancer, if there is one, probes or
 	// sends something. Kubernetes probes every ten seconds by default.
-	balancerSpan = time.Minute
+	probeWindow = time.Minute
 
-	// lingerTime is how long the shutdown waits for connections without a request if
+	// idleTimeout is how long the shutdown waits for connections without a request if
 	// there is no load balancer: net/http waits 5 s for a new connection.
-	lingerTime = 200 * time.Millisecond
+	idleTimeout = 200 * time.Millisecond
 )
 
 // serve answers on the listeners until ctx ends, then shuts down gracefully. Bodies have
@@ -122,11 +122,11 @@ func serve(ctx context.Context, s server, p *program, listeners map[net.Listener
 	// The program's own goroutines end after the last request.
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	ran := make(chan error, 1)
-	go func() { ran <- p.run(background) }()
+	runErr := make(chan error, 1)
+	go func() { runErr <- p.run(background) }()
 
-	requests, cut := context.WithCancelCause(context.Background())
-	defer cut(nil)
+	requests, cancelRequests := context.WithCancelCause(context.Background())
+	defer cancelRequests(nil)
 	var group errgroup.Group
 	var servers []*http.Server
 	for l, handler := range listeners {
@@ -143,25 +143,25 @@ func serve(ctx context.Context, s server, p *program, listeners map[net.Listener
 	}
 	group.Go(func() error {
 		<-ctx.Done()
-		return p.end(s, servers, cut, log)
+		return p.shutdown(s, servers, cancelRequests, log)
 	})
 	err := group.Wait()
 	stop()
-	err = errors.Join(err, <-ran)
+	err = errors.Join(err, <-runErr)
 	log.Info("stopped")
 	return err
 }
 
-// end ends the servers: where somebody counts on the service it goes on for a
+// shutdown ends the servers: where somebody counts on the service it goes on for a
 // moment, then lets running requests finish, all within the grace that s gives;
 // those that take longer are cut off.
-func (p *program) end(s server, servers []*http.Server, cut context.CancelCauseFunc, log *slog.Logger) error {
+func (p *program) shutdown(s server, servers []*http.Server, cancelRequests context.CancelCauseFunc, log *slog.Logger) error {
 	p.api.Drain()
-	grace, stop := context.WithTimeout(context.Background(), s.ShutdownGrace)
+	graceCtx, stop := context.WithTimeout(context.Background(), s.ShutdownGrace)
 	defer stop()
-	running, balanced := p.api.InFlight(), p.api.BehindLoadBalancer(balancerSpan)
-	awaited := running > 0 || balanced
-	if awaited && s.ShutdownGrace > 0 {
+	running, loadBalanced := p.api.InFlight(), p.api.BehindLoadBalancer(probeWindow)
+	graceful := running > 0 || loadBalanced
+	if graceful && s.ShutdownGrace > 0 {
 		log.Info("shutting down: new connections are served until load balancers have noticed, then running requests finish; a second signal stops the process at once",
 			"noticeTime", s.noticeTime().String(), "runningRequests", running, "upTo", s.ShutdownGrace.String())
 		time.Sleep(s.noticeTime())
@@ -169,15 +169,15 @@ func (p *program) end(s server, servers []*http.Server, cut context.CancelCauseF
 	var group errgroup.Group
 	for _, srv := range servers {
 		group.Go(func() error {
-			if !awaited && p.endsSoon(srv, cut) {
+			if !graceful && p.shutdownIdle(srv, cancelRequests) {
 				return srv.Close()
 			}
-			if err := srv.Shutdown(grace); err != nil {
+			if err := srv.Shutdown(graceCtx); err != nil {
 				log.Warn("requests were still running at the end of server.shutdownGrace")
-				cut(api.ErrShutdown)
-				last, stop := context.WithTimeout(context.Background(), lastWords)
+				cancelRequests(api.ErrShutdown)
+				finalCtx, stop := context.WithTimeout(context.Background(), finalLogTimeout)
 				defer stop()
-				_ = srv.Shutdown(last) // what is left is closed now
+				_ = srv.Shutdown(finalCtx) // what is left is closed now
 				return srv.Close()
 			}
 			return nil
@@ -189,15 +189,15 @@ func (p *program) end(s server, servers []*http.Server, cut context.CancelCauseF
 // endsSoon shuts srv down, and reports whether no request has come after all. Then
 // connections that read what callers still send are cut off: srv.Close would wait for
 // one after the other.
-func (p *program) endsSoon(srv *http.Server, cut context.CancelCauseFunc) bool {
-	soon, stop := context.WithTimeout(context.Background(), lingerTime)
+func (p *program) shutdownIdle(srv *http.Server, cancelRequests context.CancelCauseFunc) bool {
+	idleCtx, stop := context.WithTimeout(context.Background(), idleTimeout)
 	defer stop()
-	if srv.Shutdown(soon) == nil {
+	if srv.Shutdown(idleCtx) == nil {
 		return true
 	}
 	if p.api.InFlight() > 0 {
 		return false
 	}
-	cut(api.ErrShutdown)
+	cancelRequests(api.ErrShutdown)
 	return true
 }

@@ -10,8 +10,8 @@ import (
 	"middletier/internal/diagnosis"
 )
 
-// spellHelp replaces the word help by the flag, such as in "help serve" and "serve help".
-func spellHelp(args []string) []string {
+// helpAsFlag replaces the word help by the flag, such as in "help serve" and "serve help".
+func helpAsFlag(args []string) []string {
 	switch {
 	case len(args) > 0 && args[0] == "help":
 		if len(args) > 1 {
@@ -24,8 +24,8 @@ func spellHelp(args []string) []string {
 	return args
 }
 
-// usageOf is the command line as far as it was understood.
-func usageOf(c *kong.Context) string {
+// commandName is the command line as far as it was understood.
+func commandName(c *kong.Context) string {
 	if selected := c.Selected(); selected != nil {
 		return "middletier " + selected.Name
 	}

@@ -34,9 +34,9 @@ func (d *Document) decodeStruct(n *node, v reflect.Value, key string, r rules) {
 	fields := fieldsOf(v.Type())
 	seen := map[string]*node{}
 	for _, e := range n.entries {
-		f, ok := lookup(fields, e.name)
+		f, ok := fieldNamed(fields, e.name)
 		if !ok {
-			name := visible(e.name)
+			name := cutUnknownKey(e.name)
 			d.add(e.value.place, join(key, name), unknownKey(name, fields))
 			continue
 		}
@@ -131,12 +131,12 @@ func got(n *node, secret bool) string {
 	return ", got " + strconv.Quote(text)
 }
 
-var notVisible = regexp.MustCompile(`(?s)[^\pL\pN_.$-].*`)
+var notKeyText = regexp.MustCompile(`(?s)[^\pL\pN_.$-].*`)
 
 // visible cuts an unknown key to what is a key for certain: in {clientSecret=x},
 // which is no mapping to YAML, the secret is part of it.
-func visible(name string) string {
-	return notVisible.ReplaceAllString(name, "…")
+func cutUnknownKey(name string) string {
+	return notKeyText.ReplaceAllString(name, "…")
 }
 
 func join(key, name string) string {

@@ -34,7 +34,7 @@ func (d *Document) variables(environ []string, fields []field) []variable {
 	for _, assignment := range environ {
 		name, value, _ := strings.Cut(assignment, "=")
 		path := strings.Split(name, "__")
-		if _, ok := lookup(fields, path[0]); ok && len(path) > 1 {
+		if _, ok := fieldNamed(fields, path[0]); ok && len(path) > 1 {
 			ours = append(ours, variable{name, path, value})
 		}
 	}
@@ -119,7 +119,7 @@ func (l layer) set(n *node, v reflect.Value, key string, r rules) bool {
 
 func (l layer) layField(n *node, v reflect.Value, path []string, key string, r rules) bool {
 	fields := fieldsOf(v.Type())
-	f, ok := lookup(fields, path[0])
+	f, ok := fieldNamed(fields, path[0])
 	if !ok {
 		return l.refuse(join(key, path[0]), unknownKey(path[0], fields))
 	}

@@ -19,7 +19,7 @@ const (
 )
 
 // yoursMark begins the comment of a value that every user must change.
-const yoursMark = "(yours) "
+const mustChangeMark = "(yours) "
 
 // Example returns a configuration file in YAML with every key of the struct that
 // root points to, each with its comment and with the value that its tags show,
@@ -56,7 +56,7 @@ func (s *exampleSection) add(prefix, below, text, comment string) {
 // has a prefix of its own, as in "- methods".
 func (s *exampleSection) fields(v reflect.Value, first, prefix string, n int) {
 	for _, f := range fieldsOf(v.Type()) {
-		if n > 0 && f.shown(n) == "" {
+		if n > 0 && f.example(n) == "" {
 			continue
 		}
 		s.field(f, v.Field(f.index), first, prefix, n)
@@ -69,7 +69,7 @@ func (s *exampleSection) field(f field, v reflect.Value, first, prefix string, n
 	suffix, inner := innerSection(f.typ)
 	switch {
 	case inner == nil:
-		value := f.shown(n)
+		value := f.example(n)
 		if value == "" {
 			value = exampleValue(v)
 		}
@@ -79,7 +79,7 @@ func (s *exampleSection) field(f field, v reflect.Value, first, prefix string, n
 		s.fields(v, prefix+"  ", prefix+"  ", n)
 	case f.typ.Kind() == reflect.Map:
 		s.add(first, prefix, f.name+":", comment)
-		s.add(prefix+"  ", prefix+"  ", f.shown(0)+":", strings.TrimSpace(yoursMark))
+		s.add(prefix+"  ", prefix+"  ", f.example(0)+":", strings.TrimSpace(mustChangeMark))
 		s.fields(newValue(inner), prefix+"    ", prefix+"    ", 0)
 	default:
 		s.add(first, prefix, f.name+":", comment)
@@ -119,11 +119,11 @@ func (s *exampleSection) kind(fields []field, v reflect.Value, kind string, acti
 			continue
 		}
 		below := prefix + "  "
-		if active && f.shown(0) == "" {
+		if active && f.example(0) == "" {
 			below += "# "
 		}
 		if !active {
-			f.yours = false
+			f.mustChange = false
 		}
 		s.field(f, v.Field(f.index), below, below, 0)
 	}
@@ -149,8 +149,8 @@ func examplesOf(fields []field) int {
 	return most
 }
 
-// shown returns the value that the tags show for entry number n, or "".
-func (f field) shown(n int) string {
+// example returns the value that the tags show for entry number n, or "".
+func (f field) example(n int) string {
 	if n < len(f.examples) {
 		return f.examples[n]
 	}
@@ -166,8 +166,8 @@ func (f field) comment(n int) string {
 	if len(f.enum) > 0 {
 		comment = strings.TrimSuffix(comment, ".") + ": " + strings.ReplaceAll(alternatives(f.enum), `"`, "") + "."
 	}
-	if f.yours && f.typ.Kind() != reflect.Map {
-		comment = yoursMark + comment
+	if f.mustChange && f.typ.Kind() != reflect.Map {
+		comment = mustChangeMark + comment
 	}
 	return comment
 }

@@ -71,14 +71,14 @@ type rules struct {
 // field is one key of a struct.
 type field struct {
 	rules
-	name     string
-	doc      string
-	details  string
-	only     []string // the kinds of entry that it belongs to; nil: all
-	examples []string // what Example shows, one for each entry of a list
-	yours    bool     // the example must be changed
-	index    int      // for reflect.Value.Field
-	typ      reflect.Type
+	name       string
+	doc        string
+	details    string
+	only       []string // the kinds of entry that it belongs to; nil: all
+	examples   []string // what Example shows, one for each entry of a list
+	mustChange bool     // the example must be changed
+	index      int      // for reflect.Value.Field
+	typ        reflect.Type
 }
 
 // fieldsOf returns the keys of a struct.
@@ -106,7 +106,7 @@ func newField(name string, sf reflect.StructField) field {
 	f.secret = sf.Tag.Get("secret") == "true"
 	f.enum = splitTag(sf, "enum", ",")
 	if yours := splitTag(sf, "yours", " | "); yours != nil {
-		f.examples, f.yours = yours, true
+		f.examples, f.mustChange = yours, true
 	}
 	return f
 }
@@ -137,7 +137,7 @@ func (r rules) below(f field) rules {
 	return rules{enum: f.enum, secret: r.secret || f.secret}
 }
 
-func lookup(fields []field, name string) (field, bool) {
+func fieldNamed(fields []field, name string) (field, bool) {
 	i := slices.IndexFunc(fields, func(f field) bool { return strings.EqualFold(f.name, name) })
 	if i < 0 {
 		return field{}, false

@@ -33,12 +33,12 @@ const maxFileSize = 1 << 20
 
 // Document is what was read, with the mistakes found in it so far.
 type Document struct {
-	name     string // of the file, for Mistake.Where
-	root     *node
-	mistakes []located
-	warnings []located
-	unread   int  // how many of them, at the front, are values that could not be read
-	broken   bool // the file as a whole cannot be used
+	name       string // of the file, for Mistake.Where
+	root       *node
+	mistakes   []sortable
+	warnings   []sortable
+	unreadable int  // how many of them, at the front, are values that could not be read
+	broken     bool // the file as a whole cannot be used
 }
 
 // Load reads the YAML file at path ("" = none) and the environment over it
@@ -77,7 +77,7 @@ func (d *Document) finish(environ []string, target any) (*Document, error) {
 	v := reflect.ValueOf(target).Elem()
 	d.overlay(environ, v)
 	d.decode(d.root, v, "", rules{})
-	d.unread = len(d.mistakes)
+	d.unreadable = len(d.mistakes)
 	if d.broken {
 		return d, d.Err()
 	}
@@ -89,7 +89,7 @@ func (d *Document) finish(environ []string, target any) (*Document, error) {
 // key that could not be read is at its default, so a check of it says nothing
 // and is left out.
 func (d *Document) Report(key, problem string) {
-	if slices.ContainsFunc(d.mistakes[:d.unread], func(m located) bool { return strings.EqualFold(m.Key, key) }) {
+	if slices.ContainsFunc(d.mistakes[:d.unreadable], func(m sortable) bool { return strings.EqualFold(m.Key, key) }) {
 		return
 	}
 	n, _ := d.root.find(key)
@@ -100,7 +100,7 @@ func (d *Document) Report(key, problem string) {
 // by Report.
 func (d *Document) Warn(key, text string) {
 	n, _ := d.root.find(key)
-	d.warnings = append(d.warnings, located{Mistake{Key: key, Where: d.where(n.place), Problem: "warning: " + text}, n.place})
+	d.warnings = append(d.warnings, sortable{Mistake{Key: key, Where: d.where(n.place), Problem: "warning: " + text}, n.place})
 }
 
 // Warnings returns what Warn was given, in the order of Err.
@@ -122,27 +122,27 @@ func (d *Document) Err() error {
 	return sorted(d.mistakes)
 }
 
-func (d *Document) add(at place, key, problem string) {
-	m := Mistake{Key: key, Where: d.where(at), Problem: problem}
-	d.mistakes = append(d.mistakes, located{m, at})
+func (d *Document) add(p place, key, problem string) {
+	m := Mistake{Key: key, Where: d.where(p), Problem: problem}
+	d.mistakes = append(d.mistakes, sortable{m, p})
 }
 
 // fail adds a mistake that makes the whole file useless.
-func (d *Document) fail(at place, problem string) {
+func (d *Document) fail(p place, problem string) {
 	d.broken = true
-	at.file = true
-	d.add(at, "", problem)
+	p.file = true
+	d.add(p, "", problem)
 }
 
-func (d *Document) where(at place) string {
+func (d *Document) where(p place) string {
 	switch {
-	case at.variable != "":
-		return "environment variable " + at.variable
-	case at.column > 0:
-		return fmt.Sprintf("%s:%d:%d", d.name, at.line, at.column)
-	case at.line > 0:
-		return fmt.Sprintf("%s:%d", d.name, at.line)
-	case at.file:
+	case p.variable != "":
+		return "environment variable " + p.variable
+	case p.column > 0:
+		return fmt.Sprintf("%s:%d:%d", d.name, p.line, p.column)
+	case p.line > 0:
+		return fmt.Sprintf("%s:%d", d.name, p.line)
+	case p.file:
 		return d.name
 	}
 	return ""

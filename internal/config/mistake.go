@@ -50,15 +50,15 @@ func (p place) rank() int {
 	return 2
 }
 
-// located is a mistake with the place that sorts it.
-type located struct {
+// sortable is a mistake with the place that sorts it.
+type sortable struct {
 	Mistake
 	at place
 }
 
-func sorted(found []located) Mistakes {
+func sorted(found []sortable) Mistakes {
 	found = slices.Clone(found)
-	slices.SortStableFunc(found, func(a, b located) int {
+	slices.SortStableFunc(found, func(a, b sortable) int {
 		return cmp.Or(
 			cmp.Compare(a.at.rank(), b.at.rank()),
 			cmp.Compare(a.at.line, b.at.line),

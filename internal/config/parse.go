@@ -37,7 +37,7 @@ func (d *Document) parse(text []byte) {
 		return
 	}
 	tokens := lexer.Tokenize(string(text))
-	if at, problem := unparsable(tokens); problem != "" {
+	if at, problem := findUnparsable(tokens); problem != "" {
 		d.fail(at, problem)
 		return
 	}
@@ -81,26 +81,26 @@ func invalidLine(text []byte) int {
 	return 0
 }
 
-// shorthand is what YAML has to say a thing once and mean it twice, or to say of
+// unsupportedTokens is what YAML has to say a thing once and mean it twice, or to say of
 // which type it is. A configuration needs neither, and the aliases of a small
 // file can expand to billions of values.
-var shorthand = []token.Type{token.AnchorType, token.AliasType, token.MergeKeyType, token.TagType}
+var unsupportedTokens = []token.Type{token.AnchorType, token.AliasType, token.MergeKeyType, token.TagType}
 
 // refusedShorthand does not name what was found: it may be the first character
 // of a secret that is not in quotes.
-const refusedShorthand = "YAML anchors (&), aliases (*), merge keys (<<) and tags (!) are not supported; " +
+const unsupportedText = "YAML anchors (&), aliases (*), merge keys (<<) and tags (!) are not supported; " +
 	"a text that begins with one of these needs quotes"
 
 // unparsable finds what must not reach the parser: files it would take minutes
 // over, what we do not read, and further documents, of which it may silently
 // drop some.
-func unparsable(tokens token.Tokens) (place, string) {
+func findUnparsable(tokens token.Tokens) (place, string) {
 	if len(tokens) > maxTokens {
 		return place{}, fmt.Sprintf("holds more than %d values", maxTokens)
 	}
 	for _, tk := range tokens {
-		if slices.Contains(shorthand, tk.Type) {
-			return placeOf(tk), refusedShorthand
+		if slices.Contains(unsupportedTokens, tk.Type) {
+			return placeOf(tk), unsupportedText
 		}
 	}
 	if tk := secondDocument(tokens); tk != nil {

@@ -65,8 +65,8 @@ var advice = map[int]string{
 // numberAdvice is the advice on the first of numbers for which there is one, or "".
 func numberAdvice(numbers []int) string {
 	for _, number := range numbers {
-		if what := advice[number]; what != "" {
-			return what
+		if text := advice[number]; text != "" {
+			return text
 		}
 	}
 	return ""
@@ -113,11 +113,11 @@ func (a *Adviser) Exchanged(err error) {
 	if !errors.As(err, &refusal) || refusal.Kind != obo.Misconfigured {
 		return
 	}
-	what := cmp.Or(numberAdvice(refusal.Codes), codeAdvice(refusal))
-	if what == "" {
+	text := cmp.Or(numberAdvice(refusal.Codes), codeAdvice(refusal))
+	if text == "" {
 		return
 	}
-	key := adviceKey{what, strings.Join(refusal.Scopes, " ")}
+	key := adviceKey{text, strings.Join(refusal.Scopes, " ")}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if last, logged := a.last[key]; logged && time.Since(last) < adviceInterval {

@@ -52,13 +52,13 @@ func refusalReason(e *obo.Error) string {
 		return fmt.Sprintf("the provider answered %d and no OAuth error: check azureAd.instance", e.Status)
 	}
 	words := codes(e)
-	if what := numberAdvice(e.Codes); what != "" {
-		return words + ": " + what
+	if text := numberAdvice(e.Codes); text != "" {
+		return words + ": " + text
 	}
 	if e.Kind == obo.Unavailable {
 		words += fmt.Sprintf(": the provider answered %d, try again later", e.Status)
-	} else if what := codeAdvice(e); what != "" {
-		words += ": " + what
+	} else if text := codeAdvice(e); text != "" {
+		words += ": " + text
 	}
 	if e.CorrelationID != "" {
 		words += " (correlation id " + Clean(e.CorrelationID, 40) + ")"

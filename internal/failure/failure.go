@@ -51,11 +51,11 @@ func (e *Error) As(target any) bool { return errors.As(e.err, target) }
 // machine has put there: the address that was dialled, the name of an error of the
 // system, or a code of a protocol.
 func Class(err error) string {
-	var known *Error
-	if errors.As(err, &known) {
-		return known.text
+	var own *Error
+	if errors.As(err, &own) {
+		return own.text
 	}
-	if words := connection(err); words != "" {
+	if words := connectionClass(err); words != "" {
 		return words
 	}
 	text := err.Error()
@@ -70,11 +70,11 @@ func Class(err error) string {
 			return c.words
 		}
 	}
-	return "unknown failure, " + types(err)
+	return "unknown failure, " + typeNames(err)
 }
 
-// connection is the class of what carries its reason in its type, or "".
-func connection(err error) string {
+// connectionClass is the class of what carries its reason in its type, or "".
+func connectionClass(err error) string {
 	var op *net.OpError
 	var errno syscall.Errno
 	var dns *net.DNSError
@@ -93,7 +93,7 @@ func connection(err error) string {
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return where + "timed out"
 	}
-	if words := ofTLS(err); words != "" {
+	if words := tlsClass(err); words != "" {
 		return words
 	}
 	var syntax *json.SyntaxError
@@ -114,8 +114,8 @@ func connection(err error) string {
 // operations are those of net.OpError that say what we were doing.
 var operations = map[string]bool{"dial": true, "read": true, "write": true, "proxyconnect": true}
 
-// ofTLS is the class of what a TLS handshake ends with, or "".
-func ofTLS(err error) string {
+// tlsClass is the class of what a TLS handshake ends with, or "".
+func tlsClass(err error) string {
 	var untrusted x509.UnknownAuthorityError
 	var otherName x509.HostnameError
 	var invalid x509.CertificateInvalidError
@@ -188,8 +188,8 @@ var phrases = []struct{ phrase, words string }{
 	{"invalid reply", "an answer that Redis never gives"},
 }
 
-// types names the types of an error and of what it wraps, which say where to look.
-func types(err error) string {
+// typeNames names the types of an error and of what it wraps, which say where to look.
+func typeNames(err error) string {
 	var names []string
 	for ; err != nil && len(names) < 5; err = errors.Unwrap(err) {
 		names = append(names, fmt.Sprintf("%T", err))

@@ -74,13 +74,13 @@ func New(dir Directory) (*Server, error) {
 
 func (s *Server) protocolRoutes() *http.ServeMux {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{tenant}/v2.0/.well-known/openid-configuration", s.plain("metadata", s.metadata(2)))
-	mux.HandleFunc("GET /{tenant}/.well-known/openid-configuration", s.plain("metadata", s.metadata(1)))
-	mux.HandleFunc("GET /common/discovery/instance", s.plain("metadata", s.instance))
-	mux.HandleFunc("GET /{tenant}/discovery/v2.0/keys", s.plain("keys", s.publishedKeys(2)))
-	mux.HandleFunc("GET /{tenant}/discovery/keys", s.plain("keys", s.publishedKeys(1)))
+	mux.HandleFunc("GET /{tenant}/v2.0/.well-known/openid-configuration", s.recorded("metadata", s.metadata(2)))
+	mux.HandleFunc("GET /{tenant}/.well-known/openid-configuration", s.recorded("metadata", s.metadata(1)))
+	mux.HandleFunc("GET /common/discovery/instance", s.recorded("metadata", s.instance))
+	mux.HandleFunc("GET /{tenant}/discovery/v2.0/keys", s.recorded("keys", s.publishedKeys(2)))
+	mux.HandleFunc("GET /{tenant}/discovery/keys", s.recorded("keys", s.publishedKeys(1)))
 	mux.HandleFunc("/{tenant}/oauth2/v2.0/token", s.token)
-	mux.HandleFunc("/", s.plain("", notFound))
+	mux.HandleFunc("/", s.recorded("", notFound))
 	return mux
 }
 
@@ -211,8 +211,8 @@ func (s *Server) issuer(tenantID string, version int) string {
 	return s.URL() + "/" + tenantID + "/v2.0"
 }
 
-// plain makes a handler of a function that needs nothing but the request.
-func (s *Server) plain(flow string, respond func(*http.Request) answer) http.HandlerFunc {
+// recorded makes a handler of a function that needs nothing but the request.
+func (s *Server) recorded(flow string, respond func(*http.Request) answer) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		seen := Request{Method: r.Method, Path: r.URL.Path, Flow: flow}
 		s.respond(w, r, seen, func() answer { return respond(r) })

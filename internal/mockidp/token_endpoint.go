@@ -174,31 +174,31 @@ func (s *Server) onBehalfOf(r tokenRequest) (map[string]any, *refusal) {
 	if refused != nil {
 		return nil, refused
 	}
-	asked, refused := s.parseScopes(r)
+	requested, refused := s.parseScopes(r)
 	if refused != nil {
 		return nil, refused
 	}
-	scopes, refused := s.consented(r, asked)
+	scopes, refused := s.consented(r, requested)
 	if refused != nil {
 		return nil, refused
 	}
 	claims := s.claims(issue{
-		tenantID: r.tenant.ID, client: r.client, resource: asked.resource, user: user,
+		tenantID: r.tenant.ID, client: r.client, resource: requested.resource, user: user,
 		scopes: scopes, strength: r.strength, capable: r.capable, now: r.now,
 	})
-	body := s.success(asked.resource, claims)
-	body["scope"] = asked.answer(scopes)
-	addUserMembers(body, r, asked, user)
+	body := s.success(requested.resource, claims)
+	body["scope"] = requested.answer(scopes)
+	addUserMembers(body, r, requested, user)
 	return body, nil
 }
 
 // addUserMembers adds what only the answer of a user flow holds.
-func addUserMembers(body map[string]any, r tokenRequest, asked scopeRequest, user *User) {
+func addUserMembers(body map[string]any, r tokenRequest, requested scopeRequest, user *User) {
 	if r.form.Get("client_info") == "1" {
 		info, _ := json.Marshal(map[string]string{"uid": user.ObjectID, "utid": user.TenantID}) // strings always encode
 		body["client_info"] = base64.RawURLEncoding.EncodeToString(info)
 	}
-	if asked.offlineAccess {
+	if requested.offlineAccess {
 		body["refresh_token"] = "0." + randomID(48)
 	}
 }
@@ -211,18 +211,18 @@ func (s *Server) clientCredentials(r tokenRequest) (map[string]any, *refusal) {
 	if r.form.Get("scope") == "" {
 		return nil, missing("scope")
 	}
-	asked, refused := s.parseScopes(r)
-	if refused == nil && !asked.byDefault || refused != nil && refused.code == "invalid_scope" {
+	requested, refused := s.parseScopes(r)
+	if refused == nil && !requested.byDefault || refused != nil && refused.code == "invalid_scope" {
 		return nil, refuse(1002012, "The provided value for scope %s is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier (application ID URI).", r.form.Get("scope"))
 	}
 	if refused != nil {
 		return nil, refused
 	}
 	claims := s.claims(issue{
-		tenantID: r.tenant.ID, client: r.client, resource: asked.resource,
-		roles: s.directory.granted(r.client, asked.resource).Roles, strength: r.strength, capable: r.capable, now: r.now,
+		tenantID: r.tenant.ID, client: r.client, resource: requested.resource,
+		roles: s.directory.granted(r.client, requested.resource).Roles, strength: r.strength, capable: r.capable, now: r.now,
 	})
-	return s.success(asked.resource, claims), nil
+	return s.success(requested.resource, claims), nil
 }
 
 func (s *Server) success(resource *App, claims map[string]any) map[string]any {

@@ -89,12 +89,12 @@ func (i issue) addApp(claims map[string]any) {
 // object id. Without scopes it has every scope the resource exposes. Its tenant
 // is the user's.
 func (s *Server) UserClaims(user, client, resource string, scopes ...string) map[string]any {
-	who, from, to := s.directory.mustUser(user), s.directory.mustApp(client), s.directory.mustApp(resource)
+	account, from, to := s.directory.mustUser(user), s.directory.mustApp(client), s.directory.mustApp(resource)
 	if len(scopes) == 0 {
 		scopes = to.Scopes
 	}
 	return s.claims(issue{
-		tenantID: who.TenantID, client: from, resource: to, user: who,
+		tenantID: account.TenantID, client: from, resource: to, user: account,
 		scopes: scopes, strength: from.strength(), capable: true, now: time.Now(),
 	})
 }

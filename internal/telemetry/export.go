@@ -16,40 +16,40 @@ import (
 	"middletier/internal/failure"
 )
 
-// export is the way to a collector (OTLP over HTTP).
-type export struct {
+// exporters is the way to a collector (OTLP over HTTP).
+type exporters struct {
 	metrics sdkmetric.Exporter
 	spans   sdktrace.SpanExporter
 }
 
-func newExport(c Config) (export, error) {
+func newExporters(c Config) (exporters, error) {
 	base, err := url.Parse(c.OTLPEndpoint)
 	if err != nil {
-		return export{}, err
+		return exporters{}, err
 	}
 	metrics, err := otlpmetrichttp.New(context.Background(), otlpmetrichttp.WithEndpointURL(base.JoinPath("v1/metrics").String()))
 	if err != nil {
-		return export{}, err
+		return exporters{}, err
 	}
 	spans, err := otlptracehttp.New(context.Background(), otlptracehttp.WithEndpointURL(base.JoinPath("v1/traces").String()))
 	if err != nil {
-		return export{}, err
+		return exporters{}, err
 	}
-	return export{
-		metrics: loggedMetrics{metrics, &outage{what: "metrics", log: c.Log}},
-		spans:   loggedSpans{spans, &outage{what: "traces", log: c.Log}},
+	return exporters{
+		metrics: loggedMetrics{metrics, &exportHealth{what: "metrics", log: c.Log}},
+		spans:   loggedSpans{spans, &exportHealth{what: "traces", log: c.Log}},
 	}, nil
 }
 
-// outage logs when sending begins to fail and when it goes well again. The SDK
+// exportHealth logs when sending begins to fail and when it goes well again. The SDK
 // would print every failure.
-type outage struct {
+type exportHealth struct {
 	what    string
 	log     *slog.Logger
 	failing atomic.Bool
 }
 
-func (o *outage) note(err error) {
+func (o *exportHealth) note(err error) {
 	if was := o.failing.Swap(err != nil); was == (err != nil) {
 		return
 	}
@@ -62,20 +62,20 @@ func (o *outage) note(err error) {
 
 type loggedMetrics struct {
 	sdkmetric.Exporter
-	outage *outage
+	exportHealth *exportHealth
 }
 
 func (l loggedMetrics) Export(ctx context.Context, m *metricdata.ResourceMetrics) error {
-	l.outage.note(l.Exporter.Export(ctx, m))
+	l.exportHealth.note(l.Exporter.Export(ctx, m))
 	return nil
 }
 
 type loggedSpans struct {
 	sdktrace.SpanExporter
-	outage *outage
+	exportHealth *exportHealth
 }
 
 func (l loggedSpans) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
-	l.outage.note(l.SpanExporter.ExportSpans(ctx, spans))
+	l.exportHealth.note(l.SpanExporter.ExportSpans(ctx, spans))
 	return nil
 }

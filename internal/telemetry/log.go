@@ -35,11 +35,11 @@ const (
 // for the reader of the log. If the reader stops, lines are queued. When the queue is
 // full, new lines are dropped and counted.
 type LogQueue struct {
-	out     io.Writer
-	log     *slog.Logger // writes to out how many lines were dropped
-	waiting chan struct{}
-	stop    chan struct{}
-	ended   chan struct{}
+	out  io.Writer
+	log  *slog.Logger // writes to out how many lines were dropped
+	wake chan struct{}
+	stop chan struct{}
+	done chan struct{}
 
 	mu      sync.Mutex // guards what follows
 	lines   []byte
@@ -51,7 +51,7 @@ type LogQueue struct {
 // of its own lines, json or text.
 func NewLogQueue(format string, out io.Writer) *LogQueue {
 	log, _ := NewLog("info", format, out)
-	q := &LogQueue{out: out, log: log, waiting: make(chan struct{}, 1), stop: make(chan struct{}), ended: make(chan struct{})}
+	q := &LogQueue{out: out, log: log, wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
 	go q.run()
 	return q
 }
@@ -67,7 +67,7 @@ func (q *LogQueue) Write(line []byte) (int, error) {
 	}
 	q.lines = append(q.lines, line...)
 	select {
-	case q.waiting <- struct{}{}:
+	case q.wake <- struct{}{}:
 	default: // it is known
 	}
 	return len(line), nil
@@ -75,11 +75,11 @@ func (q *LogQueue) Write(line []byte) (int, error) {
 
 // run writes lines as they come, and those that came during a write together.
 func (q *LogQueue) run() {
-	defer close(q.ended)
+	defer close(q.done)
 	var spare []byte
 	for open := true; open; {
 		select {
-		case <-q.waiting:
+		case <-q.wake:
 		case <-q.stop:
 			open = false
 		}
@@ -89,7 +89,7 @@ func (q *LogQueue) run() {
 		q.mu.Unlock()
 		if len(lines) > 0 {
 			n, _ := q.out.Write(lines) // nowhere to report that the log is broken, but to count
-			q.lose(bytes.Count(lines[n:], []byte("\n")))
+			q.addDropped(bytes.Count(lines[n:], []byte("\n")))
 		}
 		if dropped > 0 {
 			q.log.Warn("log lines were dropped: the reader of standard output did not keep up", "lines", dropped)
@@ -98,8 +98,8 @@ func (q *LogQueue) run() {
 	}
 }
 
-// lose counts lines that could not be written.
-func (q *LogQueue) lose(n int) {
+// addDropped counts lines that could not be written.
+func (q *LogQueue) addDropped(n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.total += n
@@ -123,7 +123,7 @@ func (q *LogQueue) Register(meter metric.Meter) error {
 func (q *LogQueue) Close() {
 	close(q.stop)
 	select {
-	case <-q.ended:
+	case <-q.done:
 	case <-time.After(finalLogTimeout):
 	}
 }

@@ -13,9 +13,9 @@ import (
 	"go.opentelemetry.io/otel/metric"
 )
 
-// durations are the bounds that OpenTelemetry advises for HTTP, in seconds
+// durationBuckets are the bounds that OpenTelemetry advises for HTTP, in seconds
 // ("Semantic conventions for HTTP metrics").
-var durations = metric.WithExplicitBucketBoundaries(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+var durationBuckets = metric.WithExplicitBucketBoundaries(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 
 // instruments are what happens is measured with. Every set of attributes is made
 // once: there are few, whoever calls with whatever.
@@ -32,13 +32,13 @@ type instruments struct {
 // create makes the instruments.
 func (i *instruments) create(m metric.Meter) error {
 	var errs [5]error
-	i.server, errs[0] = m.Float64Histogram("http.server.request.duration", durations,
+	i.server, errs[0] = m.Float64Histogram("http.server.request.duration", durationBuckets,
 		metric.WithUnit("s"), metric.WithDescription("Duration of requests, to the end of the answer."))
-	i.client, errs[1] = m.Float64Histogram("http.client.request.duration", durations,
+	i.client, errs[1] = m.Float64Histogram("http.client.request.duration", durationBuckets,
 		metric.WithUnit("s"), metric.WithDescription("Duration of requests to the APIs and the identity provider, until the response headers; every attempt counts separately."))
 	i.tokens, errs[2] = m.Int64Counter("middletier_token_requests_total",
 		metric.WithDescription("Requests for a token for an API, by source and outcome."))
-	i.exchange, errs[3] = m.Float64Histogram("middletier_token_exchange_duration_seconds", durations,
+	i.exchange, errs[3] = m.Float64Histogram("middletier_token_exchange_duration_seconds", durationBuckets,
 		metric.WithUnit("s"), metric.WithDescription("Duration of exchanges with the identity provider, including the wait for a free slot and one retry."))
 	i.validations, errs[4] = m.Int64Counter("middletier_token_validations_total",
 		metric.WithDescription("Checks of callers' tokens, by result."))
@@ -57,20 +57,20 @@ type Request struct {
 }
 
 func (r Request) attributes() []attribute.KeyValue {
-	all := []attribute.KeyValue{
+	attrs := []attribute.KeyValue{
 		attribute.String("http.request.method", r.Method), attribute.String("url.scheme", r.Scheme),
 		attribute.String("http.route", r.Route), attribute.Int("http.response.status_code", r.Status),
 	}
 	if r.API != "" {
-		all = append(all, attribute.String("middletier.api", r.API))
+		attrs = append(attrs, attribute.String("middletier.api", r.API))
 	}
 	switch {
 	case r.Problem != "":
-		all = append(all, attribute.String("error.type", r.Problem))
+		attrs = append(attrs, attribute.String("error.type", r.Problem))
 	case r.Status >= 500: // the API's own
-		all = append(all, attribute.String("error.type", strconv.Itoa(r.Status)))
+		attrs = append(attrs, attribute.String("error.type", strconv.Itoa(r.Status)))
 	}
-	return all
+	return attrs
 }
 
 // call is what is told of a request of ours.
@@ -82,20 +82,20 @@ type call struct {
 }
 
 func (c call) attributes() []attribute.KeyValue {
-	all := []attribute.KeyValue{attribute.String("http.request.method", c.method), attribute.String("server.address", c.target.Address), attribute.Int("server.port", c.target.Port)}
+	attrs := []attribute.KeyValue{attribute.String("http.request.method", c.method), attribute.String("server.address", c.target.Address), attribute.Int("server.port", c.target.Port)}
 	if c.target.API != "" {
-		all = append(all, attribute.String("middletier.api", c.target.API))
+		attrs = append(attrs, attribute.String("middletier.api", c.target.API))
 	}
 	switch {
 	case c.status == 0:
-		all = append(all, attribute.String("error.type", c.failed))
+		attrs = append(attrs, attribute.String("error.type", c.failed))
 	case c.status >= 400:
-		all = append(all, attribute.String("error.type", strconv.Itoa(c.status)))
+		attrs = append(attrs, attribute.String("error.type", strconv.Itoa(c.status)))
 		fallthrough
 	default:
-		all = append(all, attribute.Int("http.response.status_code", c.status))
+		attrs = append(attrs, attribute.Int("http.response.status_code", c.status))
 	}
-	return all
+	return attrs
 }
 
 // Token counts a token for an API that was asked for.
@@ -133,8 +133,8 @@ func method(m string) string {
 
 // sets holds sets of attributes, ready to be passed without an allocation.
 type sets[K comparable] struct {
-	known atomic.Pointer[map[K]options]
-	mu    sync.Mutex // keeps writers of known apart
+	current atomic.Pointer[map[K]options]
+	mu      sync.Mutex // keeps writers of known apart
 }
 
 type options struct {
@@ -144,19 +144,19 @@ type options struct {
 
 // get returns the set under key, which is made of the attributes where it is new.
 func (s *sets[K]) get(key K, attributes func() []attribute.KeyValue) options {
-	if known := s.known.Load(); known != nil {
-		if o, ok := (*known)[key]; ok {
+	if current := s.current.Load(); current != nil {
+		if o, ok := (*current)[key]; ok {
 			return o
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	next := map[K]options{}
-	if known := s.known.Load(); known != nil {
-		next = maps.Clone(*known)
+	if current := s.current.Load(); current != nil {
+		next = maps.Clone(*current)
 	}
 	set := metric.WithAttributeSet(attribute.NewSet(attributes()...))
 	next[key] = options{[]metric.RecordOption{set}, []metric.AddOption{set}}
-	s.known.Store(&next)
+	s.current.Store(&next)
 	return next[key]
 }

@@ -69,7 +69,7 @@ const scope = "middletier"
 // asked nothing yet. The variables OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES
 // and OTEL_EXPORTER_OTLP_* are followed, except for what c says.
 func New(c Config) (*Telemetry, error) {
-	who, err := resource.New(context.Background(),
+	res, err := resource.New(context.Background(),
 		resource.WithTelemetrySDK(), resource.WithHost(),
 		resource.WithAttributes(
 			attribute.String("service.name", scope), attribute.String("service.version", c.Version),
@@ -82,24 +82,24 @@ func New(c Config) (*Telemetry, error) {
 	}
 	t := &Telemetry{ratio: c.TraceSampleRatio, registry: prometheus.NewRegistry()}
 	t.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	scrapes, err := prometheusexporter.New(prometheusexporter.WithRegisterer(t.registry),
+	promReader, err := prometheusexporter.New(prometheusexporter.WithRegisterer(t.registry),
 		prometheusexporter.WithoutScopeInfo(), prometheusexporter.WithoutTargetInfo())
 	if err != nil {
 		return nil, err
 	}
-	settings := []sdkmetric.Option{sdkmetric.WithResource(who), sdkmetric.WithReader(scrapes)}
+	options := []sdkmetric.Option{sdkmetric.WithResource(res), sdkmetric.WithReader(promReader)}
 	if c.OTLPEndpoint != "" {
-		out, err := newExport(c)
+		exporters, err := newExporters(c)
 		if err != nil {
 			return nil, fmt.Errorf("telemetry.otlpEndpoint: %w", err)
 		}
-		settings = append(settings, sdkmetric.WithReader(sdkmetric.NewPeriodicReader(out.metrics)))
+		options = append(options, sdkmetric.WithReader(sdkmetric.NewPeriodicReader(exporters.metrics)))
 		// Whether a request is traced is decided in Begin, at no cost for those
 		// that are not. What gets here is.
-		t.traces = sdktrace.NewTracerProvider(sdktrace.WithResource(who), sdktrace.WithBatcher(out.spans), sdktrace.WithSampler(sdktrace.AlwaysSample()))
+		t.traces = sdktrace.NewTracerProvider(sdktrace.WithResource(res), sdktrace.WithBatcher(exporters.spans), sdktrace.WithSampler(sdktrace.AlwaysSample()))
 		t.tracer = t.traces.Tracer(scope)
 	}
-	t.metrics = sdkmetric.NewMeterProvider(settings...)
+	t.metrics = sdkmetric.NewMeterProvider(options...)
 	if err := t.create(t.Meter()); err != nil {
 		return nil, err
 	}

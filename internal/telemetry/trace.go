@@ -103,12 +103,12 @@ type transport struct {
 	target    Target
 }
 
-// asClient is made once: most requests are not traced.
-var asClient = []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindClient)}
+// clientSpan is made once: most requests are not traced.
+var clientSpan = []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindClient)}
 
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	made := call{method: method(r.Method), target: t.target}
-	ctx, span := Start(r.Context(), "call", asClient...)
+	measured := call{method: method(r.Method), target: t.target}
+	ctx, span := Start(r.Context(), "call", clientSpan...)
 	if span.IsRecording() && t.target.API != "" {
 		r = r.Clone(ctx)
 		propagator.Inject(ctx, propagation.HeaderCarrier(r.Header))
@@ -117,16 +117,16 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := t.next.RoundTrip(r)
 	took := time.Since(start)
 	if err != nil {
-		made.failed = failedBy(ctx, err)
+		measured.failed = errorType(ctx, err)
 	} else {
-		made.status = resp.StatusCode
+		measured.status = resp.StatusCode
 	}
-	t.telemetry.client.Record(ctx, took.Seconds(), t.telemetry.callSets.get(made, made.attributes).record...)
+	t.telemetry.client.Record(ctx, took.Seconds(), t.telemetry.callSets.get(measured, measured.attributes).record...)
 	if span.IsRecording() {
-		span.SetName(made.name())
-		span.SetAttributes(made.attributes()...)
-		if made.failed != "" || made.status >= 400 {
-			span.SetStatus(codes.Error, made.failed)
+		span.SetName(measured.name())
+		span.SetAttributes(measured.attributes()...)
+		if measured.failed != "" || measured.status >= 400 {
+			span.SetStatus(codes.Error, measured.failed)
 		}
 		span.End()
 	}
@@ -141,8 +141,8 @@ func (c call) name() string {
 	return c.method + " identity provider"
 }
 
-// failedBy says in one word why a request got no answer.
-func failedBy(ctx context.Context, err error) string {
+// errorType says in one word why a request got no answer.
+func errorType(ctx context.Context, err error) string {
 	var network net.Error
 	switch {
 	case errors.Is(context.Cause(ctx), context.Canceled):

@@ -54,9 +54,9 @@ func New(validator *validate.Validator) *API {
 		{Methods: []string{"GET", "HEAD"}, Scopes: Scopes, AppPermissions: AppPermissions},
 		{Methods: []string{"POST", "DELETE"}, Scopes: Scopes[1:], AppPermissions: AppPermissions[1:]},
 	}, func(key, problem string) { panic(key + ": " + problem) })
-	a.mux.HandleFunc("GET /items", a.guard(a.list))
-	a.mux.HandleFunc("POST /items", a.guard(a.add))
-	a.mux.HandleFunc("DELETE /items/{id}", a.guard(a.remove))
+	a.mux.HandleFunc("GET /items", a.authorize(a.list))
+	a.mux.HandleFunc("POST /items", a.authorize(a.add))
+	a.mux.HandleFunc("DELETE /items/{id}", a.authorize(a.remove))
 	return a
 }
 
@@ -65,28 +65,28 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.mux.ServeHTT
 // handler answers a request whose caller may make it.
 type handler func(w http.ResponseWriter, r *http.Request, caller *validate.Caller)
 
-func (a *API) guard(next handler) http.HandlerFunc {
+func (a *API) authorize(next handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		caller, err := a.validator.Validate(r.Context(), token)
 		if !ok || err != nil {
 			w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
-			answer(w, http.StatusUnauthorized, map[string]string{"error": "invalid_token"})
+			writeJSON(w, http.StatusUnauthorized, map[string]string{"error": "invalid_token"})
 			return
 		}
-		var refused *validate.AccessError
-		if err := a.access.Check(caller, r.Method, r.URL.Path); errors.As(err, &refused) {
-			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer error="insufficient_scope", scope="%s"`, strings.Join(refused.Needed, " ")))
-			answer(w, http.StatusForbidden, map[string]string{"error": "insufficient_scope"})
+		var denied *validate.AccessError
+		if err := a.access.Check(caller, r.Method, r.URL.Path); errors.As(err, &denied) {
+			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer error="insufficient_scope", scope="%s"`, strings.Join(denied.Needed, " ")))
+			writeJSON(w, http.StatusForbidden, map[string]string{"error": "insufficient_scope"})
 			return
 		}
 		next(w, r, caller)
 	}
 }
 
-// sees reports whether caller may see and change item: an application with the
+// canAccess reports whether caller may see and change item: an application with the
 // permission may for all, a user for their own.
-func sees(caller *validate.Caller, item Item) bool {
+func canAccess(caller *validate.Caller, item Item) bool {
 	return caller.IsApp() || item.Owner == caller.ObjectID()
 }
 
@@ -94,12 +94,12 @@ func (a *API) list(w http.ResponseWriter, _ *http.Request, caller *validate.Call
 	visible := []Item{}
 	a.mu.Lock()
 	for _, item := range a.items {
-		if sees(caller, item) {
+		if canAccess(caller, item) {
 			visible = append(visible, item)
 		}
 	}
 	a.mu.Unlock()
-	answer(w, http.StatusOK, visible)
+	writeJSON(w, http.StatusOK, visible)
 }
 
 // add makes an item of the caller's. An application has no list and names the
@@ -109,14 +109,14 @@ func (a *API) add(w http.ResponseWriter, r *http.Request, caller *validate.Calle
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&item); err != nil || item.Title == "" || item.ID != 0 {
-		answer(w, http.StatusBadRequest, map[string]string{"error": `the body must be {"title": "…"}`})
+		writeJSON(w, http.StatusBadRequest, map[string]string{"error": `the body must be {"title": "…"}`})
 		return
 	}
 	if !caller.IsApp() {
 		item.Owner, item.Name = caller.ObjectID(), caller.Name()
 	}
 	if item.Owner == "" {
-		answer(w, http.StatusBadRequest, map[string]string{"error": "an application names the owner"})
+		writeJSON(w, http.StatusBadRequest, map[string]string{"error": "an application names the owner"})
 		return
 	}
 	a.mu.Lock()
@@ -127,7 +127,7 @@ func (a *API) add(w http.ResponseWriter, r *http.Request, caller *validate.Calle
 		a.items = a.items[1:]
 	}
 	a.mu.Unlock()
-	answer(w, http.StatusCreated, item)
+	writeJSON(w, http.StatusCreated, item)
 }
 
 func (a *API) remove(w http.ResponseWriter, r *http.Request, caller *validate.Caller) {
@@ -135,15 +135,15 @@ func (a *API) remove(w http.ResponseWriter, r *http.Request, caller *validate.Ca
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	i, found := slices.BinarySearchFunc(a.items, id, func(item Item, id int) int { return cmp.Compare(item.ID, id) })
-	if err != nil || !found || !sees(caller, a.items[i]) {
-		answer(w, http.StatusNotFound, map[string]string{"error": "no such item"})
+	if err != nil || !found || !canAccess(caller, a.items[i]) {
+		writeJSON(w, http.StatusNotFound, map[string]string{"error": "no such item"})
 		return
 	}
 	a.items = slices.Delete(a.items, i, i+1)
 	w.WriteHeader(http.StatusNoContent)
 }
 
-func answer(w http.ResponseWriter, status int, body any) {
+func writeJSON(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body) // the caller may have left

@@ -249,7 +249,7 @@ func TestAnswerThatBreaksOffIsSeenAsBroken(t *testing.T) {
 					}
 				}
 				lines := w.log.lines(t)
-				if last := lines[len(lines)-1]; !strings.Contains(last["error"].(string), "broke off: unexpected EOF") || last["level"] != "WARN" {
+				if last := lines[len(lines)-1]; !strings.Contains(last["error"].(string), "cut short: unexpected EOF") || last["level"] != "WARN" {
 					t.Errorf("log: %v, want a warning that says it", last)
 				}
 			})

@@ -109,7 +109,10 @@ func build(ctx context.Context, f file, transport http.RoundTripper, log *slog.L
 	if err := (processMetrics{validator, exchanger, cache}).register(tel.Meter()); err != nil {
 		return nil, err
 	}
-	return &program{api: api.New(apiConfig), validator: validator, exchanger: exchanger, cache: cache, telemetry: tel, certificate: cert}, nil
+	return &program{
+		api: api.New(apiConfig), validator: validator, exchanger: exchanger,
+		cache: cache, telemetry: tel, certificate: cert,
+	}, nil
 }
 
 // newClient returns a client that follows no redirects: our requests carry
@@ -121,9 +124,9 @@ func newClient(transport http.RoundTripper) *http.Client {
 	}
 }
 
-// newProviderTransport reaches the identity provider. It keeps a connection for
-// every exchange that may run at once: net/http would keep two, and a handshake
-// costs about as much CPU as an exchange, and two round trips.
+// newProviderTransport connects to the identity provider. It keeps an idle connection
+// for every exchange that may run at once. net/http's default is two, and a TLS
+// handshake costs about as much CPU as an exchange, and two round trips.
 func newProviderTransport(exchanges int) *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, exchanges
@@ -131,7 +134,7 @@ func newProviderTransport(exchanges int) *http.Transport {
 	return t
 }
 
-// run keeps the program's own goroutines going until ctx ends.
+// run runs the program's background goroutines until ctx ends.
 func (p *program) run(ctx context.Context) error {
 	var group errgroup.Group
 	group.Go(func() error {

@@ -41,13 +41,14 @@ func (c callCommand) run(ctx context.Context, std streams) error {
 	return c.call(ctx, f, http.DefaultTransport.(*http.Transport).Clone(), downstream.NewTransport(), std)
 }
 
-// call makes the call that the command line asks for. provider and sender reach
-// the identity provider and the API.
+// call makes the call of the command line. provider connects to the identity provider,
+// and sender to the API.
 func (c callCommand) call(ctx context.Context, f file, provider, sender http.RoundTripper, std streams) error {
 	d, known := f.DownstreamAPIs[c.Name]
 	if !known {
 		names := config.Closest(c.Name, slices.Collect(maps.Keys(f.DownstreamAPIs)))
-		return fmt.Errorf("downstreamApis has no %q; the nearest are: %s", c.Name, strings.Join(names[:min(len(names), 5)], ", "))
+		return fmt.Errorf("downstreamApis has no %q; the nearest are: %s",
+			c.Name, strings.Join(names[:min(len(names), 5)], ", "))
 	}
 	req, err := c.request(ctx, f, d, std.in)
 	if err != nil {
@@ -88,13 +89,13 @@ func (c callCommand) request(ctx context.Context, f file, d downstreamAPI, stdin
 	}
 	req, err := http.NewRequestWithContext(ctx, cmp.Or(c.Method, method), d.BaseURL, bytes.NewReader(body))
 	if err != nil {
-		return nil, fmt.Errorf("-X: %w", err) // the base URL has been parsed before
+		return nil, fmt.Errorf("-X: %w", err) // the base URL is valid
 	}
 	req.URL = client.URL(path, query)
 	if c.Data != nil {
 		req.Header.Set("Content-Type", contentType(body))
 	}
-	for name, value := range d.RequestHeaders.Set { // as the service does
+	for name, value := range d.RequestHeaders.Set { // the service sets them too
 		req.Header.Set(name, value)
 	}
 	if err := addHeaders(req.Header, c.Header); err != nil {
@@ -103,11 +104,11 @@ func (c callCommand) request(ctx context.Context, f file, d downstreamAPI, stdin
 	return req, nil
 }
 
-// reservedHeaders are written by call itself, or by HTTP.
+// reservedHeaders are set by this command or by net/http.
 var reservedHeaders = []string{"Authorization", "Connection", "Content-Length", "Host", "Transfer-Encoding"}
 
-// addHeaders adds lines of the form 'Name: value'. The first of a name takes the
-// place of what is there. Errors do not quote values, which may be secrets.
+// addHeaders adds lines of the form 'Name: value'. The first line of a name replaces the
+// values that h has. Errors do not quote values, which may be secrets.
 func addHeaders(h http.Header, lines []string) error {
 	seen := map[string]bool{}
 	for _, line := range lines {
@@ -129,7 +130,7 @@ func addHeaders(h http.Header, lines []string) error {
 	return nil
 }
 
-// body reads what -d says.
+// body returns the body that -d gives.
 func (c callCommand) body(ctx context.Context, stdin io.Reader) ([]byte, error) {
 	if c.Data == nil {
 		return nil, nil
@@ -144,7 +145,7 @@ func (c callCommand) body(ctx context.Context, stdin io.Reader) ([]byte, error) 
 	return []byte(*c.Data), nil
 }
 
-// readAll reads r to its end, or until ctx ends: a terminal may never end.
+// readAll reads r to its end, or until ctx ends: input from a terminal may never end.
 func readAll(ctx context.Context, r io.Reader) ([]byte, error) {
 	type all struct {
 		data []byte
@@ -163,7 +164,7 @@ func readAll(ctx context.Context, r io.Reader) ([]byte, error) {
 	}
 }
 
-// contentType guesses. Broken JSON counts as JSON: the API can say what is wrong
+// contentType guesses. Malformed JSON counts as JSON: the API can report what is wrong
 // with it.
 func contentType(body []byte) string {
 	start := bytes.TrimLeft(body, " \t\r\n")
@@ -173,7 +174,7 @@ func contentType(body []byte) string {
 	return "text/plain; charset=utf-8"
 }
 
-// appToken gets a token for the API d as the application itself.
+// appToken gets an application token for the API d.
 func appToken(ctx context.Context, f file, d downstreamAPI, name string, client *http.Client) (string, error) {
 	request, err := f.appTokenRequest(d)
 	if err != nil {
@@ -197,8 +198,8 @@ var errAlreadyReported = errors.New("reported already")
 
 var errNoAnswer = errors.New("the answer did not arrive in time")
 
-// send makes the call and prints its answer as it comes. The answer may take
-// timeout to begin, and then as long as it takes.
+// send makes the call and prints its answer as it arrives. The response headers must
+// arrive within timeout; the body has no limit.
 func send(req *http.Request, client *http.Client, timeout time.Duration, std streams) error {
 	ctx, cancel := context.WithCancelCause(req.Context())
 	defer cancel(nil)
@@ -217,7 +218,7 @@ func send(req *http.Request, client *http.Client, timeout time.Duration, std str
 		return err
 	}
 	if _, err := io.Copy(std.out, resp.Body); err != nil {
-		return fmt.Errorf("the answer broke off, or could not be printed: %s", diagnosis.Reason(err))
+		return fmt.Errorf("the answer was cut short, or could not be printed: %s", diagnosis.Reason(err))
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return errAlreadyReported

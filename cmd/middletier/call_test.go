@@ -128,7 +128,7 @@ func TestCallThatFails(t *testing.T) {
 			_, _ = io.WriteString(w, "half")
 			_ = http.NewResponseController(w).Flush()
 			panic(http.ErrAbortHandler)
-		}, outcome{1, "half", "broke off"}},
+		}, outcome{1, "half", "cut short"}},
 		{"no answer", []string{"todo", "/items"}, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, outcome{1, "", "closed without a whole answer\n"}},
 		{"unknown name", []string{"tood", "/items"}, nil, outcome{1, "", "downstreamApis has no \"tood\"; the nearest are: todo\n"}},
 		{"dot segments", []string{"todo", "/../admin"}, nil, outcome{1, "", "PATH: the path cannot be forwarded safely\n"}},

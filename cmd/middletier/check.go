@@ -30,7 +30,7 @@ type checkCommand struct {
 	Online bool   `help:"Also try the files of server.tls, the identity provider, each credential, Redis and each API. Without it, only the configuration is read, and nothing is sent."`
 }
 
-// trialTimeout bounds each trial by itself.
+// trialTimeout is the longest time for each trial.
 const trialTimeout = 10 * time.Second
 
 func (c checkCommand) run(ctx context.Context, std streams) error {
@@ -50,7 +50,7 @@ func (c checkCommand) run(ctx context.Context, std streams) error {
 	return printFindings(std.out, append([]finding{{"configuration", resultOK, c.Config}}, findings...))
 }
 
-// result is how a trial ended.
+// result is the result of a trial.
 type result string
 
 const (
@@ -66,7 +66,7 @@ type finding struct {
 	detail string
 }
 
-// printFindings prints the table. The error counts what failed.
+// printFindings prints the table. The error counts the failed trials.
 func printFindings(out io.Writer, findings []finding) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "WHAT\tRESULT\tDETAIL")
@@ -90,12 +90,12 @@ type trial struct {
 	run  func(ctx context.Context) (detail string, err error)
 }
 
-// skip is why a trial was not made. It is no failure.
+// skip is the reason why a trial was not made. It is no failure.
 type skip string
 
 func (s skip) Error() string { return string(s) }
 
-// try makes all trials at once and returns what was found, in their order.
+// try makes all trials at once and returns their findings, in the same order.
 func try(ctx context.Context, trials []trial) []finding {
 	findings := make([]finding, len(trials))
 	var group sync.WaitGroup
@@ -125,13 +125,13 @@ func (t trial) try(ctx context.Context) finding {
 	select {
 	case f := <-result:
 		return f
-	case <-ctx.Done(): // what does not heed it, as a read of a dead disk, ends with the program
+	case <-ctx.Done(): // a trial that ignores ctx, such as a read from a dead disk, is abandoned
 		return finding{t.what, resultFailed, diagnosis.Reason(ctx.Err())}
 	}
 }
 
-// trials lists what can be tried of f. provider and sender reach the identity
-// provider and the APIs.
+// trials returns the trials for f. provider connects to the identity provider, and
+// sender to the APIs.
 func trials(f file, provider, sender http.RoundTripper) []trial {
 	names := slices.Sorted(maps.Keys(f.DownstreamAPIs))
 	return slices.Concat(
@@ -209,8 +209,8 @@ func providerTrials(f file, client *http.Client) []trial {
 	return all
 }
 
-// credentialTrials try each credential by itself, and with those in use a token
-// for each API.
+// credentialTrials try each credential by itself, and then request a token for each API
+// with the credential in use.
 func credentialTrials(f file, names []string, client *http.Client) []trial {
 	var asks []appTokenRequest
 	for _, name := range names {
@@ -254,11 +254,11 @@ func credentialTrials(f file, names []string, client *http.Client) []trial {
 	return all
 }
 
-// appTokenRequest is what an application asks for.
+// appTokenRequest is the tenant and scope of an application token.
 type appTokenRequest struct{ tenant, scope string }
 
-// appTokenRequest returns what to ask for to call d as an application. The error names the
-// key that is missing.
+// appTokenRequest returns the tenant and scope for a call to d as an application. The
+// error names a missing key.
 func (f file) appTokenRequest(d downstreamAPI) (appTokenRequest, error) {
 	scope := d.appScope()
 	if scope == "" {
@@ -280,13 +280,13 @@ func tryCredential(ctx context.Context, client *obo.Client, requests []appTokenR
 		}
 	}
 	if len(requests) == 0 {
-		return skip("loaded, but no API says what to try it with: scopes of one resource, and a tenant")
+		return skip("loaded, but not tried: no API has scopes of one resource and a tenant")
 	}
-	return skip("loaded, but there is no scope to try it with that the provider accepts")
+	return skip("loaded, but not tried: the provider accepts none of the scopes")
 }
 
-// apiTrials ask each API for anything. Without a token most refuse, which is an
-// answer too.
+// apiTrials send a request to each API. Without a token most answer with an error, which
+// shows that they are reachable.
 func apiTrials(f file, names []string, client *http.Client) []trial {
 	var all []trial
 	for _, name := range names {
@@ -300,7 +300,7 @@ func apiTrials(f file, names []string, client *http.Client) []trial {
 			if err != nil {
 				return base, err
 			}
-			_ = resp.Body.Close() // its headers were enough
+			_ = resp.Body.Close() // only the status is used
 			return fmt.Sprintf("%s answers (%d)", base, resp.StatusCode), nil
 		}})
 	}

@@ -221,8 +221,8 @@ func TestCheckOnlineFindsWhatIsBroken(t *testing.T) {
 		{"API breaks off", nil, func(w *world) {
 			w.api.handle(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 		}, map[string]string{"todo: reachable": "failed http://127.0.0.1: … the connection was closed"}},
-		{"API without TLS", api(func(d *downstreamAPI) { d.BaseURL = "https" + plain.URL[len("http"):] }), nil, map[string]string{"todo: reachable": "failed https://127.0.0.1: … it does not speak TLS there"}},
-		{"API that is no web server", api(func(d *downstreamAPI) { d.BaseURL = "http://" + mail }), nil, map[string]string{"todo: reachable": "failed http://127.0.0.1: … what came back is not HTTP"}},
+		{"API without TLS", api(func(d *downstreamAPI) { d.BaseURL = "https" + plain.URL[len("http"):] }), nil, map[string]string{"todo: reachable": "failed https://127.0.0.1: … the server does not use TLS"}},
+		{"API that is no web server", api(func(d *downstreamAPI) { d.BaseURL = "http://" + mail }), nil, map[string]string{"todo: reachable": "failed http://127.0.0.1: … the answer is not HTTP"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			var changes []func(*file)

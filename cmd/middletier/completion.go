@@ -35,8 +35,8 @@ func (c completionCommand) run(_ context.Context, std streams) error {
 	return err
 }
 
-// writeBash completes commands, their flags, and what else their argument can be.
-// Where nothing fits, bash completes the names of files.
+// writeBash completes commands, their flags and the choices of their argument. If nothing
+// matches, bash completes file names.
 func writeBash(w io.Writer, commands []*kong.Node) {
 	var names, cases []string
 	for _, c := range commands {
@@ -126,7 +126,7 @@ func flagsOf(c *kong.Node) (flags []*kong.Flag) {
 	return flags
 }
 
-// choicesOf returns what a command's first argument can be, if only some texts can.
+// choicesOf returns the allowed values of a command's first argument, if it is an enum.
 func choicesOf(c *kong.Node) []string {
 	if len(c.Positional) == 0 || c.Positional[0].Enum == "" {
 		return nil

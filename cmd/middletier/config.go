@@ -23,8 +23,8 @@ import (
 	"middletier/internal/validate"
 )
 
-// file is the whole of config.yaml, key by key. Its sections are spread over the
-// packages that use them, which also check them.
+// file is the whole of config.yaml, key by key. Each section belongs to the package that
+// uses it and checks it.
 type file struct {
 	Server         server                   `yaml:"server" doc:"Listeners and their limits."`
 	AzureAd        azureAd                  `yaml:"azureAd" doc:"Who this service is to Microsoft Entra, and whose tokens it accepts."`
@@ -177,7 +177,7 @@ func (d document) Report(key, problem string) {
 	d.Document.Report(key, problem)
 }
 
-// mistakeAt makes a mistake in a key of err, which says where the key was written.
+// mistakeAt turns err into a mistake of key, which says where the key was written.
 func (d document) mistakeAt(key string, err error) error {
 	d.Report(key, err.Error())
 	return d.Err()
@@ -235,7 +235,8 @@ func (a *azureAd) inherit(environ []string, instance bool) (from map[string]stri
 	}
 	for i := range a.ClientCredentials {
 		if c := &a.ClientCredentials[i]; c.SourceType == "SignedAssertionFilePath" && c.SignedAssertionFileDiskPath == "" {
-			take(&c.SignedAssertionFileDiskPath, fmt.Sprintf("clientCredentials[%d].signedAssertionFileDiskPath", i), "AZURE_FEDERATED_TOKEN_FILE")
+			key := fmt.Sprintf("clientCredentials[%d].signedAssertionFileDiskPath", i)
+			take(&c.SignedAssertionFileDiskPath, key, "AZURE_FEDERATED_TOKEN_FILE")
 		}
 	}
 	return from
@@ -260,11 +261,11 @@ func environment(environ []string) map[string]string {
 	return variables
 }
 
-// report takes a mistake in the value of a key.
+// report adds a mistake in the value of a key.
 type report = func(key, problem string)
 
-// under reports the mistakes of a section, whose keys are relative to it: names,
-// or for a list its indices, or "" for the section itself.
+// under reports the mistakes of a section. Their keys are relative to the section: a
+// name, an index of a list, or "" for the section itself.
 func under(section string, report report) report {
 	return func(key, problem string) {
 		if key != "" && key[0] != '[' {
@@ -274,7 +275,7 @@ func under(section string, report report) report {
 	}
 }
 
-// apiName is what may stand in a route and in a metric.
+// apiName is what is allowed in a route and in a metric.
 var apiName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 func (f file) check(report report) {
@@ -360,25 +361,25 @@ func (d downstreamAPI) check(report report) {
 	validate.NewAccess(d.Access, under("access", report))
 }
 
-// allowsApps reports whether any rule does.
+// allowsApps reports whether any access rule allows applications.
 func (d downstreamAPI) allowsApps() bool {
 	return slices.ContainsFunc(d.Access, func(r validate.Rule) bool { return len(r.AppPermissions) > 0 })
 }
 
-const tenantRequired = "must be set where azureAd.tenantId is organizations or common: an application asks for tokens in one tenant"
+const tenantRequired = "must be set if azureAd.tenantId is organizations or common: an application requests tokens in one tenant"
 
-// appTenant is the tenant to ask for tokens for d as an application in, "" for
-// our own, and whether one is known.
+// appTenant is the tenant in which to request application tokens for d, "" for our own,
+// and whether one is known.
 func (f file) appTenant(d downstreamAPI) (tenant string, known bool) {
 	return d.Tenant, d.Tenant != "" || !validate.IsMultiTenant(f.AzureAd.TenantID)
 }
 
-// requestTimeout bounds a whole request to d.
+// requestTimeout is the longest time for a whole request to d.
 func (f file) requestTimeout(d downstreamAPI) time.Duration {
 	return cmp.Or(d.RequestTimeout, f.Server.RequestTimeout)
 }
 
-// appScope is the scope to ask for as an application, or "" where none is known.
+// appScope is the scope to request as an application, or "" if none is known.
 func (d downstreamAPI) appScope() string {
 	if len(d.AppScopes) > 0 {
 		return d.AppScopes[0]
@@ -386,8 +387,7 @@ func (d downstreamAPI) appScope() string {
 	return obo.AppScope(d.Scopes)
 }
 
-// effective returns f with what follows from its other values where a key is not
-// set.
+// effective returns f with the values in force for keys that are not set.
 func (f file) effective() file {
 	f.AzureAd.AppIDURI = f.AzureAd.idURI()
 	if len(f.AzureAd.Audiences) == 0 {
@@ -435,7 +435,8 @@ func (f file) redisConfig() redistier.Config {
 
 func (f file) downstreamConfig(d downstreamAPI) downstream.Config {
 	return downstream.Config{
-		BaseURL: d.BaseURL, Timeout: d.Timeout, Attempts: d.Retry.Attempts, RequestTimeout: f.requestTimeout(d), KeepCookies: d.ResponseHeaders.KeepCookies,
+		BaseURL: d.BaseURL, Timeout: d.Timeout, RequestTimeout: f.requestTimeout(d),
+		Attempts: d.Retry.Attempts, KeepCookies: d.ResponseHeaders.KeepCookies,
 		DropRequest: d.RequestHeaders.Drop, SetRequest: d.RequestHeaders.Set, DropResponse: d.ResponseHeaders.Drop,
 	}
 }
@@ -450,14 +451,18 @@ func (f file) apiConfig() api.Config {
 		PublicURL: f.Server.PublicURL, BasePath: f.Server.BasePath, TrustedProxies: f.Server.TrustedProxies,
 		ServerTiming: f.Server.ServerTiming, Profiling: f.Server.AdminProfiling,
 		MaxBodySize: int64(f.Server.MaxBodySize), MaxHeaderSize: int64(f.Server.MaxHeaderSize),
-		Rate:      api.Rate{PerSecond: f.Server.RateLimit.RequestsPerSecond, Burst: f.Server.RateLimit.Burst},
-		CORS:      api.CORS{Origins: corsKeys.AllowedOrigins, RequestHeaders: corsKeys.AllowedHeaders, ResponseHeaders: corsKeys.ExposedHeaders, MaxAge: corsKeys.MaxAge},
+		Rate: api.Rate{PerSecond: f.Server.RateLimit.RequestsPerSecond, Burst: f.Server.RateLimit.Burst},
+		CORS: api.CORS{
+			Origins: corsKeys.AllowedOrigins, MaxAge: corsKeys.MaxAge,
+			RequestHeaders: corsKeys.AllowedHeaders, ResponseHeaders: corsKeys.ExposedHeaders,
+		},
 		Authority: strings.TrimSuffix(f.AzureAd.Instance, "/") + "/" + f.AzureAd.TenantID, ClientID: f.AzureAd.ClientID,
 		IDURI: f.AzureAd.idURI(), Version: version,
 	}
 }
 
-// idURI is the App ID URI of this service, as far as it is known.
+// idURI is the App ID URI of this service: the configured one, a URI among the
+// audiences, or api://clientId.
 func (a azureAd) idURI() string {
 	if a.AppIDURI != "" {
 		return strings.TrimSuffix(a.AppIDURI, "/")

@@ -51,8 +51,14 @@ func demoDirectory(secret string) mockidp.Directory {
 				Name: "todo", TenantID: demoTenant, ClientID: demoToDo, ObjectID: "33333333-0000-4000-8000-000000000000",
 				IDURIs: []string{"api://todo"}, Scopes: todo.Scopes, Roles: todo.AppPermissions, OptionalClaims: []string{"idtyp"},
 			},
-			{Name: "app", TenantID: demoTenant, ClientID: "44444444-4444-4444-8444-444444444444", ObjectID: "44444444-0000-4000-8000-000000000000"},
-			{Name: "daemon", TenantID: demoTenant, ClientID: "55555555-5555-4555-8555-555555555555", ObjectID: "55555555-0000-4000-8000-000000000000"},
+			{
+				Name: "app", TenantID: demoTenant,
+				ClientID: "44444444-4444-4444-8444-444444444444", ObjectID: "44444444-0000-4000-8000-000000000000",
+			},
+			{
+				Name: "daemon", TenantID: demoTenant,
+				ClientID: "55555555-5555-4555-8555-555555555555", ObjectID: "55555555-0000-4000-8000-000000000000",
+			},
 		},
 		Grants: []mockidp.Grant{
 			{Client: "app", Resource: "middletier", Scopes: todo.Scopes},
@@ -62,7 +68,7 @@ func demoDirectory(secret string) mockidp.Directory {
 	}
 }
 
-// demoConfig is what a config.yaml for the demo would say.
+// demoConfig is the configuration of the demo.
 func demoConfig(instance, todoURL, secret string) file {
 	f := defaults()
 	f.AzureAd.Instance, f.AzureAd.TenantID, f.AzureAd.ClientID = instance+"/", demoTenant, demoMiddleTier
@@ -102,7 +108,7 @@ func (c demoCommand) run(ctx context.Context, std streams) error {
 	defer closeTodo()
 
 	f := demoConfig(platform.URL(), todoURL, secret)
-	f.Server.ShutdownGrace = time.Second // no load balancer has to notice
+	f.Server.ShutdownGrace = time.Second // there is no load balancer
 	f.Server.Address = net.JoinHostPort("127.0.0.1", strconv.Itoa(c.Port))
 	p, err := build(ctx, f, transport, log)
 	if err != nil {
@@ -137,7 +143,9 @@ func addPresets(platform *mockidp.Server) {
 }
 
 // startTodo serves the ToDo API until closed.
-func startTodo(ctx context.Context, address string, platform *mockidp.Server, transport http.RoundTripper, log *slog.Logger) (url string, closeAll func(), err error) {
+func startTodo(
+	ctx context.Context, address string, platform *mockidp.Server, transport http.RoundTripper, log *slog.Logger,
+) (url string, closeAll func(), err error) {
 	validator := validate.New(validate.Config{
 		Instance: platform.URL(), TenantID: demoTenant, ClientID: demoToDo, ClockSkew: time.Minute,
 		Client: newClient(transport), Log: log,
@@ -155,13 +163,13 @@ func startTodo(ctx context.Context, address string, platform *mockidp.Server, tr
 	srv := &http.Server{Handler: todo.New(validator), ReadHeaderTimeout: listener.ReadHeaderTimeout}
 	go func() { _ = srv.Serve(l) }() // ends with Close
 	return "http://" + l.Addr().String(), func() {
-		_ = srv.Close() // nothing is left to lose
+		_ = srv.Close() // its requests need not finish
 		cancel()
 		<-done
 	}, validator.AwaitKeys(ctx)
 }
 
-// printDemo says what runs where and what to try.
+// printDemo prints the addresses and commands to try.
 func printDemo(w io.Writer, platform, todoURL, service string) {
 	bearer := func(name string) string {
 		return fmt.Sprintf(`-H "Authorization: Bearer $(curl -sk %s/mock/tokens/%s)"`, platform, name)
@@ -169,8 +177,8 @@ func printDemo(w io.Writer, platform, todoURL, service string) {
 	items := service + "/api/todo/items"
 	_, _ = fmt.Fprintf(w, `The middle tier is ready.
 
-  identity platform  %s (embedded, with a certificate of its own)
-  ToDo API           %s (checks its own tokens, knows nothing of the callers')
+  identity platform  %s (embedded, with its own CA)
+  ToDo API           %s (validates its own tokens, and never sees the callers' tokens)
   middle tier        %s
 
 Try, in another terminal:
@@ -181,13 +189,13 @@ curl -s %s %s -d '{"title":"buy milk"}' && curl -s %s %s
 # Bob lists his. Alice's item is not among them.
 curl -s %s %s
 
-# The daemon has no user; it goes by /app, and the API shows it every item.
+# The daemon has no user; it calls /app, and the API shows it every item.
 curl -s %s %s
 
-# Refused with 403: Bob's token has ToDoList.Read, and adding needs ToDoList.ReadWrite. Neither the platform nor the API is asked.
+# Refused with 403: Bob's token has ToDoList.Read, and adding needs ToDoList.ReadWrite. The API is not called.
 curl -si %s %s -d '{"title":"too much"}'
 
-Ctrl-C ends it.
+Ctrl-C stops it.
 `, platform, todoURL, service,
 		bearer("alice"), items, bearer("alice"), items,
 		bearer("bob"), items,

@@ -113,8 +113,8 @@ func TestServeRefusesCAFilesThatGoDoesNotRead(t *testing.T) {
 	ca := contentOf(t, writePair(t, t.TempDir(), "ca").CertFile)
 	der, _ := pem.Decode([]byte(ca))
 	for _, row := range []struct{ name, text, want string }{
-		{"byte order mark", "\ufeff" + ca, "SSL_CERT_FILE: %s: is not plain PEM, which alone Go reads there"},
-		{"byte order mark before the first of two", "\ufeff" + ca + ca, "SSL_CERT_FILE: %s: is not plain PEM, which alone Go reads there"},
+		{"byte order mark", "\ufeff" + ca, "SSL_CERT_FILE: %s: is not plain PEM, the only form that Go reads there"},
+		{"byte order mark before the first of two", "\ufeff" + ca + ca, "SSL_CERT_FILE: %s: is not plain PEM, the only form that Go reads there"},
 		{"DER", string(der.Bytes), "openssl x509 -inform DER -in FILE"},
 		{"UTF-16", "\xff\xfe-\x00", "SSL_CERT_FILE: %s: is in UTF-16"},
 		{"empty", "", "SSL_CERT_FILE: %s: is empty"},

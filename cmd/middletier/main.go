@@ -25,8 +25,7 @@ var (
 
 func main() { os.Exit(execute()) }
 
-// execute is the program as the system sees it: its arguments, streams and
-// signals.
+// execute runs the program with its arguments, streams and signals.
 func execute() int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -45,7 +44,7 @@ func cancelOnSignal(signals <-chan os.Signal, cancel func()) {
 	second := <-signals
 	signal.Reset(second)
 	if self, err := os.FindProcess(os.Getpid()); err == nil {
-		_ = self.Signal(second) // there is nothing else to do
+		_ = self.Signal(second) // an error leaves nothing else to do
 	}
 }
 
@@ -62,10 +61,10 @@ type commands struct {
 	ShowVersion versionFlag `name:"version" help:"Print version, commit and Go version."`
 }
 
-// versionFlag is the command version, spelt as a flag.
+// versionFlag is the command version in the form of a flag.
 type versionFlag bool
 
-// BeforeReset is called by kong before it looks at anything else.
+// BeforeReset is called by kong before it checks anything else.
 func (versionFlag) BeforeReset(app *kong.Kong) error {
 	if err := printVersion(app.Stdout); err != nil {
 		return err
@@ -74,13 +73,13 @@ func (versionFlag) BeforeReset(app *kong.Kong) error {
 	return nil
 }
 
-// streams are what the program reads and prints.
+// streams are the standard streams of the program.
 type streams struct {
 	in       io.Reader
 	out, err io.Writer
 }
 
-// command is what every command can do.
+// command is implemented by every command.
 type command interface {
 	run(ctx context.Context, std streams) error
 }
@@ -97,7 +96,8 @@ func run(ctx context.Context, args []string, std streams) int {
 	var cli commands
 	helpShown := false
 	parser, err := kong.New(&cli, kong.Name("middletier"),
-		kong.Description("A middle tier for Microsoft Entra: checks a caller's token, trades it for one for the API behind it, and forwards the call."),
+		kong.Description("A middle tier for Microsoft Entra: validates a caller's token, "+
+			"exchanges it for a token for a downstream API, and forwards the call."),
 		kong.Writers(std.out, std.err), kong.Exit(func(int) { helpShown = true }))
 	if err != nil {
 		fmt.Fprintln(std.err, "middletier:", err)
@@ -131,7 +131,7 @@ func printVersion(w io.Writer) error {
 	return err
 }
 
-// revision is the commit that the program was built from, as far as it is known.
+// revision is the commit that the program was built from, or unknown.
 func revision() string {
 	revision := commit
 	if info, ok := debug.ReadBuildInfo(); ok && revision == "" {

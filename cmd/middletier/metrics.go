@@ -21,7 +21,7 @@ type processMetrics struct {
 	cache     *obo.Cache
 }
 
-// register has the numbers read by meter.
+// register adds the metrics to meter.
 func (n processMetrics) register(meter metric.Meter) error {
 	var errs []error
 	gauge := func(name, help string, read func(metric.Float64Observer)) {
@@ -52,11 +52,12 @@ func (n processMetrics) register(meter metric.Meter) error {
 	gauge("middletier_token_exchanges_in_flight", "Exchanges with the identity provider in progress.", func(o metric.Float64Observer) {
 		o.Observe(float64(n.exchanger.UnderWay()))
 	})
-	gauge("middletier_credential_expiry_timestamp_seconds", "When the certificate in use expires, as Unix time; absent without a certificate.", func(o metric.Float64Observer) {
-		if expires, ok := n.exchanger.CredentialExpiry(); ok {
-			o.Observe(float64(expires.Unix()))
-		}
-	})
+	gauge("middletier_credential_expiry_timestamp_seconds",
+		"When the certificate in use expires, as Unix time; absent without a certificate.", func(o metric.Float64Observer) {
+			if expires, ok := n.exchanger.CredentialExpiry(); ok {
+				o.Observe(float64(expires.Unix()))
+			}
+		})
 	ok := metric.WithAttributeSet(attribute.NewSet(attribute.String("outcome", "ok")))
 	failed := metric.WithAttributeSet(attribute.NewSet(attribute.String("outcome", "failed")))
 	counter("middletier_signing_key_refreshes_total", "Fetches of the identity provider's signing keys.", func(o metric.Float64Observer) {

@@ -14,8 +14,8 @@ import (
 	"middletier/internal/todo"
 )
 
-// mockCommand runs the embedded identity platform alone, for the integration
-// tests of others.
+// mockCommand runs the embedded identity platform alone, for integration tests of other
+// programs.
 type mockCommand struct {
 	Address     string   `help:"The address on which the platform listens, with TLS." default:"127.0.0.1:9443"`
 	CAOut       string   `name:"ca-out" help:"The file to which the CA certificate is written, in PEM; clients must trust it, such as through SSL_CERT_FILE." default:"ca.pem"`
@@ -23,8 +23,8 @@ type mockCommand struct {
 	TodoAddress string   `help:"The address on which the protected ToDo API is served too, over HTTP; default: it is not served." placeholder:"HOST:PORT"`
 }
 
-// mockSecret is the client secret of every registration that has one. Tests that
-// are written against the platform may hold it: it opens nothing else.
+// mockSecret is the client secret of every registration that has one. It is no secret:
+// tests may contain it.
 const mockSecret = "mock-secret"
 
 func (c mockCommand) run(ctx context.Context, std streams) error {
@@ -44,7 +44,8 @@ func (c mockCommand) run(ctx context.Context, std streams) error {
 	todoURL := "not served; --todo-address serves it"
 	if c.TodoAddress != "" {
 		log := slog.New(slog.NewTextHandler(std.err, nil))
-		url, closeTodo, err := startTodo(ctx, c.TodoAddress, platform, &http.Transport{TLSClientConfig: &tls.Config{RootCAs: platform.CertPool()}}, log)
+		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: platform.CertPool()}}
+		url, closeTodo, err := startTodo(ctx, c.TodoAddress, platform, transport, log)
 		if err != nil {
 			return fmt.Errorf("--todo-address: %w", err)
 		}
@@ -56,8 +57,8 @@ func (c mockCommand) run(ctx context.Context, std streams) error {
 	return nil
 }
 
-// print says what there is and how to ask for it. The addresses in the calls are
-// those that the platform tells, which only its own network may know.
+// print prints the addresses and commands to try. The commands use the URL by which the
+// platform names itself, which may resolve in its own network only.
 func (c mockCommand) print(w io.Writer, platform, todoURL string) {
 	call := "curl -s --cacert " + c.CAOut + " " + platform
 	_, _ = fmt.Fprintf(w, `The identity platform is ready.
@@ -76,20 +77,20 @@ Try, in another terminal:
 %[10]s/mock/tokens/bob
 %[10]s/mock/tokens/daemon
 
-# A token with any claims, signed as they are.
+# A token with any claims, signed without a check.
 %[10]s/mock/tokens -d '{"claims": {"iss": "%[1]s/%[2]s/v2.0", "aud": "someone-else", "exp": 4102444800}}'
 
-# What an application gets for itself, as from the real one.
+# A token for an application, by client credentials.
 %[10]s/%[2]s/oauth2/v2.0/token -d grant_type=client_credentials -d client_id=%[3]s -d client_secret=%[4]s -d scope=api://todo/.default
 
 # The next on-behalf-of exchange needs the user; then no more faults.
 %[10]s/mock/faults -d '{"flow": "on_behalf_of", "times": 1, "error": "interaction_required", "error_codes": [50076]}'
 %[10]s/mock/faults -X DELETE
 
-# What it was asked.
+# The requests that the platform received.
 %[10]s/mock/requests
 
-Ctrl-C ends it.
+Ctrl-C stops it.
 `, platform, demoTenant, demoMiddleTier, mockSecret, demoToDo, todoURL,
 		strings.Join(todo.Scopes, ", "), strings.Join(todo.AppPermissions, ", "), c.CAOut, call)
 }

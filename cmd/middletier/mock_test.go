@@ -13,7 +13,7 @@ import (
 func TestMockCommandsWorkAsPrinted(t *testing.T) {
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	p := startProcess(t, nil, "mock", "--address", "127.0.0.1:0", "--ca-out", ca)
-	p.await(t, "Ctrl-C ends it.")
+	p.await(t, "Ctrl-C stops it.")
 	outputs := p.runPrinted(t)
 	for i, want := range []string{"ey", "ey", "ey", `{"access_token":"ey`, `"token_type":"Bearer"`, "", "", `"flow":"client_credentials"`} {
 		if i >= len(outputs) || !strings.Contains(outputs[i], want) || want == "" && outputs[i] != "" {

@@ -29,7 +29,7 @@ func checkRoots(environ []string) func(file, report) {
 	}
 }
 
-// checkPEM compares what Go finds in data with what is there.
+// checkPEM compares the certificates that Go finds in data with those that are there.
 func checkPEM(data []byte) error {
 	found := 0
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
@@ -44,7 +44,7 @@ func checkPEM(data []byte) error {
 	case err == nil && len(bundle.Certificates) == 0:
 		return errors.New("holds no certificate")
 	case err == nil && found < len(bundle.Certificates):
-		return errors.New("is not plain PEM, which alone Go reads there: save it as UTF-8 without a byte order mark " +
+		return errors.New("is not plain PEM, the only form that Go reads there: save it as UTF-8 without a byte order mark " +
 			"(from DER: openssl x509 -inform DER -in FILE -out FILE.pem)")
 	}
 	return nil

@@ -95,12 +95,11 @@ func logSIGHUP(log *slog.Logger) (stop func()) {
 	}
 }
 
-// noticeTime is how long load balancers may take to notice that the service is
-// not ready: Kubernetes takes a second or two. New connections are served until
-// then.
+// noticeTime is how long load balancers may take to notice that the service is not
+// ready: Kubernetes takes a second or two. Until then, new connections are served.
 func (s server) noticeTime() time.Duration { return min(5*time.Second, s.ShutdownGrace/3) }
 
-// finalLogTimeout is how long requests that are cut off may take to be logged.
+// finalLogTimeout is how long canceled requests may take to be logged.
 const finalLogTimeout = time.Second
 
 const (
@@ -134,7 +133,7 @@ func serve(ctx context.Context, s server, p *program, listeners map[net.Listener
 		srv.BaseContext = func(net.Listener) context.Context { return requests }
 		servers = append(servers, srv)
 		group.Go(func() error {
-			defer cancel() // one listener's end is the program's
+			defer cancel() // if one listener fails, the program stops
 			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 				return err
 			}
@@ -152,9 +151,9 @@ func serve(ctx context.Context, s server, p *program, listeners map[net.Listener
 	return err
 }
 
-// shutdown ends the servers: where somebody counts on the service it goes on for a
-// moment, then lets running requests finish, all within the grace that s gives;
-// those that take longer are cut off.
+// shutdown stops the servers. If requests run or a load balancer uses the service, it
+// serves for noticeTime, then lets running requests finish, within s.ShutdownGrace in
+// total. Requests that take longer are canceled.
 func (p *program) shutdown(s server, servers []*http.Server, cancelRequests context.CancelCauseFunc, log *slog.Logger) error {
 	p.api.Drain()
 	graceCtx, stop := context.WithTimeout(context.Background(), s.ShutdownGrace)
@@ -177,7 +176,7 @@ func (p *program) shutdown(s server, servers []*http.Server, cancelRequests cont
 				cancelRequests(api.ErrShutdown)
 				finalCtx, stop := context.WithTimeout(context.Background(), finalLogTimeout)
 				defer stop()
-				_ = srv.Shutdown(finalCtx) // what is left is closed now
+				_ = srv.Shutdown(finalCtx) // the remaining requests are canceled
 				return srv.Close()
 			}
 			return nil
@@ -186,9 +185,9 @@ func (p *program) shutdown(s server, servers []*http.Server, cancelRequests cont
 	return group.Wait()
 }
 
-// endsSoon shuts srv down, and reports whether no request has come after all. Then
-// connections that read what callers still send are cut off: srv.Close would wait for
-// one after the other.
+// shutdownIdle shuts srv down, and reports whether it did: it does not if a request has
+// arrived meanwhile. It cancels connections that still read a caller's body: srv.Close
+// would wait for them one after the other.
 func (p *program) shutdownIdle(srv *http.Server, cancelRequests context.CancelCauseFunc) bool {
 	idleCtx, stop := context.WithTimeout(context.Background(), idleTimeout)
 	defer stop()

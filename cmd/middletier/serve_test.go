@@ -69,7 +69,7 @@ func TestServeReportsEveryMistake(t *testing.T) {
 		{"a bad pattern", change("methods: [GET]", "paths: [items]"), []string{"config.yaml:10: downstreamApis.todo.access[0].paths[0]: a path begins with a slash"}},
 		{"no API", strings.Split(goodConfig, "downstreamApis")[0], []string{"downstreamApis: must hold at least one API"}},
 		{"tenants not said", change("11111111-1111-4111-8111-111111111111", "organizations"), []string{"azureAd.allowedTenants: must be set"}},
-		{"apps in no tenant", strings.Replace(change("11111111-1111-4111-8111-111111111111", "common\n  allowedTenants: ['*']"), ", scopes: [ToDoList.Read]", ", appPermissions: [A]", 1), []string{"downstreamApis.todo.tenant: must be set where"}},
+		{"apps in no tenant", strings.Replace(change("11111111-1111-4111-8111-111111111111", "common\n  allowedTenants: ['*']"), ", scopes: [ToDoList.Read]", ", appPermissions: [A]", 1), []string{"downstreamApis.todo.tenant: must be set if"}},
 		{"a tenant by domain", change("11111111-1111-4111-8111-111111111111", "common\n  allowedTenants: [contoso.example]"), []string{"config.yaml:4: azureAd.allowedTenants[0]: must be a tenant's GUID"}},
 		{"AD FS", goodConfig[:9] + "\n  instance: https://fs.contoso.example/adfs" + goodConfig[9:], []string{"config.yaml:3: azureAd.instance: AD FS is not supported"}},
 		{"instance without TLS", goodConfig[:9] + "\n  instance: http://login.example" + goodConfig[9:], []string{"config.yaml:3: azureAd.instance: must be an https URL"}},
@@ -419,7 +419,7 @@ func eventually(t *testing.T, holds func() bool, otherwise func() string) {
 // What the demo prints works as it stands.
 func TestDemoCommandsWorkAsPrinted(t *testing.T) {
 	p := startProcess(t, nil, "demo", "--port", "0")
-	p.await(t, "Ctrl-C ends it.")
+	p.await(t, "Ctrl-C stops it.")
 	outputs := p.runPrinted(t)
 	if len(outputs) != 4 {
 		t.Fatalf("got %d commands, want 4:\n%s", len(outputs), p.stdout.String())

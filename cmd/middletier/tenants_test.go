@@ -87,12 +87,12 @@ func TestCheckAndCallOfAMultiTenantService(t *testing.T) {
 	d.Tenant, d.Access = "", d.Access[:0]
 	w.file.DownstreamAPIs["todo"] = d
 	lines, err = w.check(w.transport())
-	if err != nil || !strings.HasPrefix(lines["todo: app token"], "skipped tenant: must be set where") || !strings.HasPrefix(lines["clientCredentials[0]"], "skipped loaded, but no API says what to try it with") {
+	if err != nil || !strings.HasPrefix(lines["todo: app token"], "skipped tenant: must be set if") || !strings.HasPrefix(lines["clientCredentials[0]"], "skipped loaded, but not tried: no API has scopes of one resource") {
 		t.Errorf("check without a tenant for the API: got %v, %q", err, lines)
 	}
 	var out syncBuffer
 	err = callCommand{Name: "todo", Path: "/items"}.call(t.Context(), w.file, w.transport(), http.DefaultTransport, streams{nil, &out, &out})
-	if err == nil || !strings.HasPrefix(err.Error(), "downstreamApis.todo.tenant: must be set where") {
+	if err == nil || !strings.HasPrefix(err.Error(), "downstreamApis.todo.tenant: must be set if") {
 		t.Errorf("call without a tenant for the API: got %v", err)
 	}
 }

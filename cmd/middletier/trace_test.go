@@ -185,7 +185,7 @@ func TestCollectorFromTheEnvironment(t *testing.T) {
 		{writeConfig(t, goodConfig), "http://collector:4318", "http://collector:4318", ""},
 		{writeConfig(t, goodConfig), "", "", ""},
 		{said, "http://collector:4318", "http://said:4318", ""},
-		{writeConfig(t, goodConfig), "collector:4317", "", "telemetry.otlpEndpoint: must be an http or https URL without query and user, as http://127.0.0.1:4318 (it is from OTEL_EXPORTER_OTLP_ENDPOINT)"},
+		{writeConfig(t, goodConfig), "collector:4317", "", "telemetry.otlpEndpoint: must be an http or https URL without query and user, such as http://127.0.0.1:4318 (it is from OTEL_EXPORTER_OTLP_ENDPOINT)"},
 	} {
 		f, err := load(row.path, []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + row.value})
 		if row.mistake != "" {

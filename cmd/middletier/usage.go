@@ -24,7 +24,7 @@ func helpAsFlag(args []string) []string {
 	return args
 }
 
-// commandName is the command line as far as it was understood.
+// commandName is the command line up to the command.
 func commandName(c *kong.Context) string {
 	if selected := c.Selected(); selected != nil {
 		return "middletier " + selected.Name
@@ -48,7 +48,8 @@ func usageMistake(e *kong.ParseError) string {
 				names = append(names, f.Name)
 			}
 		}
-		return fmt.Sprintf("unknown flag %s; did you mean --%s?", diagnosis.Clean(flag, 100), config.Closest(strings.TrimLeft(flag, "-"), names)[0])
+		nearest := config.Closest(strings.TrimLeft(flag, "-"), names)[0]
+		return fmt.Sprintf("unknown flag %s; did you mean --%s?", diagnosis.Clean(flag, 100), nearest)
 	}
 	if _, ok := strings.CutPrefix(text, "unexpected argument "); ok && len(node.Children) > 0 {
 		word, _, _ := strings.Cut(strings.TrimPrefix(text, "unexpected argument "), ",")

@@ -12,7 +12,7 @@ import (
 	"middletier/internal/validate"
 )
 
-// addAdminRoutes adds the routes for operators. They need no token: whoever can reach
+// addAdminRoutes adds the routes for operators. They need no token: a client that can reach
 // the admin listener counts as an operator.
 func (s *Server) addAdminRoutes(e *echo.Echo, level *slog.LevelVar) {
 	e.GET("/metrics", echo.WrapHandler(s.config.Telemetry.Handler()))

@@ -6,8 +6,7 @@ import (
 	"strings"
 )
 
-// Closest returns names in the order of how likely each was meant by name, the
-// likeliest first.
+// Closest returns names ordered by similarity to name, the most similar first.
 func Closest(name string, names []string) []string {
 	lower := strings.ToLower(name)
 	names = slices.Sorted(slices.Values(names))

@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// decode sets v, which holds the default, to what n says. Mistakes are noted
-// and leave the default, so that one run finds them all.
+// decode sets v, which holds the default, to the value of n. A mistake is recorded and
+// leaves the default, so that one run finds all mistakes.
 func (d *Document) decode(n *node, v reflect.Value, key string, r rules) {
 	s := shapeOf(v.Type())
 	switch {
@@ -58,14 +58,14 @@ func (d *Document) decodeMap(n *node, v reflect.Value, key string, r rules) {
 		name, element := element(v, e.name)
 		d.decode(e.value, element, join(key, e.name), r)
 		if name.IsValid() {
-			v.SetMapIndex(name, reflect.Value{}) // the default, in another spelling
+			v.SetMapIndex(name, reflect.Value{}) // the same entry in another case
 		}
 		v.SetMapIndex(reflect.ValueOf(e.name).Convert(v.Type().Key()), element)
 	}
 }
 
-// element returns a copy of the map's entry that equals name in any case, with
-// its own key, or a new entry.
+// element returns the key of the map's entry that equals name in any case, and a copy of
+// its value; otherwise a new value.
 func element(m reflect.Value, name string) (key, value reflect.Value) {
 	value = newValue(m.Type().Elem())
 	for i := m.MapRange(); i.Next(); {
@@ -93,8 +93,8 @@ func (d *Document) decodeList(n *node, v reflect.Value, key string, r rules) {
 	v.Set(list)
 }
 
-// first reports whether this is the first use of a key in its mapping, and
-// notes the mistake if it is not.
+// first reports whether this is the first use of a key in its mapping, and records the
+// mistake if it is not.
 func (d *Document) first(seen map[string]*node, name string, n *node, key string) bool {
 	earlier, again := seen[strings.ToLower(name)]
 	if again {
@@ -105,15 +105,15 @@ func (d *Document) first(seen map[string]*node, name string, n *node, key string
 	return true
 }
 
-// mismatch says what was expected of n, which is of a wrong kind.
+// mismatch describes the value that was expected in place of n.
 func mismatch(n *node, t reflect.Type, r rules) string {
 	return "expected " + shapeOf(t).String() + got(n, r.secret || holdsSecret(t))
 }
 
-// maxQuoted keeps a line of the report a line.
+// maxQuoted limits quoted values, so that a mistake fits on one line.
 const maxQuoted = 60
 
-// got says what was found instead; of a secret, only which kind of value.
+// got describes the value that was found. A secret is not quoted.
 func got(n *node, secret bool) string {
 	switch {
 	case n.kind != scalarNode:
@@ -121,7 +121,7 @@ func got(n *node, secret bool) string {
 	case secret:
 		return " (the value is not shown: it may be a secret)"
 	case n.folded:
-		// Below "a: b", an indented "clientSecret:x" without its space goes on with b.
+		// Below "a: b", YAML reads an indented "clientSecret:x", without a space, as part of b.
 		return ", got text over several lines; is the space after a colon missing?"
 	}
 	text := n.text
@@ -133,8 +133,8 @@ func got(n *node, secret bool) string {
 
 var notKeyText = regexp.MustCompile(`(?s)[^\pL\pN_.$-].*`)
 
-// visible cuts an unknown key to what is a key for certain: in {clientSecret=x},
-// which is no mapping to YAML, the secret is part of it.
+// cutUnknownKey returns the part of an unknown key that is certainly not a secret: YAML
+// reads {clientSecret=x} as one key.
 func cutUnknownKey(name string) string {
 	return notKeyText.ReplaceAllString(name, "…")
 }

@@ -12,14 +12,14 @@ import (
 // variable is an environment variable that sets a key.
 type variable struct {
 	name  string
-	path  []string // azuread, audiences, 0: as in the name
+	path  []string // the segments of the name, such as AzureAd, Audiences, 0
 	value string
 }
 
 func (v variable) place() place { return place{variable: v.name} }
 
-// overlay lays the environment over the tree. The types of target say what a
-// segment of a name is: a key, an entry's name, or an index.
+// overlay applies the environment to the tree. The types of target decide what a segment
+// of a name is: a key, an entry's name, or an index.
 func (d *Document) overlay(environ []string, target reflect.Value) {
 	for _, v := range d.variables(environ, fieldsOf(target.Type())) {
 		l := layer{doc: d, from: v}
@@ -27,8 +27,8 @@ func (d *Document) overlay(environ []string, target reflect.Value) {
 	}
 }
 
-// variables returns those that are ours, without repetitions, in the order in
-// which they must be applied: an index after all lower ones.
+// variables returns the variables of this program, without duplicates, in the order in
+// which they must be applied: an index comes after all lower ones.
 func (d *Document) variables(environ []string, fields []field) []variable {
 	var ours []variable
 	for _, assignment := range environ {
@@ -64,21 +64,21 @@ func compareSegments(a, b string) int {
 	return cmp.Compare(strings.ToLower(a), strings.ToLower(b))
 }
 
-// parseIndex accepts one spelling of a number only, so that no two variables
-// can mean the same item.
+// parseIndex accepts only the canonical form of a number, so that no two variables can
+// mean the same item.
 func parseIndex(text string) (int, bool) {
 	i, err := strconv.Atoi(text)
 	return i, err == nil && i >= 0 && strconv.Itoa(i) == text
 }
 
-// layer lays one variable over the tree.
+// layer applies one variable to the tree.
 type layer struct {
 	doc  *Document
 	from variable
 }
 
-// lay sets the value at path below n, and reports whether it did: only then
-// may the caller keep what it made for it. v is the default at n.
+// lay sets the value at path below n, and reports whether it did. If not, the caller
+// must not add the nodes that it made. v is the default at n.
 func (l layer) lay(n *node, v reflect.Value, path []string, key string, r rules) bool {
 	s := shapeOf(v.Type())
 	switch {
@@ -93,10 +93,10 @@ func (l layer) lay(n *node, v reflect.Value, path []string, key string, r rules)
 	case s.scalar():
 		return l.refuse(join(key, path[0]), "unknown key")
 	}
-	return false // the file has a wrong kind of value here; decode says so
+	return false // the file has a wrong kind of value here; decode reports it
 }
 
-// accepts reports whether n can take something below it as a value of kind k.
+// accepts reports whether n can hold children as a value of kind k.
 func (n *node) accepts(k nodeKind) bool { return n.kind == k || n.kind == nullNode }
 
 func (l layer) refuse(key, problem string) bool {
@@ -107,7 +107,7 @@ func (l layer) refuse(key, problem string) bool {
 func (l layer) set(n *node, v reflect.Value, key string, r rules) bool {
 	s := shapeOf(v.Type())
 	if l.from.value == "" && s != textShape {
-		return false // leaves what is there
+		return false // an empty variable changes nothing
 	}
 	value := node{place: l.from.place(), kind: scalarNode, text: l.from.value}
 	if !s.scalar() {
@@ -138,7 +138,7 @@ func (l layer) layEntry(n *node, v reflect.Value, path []string, key string, r r
 	})
 }
 
-// layBelow lays into the entry called name, making it if need be.
+// layBelow applies lay to the entry called name. It adds the entry if there is none.
 func (l layer) layBelow(n *node, name string, lay func(*node) bool) bool {
 	if child := n.entry(name); child != nil {
 		return lay(child)

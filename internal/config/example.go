@@ -10,21 +10,21 @@ import (
 	"unicode/utf8"
 )
 
-// Example sets comments beside values from commentColumn on. Beside a longer
-// value a comment follows it if there is room for it on the line; else it stands
+// Example writes comments beside values, at commentColumn. After a longer value, the
+// comment follows on the same line if it fits in exampleWidth; otherwise it is on the line
 // above.
 const (
 	commentColumn = 34
 	exampleWidth  = 130
 )
 
-// yoursMark begins the comment of a value that every user must change.
+// mustChangeMark begins the comment of a value that every user must change.
 const mustChangeMark = "(yours) "
 
-// Example returns a configuration file in YAML with every key of the struct that
-// root points to, each with its comment and with the value that its tags show,
-// or else the default that root holds. Of a list whose entries differ by kind
-// ("only" tags), the first kind is an entry and the others are commented out.
+// Example returns a configuration file in YAML with every key of the struct that root
+// points to. Each key has its comment and the value of its tags, or else the default in
+// root. If the entries of a list differ by kind ("only" tags), the first kind is active
+// and the others are commented out.
 func Example(root any) string {
 	v := reflect.ValueOf(root).Elem()
 	var page strings.Builder
@@ -39,21 +39,21 @@ func Example(root any) string {
 	return page.String()
 }
 
-// exampleLine is a key with its value and its comment. The prefix is what stands
-// before the key on its line; below is what stands there on lines of comments.
+// exampleLine is a key with its value and its comment. prefix precedes the key on its
+// line; below precedes the comment on other lines.
 type exampleLine struct {
 	prefix, below, text, comment string
 }
 
-// exampleSection is a key of the first level with all that is below it.
+// exampleSection is a key of the first level with all keys below it.
 type exampleSection struct{ lines []exampleLine }
 
 func (s *exampleSection) add(prefix, below, text, comment string) {
 	s.lines = append(s.lines, exampleLine{prefix, below, text, comment})
 }
 
-// fields adds the keys of v, which is entry number n of its list. The first key
-// has a prefix of its own, as in "- methods".
+// fields adds the keys of v, which is entry number n of its list. The first key has the
+// prefix first, such as "- ".
 func (s *exampleSection) fields(v reflect.Value, first, prefix string, n int) {
 	for _, f := range fieldsOf(v.Type()) {
 		if n > 0 && f.example(n) == "" {
@@ -87,8 +87,8 @@ func (s *exampleSection) field(f field, v reflect.Value, first, prefix string, n
 	}
 }
 
-// entries adds the entries of a list: one for each kind, or as many as the tags
-// of the keys show.
+// entries adds the entries of a list: one for each kind, or as many as the tags of the
+// keys have examples for.
 func (s *exampleSection) entries(inner reflect.Type, prefix string) {
 	fields := fieldsOf(inner)
 	kinds := kindsOf(fields)
@@ -107,8 +107,8 @@ func (s *exampleSection) entries(inner reflect.Type, prefix string) {
 	}
 }
 
-// kind adds an entry of one kind with the keys that belong to it. Where it is
-// active, keys for which the tags show nothing are commented out; else all are.
+// kind adds an entry of one kind with its keys. If it is active, only keys without an
+// example are commented out; otherwise all are.
 func (s *exampleSection) kind(fields []field, v reflect.Value, kind string, active bool, prefix string) {
 	if !active {
 		prefix += "# "
@@ -131,8 +131,8 @@ func (s *exampleSection) kind(fields []field, v reflect.Value, kind string, acti
 
 func (f field) belongsTo(kind string) bool { return len(f.only) == 0 || slices.Contains(f.only, kind) }
 
-// kindsOf returns the kinds that entries with these keys can be of: what the
-// first key may be, if others belong to some kinds only.
+// kindsOf returns the kinds of entries with these keys: the enum of the first key, if
+// other keys belong to some kinds only.
 func kindsOf(fields []field) []string {
 	if slices.ContainsFunc(fields, func(f field) bool { return len(f.only) > 0 }) {
 		return fields[0].enum
@@ -140,7 +140,7 @@ func kindsOf(fields []field) []string {
 	return nil
 }
 
-// examplesOf returns how many entries the tags of the keys show.
+// examplesOf returns how many entries the tags have examples for.
 func examplesOf(fields []field) int {
 	most := 1
 	for _, f := range fields {
@@ -149,7 +149,7 @@ func examplesOf(fields []field) int {
 	return most
 }
 
-// example returns the value that the tags show for entry number n, or "".
+// example returns the value of the tags for entry number n, or "".
 func (f field) example(n int) string {
 	if n < len(f.examples) {
 		return f.examples[n]
@@ -157,7 +157,7 @@ func (f field) example(n int) string {
 	return ""
 }
 
-// comment returns what is said of the key, in the first entry of its list.
+// comment returns the comment of the key. Only the first entry of a list has comments.
 func (f field) comment(n int) string {
 	if n > 0 {
 		return ""
@@ -172,7 +172,7 @@ func (f field) comment(n int) string {
 	return comment
 }
 
-// write sets the lines with their comments.
+// write writes the lines with their comments.
 func (s *exampleSection) write(page *strings.Builder) {
 	for _, l := range s.lines {
 		key := l.prefix + l.text
@@ -183,7 +183,7 @@ func (s *exampleSection) write(page *strings.Builder) {
 		case end <= commentColumn:
 			for _, text := range wrap(l.comment, exampleWidth-commentColumn-len("# ")) {
 				fmt.Fprintf(page, "%-*s# %s\n", commentColumn, key, text)
-				key = strings.TrimRight(l.below, " ") // of what goes on below
+				key = strings.TrimRight(l.below, " ") // for the next line of the comment
 			}
 		case end+len("# ")+utf8.RuneCountInString(l.comment) <= exampleWidth:
 			fmt.Fprintf(page, "%s  # %s\n", key, l.comment)
@@ -238,10 +238,10 @@ func exampleValue(v reflect.Value) string {
 	return fmt.Sprint(v.Interface())
 }
 
-// plainText is text that is itself in YAML without quotes, wherever it stands.
+// plainText matches text that YAML reads as text without quotes, in every position.
 var plainText = regexp.MustCompile(`^[A-Za-z/][A-Za-z0-9_./-]*(:[A-Za-z0-9_./-]+)*$`)
 
-// typedWords are texts that YAML's readers take for something else.
+// typedWords are words that YAML readers take for another type.
 var typedWords = []string{"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
 
 func quoteYAML(text string) string {

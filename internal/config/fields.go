@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// shape is what a Go type asks of the configuration.
+// shape is the kind of value that a Go type needs in the configuration.
 type shape int
 
 const (
@@ -34,8 +34,8 @@ func (s shape) String() string {
 
 func (s shape) scalar() bool { return s < listShape }
 
-// shapeOf panics for a type that this package does not support: that is a bug
-// in the program, and the first test that loads anything finds it.
+// shapeOf panics for a type that this package does not support: that is a bug in the
+// program, and any test that loads a configuration finds it.
 func shapeOf(t reflect.Type) shape {
 	switch t {
 	case reflect.TypeFor[time.Duration]():
@@ -62,7 +62,7 @@ func shapeOf(t reflect.Type) shape {
 	panic(fmt.Sprintf("config: type %s is not supported", t))
 }
 
-// rules are a field's tags that hold for all that is below it.
+// rules are the tags of a field that also apply to the values below it.
 type rules struct {
 	enum   []string
 	secret bool
@@ -74,9 +74,9 @@ type field struct {
 	name       string
 	doc        string
 	details    string
-	only       []string // the kinds of entry that it belongs to; nil: all
-	examples   []string // what Example shows, one for each entry of a list
-	mustChange bool     // the example must be changed
+	only       []string // the kinds of entries that have it; nil: all
+	examples   []string // the values for Example, one for each entry of a list
+	mustChange bool     // every user must change the example
 	index      int      // for reflect.Value.Field
 	typ        reflect.Type
 }
@@ -111,7 +111,7 @@ func newField(name string, sf reflect.StructField) field {
 	return f
 }
 
-// splitTag returns the parts of a tag, or nil where the field does not have it.
+// splitTag returns the parts of a tag, or nil if the field does not have it.
 func splitTag(sf reflect.StructField, name, separator string) []string {
 	text, ok := sf.Tag.Lookup(name)
 	if !ok {
@@ -120,7 +120,7 @@ func splitTag(sf reflect.StructField, name, separator string) []string {
 	return strings.Split(text, separator)
 }
 
-// explanation is all that is said of a key, in sentences.
+// explanation is the whole documentation of a key, in sentences.
 func (f field) explanation() string {
 	text := f.doc
 	if f.details != "" {
@@ -132,7 +132,7 @@ func (f field) explanation() string {
 	return text
 }
 
-// below returns the rules for the field f of a struct that r holds for.
+// below returns the rules for the field f of a struct with the rules r.
 func (r rules) below(f field) rules {
 	return rules{enum: f.enum, secret: r.secret || f.secret}
 }
@@ -145,8 +145,8 @@ func fieldNamed(fields []field, name string) (field, bool) {
 	return fields[i], true
 }
 
-// holdsSecret reports whether a value of type t has a secret somewhere inside:
-// text found in its place may be that secret, one level too high.
+// holdsSecret reports whether type t contains a secret: text in place of such a value
+// may be the secret, one level too high.
 func holdsSecret(t reflect.Type) bool {
 	switch shapeOf(t) {
 	case listShape, mapShape:
@@ -166,7 +166,8 @@ func newValue(t reflect.Type) reflect.Value {
 	return v
 }
 
-// setDefaults asks inner structs first: the outer one knows better.
+// setDefaults sets the defaults of inner structs first, so that the outer struct can
+// override them.
 func setDefaults(v reflect.Value) {
 	if v.Kind() != reflect.Struct {
 		return
@@ -181,7 +182,7 @@ func setDefaults(v reflect.Value) {
 	}
 }
 
-// unknownKey says so, and names the nearest key there is.
+// unknownKey is the problem of an unknown key. It suggests the nearest known key.
 func unknownKey(name string, fields []field) string {
 	best, least := "", 0
 	for _, f := range fields {
@@ -193,13 +194,13 @@ func unknownKey(name string, fields []field) string {
 	switch {
 	case best == "":
 		return "unknown key"
-	case least > (len(name)+2)/3: // one letter in three may be wrong; beyond that a guess misleads
+	case least > (len(name)+2)/3: // with more than one wrong letter in three, a suggestion would mislead
 		return fmt.Sprintf("unknown key; the nearest known key is %q", best)
 	}
 	return fmt.Sprintf("unknown key; did you mean %q?", best)
 }
 
-// distance counts the letters to insert, delete or replace to get from a to b.
+// distance is the edit distance of a and b: letters to insert, delete or replace.
 func distance(a, b string) int {
 	from, to := []rune(a), []rune(b)
 	row := make([]int, len(to)+1)

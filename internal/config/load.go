@@ -28,24 +28,23 @@ import (
 	"strings"
 )
 
-// maxFileSize is far above any real configuration; larger is a wrong file.
+// maxFileSize is far above any real configuration: a larger file is the wrong file.
 const maxFileSize = 1 << 20
 
-// Document is what was read, with the mistakes found in it so far.
+// Document is a configuration that was read, with the mistakes found so far.
 type Document struct {
-	name       string // of the file, for Mistake.Where
+	name       string // the file's name, for Mistake.Where
 	root       *node
 	mistakes   []sortable
 	warnings   []sortable
-	unreadable int  // how many of them, at the front, are values that could not be read
+	unreadable int  // how many of mistakes, at the front, are values that could not be read
 	broken     bool // the file as a whole cannot be used
 }
 
-// Load reads the YAML file at path ("" = none) and the environment over it
-// into target, a pointer to a struct that holds the defaults. The error, a
-// Mistakes, is for a file of which nothing could be used; all other mistakes
-// wait in the Document, so that the caller can add its own before asking Err.
-// The Document is never nil.
+// Load reads the YAML file at path ("": none) and then the environment into target, a
+// pointer to a struct that holds the defaults. It returns an error, a Mistakes, only if
+// the file as a whole is unusable. All other mistakes are in the Document, so that the
+// caller can add more before it calls Err. The Document is never nil.
 func Load(path string, environ []string, target any) (*Document, error) {
 	d := newDocument(path)
 	if path != "" {
@@ -59,8 +58,7 @@ func Load(path string, environ []string, target any) (*Document, error) {
 	return d.finish(environ, target)
 }
 
-// Parse is Load with the file's text in hand; name is used to say where a
-// mistake is.
+// Parse is Load for the text of a file. name is the file's name in mistakes.
 func Parse(name string, text []byte, environ []string, target any) (*Document, error) {
 	d := newDocument(name)
 	d.parse(text)
@@ -71,8 +69,8 @@ func newDocument(name string) *Document {
 	return &Document{name: name, root: &node{kind: mappingNode}}
 }
 
-// finish lays the environment over the tree and decodes both, even after a
-// broken file: the environment may hold mistakes too.
+// finish applies the environment to the tree and decodes the tree, even after a broken
+// file: the environment may have mistakes too.
 func (d *Document) finish(environ []string, target any) (*Document, error) {
 	v := reflect.ValueOf(target).Elem()
 	d.overlay(environ, v)
@@ -84,10 +82,9 @@ func (d *Document) finish(environ []string, target any) (*Document, error) {
 	return d, nil
 }
 
-// Report adds a mistake found by the program's own checks. Where it is, is
-// looked up: at key or, if that is absent, at its nearest present ancestor. A
-// key that could not be read is at its default, so a check of it says nothing
-// and is left out.
+// Report adds a mistake that the program's own checks found. Its place is that of key,
+// or of the nearest parent that is present. If the key's value could not be read, the
+// mistake is dropped: the checks saw only the default.
 func (d *Document) Report(key, problem string) {
 	if slices.ContainsFunc(d.mistakes[:d.unreadable], func(m sortable) bool { return strings.EqualFold(m.Key, key) }) {
 		return
@@ -96,25 +93,24 @@ func (d *Document) Report(key, problem string) {
 	d.add(n.place, key, problem)
 }
 
-// Warn adds what is no mistake, and yet worth telling. Where it is, is looked up as
-// by Report.
+// Warn adds a warning, which is no mistake. Its place is found as in Report.
 func (d *Document) Warn(key, text string) {
 	n, _ := d.root.find(key)
 	d.warnings = append(d.warnings, sortable{Mistake{Key: key, Where: d.where(n.place), Problem: "warning: " + text}, n.place})
 }
 
-// Warnings returns what Warn was given, in the order of Err.
+// Warnings returns the warnings, in the order of Err.
 func (d *Document) Warnings() Mistakes { return sorted(d.warnings) }
 
-// Has reports whether key was set, in the file or in the environment. A key
-// without a value was not.
+// Has reports whether key was set in the file or in the environment. A key without a
+// value was not.
 func (d *Document) Has(key string) bool {
 	n, exact := d.root.find(key)
 	return exact && n.kind != nullNode
 }
 
-// Err returns every mistake as a Mistakes, in the order of the file, then of
-// the environment, then the rest; nil if there is none.
+// Err returns all mistakes as a Mistakes, ordered by place: the file, the environment,
+// then the rest. It returns nil if there is none.
 func (d *Document) Err() error {
 	if len(d.mistakes) == 0 {
 		return nil
@@ -127,7 +123,7 @@ func (d *Document) add(p place, key, problem string) {
 	d.mistakes = append(d.mistakes, sortable{m, p})
 }
 
-// fail adds a mistake that makes the whole file useless.
+// fail adds a mistake that makes the whole file unusable.
 func (d *Document) fail(p place, problem string) {
 	d.broken = true
 	p.file = true
@@ -154,11 +150,11 @@ func readFile(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	// One byte more than allowed: parse then sees that it is too large.
+	// One byte more than the limit, so that parse can detect a larger file.
 	return io.ReadAll(io.LimitReader(f, maxFileSize+1))
 }
 
-// reason is the error without the path, which Mistake.Where has already.
+// reason is the error without the path, which Mistake.Where contains.
 func reason(err error) string {
 	var wrapped *fs.PathError
 	if errors.As(err, &wrapped) {

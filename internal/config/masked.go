@@ -6,11 +6,11 @@ import (
 	"reflect"
 )
 
-// mask stands for a secret that is set.
+// mask replaces a secret that is set.
 const mask = "***"
 
-// Masked returns the struct that root is or points to as JSON, under the keys
-// that Load takes, without its secrets.
+// Masked returns the struct that root is or points to as JSON, with the keys of Load and
+// without secrets.
 func Masked(root any) ([]byte, error) {
 	text, err := json.MarshalIndent(masked(reflect.Indirect(reflect.ValueOf(root)), rules{}), "", "  ")
 	return append(text, '\n'), err

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// Mistake is one thing wrong with the configuration.
+// Mistake is one mistake in the configuration.
 type Mistake struct {
-	Key     string // azureAd.tenentId; empty when the file itself is at fault
+	Key     string // azureAd.tenentId; empty if the mistake is in the file as a whole
 	Where   string // config.yaml:12, or environment variable AzureAd__TenantId, or empty
 	Problem string // unknown key; did you mean "tenantId"?
 }
@@ -19,10 +19,10 @@ func (m Mistake) String() string {
 	return strings.Join(parts, ": ")
 }
 
-// Mistakes is everything wrong with the configuration, as one error.
+// Mistakes is a list of mistakes as one error.
 type Mistakes []Mistake
 
-// Error returns one line a mistake.
+// Error returns one line per mistake.
 func (ms Mistakes) Error() string {
 	lines := make([]string, len(ms))
 	for i, m := range ms {
@@ -31,15 +31,15 @@ func (ms Mistakes) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// place is where a value was written: in a variable, or at a line of the file.
-// The zero place is nowhere.
+// place is where a value was written: a variable, or a line of the file. The zero place
+// is unknown.
 type place struct {
 	variable     string
 	line, column int  // column is known for syntax mistakes only
 	file         bool // somewhere in the file, when the line is unknown
 }
 
-// rank orders the file before the environment before the rest.
+// rank orders places: the file, the environment, then the rest.
 func (p place) rank() int {
 	switch {
 	case p.line > 0 || p.file:
@@ -50,7 +50,7 @@ func (p place) rank() int {
 	return 2
 }
 
-// sortable is a mistake with the place that sorts it.
+// sortable is a mistake with its place, by which it is sorted.
 type sortable struct {
 	Mistake
 	at place

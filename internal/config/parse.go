@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	// maxTokens bounds what a file may hold: a value has at least one token.
+	// maxTokens limits the values of a file: a value has at least one token.
 	maxTokens = 100_000
-	// maxDepth bounds brackets within brackets: the parser recurses, and takes
-	// time quadratic in the depth.
+	// maxDepth limits nested brackets: the parser is recursive, and its time is quadratic in
+	// the depth.
 	maxDepth = 100
 )
 
@@ -81,19 +81,17 @@ func invalidLine(text []byte) int {
 	return 0
 }
 
-// unsupportedTokens is what YAML has to say a thing once and mean it twice, or to say of
-// which type it is. A configuration needs neither, and the aliases of a small
-// file can expand to billions of values.
+// unsupportedTokens are YAML's means to reuse values and to set types. A configuration needs
+// neither, and the aliases of a small file can expand to billions of values.
 var unsupportedTokens = []token.Type{token.AnchorType, token.AliasType, token.MergeKeyType, token.TagType}
 
-// refusedShorthand does not name what was found: it may be the first character
-// of a secret that is not in quotes.
+// unsupportedText does not quote the token: it may be the first character of a secret without
+// quotes.
 const unsupportedText = "YAML anchors (&), aliases (*), merge keys (<<) and tags (!) are not supported; " +
 	"a text that begins with one of these needs quotes"
 
-// unparsable finds what must not reach the parser: files it would take minutes
-// over, what we do not read, and further documents, of which it may silently
-// drop some.
+// findUnparsable finds what must not reach the parser: files that would take minutes,
+// unsupported tokens, and a second document, which the parser may silently drop.
 func findUnparsable(tokens token.Tokens) (place, string) {
 	if len(tokens) > maxTokens {
 		return place{}, fmt.Sprintf("holds more than %d values", maxTokens)
@@ -159,9 +157,8 @@ func tooDeep(tokens token.Tokens) *token.Token {
 
 var quotation = regexp.MustCompile(`"[^"]*"|'[^']*'`)
 
-// syntaxMistake takes position and reason from a parser's error, but neither
-// the source lines that its text shows nor anything it quotes: what could not
-// be parsed may well be a secret.
+// syntaxMistake takes position and reason from a parser's error. It leaves out the
+// source lines and all quoted text: what could not be parsed may be a secret.
 func syntaxMistake(err error) (place, string) {
 	var syntax interface {
 		GetToken() *token.Token

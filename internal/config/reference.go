@@ -7,10 +7,9 @@ import (
 	"time"
 )
 
-// Reference returns a page in Markdown of every key of the struct that root
-// points to, with the defaults that it holds. Each mapping is a section; the
-// entries of lists are written KEY[], and those of mappings with names of the
-// user's KEY.NAME.
+// Reference returns the reference in Markdown of every key of the struct that root
+// points to, with the defaults in root. Each mapping is a section. Entries of lists are
+// written KEY[], and entries of mappings KEY.NAME.
 func Reference(root any) string {
 	var page strings.Builder
 	writeSection(&page, "", "", reflect.ValueOf(root).Elem())
@@ -41,7 +40,7 @@ func writeSection(page *strings.Builder, path, explanation string, v reflect.Val
 	}
 }
 
-// row is a line of a section's table.
+// row is a row of a section's table.
 func row(f field, name string, v reflect.Value) string {
 	if _, inner := innerSection(f.typ); inner != nil {
 		return fmt.Sprintf("| `%s` | see below | | %s |\n", name, f.doc)
@@ -49,8 +48,8 @@ func row(f field, name string, v reflect.Value) string {
 	return fmt.Sprintf("| `%s` | %s | %s | %s |\n", name, describeType(f.typ, f.rules), describeDefault(v), f.explanation())
 }
 
-// Table returns a table in Markdown of the keys at paths, which are written as
-// in Reference. An unknown one is an error.
+// Table returns a table in Markdown of the keys at paths, which are written as in
+// Reference. An unknown path is an error.
 func Table(root any, paths ...string) (string, error) {
 	var table strings.Builder
 	table.WriteString("| key | default | |\n|---|---|---|\n")
@@ -87,8 +86,8 @@ func keyAt(v reflect.Value, path string) (field, reflect.Value, bool) {
 	return field{}, reflect.Value{}, false
 }
 
-// innerSection returns the struct that a key holds and what its path has behind
-// the key's, or nil for none.
+// innerSection returns the struct that a key holds, or nil, and what is appended to the
+// key's path.
 func innerSection(t reflect.Type) (suffix string, inner reflect.Type) {
 	switch shapeOf(t) {
 	case structShape:
@@ -108,7 +107,8 @@ func innerSection(t reflect.Type) (suffix string, inner reflect.Type) {
 
 func describeType(t reflect.Type, r rules) string {
 	text := map[shape]string{
-		textShape: "text", boolShape: "`true`, `false`", intShape: "whole number", floatShape: "number", durationShape: "duration", sizeShape: "size",
+		textShape: "text", boolShape: "`true`, `false`", intShape: "whole number", floatShape: "number",
+		durationShape: "duration", sizeShape: "size",
 	}[shapeOf(t)]
 	switch shapeOf(t) {
 	case listShape:
@@ -125,7 +125,7 @@ func describeType(t reflect.Type, r rules) string {
 	return text
 }
 
-// describeDefault is empty for what is not set.
+// describeDefault returns the default, or "" if there is none.
 func describeDefault(v reflect.Value) string {
 	if d, ok := v.Interface().(time.Duration); ok {
 		return "`" + writeDuration(d) + "`"
@@ -139,7 +139,7 @@ func describeDefault(v reflect.Value) string {
 	return fmt.Sprintf("`%v`", v.Interface())
 }
 
-// writeDuration leaves out what is zero at the end.
+// writeDuration leaves out zero units at the end.
 func writeDuration(d time.Duration) string {
 	text := d.String()
 	if strings.HasSuffix(text, "m0s") {

@@ -10,8 +10,7 @@ import (
 	"time"
 )
 
-// These are also the patterns of the JSON Schema, so that an editor and the
-// program agree.
+// The JSON Schema has the same patterns, so that editors and the program agree.
 const (
 	durationPattern = `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`
 	sizePattern     = `^[0-9]+(KiB|MiB|GiB)?$`
@@ -23,7 +22,7 @@ var (
 	decimalForm  = regexp.MustCompile(`^[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?$`)
 )
 
-// setScalar sets v to what text says, or returns what was expected instead.
+// setScalar sets v to the value of text, or returns what was expected.
 func setScalar(v reflect.Value, text string, enum []string) string {
 	s := shapeOf(v.Type())
 	problem := "expected " + s.String()
@@ -43,7 +42,7 @@ func setScalar(v reflect.Value, text string, enum []string) string {
 	}
 }
 
-// setText takes a text of the enum in any case, and keeps the enum's spelling.
+// setText accepts a text of the enum in any case, and stores the enum's spelling.
 func setText(v reflect.Value, text string, enum []string) string {
 	if len(enum) > 0 {
 		i := slices.IndexFunc(enum, func(e string) bool { return strings.EqualFold(e, text) })

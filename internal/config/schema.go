@@ -7,9 +7,8 @@ import (
 	"github.com/invopop/jsonschema"
 )
 
-// Schema returns the JSON Schema (2020-12) of the struct that root is or points
-// to, for editors. It knows the spelling of the tags only, where Load takes
-// keys in any case.
+// Schema returns the JSON Schema (2020-12) of the struct that root is or points to, for
+// editors. It accepts only the spelling of the tags; Load accepts keys in any case.
 func Schema(root any, title string) ([]byte, error) {
 	t := reflect.TypeOf(root)
 	if t.Kind() == reflect.Pointer {

@@ -24,7 +24,8 @@ func (s Size) String() string {
 	return strconv.FormatInt(int64(s), 10)
 }
 
-// parseSize reads a text that has the form of a size; it may be too large.
+// parseSize reads a text that matches sizeForm. It reports false if the size is too
+// large.
 func parseSize(text string) (Size, bool) {
 	factor := int64(1)
 	for _, unit := range sizeUnits {

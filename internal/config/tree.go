@@ -21,7 +21,7 @@ func (k nodeKind) String() string {
 	return [...]string{"nothing", "text", "a list", "a mapping", "nothing"}[k]
 }
 
-// node is one value of the file, or of the environment laid over it.
+// node is one value of the file or of the environment.
 type node struct {
 	place
 	kind    nodeKind
@@ -29,12 +29,12 @@ type node struct {
 	folded  bool    // the text was written over several lines
 	entries []entry // of a mapping, in the order of the file
 	items   []*node // of a list
-	// overDefaults: the list came from the environment alone, item by item, so
-	// an item that is nothing stands for that of the default list.
+	// overDefaults: the list came from the environment alone, item by item. An item without
+	// a value keeps the item of the default list.
 	overDefaults bool
 }
 
-// entry is one key of a mapping, spelt as it was written.
+// entry is one key of a mapping, in its original spelling.
 type entry struct {
 	name  string
 	value *node
@@ -50,14 +50,14 @@ func (n *node) entry(name string) *node {
 	return nil
 }
 
-// find returns the node at key and true, or the nearest one above it.
+// find returns the node at key and true, or its nearest parent and false.
 func (n *node) find(key string) (*node, bool) {
 	if key == "" {
 		return n, true
 	}
 	nearest := n
 	for _, e := range n.entries {
-		// Names may hold dots, so every entry that fits is tried.
+		// Names may contain dots, so every entry that matches is tried.
 		if rest, ok := cutName(key, e.name); ok {
 			found, exact := e.value.find(rest)
 			if exact {
@@ -74,7 +74,7 @@ func (n *node) find(key string) (*node, bool) {
 	return nearest, false
 }
 
-// cutName takes name off the front of key, up to the next level.
+// cutName removes name from the front of key, up to the next level.
 func cutName(key, name string) (rest string, ok bool) {
 	if len(key) < len(name) || !strings.EqualFold(key[:len(name)], name) {
 		return "", false
@@ -86,8 +86,8 @@ func cutName(key, name string) (rest string, ok bool) {
 	return rest, rest == "" || rest[0] == '['
 }
 
-// build turns the parser's tree into ours. The parser has seen no more tokens
-// than maxTokens, and no deeper nesting than maxDepth.
+// build converts the parser's tree. Its input has at most maxTokens tokens and a depth
+// of at most maxDepth.
 func (d *Document) build(a ast.Node) *node {
 	if a == nil {
 		return &node{}
@@ -115,7 +115,7 @@ func (d *Document) buildScalar(n *node, a ast.Node) {
 		n.folded = strings.ContainsAny(strings.TrimSpace(a.Token.Origin), "\r\n")
 	case *ast.LiteralNode:
 		n.kind, n.text, n.folded = scalarNode, a.Value.Value, true
-	case ast.ScalarNode: // numbers and such: as they were written
+	case ast.ScalarNode: // such as numbers: the original text
 		n.kind, n.text = scalarNode, a.GetToken().Value
 	default:
 		d.reject(n, "this kind of YAML value is not supported")
@@ -139,7 +139,7 @@ func (d *Document) buildMapping(n *node, a ast.MapNode) {
 	}
 }
 
-// keyText returns the text of a key, or notes the mistake if it has none.
+// keyText returns the text of a key, or records the mistake if it has none.
 func (d *Document) keyText(a ast.Node) (string, bool) {
 	if k, ok := a.(*ast.MappingKeyNode); ok {
 		a = k.Value

@@ -11,31 +11,31 @@ import (
 	"middletier/internal/obo"
 )
 
-// advice says what to fix for every AADSTS number that the operators can do something
-// about ("Microsoft Entra authentication & authorization error codes").
+// advice says what to fix, for every AADSTS number that operators can act on ("Microsoft
+// Entra authentication & authorization error codes").
 var advice = map[int]string{
 	28002:   "the scope is not valid: check scopes of the API",
 	50013:   "callers' tokens are not accepted for an exchange: their signature or issuer does not fit azureAd.clientId and its tenant",
 	50020:   "the user's account is not in the tenant: invite it as a guest, or remove its tenant from azureAd.allowedTenants",
-	50027:   "the provider does not accept the form of callers' tokens: they may be of an application with signing keys of its own",
+	50027:   "the provider does not accept the form of callers' tokens: they may belong to an application with custom signing keys",
 	50105:   "the user is not assigned to the application: assign the user or a group, or turn off \"assignment required\"",
-	65001:   "nobody has consented to it for this application",
+	65001:   "neither a user nor an administrator has consented to it for this application",
 	65005:   "the application does not list the API among its permissions: add it to the registration of azureAd.clientId",
 	70002:   "the credential is missing or not valid: check azureAd.clientCredentials",
-	70011:   "the scope is not valid; an application's own is RESOURCE/.default",
+	70011:   "the scope is not valid; an application requests RESOURCE/.default",
 	70021:   "no federated credential of the application matches the assertion's issuer, subject and audience",
 	90002:   "no such tenant: check azureAd.tenantId and azureAd.instance",
 	90009:   "the application asks for a token for itself: scopes must name the API, and by its GUID where the API is this application",
 	90072:   "the user's account is not in the tenant: invite it as a guest, or remove its tenant from azureAd.allowedTenants",
 	240002:  "an ID token was sent as the caller's token: clients must send an access token for this service",
-	500011:  "the tenant knows no such resource: check the scope, and that the API's service principal exists",
+	500011:  "the tenant has no such resource: check the scope, and that the API's service principal exists",
 	500131:  "callers' tokens are for another application: each of azureAd.audiences must be an identifier of azureAd.clientId itself",
 	501051:  "the API wants an assignment: give this application one of its app roles",
 	650052:  "the tenant has no service principal of the API: an administrator must consent to the API there first",
 	650056:  "the registration is incomplete: add the API to the application's permissions, and have an administrator consent",
 	650057:  "the API is not among the permissions of the application: add it to the registration of azureAd.clientId",
-	700016:  "the tenant knows no such application: check azureAd.clientId and azureAd.tenantId",
-	700022:  "scopes are of more than one resource: a token is for one",
+	700016:  "the tenant has no such application: check azureAd.clientId and azureAd.tenantId",
+	700022:  "scopes belong to more than one resource: a token is for one",
 	700023:  "the scope names no resource, or the client assertion is for another audience: check scopes and azureAd.instance",
 	700024:  "the assertion's times are not accepted: check this machine's clock",
 	700027:  "the signature is not accepted: is the certificate registered on the application?",
@@ -59,10 +59,10 @@ var advice = map[int]string{
 	7002137: "no federated credential of the application has this subject",
 	7002138: "no federated credential of the application has this subject: upper and lower case make a difference",
 	9001023: "the grant type needs a tenant: azureAd.tenantId must be a GUID or a domain",
-	9010010: "scopes and resource are of different APIs: check scopes of the API",
+	9010010: "scopes and resource belong to different APIs: check scopes of the API",
 }
 
-// numberAdvice is the advice on the first of numbers for which there is one, or "".
+// numberAdvice is the advice on the first of numbers that has one, or "".
 func numberAdvice(numbers []int) string {
 	for _, number := range numbers {
 		if text := advice[number]; text != "" {
@@ -72,7 +72,7 @@ func numberAdvice(numbers []int) string {
 	return ""
 }
 
-// codeAdvice says what the error code alone tells, or "".
+// codeAdvice is the advice on the error code alone, or "".
 func codeAdvice(e *obo.Error) string {
 	switch {
 	case e.Suberror == "client_mismatch":
@@ -87,8 +87,8 @@ func codeAdvice(e *obo.Error) string {
 	return ""
 }
 
-// adviceInterval is how long the same advice is not repeated. The lines of the
-// requests that fail meanwhile have the provider's own words.
+// adviceInterval is how long the same advice is not logged again. The log lines of the
+// failed requests still have the provider's error.
 const adviceInterval = time.Hour
 
 // Adviser logs what to change when the provider refuses this service itself.
@@ -99,7 +99,7 @@ type Adviser struct {
 	last map[adviceKey]time.Time
 }
 
-// adviceKey is an advice and the scopes that were asked for: there are few of both.
+// adviceKey is an advice and the scopes of the request. Both have few values.
 type adviceKey struct{ advice, scopes string }
 
 // NewAdviser returns an Adviser that writes to log.
@@ -107,7 +107,7 @@ func NewAdviser(log *slog.Logger) *Adviser {
 	return &Adviser{log: log, last: map[adviceKey]time.Time{}}
 }
 
-// Exchanged looks at the error of an exchange that has ended; nil: it succeeded.
+// Exchanged logs the advice on the error of an exchange. A nil error is a success.
 func (a *Adviser) Exchanged(err error) {
 	var refusal *obo.Error
 	if !errors.As(err, &refusal) || refusal.Kind != obo.Misconfigured {

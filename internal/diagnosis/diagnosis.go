@@ -1,5 +1,5 @@
-// Package diagnosis says in words to act on why a request to the identity provider or
-// to an API failed: for the commands check and call, and for the log.
+// Package diagnosis explains why a request to the identity provider or to an API failed,
+// and what to do: for the commands check and call, and for the log.
 package diagnosis
 
 import (
@@ -19,8 +19,8 @@ import (
 	"middletier/internal/obo"
 )
 
-// Reason says in words to act on why an attempt failed. Of what the other side sent
-// it repeats codes only.
+// Reason explains why an attempt failed and what to do. It repeats only codes of what
+// the other side sent.
 func Reason(err error) string {
 	var refusal *obo.Error
 	var badJSON *json.SyntaxError
@@ -36,7 +36,7 @@ func Reason(err error) string {
 		return words
 	}
 	if errors.As(err, &request) {
-		return "what came back is not HTTP"
+		return "the answer is not HTTP"
 	}
 	return err.Error()
 }
@@ -47,7 +47,7 @@ func refusalReason(e *obo.Error) string {
 		if words := connectionReason(e.Err); words != "" {
 			return words
 		}
-		return "the provider did not answer in a way that is understood"
+		return "the provider's answer could not be understood"
 	case e.Code == "":
 		return fmt.Sprintf("the provider answered %d and no OAuth error: check azureAd.instance", e.Status)
 	}
@@ -66,7 +66,7 @@ func refusalReason(e *obo.Error) string {
 	return words
 }
 
-// codes are the provider's own words for a refusal.
+// codes are the provider's error code and numbers.
 func codes(e *obo.Error) string {
 	words := Clean(e.Code, 60)
 	for _, number := range e.Codes {
@@ -75,14 +75,14 @@ func codes(e *obo.Error) string {
 	return words
 }
 
-// IsAboutResource reports whether err refuses the scope or the API that was asked for,
-// which leaves open whether the credential is good.
+// IsAboutResource reports whether err rejects the scope or the API of the request. The
+// credential may be valid then.
 func IsAboutResource(err error) bool {
 	var refusal *obo.Error
 	return errors.As(err, &refusal) && (refusal.Code == "invalid_scope" || refusal.Code == "invalid_resource")
 }
 
-// connectionReason is the reason where no answer came, or "" for another error.
+// connectionReason is the reason why there was no answer, or "" for another error.
 func connectionReason(err error) string {
 	var timeout net.Error
 	var dns *net.DNSError
@@ -101,7 +101,7 @@ func connectionReason(err error) string {
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return "no answer in time"
 	case errors.As(err, &untrusted):
-		return "its certificate is of a CA that is not trusted here: name the CA's PEM file in SSL_CERT_FILE"
+		return "its certificate is from a CA that is not trusted here: set SSL_CERT_FILE to the CA's PEM file"
 	case errors.As(err, &otherName):
 		return "its certificate is for another name"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
@@ -109,7 +109,7 @@ func connectionReason(err error) string {
 	case errors.As(err, &invalid):
 		return "its certificate is not valid"
 	case errors.As(err, new(tls.RecordHeaderError)), errors.Is(err, http.ErrSchemeMismatch):
-		return "it does not speak TLS there"
+		return "the server does not use TLS"
 	case errors.As(err, &op) && op.Op == "remote error":
 		return "it refuses the TLS handshake: " + Clean(op.Err.Error(), 100) // the name of an alert
 	case errors.As(err, &op) && errors.As(op, &errno):
@@ -120,7 +120,7 @@ func connectionReason(err error) string {
 	return ""
 }
 
-// Clean returns s in one line for a terminal, cut off after length characters.
+// Clean returns s as one line for a terminal, cut after length characters.
 func Clean(s string, length int) string {
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r >= 0x7f && r < 0xa0 {

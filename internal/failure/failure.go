@@ -1,6 +1,6 @@
-// Package failure says in fixed words why a connection or a request failed. Texts of
-// net/http, of client libraries and of servers quote what the other side sent, which
-// may be a token or a secret that it was sent: none of them is to be logged.
+// Package failure describes in fixed words why a connection or a request failed. The
+// error texts of net/http, of client libraries and of servers quote what the other side
+// sent, which may include a token or a secret. So those texts must never be logged.
 package failure
 
 import (
@@ -18,17 +18,17 @@ import (
 	"syscall"
 )
 
-// Error is a failure whose text holds no foreign words. errors.Is and errors.As find
-// what caused it; nothing prints that.
+// Error is a failure whose text has no words of the other side. errors.Is and errors.As
+// find its cause; nothing prints the cause.
 type Error struct {
 	text string
 	err  error
 }
 
-// New returns a failure of our own, of which Class repeats the text.
+// New returns a failure with a text of this program, which Class repeats.
 func New(text string) error { return &Error{text, nil} }
 
-// Of returns err with the text of Class, nil for nil.
+// Of returns err with the text of Class, and nil for nil.
 func Of(err error) error {
 	if err == nil {
 		return nil
@@ -44,12 +44,12 @@ func (e *Error) GoString() string { return e.text }
 // Is reports whether target caused e.
 func (e *Error) Is(target error) bool { return errors.Is(e.err, target) }
 
-// As finds the cause of a type.
+// As finds a cause of target's type.
 func (e *Error) As(target any) bool { return errors.As(e.err, target) }
 
-// Class says why something failed. Of the error's own text it repeats what this
-// machine has put there: the address that was dialled, the name of an error of the
-// system, or a code of a protocol.
+// Class describes why something failed. From the error's own text it repeats only what
+// this machine or a protocol defines: the dialed address, the name of a system error, or
+// a protocol code.
 func Class(err error) string {
 	var own *Error
 	if errors.As(err, &own) {
@@ -73,7 +73,7 @@ func Class(err error) string {
 	return "unknown failure, " + typeNames(err)
 }
 
-// connectionClass is the class of what carries its reason in its type, or "".
+// connectionClass is the class of an error whose type gives the reason, or "".
 func connectionClass(err error) string {
 	var op *net.OpError
 	var errno syscall.Errno
@@ -111,10 +111,11 @@ func connectionClass(err error) string {
 	return ""
 }
 
-// operations are those of net.OpError that say what we were doing.
+// operations are the operations of net.OpError that describe what this machine was
+// doing.
 var operations = map[string]bool{"dial": true, "read": true, "write": true, "proxyconnect": true}
 
-// tlsClass is the class of what a TLS handshake ends with, or "".
+// tlsClass is the class of a TLS handshake error, or "".
 func tlsClass(err error) string {
 	var untrusted x509.UnknownAuthorityError
 	var otherName x509.HostnameError
@@ -130,7 +131,7 @@ func tlsClass(err error) string {
 	case errors.As(err, &invalid):
 		return fmt.Sprintf("TLS: certificate is not valid, reason %d", invalid.Reason)
 	case errors.As(err, new(tls.RecordHeaderError)), errors.Is(err, http.ErrSchemeMismatch):
-		return "TLS: it is not spoken there"
+		return "TLS: the server does not use TLS"
 	case errors.As(err, &op) && op.Op == "remote error":
 		return "TLS: refused by the other side: " + clean(op.Err.Error()) // the name of an alert
 	case errors.As(err, &op) && op.Op == "local error":
@@ -140,11 +141,12 @@ func tlsClass(err error) string {
 }
 
 var (
-	// An error of a stream or a connection begins so (golang.org/x/net/http2, errors.go);
-	// what follows the code may be the other side's.
-	http2Code = regexp.MustCompile(`(?:^|: )(?:stream error: stream ID \d+; |connection error: |http2: server sent GOAWAY and closed the connection; LastStreamID=\d+, ErrCode=)([A-Z][A-Z0-9_]{1,40})`)
+	// http2Code matches an error of a stream or a connection (golang.org/x/net/http2,
+	// errors.go). The text after the code may be the other side's.
+	http2Code = regexp.MustCompile(`(?:^|: )(?:stream error: stream ID \d+; |connection error: |` +
+		`http2: server sent GOAWAY and closed the connection; LastStreamID=\d+, ErrCode=)([A-Z][A-Z0-9_]{1,40})`)
 
-	// redisCode begins an error of Redis.
+	// redisCode is at the beginning of an error of Redis.
 	redisCode = regexp.MustCompile(`^[A-Z]{2,24}\b`)
 )
 
@@ -157,8 +159,8 @@ func isRedis(err error) bool {
 	return errors.As(err, &answer)
 }
 
-// phrases are what texts of net/http and of its neighbours are told by. Each has its
-// own words, so that nothing is repeated of a text.
+// phrases identify error texts of net/http and of other libraries. Each maps to fixed
+// words, so that no part of the text is repeated.
 var phrases = []struct{ phrase, words string }{
 	{"malformed HTTP response", "malformed HTTP response"},
 	{"malformed HTTP status code", "malformed HTTP status code"},
@@ -184,11 +186,11 @@ var phrases = []struct{ phrase, words string }{
 	{"transport connection broken", "malformed HTTP response"},
 	{"body was already", "the request's body cannot be sent again"},
 	{"connection pool timeout", "timed out waiting for a free connection to Redis"},
-	{"can't parse", "an answer that Redis never gives"},
-	{"invalid reply", "an answer that Redis never gives"},
+	{"can't parse", "an answer that is not Redis protocol"},
+	{"invalid reply", "an answer that is not Redis protocol"},
 }
 
-// typeNames names the types of an error and of what it wraps, which say where to look.
+// typeNames lists the types of an error and of the errors that it wraps.
 func typeNames(err error) string {
 	var names []string
 	for ; err != nil && len(names) < 5; err = errors.Unwrap(err) {
@@ -197,7 +199,7 @@ func typeNames(err error) string {
 	return strings.Join(names, " of ")
 }
 
-// clean keeps what names and addresses consist of.
+// clean returns s with printable ASCII only, for names and addresses.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r >= 0x7f {
@@ -207,8 +209,8 @@ func clean(s string) string {
 	}, s[:min(len(s), 253)])
 }
 
-// Code returns a code of the other side, such as invalid_grant or a correlation ID, ""
-// where it is anything else than one to 64 of the characters that those consist of.
+// Code returns s if it looks like a code, such as invalid_grant or a correlation ID: at
+// most 64 letters, digits, underscores, dots and hyphens. Otherwise it returns "".
 func Code(s string) string {
 	if len(s) > 64 {
 		return ""

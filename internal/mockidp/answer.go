@@ -6,7 +6,7 @@ import (
 	"net/http"
 )
 
-// answer is a response before it is sent, so that it can be recorded first.
+// answer is a response that is not sent yet, so that it can be recorded first.
 type answer struct {
 	status  int
 	header  map[string]string

@@ -8,7 +8,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// assertionClaims is what the platform reads of a token presented in an
+// assertionClaims are the claims that the platform reads from the assertion of an
 // on-behalf-of request.
 type assertionClaims struct {
 	jwt.RegisteredClaims
@@ -61,9 +61,11 @@ func refuseAssertion(err error) *refusal {
 	case errors.Is(err, errUnknownKey):
 		return refuse(50013, "Assertion failed signature validation. [Reason - The key was not found.]")
 	case errors.Is(err, jwt.ErrTokenInvalidClaims):
-		return refuse(500133, "Assertion is not within its valid time range. Ensure that the access token is not expired before using it for user assertion, or request a new token.")
+		return refuse(500133, "Assertion is not within its valid time range. "+
+			"Ensure that the access token is not expired before using it for user assertion, or request a new token.")
 	}
-	return refuse(50013, "Assertion failed signature validation. [Reason - The provided signature value did not match the expected signature value.]")
+	return refuse(50013, "Assertion failed signature validation. "+
+		"[Reason - The provided signature value did not match the expected signature value.]")
 }
 
 // checkAssertion decides whether a genuine token may be used here: an access
@@ -83,7 +85,10 @@ func (s *Server) checkAssertion(r tokenRequest, claims assertionClaims) *refusal
 		return refuse(50013, "Assertion is invalid because the token issuer doesn't match the api version.")
 	}
 	if !r.client.isAudience(claims.Audience) {
-		return refuse(500131, "Assertion audience does not match the Client app presenting the assertion. The audience in the assertion was '%s' and the expected audience is '%s' or one of the Application Uris of this application with App ID '%s'(%s).", strings.Join(claims.Audience, " "), r.client.ClientID, r.client.ClientID, r.client.Name)
+		return refuse(500131, "Assertion audience does not match the Client app presenting the assertion. "+
+			"The audience in the assertion was '%s' and the expected audience is '%s' "+
+			"or one of the Application Uris of this application with App ID '%s'(%s).",
+			strings.Join(claims.Audience, " "), r.client.ClientID, r.client.ClientID, r.client.Name)
 	}
 	if claims.Type == "app" || claims.Scopes == "" {
 		return refuse(7000114, "Application '%s' is not allowed to make application on-behalf-of calls.", claims.AZP+claims.AppID)

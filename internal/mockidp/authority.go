@@ -11,8 +11,8 @@ import (
 	"net"
 )
 
-// authority is the platform's own certificate authority. It lives and dies with
-// the process, so nobody can end up trusting a stray key.
+// authority is the platform's own certificate authority. It exists only in the process,
+// so that no client can come to trust a leaked key.
 type authority struct {
 	key         *ecdsa.PrivateKey
 	certificate *x509.Certificate

@@ -21,8 +21,8 @@ const (
 	// maxAssertionLifetime of a client assertion that an app signs itself. MSAL's
 	// live for ten minutes.
 	maxAssertionLifetime = 24 * time.Hour
-	// assertionSkew is how far an issuer's clock may be ahead, as at Entra: MSAL for
-	// Node rounds nbf up, to the next second.
+	// assertionSkew is how far an issuer's clock may be ahead, the same as Entra's: MSAL for
+	// Node rounds nbf up to the next second.
 	assertionSkew = 5 * time.Minute
 )
 
@@ -38,7 +38,7 @@ var (
 	errNoFederation = errors.New("no such federated credential")
 )
 
-// authenticate returns the client, and how strongly it proved itself.
+// authenticate returns the client, and the strength of its authentication (azpacr).
 func (s *Server) authenticate(tenant Tenant, form url.Values, now time.Time) (*App, string, *refusal) {
 	clientID := form.Get("client_id")
 	if clientID == "" {
@@ -57,7 +57,8 @@ func (s *Server) authenticate(tenant Tenant, form url.Values, now time.Time) (*A
 	case assertion == "":
 		return nil, "", refuse(7000218, "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.")
 	case form.Get("client_assertion_type") != clientAssertionType:
-		return nil, "", refuse(7000218, "The request body must contain the following parameter: 'client_assertion_type' with value '%s'.", clientAssertionType)
+		return nil, "", refuse(7000218,
+			"The request body must contain the following parameter: 'client_assertion_type' with value '%s'.", clientAssertionType)
 	}
 	return app, byAssertion, s.checkClientAssertion(tenant, app, assertion, now)
 }
@@ -66,7 +67,9 @@ func (a *App) checkSecret(secret string) *refusal {
 	if slices.Contains(a.Secrets, secret) {
 		return nil
 	}
-	return refuse(7000215, "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '%s'.", a.ClientID)
+	return refuse(7000215, "Invalid client secret provided. "+
+		"Ensure the secret being sent in the request is the client secret value, "+
+		"not the client secret ID, for a secret added to app '%s'.", a.ClientID)
 }
 
 // checkClientAssertion sends the assertion to the check that fits its issuer:
@@ -77,7 +80,8 @@ func (s *Server) checkClientAssertion(tenant Tenant, app *App, assertion string,
 		return refuse(50027, "JWT token is invalid or malformed.")
 	}
 	if len(claims.Audience) > 1 {
-		return refuse(5002741, "Number of audience values in the provided client credential exceed maximum allowed. %d audience values provided, maximum allowed is 1.", len(claims.Audience))
+		return refuse(5002741, "Number of audience values in the provided client credential exceed maximum allowed. "+
+			"%d audience values provided, maximum allowed is 1.", len(claims.Audience))
 	}
 	if strings.EqualFold(claims.Issuer, app.ClientID) || len(app.Federated) == 0 {
 		return s.checkCertificate(tenant, app, assertion, now)
@@ -125,21 +129,21 @@ func (a *App) certificateKey(now time.Time) jwt.Keyfunc {
 	}
 }
 
-// hasThumbprints reports whether the certificate has each thumbprint that is
-// given.
+// hasThumbprints reports whether the certificate has the given thumbprints. An empty one
+// is not compared.
 func hasThumbprints(certificate *x509.Certificate, sha1Print, sha256Print string) bool {
 	sum1, sum256 := sha1.Sum(certificate.Raw), sha256.Sum256(certificate.Raw)
 	return (sha1Print == "" || urlBase64(sha1Print) == base64.RawURLEncoding.EncodeToString(sum1[:])) &&
 		(sha256Print == "" || urlBase64(sha256Print) == base64.RawURLEncoding.EncodeToString(sum256[:]))
 }
 
-// urlBase64 respells standard base64, in which MSAL Go writes thumbprints.
+// urlBase64 converts standard base64, which MSAL Go uses for thumbprints, to base64url.
 func urlBase64(text string) string {
 	return strings.NewReplacer("+", "-", "/", "_", "=", "").Replace(text)
 }
 
-// assertionAudiences are what an assertion of the app itself may be addressed
-// to: the tenant's token endpoint or its issuer, under each name of the tenant.
+// assertionAudiences are the allowed audiences of an assertion that the app signed
+// itself: the tenant's token endpoint or its issuer, under each name of the tenant.
 func (s *Server) assertionAudiences(tenant Tenant) []string {
 	var audiences []string
 	for _, name := range []string{tenant.ID, tenant.Domain} {
@@ -151,9 +155,8 @@ func (s *Server) assertionAudiences(tenant Tenant) []string {
 	return audiences
 }
 
-// checkFederated accepts an assertion of another issuer that the app trusts.
-// Such a token may come again and again until it expires ("Workload identity
-// federation").
+// checkFederated accepts an assertion of another issuer that the app trusts. Such a
+// token may be used repeatedly until it expires ("Workload identity federation").
 func checkFederated(app *App, assertion string, now time.Time) *refusal {
 	var claims jwt.RegisteredClaims
 	err := parseClientAssertion(assertion, &claims, func(*jwt.Token) (any, error) {
@@ -177,13 +180,15 @@ func checkFederated(app *App, assertion string, now time.Time) *refusal {
 			return nil
 		}
 	}
-	return refuse(number, "No matching federated identity record found for presented assertion: issuer '%s', subject '%s', audience '%s'.", claims.Issuer, claims.Subject, strings.Join(claims.Audience, " "))
+	return refuse(number, "No matching federated identity record found for presented assertion: "+
+		"issuer '%s', subject '%s', audience '%s'.", claims.Issuer, claims.Subject, strings.Join(claims.Audience, " "))
 }
 
 // parseClientAssertion checks signature and times. Only nbf has leeway: an
 // assertion that has expired is refused.
 func parseClientAssertion(assertion string, claims *jwt.RegisteredClaims, key jwt.Keyfunc, now time.Time, methods ...string) error {
-	parser := jwt.NewParser(jwt.WithValidMethods(methods), jwt.WithStrictDecoding(), jwt.WithExpirationRequired(), jwt.WithLeeway(assertionSkew))
+	parser := jwt.NewParser(jwt.WithValidMethods(methods), jwt.WithStrictDecoding(),
+		jwt.WithExpirationRequired(), jwt.WithLeeway(assertionSkew))
 	if _, err := parser.ParseWithClaims(assertion, claims, key); err != nil {
 		return err
 	}
@@ -198,18 +203,20 @@ func refuseClientAssertion(err error) *refusal {
 	case errors.Is(err, errNoFederation):
 		return refuse(700211, "No matching federated identity record found for presented assertion issuer.")
 	case errors.Is(err, errNoThumbprint):
-		return refuse(5002723, "Invalid JWT token. No certificate SHA-1 thumbprint, certificate SHA-256 thumbprint, nor keyId are specified in token header.")
+		return refuse(5002723, "Invalid JWT token. "+
+			"No certificate SHA-1 thumbprint, certificate SHA-256 thumbprint, nor keyId are specified in token header.")
 	case errors.Is(err, errUnknownKey):
 		return refuse(700027, "Client assertion failed signature validation. [Reason - The key was not found.]")
 	case errors.Is(err, jwt.ErrTokenInvalidClaims):
 		return refuse(700024, "Client assertion is not within its valid time range.")
 	}
-	return refuse(700027, "Client assertion failed signature validation. [Reason - The provided signature value did not match the expected signature value.]")
+	return refuse(700027, "Client assertion failed signature validation. "+
+		"[Reason - The provided signature value did not match the expected signature value.]")
 }
 
 // usedIDs remembers the ids of client assertions until these expire.
 type usedIDs struct {
-	mu     sync.Mutex           // guards what follows
+	mu     sync.Mutex           // guards the fields below
 	expiry map[string]time.Time // by client and id
 	swept  time.Time
 }

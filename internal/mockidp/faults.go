@@ -13,8 +13,8 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// Fault makes the platform misbehave. The first fault that matches a request is
-// applied to it, in the order they were added.
+// Fault makes the platform misbehave. Of the faults that match a request, the oldest is
+// applied.
 type Fault struct {
 	Flow  string        // a Request's Flow; "" for any request to the token endpoint
 	Times int           // how many requests; 0 until cleared
@@ -33,15 +33,15 @@ type Fault struct {
 	Drop bool // close the connection (with HTTP/2, the stream) without an answer
 }
 
-// requestFlows are all values of a Request's Flow but "".
+// requestFlows are all values of a Request's Flow except "".
 var requestFlows = []string{"on_behalf_of", "client_credentials", "authorization_code", "refresh_token", "keys", "metadata"}
 
-// check reports what makes the fault unusable: it contradicts itself, or could
-// never be seen.
+// check reports why the fault is unusable: it contradicts itself or has no effect.
 func (f Fault) check() error {
 	switch {
 	case f.Flow != "" && !slices.Contains(requestFlows, f.Flow):
-		return fmt.Errorf("flow %q is none: it must be %s, or left out for all to the token endpoint", f.Flow, strings.Join(requestFlows, ", "))
+		return fmt.Errorf("flow %q is unknown: it must be %s, or left out for all requests to the token endpoint",
+			f.Flow, strings.Join(requestFlows, ", "))
 	case f.Times < 0:
 		return errors.New("times is negative")
 	case f.Delay < 0:
@@ -54,7 +54,7 @@ func (f Fault) check() error {
 		return errors.New("suberror, claims, description and error codes belong to an error")
 	case f.Drop && f.answers():
 		return errors.New("drop leaves no answer, so status, header, body and error have no effect")
-	case f.Times == 0 && f.Delay == 0 && !f.Drop && !f.answers(): // with times it spares so many requests the next fault
+	case f.Times == 0 && f.Delay == 0 && !f.Drop && !f.answers(): // with times, it delays the next fault by that many requests
 		return errors.New("it does nothing: it needs delay, error, status, header, body or drop")
 	}
 	for name, value := range f.Header {
@@ -65,7 +65,7 @@ func (f Fault) check() error {
 	return nil
 }
 
-// matches reports whether the fault meets this request.
+// matches reports whether the fault applies to this request.
 func (f Fault) matches(seen Request) bool {
 	if f.Flow == "" {
 		return seen.token
@@ -101,7 +101,7 @@ type faults struct {
 	queue []*Fault
 }
 
-// take returns the fault that meets this request, or one that does nothing.
+// take returns the fault that applies to this request, or one that does nothing.
 func (q *faults) take(seen Request) Fault {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -132,7 +132,7 @@ func (s *Server) AddFault(f Fault) {
 	s.faults.queue = append(s.faults.queue, &f)
 }
 
-// ClearFaults takes back every fault.
+// ClearFaults removes every fault.
 func (s *Server) ClearFaults() {
 	s.faults.mu.Lock()
 	defer s.faults.mu.Unlock()

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// AddPreset makes GET /mock/tokens/{name} answer with what token returns, which
-// is asked each time.
+// AddPreset makes GET /mock/tokens/{name} answer with the result of token, which is
+// called for each request.
 func (s *Server) AddPreset(name string, token func() string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -31,9 +31,9 @@ func (s *Server) presetToken(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, token()+"\n") // a client that left does not need it
 }
 
-// signToken answers POST /mock/tokens: the claims signed byte for byte, under
-// the usual header, of which single members may be replaced, or removed by null.
-// The signature is RS256 with the current key, whatever the header says.
+// signToken answers POST /mock/tokens: it signs the claims byte for byte, with the usual
+// header. The request may replace members of the header, or remove them with null. The
+// signature is always RS256 with the current key.
 func (s *Server) signToken(w http.ResponseWriter, r *http.Request) {
 	var body struct {
 		Claims json.RawMessage `json:"claims"`
@@ -113,8 +113,8 @@ func (s *Server) deleteFaults(w http.ResponseWriter, _ *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// postKeys answers POST /mock/keys: a new signing key, whose id is the answer.
-// The old ones stay published, unless they are withdrawn.
+// postKeys answers POST /mock/keys: it makes a new signing key and answers with its ID. The
+// old keys stay published unless the request withdraws them.
 func (s *Server) postKeys(w http.ResponseWriter, r *http.Request) {
 	var body struct {
 		Withdraw bool `json:"withdraw"`
@@ -126,8 +126,8 @@ func (s *Server) postKeys(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, map[string]string{"kid": s.KeyID()})
 }
 
-// getRequests answers GET /mock/requests. Credentials are masked: some of the
-// assertions come from elsewhere and are good for more than this mock.
+// getRequests answers GET /mock/requests. Credentials are masked: some assertions come
+// from elsewhere and are valid outside this mock.
 func (s *Server) getRequests(w http.ResponseWriter, _ *http.Request) {
 	requests := s.Requests()
 	for _, request := range requests {

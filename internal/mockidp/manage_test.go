@@ -75,8 +75,8 @@ func TestManagementRefusesWhatItDoesNotKnow(t *testing.T) {
 	k := start(t)
 	for _, c := range []struct{ path, body, want string }{
 		{"/mock/faults", `{"flows":"keys"}`, `unknown field "flows"`},
-		{"/mock/faults", `{"flow":"obo","drop":true}`, `flow "obo" is none: it must be on_behalf_of, client_credentials,`},
-		{"/mock/faults", `{"flow":"On_Behalf_Of","drop":true}`, `flow "On_Behalf_Of" is none`},
+		{"/mock/faults", `{"flow":"obo","drop":true}`, `flow "obo" is unknown: it must be on_behalf_of, client_credentials,`},
+		{"/mock/faults", `{"flow":"On_Behalf_Of","drop":true}`, `flow "On_Behalf_Of" is unknown`},
 		{"/mock/faults", `{"times":-1,"drop":true}`, "times is negative"},
 		{"/mock/faults", `{"delay":"soon"}`, "delay is not a duration"},
 		{"/mock/faults", `{"delay":"-1s"}`, "delay is negative"},

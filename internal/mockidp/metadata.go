@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// findTenant resolves the tenant of a URL. The word common or organizations
-// comes back as path, with no tenant.
+// findTenant resolves the tenant of a URL. For common or organizations it returns the
+// word as path, and no tenant.
 func (s *Server) findTenant(name string) (tenant Tenant, path string, refused *refusal) {
 	name = strings.ToLower(name)
 	if name == "common" || name == "organizations" {
@@ -20,7 +20,7 @@ func (s *Server) findTenant(name string) (tenant Tenant, path string, refused *r
 	return tenant, tenant.ID, nil
 }
 
-// unknownTenant is the refusal of discovery, whose error code is not the token
+// unknownTenant is the refusal of discovery. Its error code differs from the token
 // endpoint's.
 func (s *Server) unknownTenant(r *http.Request, refused *refusal) answer {
 	refused.code = "invalid_tenant"

@@ -78,8 +78,8 @@ func (f *refusal) httpStatus() int {
 	return http.StatusBadRequest
 }
 
-// answer words the refusal for one request, whose client-request-id becomes the
-// correlation id.
+// answer returns the answer to one request, whose client-request-id becomes the
+// correlation ID.
 func (f *refusal) answer(url string, r *http.Request) answer {
 	correlation := r.Header.Get("client-request-id")
 	if !guid.MatchString(correlation) {

@@ -8,16 +8,16 @@ import (
 	"time"
 )
 
-// maxRequests bounds the journal of a mock that runs for days.
+// maxRequests limits the journal, for a mock that runs for days.
 const maxRequests = 10_000
 
-// Request is one request the platform saw. Status is 0 while it is being
-// answered, and stays 0 if the connection was dropped.
+// Request is one request that the platform received. Status is 0 until it is answered,
+// and stays 0 if the connection was dropped.
 type Request struct {
 	Time       time.Time  `json:"time"`
 	Method     string     `json:"method"`
 	Path       string     `json:"path"`
-	Flow       string     `json:"flow"` // "on_behalf_of", "client_credentials", "authorization_code", "refresh_token", "keys", "metadata" or ""
+	Flow       string     `json:"flow"` // one of requestFlows or ""
 	Form       url.Values `json:"form,omitempty"`
 	Status     int        `json:"status"`
 	Error      string     `json:"error,omitempty"`
@@ -28,7 +28,7 @@ type Request struct {
 
 // journal remembers the last requests.
 type journal struct {
-	mu       sync.Mutex // guards what follows, and the requests in it
+	mu       sync.Mutex // guards the fields below, and the requests
 	requests []*Request // oldest first
 	counts   map[string]int
 }
@@ -58,8 +58,7 @@ func (j *journal) finish(record *Request, a answer) {
 	}
 }
 
-// Requests returns the last 10,000 requests, newest last. Those to /mock/ are
-// not among them.
+// Requests returns the last 10,000 requests, newest last, without those to /mock/.
 func (s *Server) Requests() []Request {
 	s.journal.mu.Lock()
 	defer s.journal.mu.Unlock()
@@ -73,16 +72,15 @@ func (s *Server) Requests() []Request {
 	return requests
 }
 
-// ResetRequests forgets the requests and their counts.
+// ResetRequests clears the requests and their counts.
 func (s *Server) ResetRequests() {
 	s.journal.mu.Lock()
 	defer s.journal.mu.Unlock()
 	s.journal.requests, s.journal.counts = nil, nil
 }
 
-// Count returns how many requests of the flow arrived since ResetRequests,
-// those included that Requests no longer holds. A request counts from its
-// arrival, before it is answered.
+// Count returns how many requests of the flow arrived since ResetRequests, including
+// those that Requests no longer returns. A request counts when it arrives.
 func (s *Server) Count(flow string) int {
 	s.journal.mu.Lock()
 	defer s.journal.mu.Unlock()

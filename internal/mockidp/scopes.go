@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// defaultScope stands for everything that is granted ("Scopes and permissions",
-// "The .default scope").
+// defaultScope requests all granted scopes ("Scopes and permissions", "The .default
+// scope").
 const defaultScope = ".default"
 
 // scopeRequest is a request's scope parameter: scopes of one resource.
@@ -43,16 +43,19 @@ func (s *Server) parseScopes(r tokenRequest) (scopeRequest, *refusal) {
 	}
 	a.byDefault = slices.Contains(a.names, defaultScope)
 	if a.byDefault && len(a.names) > 1 {
-		return scopeRequest{}, refuse(70011, "The provided value for the input parameter 'scope' is not valid. %s/.default scope can't be combined with resource-specific scopes.", a.identifier)
+		return scopeRequest{}, refuse(70011, "The provided value for the input parameter 'scope' is not valid. "+
+			"%s/.default scope can't be combined with resource-specific scopes.", a.identifier)
 	}
 	if a.resource = s.directory.resourceIn(r.tenant, a.identifier); a.resource == nil {
-		return scopeRequest{}, refuse(500011, "The resource principal named %s was not found in the tenant named %s. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant.", a.identifier, r.tenant.ID)
+		return scopeRequest{}, refuse(500011, "The resource principal named %s was not found in the tenant named %s. "+
+			"This can happen if the application has not been installed by the administrator of the tenant "+
+			"or consented to by any user in the tenant.", a.identifier, r.tenant.ID)
 	}
 	return a, nil
 }
 
-// add takes one resource/name apart. A scope without a resource would be one of
-// Microsoft Graph, which is not here.
+// add parses one scope, resource/name. A scope without a resource would belong to Microsoft
+// Graph, which this platform does not have.
 func (a *scopeRequest) add(scope string) *refusal {
 	slash := strings.LastIndexByte(scope, '/')
 	if slash <= 0 || slash == len(scope)-1 {
@@ -60,7 +63,8 @@ func (a *scopeRequest) add(scope string) *refusal {
 	}
 	identifier, name := scope[:slash], scope[slash+1:]
 	if a.identifier != "" && a.identifier != identifier {
-		return refuse(28000, "Provided value for the input parameter scope is not valid because it contains more than one resource. Scope %s is not valid.", scope)
+		return refuse(28000, "Provided value for the input parameter scope is not valid because it contains more than one resource. "+
+			"Scope %s is not valid.", scope)
 	}
 	a.identifier = identifier
 	if !slices.Contains(a.names, name) {
@@ -70,11 +74,12 @@ func (a *scopeRequest) add(scope string) *refusal {
 }
 
 func invalidScope(scope string) *refusal {
-	return refuse(70011, "The provided request must include a 'scope' input parameter. The provided value for the input parameter 'scope' is not valid. The scope %s is not valid.", scope)
+	return refuse(70011, "The provided request must include a 'scope' input parameter. "+
+		"The provided value for the input parameter 'scope' is not valid. The scope %s is not valid.", scope)
 }
 
-// consented returns the scopes to issue: those asked for, or all that are
-// granted. A scope asked for and not granted is refused.
+// consented returns the scopes to issue: the requested ones, or with .default all
+// granted ones. A requested scope that is not granted is refused.
 func (s *Server) consented(r tokenRequest, a scopeRequest) ([]string, *refusal) {
 	granted := s.directory.granted(r.client, a.resource).Scopes
 	if a.byDefault && len(granted) > 0 {
@@ -82,7 +87,8 @@ func (s *Server) consented(r tokenRequest, a scopeRequest) ([]string, *refusal) 
 	}
 	for _, name := range a.names {
 		if !slices.Contains(granted, name) {
-			refused := refuse(65001, "The user or administrator has not consented to use the application with ID '%s' named '%s'. Send an interactive authorization request for this user and resource.", r.client.ClientID, r.client.Name)
+			refused := refuse(65001, "The user or administrator has not consented to use the application with ID '%s' named '%s'. "+
+				"Send an interactive authorization request for this user and resource.", r.client.ClientID, r.client.Name)
 			refused.suberror = "consent_required"
 			return nil, refused
 		}

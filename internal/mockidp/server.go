@@ -1,5 +1,5 @@
-// Package mockidp is a small, strict identity platform in the manner of
-// Microsoft Entra, for tests and demonstrations: it refuses what Entra refuses.
+// Package mockidp is a small, strict identity platform modelled on Microsoft Entra, for
+// tests and demonstrations: it rejects what Entra rejects.
 package mockidp
 
 import (
@@ -17,11 +17,11 @@ import (
 )
 
 const (
-	// maxBody bounds what a client may send; the largest honest request is a
-	// token request with a 32 KiB assertion.
+	// maxBody limits a request body. The largest legitimate request is a token request
+	// with a 32 KiB assertion.
 	maxBody = 1 << 20
-	// headerTimeout bounds reading a request's head. There are no timeouts for
-	// the rest: they would cut off an answer that a Fault delays.
+	// headerTimeout limits reading a request's headers. There are no other timeouts:
+	// they would cut off an answer that a Fault delays.
 	headerTimeout = 30 * time.Second
 )
 
@@ -34,9 +34,9 @@ type Server struct {
 	journal   journal
 	usedIDs   usedIDs
 	protocol  *http.ServeMux
-	manage    *http.ServeMux // what is under /mock/
+	manage    *http.ServeMux // the routes under /mock/
 
-	mu          sync.RWMutex // guards what follows
+	mu          sync.RWMutex // guards the fields below
 	url         string
 	address     string // of the listener, once it has one
 	certificate tls.Certificate
@@ -47,11 +47,11 @@ type Server struct {
 // running is the HTTP server between Start or Restart and Stop.
 type running struct {
 	server *http.Server
-	done   chan struct{} // closed when it no longer accepts
+	done   chan struct{} // closed when it accepts no more connections
 }
 
-// New makes a platform for the directory, which it checks. It does not listen
-// yet: until Start it calls itself https://localhost.
+// New returns a platform for the directory, which it checks. It does not listen yet.
+// Until Start its URL is https://localhost.
 func New(dir Directory) (*Server, error) {
 	checked, err := newDirectory(dir)
 	if err != nil {
@@ -105,10 +105,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.protocol.ServeHTTP(w, r)
 }
 
-// Start serves over TLS on the address, such as "127.0.0.1:0", with a
-// certificate of the platform's own CA. It returns when clients can connect. The
-// certificate also has the names, the first of which is how the platform calls
-// itself; without names that is the address.
+// Start serves over TLS on the address, such as "127.0.0.1:0", with a certificate of the
+// platform's own CA. It returns when clients can connect. The certificate includes
+// names; the first of them is the host in the platform's URL. Without names that is the
+// host of address.
 func (s *Server) Start(address string, names ...string) error {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -178,24 +178,24 @@ func (s *Server) serve(listener net.Listener) {
 	}()
 }
 
-// Stop is an outage: it closes the listener and every connection at once.
+// Stop simulates an outage: it closes the listener and every connection at once.
 func (s *Server) Stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.running == nil {
 		return
 	}
-	_ = s.running.server.Close() // the errors are those of connections that are gone anyway
+	_ = s.running.server.Close() // errors of closing connections do not matter
 	<-s.running.done
 	s.running = nil
 }
 
-// Close ends the platform's service; it is what Stop does, by the usual name.
+// Close is Stop under the usual name.
 func (s *Server) Close() {
 	s.Stop()
 }
 
-// URL is how the platform calls itself: https://host:port, no slash at the end.
+// URL is the platform's URL: https://host:port, without a slash at the end.
 func (s *Server) URL() string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -211,7 +211,7 @@ func (s *Server) issuer(tenantID string, version int) string {
 	return s.URL() + "/" + tenantID + "/v2.0"
 }
 
-// recorded makes a handler of a function that needs nothing but the request.
+// recorded returns a handler that records the request and answers with respond.
 func (s *Server) recorded(flow string, respond func(*http.Request) answer) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		seen := Request{Method: r.Method, Path: r.URL.Path, Flow: flow}
@@ -219,9 +219,9 @@ func (s *Server) recorded(flow string, respond func(*http.Request) answer) http.
 	}
 }
 
-// respond is the way of every request but those to /mock/: it is recorded as it
-// arrives, a Fault may meet it, and its outcome is recorded before it is sent,
-// so that a client that has its answer also finds the record.
+// respond handles every request except those to /mock/. It records the request when it
+// arrives, applies a Fault if one matches, and records the outcome before it sends the
+// answer, so that a client that has its answer also finds the record.
 func (s *Server) respond(w http.ResponseWriter, r *http.Request, seen Request, respond func() answer) {
 	seen.Time = time.Now()
 	record := s.journal.open(seen)

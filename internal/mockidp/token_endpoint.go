@@ -15,8 +15,8 @@ import (
 
 const (
 	jwtBearer = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-	// refreshHint is the lifetime from which an answer holds refresh_in: Entra
-	// sends it with long-lived tokens only.
+	// refreshHint is the lifetime from which an answer has refresh_in: Entra sends it
+	// with long-lived tokens only.
 	refreshHint = 2 * time.Hour
 )
 
@@ -63,8 +63,8 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// readForm reads the parameters, which come in the body and nowhere else, each
-// at most once (RFC 6749, section 3.2).
+// readForm reads the parameters. They must be in the body, each at most once (RFC 6749,
+// section 3.2).
 func readForm(w http.ResponseWriter, r *http.Request) (url.Values, *refusal) {
 	if r.Method != http.MethodPost {
 		return nil, refuse(900561, "The endpoint only accepts POST requests. Received a %s request.", r.Method)
@@ -89,7 +89,7 @@ func readForm(w http.ResponseWriter, r *http.Request) (url.Values, *refusal) {
 	return form, nil
 }
 
-// grant does what the form asks for, or refuses it.
+// grant executes the grant of the form, or refuses it.
 func (s *Server) grant(tenantName string, form url.Values) (map[string]any, *refusal) {
 	grants := map[string]func(tokenRequest) (map[string]any, *refusal){
 		jwtBearer:            s.onBehalfOf,
@@ -120,15 +120,16 @@ func (s *Server) grant(tenantName string, form url.Values) (map[string]any, *ref
 	return grant(request)
 }
 
-// concreteTenant resolves the tenant of a grant that needs a real one: neither
-// on-behalf-of nor client credentials work on common or organizations.
+// concreteTenant resolves the tenant of a grant. on-behalf-of and client credentials
+// need a real tenant: neither works on common or organizations.
 func (s *Server) concreteTenant(name string) (Tenant, *refusal) {
 	tenant, path, refused := s.findTenant(name)
 	switch {
 	case refused != nil:
 		return Tenant{}, refused
 	case path == "common":
-		return Tenant{}, refuse(9001023, "The grant type is not supported over the /common or /consumers endpoints. Please use the /organizations or tenant-specific endpoint.")
+		return Tenant{}, refuse(9001023, "The grant type is not supported over the /common or /consumers endpoints. "+
+			"Please use the /organizations or tenant-specific endpoint.")
 	case path == "organizations":
 		return Tenant{}, refuse(50059, "No tenant-identifying information found in either the request or implied by any provided credentials.")
 	}
@@ -157,8 +158,8 @@ func capable(claims string) (bool, *refusal) {
 	}), nil
 }
 
-// onBehalfOf trades a user's token for this client against a token for a
-// downstream API ("OAuth 2.0 On-Behalf-Of flow").
+// onBehalfOf exchanges a user's token for this client for a token for a downstream API
+// ("OAuth 2.0 On-Behalf-Of flow").
 func (s *Server) onBehalfOf(r tokenRequest) (map[string]any, *refusal) {
 	switch r.form.Get("requested_token_use") {
 	case "":
@@ -192,7 +193,7 @@ func (s *Server) onBehalfOf(r tokenRequest) (map[string]any, *refusal) {
 	return body, nil
 }
 
-// addUserMembers adds what only the answer of a user flow holds.
+// addUserMembers adds the members that only answers of user flows have.
 func addUserMembers(body map[string]any, r tokenRequest, requested scopeRequest, user *User) {
 	if r.form.Get("client_info") == "1" {
 		info, _ := json.Marshal(map[string]string{"uid": user.ObjectID, "utid": user.TenantID}) // strings always encode
@@ -203,17 +204,18 @@ func addUserMembers(body map[string]any, r tokenRequest, requested scopeRequest,
 	}
 }
 
-// clientCredentials gives the client a token of its own. Without any granted
-// role the token is issued all the same, as Entra does: the resource must look
-// ("Client credentials flow", "Application permissions"). As at Entra, the
-// answer has no scope.
+// clientCredentials issues an app-only token. Like Entra, it issues the token even if no
+// role is granted, so the resource must check the roles ("Client credentials flow",
+// "Application permissions"), and the answer has no scope.
 func (s *Server) clientCredentials(r tokenRequest) (map[string]any, *refusal) {
 	if r.form.Get("scope") == "" {
 		return nil, missing("scope")
 	}
 	requested, refused := s.parseScopes(r)
 	if refused == nil && !requested.byDefault || refused != nil && refused.code == "invalid_scope" {
-		return nil, refuse(1002012, "The provided value for scope %s is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier (application ID URI).", r.form.Get("scope"))
+		return nil, refuse(1002012, "The provided value for scope %s is not valid. "+
+			"Client credential flows must have a scope value with /.default suffixed to the resource identifier (application ID URI).",
+			r.form.Get("scope"))
 	}
 	if refused != nil {
 		return nil, refused

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// issue is what an access token is made of.
+// issue holds the inputs of an access token.
 type issue struct {
 	tenantID         string
 	client, resource *App
@@ -21,7 +21,7 @@ type issue struct {
 	now              time.Time
 }
 
-// claims makes the claims of an access token in the form the resource accepts
+// claims returns the claims of an access token in the version that the resource accepts
 // (access-token-claims-reference).
 func (s *Server) claims(i issue) map[string]any {
 	claims := map[string]any{
@@ -50,8 +50,8 @@ func (s *Server) claims(i issue) map[string]any {
 	return claims
 }
 
-// addUser adds the claims of a delegated token. Its sub is pairwise: the same
-// user has another one at each resource.
+// addUser adds the claims of a delegated token. Its sub is pairwise: it differs at each
+// resource.
 func (i issue) addUser(claims map[string]any) {
 	pair := sha256.Sum256([]byte(i.user.ObjectID + i.resource.ClientID))
 	claims["sub"] = base64.RawURLEncoding.EncodeToString(pair[:])
@@ -84,10 +84,9 @@ func (i issue) addApp(claims map[string]any) {
 	}
 }
 
-// UserClaims returns the claims of a good delegated access token, for a test to
-// change one thing and Sign them. Apps go by name or client id, users by name or
-// object id. Without scopes it has every scope the resource exposes. Its tenant
-// is the user's.
+// UserClaims returns the claims of a valid delegated access token in the user's tenant,
+// for a test to change and Sign. Apps are given by name or client ID, users by name or
+// object ID. Without scopes the token has every scope that the resource exposes.
 func (s *Server) UserClaims(user, client, resource string, scopes ...string) map[string]any {
 	account, from, to := s.directory.mustUser(user), s.directory.mustApp(client), s.directory.mustApp(resource)
 	if len(scopes) == 0 {
@@ -99,8 +98,8 @@ func (s *Server) UserClaims(user, client, resource string, scopes ...string) map
 	})
 }
 
-// AppClaims returns the claims of a good app-only access token, of the client's
-// tenant. Without roles it has no roles claim.
+// AppClaims returns the claims of a valid app-only access token in the client's tenant.
+// Without roles it has no roles claim.
 func (s *Server) AppClaims(client, resource string, roles ...string) map[string]any {
 	from, to := s.directory.mustApp(client), s.directory.mustApp(resource)
 	return s.claims(issue{
@@ -129,8 +128,8 @@ func (s *Server) AppToken(client, resource string, roles ...string) string {
 	return s.Sign(s.AppClaims(client, resource, roles...))
 }
 
-// Sign returns a token with these claims, whatever they are, signed with the
-// current key. The header of a v1.0 token also has x5t.
+// Sign returns a token with these claims, unchecked, signed with the current key. The
+// header of a v1.0 token also has x5t.
 func (s *Server) Sign(claims map[string]any) string {
 	encoded, err := json.Marshal(claims)
 	if err != nil {
@@ -152,8 +151,8 @@ func (k *signingKey) header(v1 bool) map[string]any {
 	return header
 }
 
-// SignRaw returns a token of exactly these bytes, signed with RS256 and the
-// current key whatever the header says: for hostile tokens.
+// SignRaw returns a token of exactly these bytes, for hostile tokens. The signature is
+// always RS256 with the current key.
 func (s *Server) SignRaw(header, claims []byte) string {
 	return s.keys.current().sign(header, claims)
 }

@@ -16,7 +16,7 @@ import (
 	"middletier/internal/failure"
 )
 
-// exporters is the way to a collector (OTLP over HTTP).
+// exporters send metrics and spans to a collector (OTLP over HTTP).
 type exporters struct {
 	metrics sdkmetric.Exporter
 	spans   sdktrace.SpanExporter
@@ -41,8 +41,8 @@ func newExporters(c Config) (exporters, error) {
 	}, nil
 }
 
-// exportHealth logs when sending begins to fail and when it goes well again. The SDK
-// would print every failure.
+// exportHealth logs when exports begin to fail and when they succeed again. The SDK
+// would log every failure.
 type exportHealth struct {
 	what    string
 	log     *slog.Logger

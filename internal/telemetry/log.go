@@ -24,31 +24,32 @@ func NewLog(name, format string, out io.Writer) (*slog.Logger, *slog.LevelVar) {
 }
 
 const (
-	// logQueueSize bounds the lines that wait, in bytes: some 2,500 of 400 bytes each.
+	// logQueueSize limits the queued lines, in bytes: about 2,500 lines of 400 bytes
+	// each.
 	logQueueSize = 1 << 20
 
-	// finalLogTimeout is how long the last lines may take at the end.
+	// finalLogTimeout is how long the queued lines may take when the queue is closed.
 	finalLogTimeout = time.Second
 )
 
-// LogQueue writes log lines to out in a goroutine of its own, so that no request waits
-// for the reader of the log. If the reader stops, lines are queued. When the queue is
-// full, new lines are dropped and counted.
+// LogQueue writes log lines to out in a separate goroutine, so that no request waits for
+// the reader of the log. If the reader stops, lines are queued. When the queue is full,
+// new lines are dropped and counted.
 type LogQueue struct {
 	out  io.Writer
-	log  *slog.Logger // writes to out how many lines were dropped
+	log  *slog.Logger // logs dropped lines to out
 	wake chan struct{}
 	stop chan struct{}
 	done chan struct{}
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	lines   []byte
 	dropped int // since the last write
 	total   int // dropped since the start
 }
 
-// NewLogQueue starts a queue that writes to out, until it is closed. The format is that
-// of its own lines, json or text.
+// NewLogQueue starts a queue that writes to out until it is closed. format, json or
+// text, is for the queue's own lines.
 func NewLogQueue(format string, out io.Writer) *LogQueue {
 	log, _ := NewLog("info", format, out)
 	q := &LogQueue{out: out, log: log, wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
@@ -56,7 +57,7 @@ func NewLogQueue(format string, out io.Writer) *LogQueue {
 	return q
 }
 
-// Write queues a line. It returns at once, and no error.
+// Write queues a line. It does not block and returns no error.
 func (q *LogQueue) Write(line []byte) (int, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -68,12 +69,12 @@ func (q *LogQueue) Write(line []byte) (int, error) {
 	q.lines = append(q.lines, line...)
 	select {
 	case q.wake <- struct{}{}:
-	default: // it is known
+	default: // a signal is pending
 	}
 	return len(line), nil
 }
 
-// run writes lines as they come, and those that came during a write together.
+// run writes queued lines. Lines that arrive during a write are written together.
 func (q *LogQueue) run() {
 	defer close(q.done)
 	var spare []byte
@@ -88,7 +89,7 @@ func (q *LogQueue) run() {
 		q.lines, q.dropped = spare[:0], 0
 		q.mu.Unlock()
 		if len(lines) > 0 {
-			n, _ := q.out.Write(lines) // nowhere to report that the log is broken, but to count
+			n, _ := q.out.Write(lines) // a failure of the log cannot be logged, only counted
 			q.addDropped(bytes.Count(lines[n:], []byte("\n")))
 		}
 		if dropped > 0 {
@@ -118,7 +119,7 @@ func (q *LogQueue) Register(meter metric.Meter) error {
 	return err
 }
 
-// Close writes what is queued, within finalLogTimeout. What is logged afterwards is
+// Close writes the queued lines, within finalLogTimeout. Lines that are logged later are
 // lost.
 func (q *LogQueue) Close() {
 	close(q.stop)

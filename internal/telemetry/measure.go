@@ -13,12 +13,12 @@ import (
 	"go.opentelemetry.io/otel/metric"
 )
 
-// durationBuckets are the bounds that OpenTelemetry advises for HTTP, in seconds
-// ("Semantic conventions for HTTP metrics").
+// durationBuckets are the bucket boundaries that OpenTelemetry recommends for HTTP, in
+// seconds ("Semantic conventions for HTTP metrics").
 var durationBuckets = metric.WithExplicitBucketBoundaries(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 
-// instruments are what happens is measured with. Every set of attributes is made
-// once: there are few, whoever calls with whatever.
+// instruments are the metric instruments. Every attribute set is made once: label
+// cardinality is bounded.
 type instruments struct {
 	server, client, exchange metric.Float64Histogram
 	tokens, validations      metric.Int64Counter
@@ -45,7 +45,8 @@ func (i *instruments) create(m metric.Meter) error {
 	return errors.Join(errs[:]...)
 }
 
-// Request is what is told of a request to us. All of it is of few values.
+// Request describes a request to this service. The number of values of each field is
+// bounded.
 type Request struct {
 	Method  string // "" is GET
 	Route   string // a pattern
@@ -53,7 +54,7 @@ type Request struct {
 	Status  int
 	API     string // its name; "" for none
 	Problem string // what went wrong; "" for nothing
-	Failed  bool   // by the fault of this service, the provider or an API
+	Failed  bool   // because of this service, the provider or an API
 }
 
 func (r Request) attributes() []attribute.KeyValue {
@@ -67,22 +68,25 @@ func (r Request) attributes() []attribute.KeyValue {
 	switch {
 	case r.Problem != "":
 		attrs = append(attrs, attribute.String("error.type", r.Problem))
-	case r.Status >= 500: // the API's own
+	case r.Status >= 500: // the API's own answer
 		attrs = append(attrs, attribute.String("error.type", strconv.Itoa(r.Status)))
 	}
 	return attrs
 }
 
-// call is what is told of a request of ours.
+// call describes a request to an API or to the identity provider.
 type call struct {
 	method string
 	target Target
-	status int    // 0 without an answer
-	failed string // why there was none
+	status int    // 0 if there was no answer
+	failed string // why there was no answer
 }
 
 func (c call) attributes() []attribute.KeyValue {
-	attrs := []attribute.KeyValue{attribute.String("http.request.method", c.method), attribute.String("server.address", c.target.Address), attribute.Int("server.port", c.target.Port)}
+	attrs := []attribute.KeyValue{
+		attribute.String("http.request.method", c.method),
+		attribute.String("server.address", c.target.Address), attribute.Int("server.port", c.target.Port),
+	}
 	if c.target.API != "" {
 		attrs = append(attrs, attribute.String("middletier.api", c.target.API))
 	}
@@ -98,7 +102,7 @@ func (c call) attributes() []attribute.KeyValue {
 	return attrs
 }
 
-// Token counts a token for an API that was asked for.
+// Token counts a token request for an API.
 func (t *Telemetry) Token(ctx context.Context, flow, source, outcome string) {
 	t.tokens.Add(ctx, 1, t.tokenSets.get([3]string{flow, source, outcome}, func() []attribute.KeyValue {
 		return []attribute.KeyValue{attribute.String("flow", flow), attribute.String("source", source), attribute.String("outcome", outcome)}
@@ -112,15 +116,14 @@ func (t *Telemetry) Exchange(flow, outcome string, took time.Duration) {
 	}).record...)
 }
 
-// Validation counts a caller's token that was checked.
+// Validation counts a validation of a caller's token.
 func (t *Telemetry) Validation(ctx context.Context, result string) {
 	t.validations.Add(ctx, 1, t.validationSets.get(result, func() []attribute.KeyValue {
 		return []attribute.KeyValue{attribute.String("result", result)}
 	}).add...)
 }
 
-// method returns one of the methods that are known: others could be invented
-// without end.
+// method returns one of the known methods, or _OTHER: the set of labels must be bounded.
 func method(m string) string {
 	switch m {
 	case "":
@@ -131,10 +134,10 @@ func method(m string) string {
 	return "_OTHER"
 }
 
-// sets holds sets of attributes, ready to be passed without an allocation.
+// sets caches attribute sets, so that recording with one needs no allocation.
 type sets[K comparable] struct {
 	current atomic.Pointer[map[K]options]
-	mu      sync.Mutex // keeps writers of known apart
+	mu      sync.Mutex // serializes writers of current
 }
 
 type options struct {
@@ -142,7 +145,7 @@ type options struct {
 	add    []metric.AddOption
 }
 
-// get returns the set under key, which is made of the attributes where it is new.
+// get returns the set for key. If it is new, it is made from attributes.
 func (s *sets[K]) get(key K, attributes func() []attribute.KeyValue) options {
 	if current := s.current.Load(); current != nil {
 		if o, ok := (*current)[key]; ok {

@@ -23,18 +23,18 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Config says where metrics and traces go. The keys in its errors are those of
-// the telemetry section.
+// Config says where metrics and traces are sent. The keys in its errors are those of the
+// telemetry section.
 type Config struct {
-	// OTLPEndpoint is the base URL of a collector that takes OTLP over HTTP, as
-	// http://127.0.0.1:4318; "": none, and no traces.
+	// OTLPEndpoint is the base URL of a collector (OTLP over HTTP), such as
+	// http://127.0.0.1:4318. If it is empty, nothing is sent and there are no traces.
 	OTLPEndpoint string
-	// TraceSampleRatio is the part of the requests that are traced, of those that
-	// do not say themselves whether they are.
+	// TraceSampleRatio is the fraction of requests that are traced. It does not apply to
+	// requests with a traceparent header.
 	TraceSampleRatio float64
-	// Version is that of the program.
+	// Version is the version of the program.
 	Version string
-	// Log is told when the collector cannot be reached.
+	// Log gets a line when the collector cannot be reached.
 	Log *slog.Logger
 }
 
@@ -43,7 +43,7 @@ func (c Config) Check(report func(key, problem string)) {
 	if c.OTLPEndpoint != "" {
 		u, err := url.Parse(c.OTLPEndpoint)
 		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-			report("otlpEndpoint", "must be an http or https URL without query and user, as http://127.0.0.1:4318")
+			report("otlpEndpoint", "must be an http or https URL without query and user, such as http://127.0.0.1:4318")
 		}
 	}
 	if !(c.TraceSampleRatio >= 0 && c.TraceSampleRatio <= 1) { // NaN too
@@ -51,8 +51,8 @@ func (c Config) Check(report func(key, problem string)) {
 	}
 }
 
-// Telemetry takes in what happens, sends it to the collector behind requests, and
-// answers scrapes.
+// Telemetry records metrics and traces, sends them to the collector in the background,
+// and answers scrapes.
 type Telemetry struct {
 	instruments
 	ratio    float64
@@ -62,12 +62,12 @@ type Telemetry struct {
 	tracer   trace.Tracer             // nil without a collector
 }
 
-// scope is the name under which our metrics and spans are made.
+// scope is the name of our meter and tracer.
 const scope = "middletier"
 
-// New returns a Telemetry for c, whose Check must have passed. The collector is
-// asked nothing yet. The variables OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES
-// and OTEL_EXPORTER_OTLP_* are followed, except for what c says.
+// New returns a Telemetry for c, whose Check must have passed. It does not contact the
+// collector yet. OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES and OTEL_EXPORTER_OTLP_*
+// apply unless c sets the same.
 func New(c Config) (*Telemetry, error) {
 	res, err := resource.New(context.Background(),
 		resource.WithTelemetrySDK(), resource.WithHost(),
@@ -75,7 +75,7 @@ func New(c Config) (*Telemetry, error) {
 			attribute.String("service.name", scope), attribute.String("service.version", c.Version),
 			attribute.String("service.instance.id", rand.Text()),
 		),
-		resource.WithFromEnv(), // the last one counts
+		resource.WithFromEnv(), // overrides the options before it
 	)
 	if err != nil {
 		return nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err)
@@ -94,9 +94,9 @@ func New(c Config) (*Telemetry, error) {
 			return nil, fmt.Errorf("telemetry.otlpEndpoint: %w", err)
 		}
 		options = append(options, sdkmetric.WithReader(sdkmetric.NewPeriodicReader(exporters.metrics)))
-		// Whether a request is traced is decided in Begin, at no cost for those
-		// that are not. What gets here is.
-		t.traces = sdktrace.NewTracerProvider(sdktrace.WithResource(res), sdktrace.WithBatcher(exporters.spans), sdktrace.WithSampler(sdktrace.AlwaysSample()))
+		// Begin decides which requests are traced, so that the others cost nothing.
+		t.traces = sdktrace.NewTracerProvider(sdktrace.WithResource(res),
+			sdktrace.WithBatcher(exporters.spans), sdktrace.WithSampler(sdktrace.AlwaysSample()))
 		t.tracer = t.traces.Tracer(scope)
 	}
 	t.metrics = sdkmetric.NewMeterProvider(options...)
@@ -106,7 +106,7 @@ func New(c Config) (*Telemetry, error) {
 	return t, nil
 }
 
-// Meter is for metrics that are read when they are asked for.
+// Meter is for metrics that are read when they are collected.
 func (t *Telemetry) Meter() metric.Meter { return t.metrics.Meter(scope) }
 
 // Handler answers scrapes (Prometheus and OpenMetrics exposition formats).
@@ -114,11 +114,11 @@ func (t *Telemetry) Handler() http.Handler {
 	return promhttp.HandlerFor(t.registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
 }
 
-// flushTimeout bounds how long the end waits for a collector.
+// flushTimeout is how long Close waits for the collector.
 const flushTimeout = 3 * time.Second
 
-// Close sends what is waiting to the collector. That it does not answer is no
-// error. Afterwards nothing is taken in.
+// Close sends the pending metrics and spans. It is no error if the collector does not
+// answer. Later events are not recorded.
 func (t *Telemetry) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()

@@ -20,9 +20,9 @@ import (
 // propagator reads and writes traceparent and tracestate (W3C Trace Context).
 var propagator propagation.TraceContext
 
-// Begin returns the context of a request to us, with a span in it where it is
-// traced: if its traceparent says so or, without one, if chance does. traceID is
-// the trace that it belongs to, "" for none.
+// Begin returns the context of a request to this service. The context holds a span if the
+// request is traced: if its traceparent says so or, without one, by sampling. traceID is
+// the ID of its trace, or "".
 func (t *Telemetry) Begin(r *http.Request) (ctx context.Context, traceID string) {
 	ctx = r.Context()
 	sampled := false
@@ -42,8 +42,8 @@ func (t *Telemetry) Begin(r *http.Request) (ctx context.Context, traceID string)
 	return ctx, span.SpanContext().TraceID().String()
 }
 
-// End measures a request to us and ends the span that Begin may have put into
-// its context. The span alone is told which request it was.
+// End measures a request to this service, and ends the span that Begin may have started.
+// The request ID is an attribute of the span only.
 func (t *Telemetry) End(ctx context.Context, r Request, took time.Duration, id string) {
 	r.Method = method(r.Method)
 	t.server.Record(ctx, took.Seconds(), t.requestSets.get(r, r.attributes).record...)
@@ -54,7 +54,7 @@ func (t *Telemetry) End(ctx context.Context, r Request, took time.Duration, id s
 	span.SetName(r.Method + " " + r.Route)
 	span.SetAttributes(r.attributes()...)
 	span.SetAttributes(attribute.String("middletier.request_id", id))
-	if r.Failed { // its status need not say so
+	if r.Failed { // the HTTP status may be below 500
 		span.SetStatus(codes.Error, r.Problem)
 	}
 	span.End()
@@ -62,7 +62,7 @@ func (t *Telemetry) End(ctx context.Context, r Request, took time.Duration, id s
 
 var untraced trace.Span = noop.Span{}
 
-// Start begins a span below the one in ctx; where there is none, it does nothing.
+// Start starts a child of the span in ctx. If there is none, it does nothing.
 func Start(ctx context.Context, name string, options ...trace.SpanStartOption) (context.Context, trace.Span) {
 	parent := trace.SpanFromContext(ctx)
 	if !parent.IsRecording() {
@@ -71,10 +71,10 @@ func Start(ctx context.Context, name string, options ...trace.SpanStartOption) (
 	return parent.TracerProvider().Tracer(scope).Start(ctx, name, options...)
 }
 
-// Target is where requests of ours go.
+// Target is the destination of a request that this service sends.
 type Target struct {
 	API     string // its name; "" for the identity provider
-	Address string // the host that is configured
+	Address string // the configured host
 	Port    int
 }
 
@@ -91,8 +91,8 @@ func NewTarget(api, baseURL string) (Target, error) {
 	return Target{api, u.Hostname(), port}, err
 }
 
-// Transport measures and traces the requests that go through next. The API is
-// told of the trace; the identity provider is not, which has no part in it.
+// Transport measures and traces the requests through next. APIs get the trace context; the
+// identity provider does not, as it takes no part in the trace.
 func (t *Telemetry) Transport(next http.RoundTripper, target Target) http.RoundTripper {
 	return &transport{next, t, target}
 }
@@ -103,7 +103,7 @@ type transport struct {
 	target    Target
 }
 
-// clientSpan is made once: most requests are not traced.
+// clientSpan is shared: most requests are not traced, and must not allocate it.
 var clientSpan = []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindClient)}
 
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -133,7 +133,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// name is that of the span of a call.
+// name is the name of the call's span.
 func (c call) name() string {
 	if c.target.API != "" {
 		return c.method + " " + c.target.API
@@ -141,7 +141,7 @@ func (c call) name() string {
 	return c.method + " identity provider"
 }
 
-// errorType says in one word why a request got no answer.
+// errorType is the label for a request without an answer.
 func errorType(ctx context.Context, err error) string {
 	var network net.Error
 	switch {

@@ -62,7 +62,7 @@ func New(validator *validate.Validator) *API {
 
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.mux.ServeHTTP(w, r) }
 
-// handler answers a request whose caller may make it.
+// handler answers an authorized request.
 type handler func(w http.ResponseWriter, r *http.Request, caller *validate.Caller)
 
 func (a *API) authorize(next handler) http.HandlerFunc {
@@ -102,8 +102,8 @@ func (a *API) list(w http.ResponseWriter, _ *http.Request, caller *validate.Call
 	writeJSON(w, http.StatusOK, visible)
 }
 
-// add makes an item of the caller's. An application has no list and names the
-// owner of the item.
+// add adds an item of the caller. An application has no list, so it gives the owner of the
+// item.
 func (a *API) add(w http.ResponseWriter, r *http.Request, caller *validate.Caller) {
 	var item Item
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
@@ -116,7 +116,7 @@ func (a *API) add(w http.ResponseWriter, r *http.Request, caller *validate.Calle
 		item.Owner, item.Name = caller.ObjectID(), caller.Name()
 	}
 	if item.Owner == "" {
-		writeJSON(w, http.StatusBadRequest, map[string]string{"error": "an application names the owner"})
+		writeJSON(w, http.StatusBadRequest, map[string]string{"error": "an application must give the owner"})
 		return
 	}
 	a.mu.Lock()

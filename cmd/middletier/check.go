@@ -43,7 +43,8 @@ func (c checkCommand) run(ctx context.Context, std streams) error {
 		fmt.Fprintln(std.err, warnings)
 	}
 	if !c.Online {
-		_, err := fmt.Fprintf(std.out, "%s: no mistakes. Use --online to try the TLS files, the provider, the credentials, Redis and the APIs too.\n", c.Config)
+		_, err := fmt.Fprintf(std.out, "%s: no mistakes. "+
+			"Use --online to try the TLS files, the provider, the credentials, Redis and the APIs too.\n", c.Config)
 		return err
 	}
 	findings := try(ctx, trials(f, http.DefaultTransport.(*http.Transport).Clone(), downstream.NewTransport()))

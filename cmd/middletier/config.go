@@ -430,7 +430,9 @@ func (f file) cacheConfig() obo.CacheConfig {
 
 func (f file) redisConfig() redistier.Config {
 	r := f.TokenCache.Redis
-	return redistier.Config{URL: r.URL, PasswordFile: r.PasswordFile, KeyPrefix: r.KeyPrefix, EncryptionKeys: r.EncryptionKeys, Timeout: r.Timeout}
+	return redistier.Config{
+		URL: r.URL, PasswordFile: r.PasswordFile, KeyPrefix: r.KeyPrefix, EncryptionKeys: r.EncryptionKeys, Timeout: r.Timeout,
+	}
 }
 
 func (f file) downstreamConfig(d downstreamAPI) downstream.Config {

@@ -44,7 +44,8 @@ func (n processMetrics) register(meter metric.Meter) error {
 	counter("middletier_redis_errors_total", "Operations on Redis that failed, and writes that were dropped.", func(o metric.Float64Observer) {
 		o.Observe(float64(n.cache.Stats().RedisErrors))
 	})
-	gauge("middletier_redis_up", "1 while Redis is used, 0 while the circuit breaker is open because Redis fails; absent without Redis.", func(o metric.Float64Observer) {
+	const redisUp = "1 while Redis is used, 0 while the circuit breaker is open because Redis fails; absent without Redis."
+	gauge("middletier_redis_up", redisUp, func(o metric.Float64Observer) {
 		if s := n.cache.Stats(); s.Redis {
 			o.Observe(boolToFloat(s.RedisUp))
 		}
@@ -65,12 +66,14 @@ func (n processMetrics) register(meter metric.Meter) error {
 		o.Observe(float64(s.Refreshed), ok)
 		o.Observe(float64(s.Failed), failed)
 	})
-	gauge("middletier_signing_keys_age_seconds", "The age of the signing keys: how long ago the identity provider sent them; absent while there are none.", func(o metric.Float64Observer) {
+	const keysAge = "The age of the signing keys: how long ago the identity provider sent them; absent while there are none."
+	gauge("middletier_signing_keys_age_seconds", keysAge, func(o metric.Float64Observer) {
 		if fetched := n.validator.Stats().Fetched; !fetched.IsZero() {
 			o.Observe(time.Since(fetched).Seconds())
 		}
 	})
-	build := attribute.NewSet(attribute.String("version", version), attribute.String("commit", revision()), attribute.String("go", runtime.Version()))
+	build := attribute.NewSet(
+		attribute.String("version", version), attribute.String("commit", revision()), attribute.String("go", runtime.Version()))
 	gauge("middletier_build_info", "Always 1; the labels name the build.", func(o metric.Float64Observer) {
 		o.Observe(1, metric.WithAttributeSet(build))
 	})

@@ -85,7 +85,8 @@ func logSIGHUP(log *slog.Logger) (stop func()) {
 	var group sync.WaitGroup
 	group.Go(func() {
 		for range signals {
-			log.Warn("SIGHUP has no effect: credentials and TLS files are read again when they change, PUT /loglevel on server.adminAddress sets the log level, and everything else needs a restart")
+			log.Warn("SIGHUP has no effect: credentials and TLS files are read again when they change, " +
+				"PUT /loglevel on server.adminAddress sets the log level, and everything else needs a restart")
 		}
 	})
 	return func() {
@@ -161,7 +162,8 @@ func (p *program) shutdown(s server, servers []*http.Server, cancelRequests cont
 	running, loadBalanced := p.api.InFlight(), p.api.BehindLoadBalancer(probeWindow)
 	graceful := running > 0 || loadBalanced
 	if graceful && s.ShutdownGrace > 0 {
-		log.Info("shutting down: new connections are served until load balancers have noticed, then running requests finish; a second signal stops the process at once",
+		log.Info("shutting down: new connections are served until load balancers have noticed, "+
+			"then running requests finish; a second signal stops the process at once",
 			"noticeTime", s.noticeTime().String(), "runningRequests", running, "upTo", s.ShutdownGrace.String())
 		time.Sleep(s.noticeTime())
 	}

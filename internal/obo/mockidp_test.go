@@ -14,14 +14,19 @@ import (
 	"middletier/internal/credential"
 	"middletier/internal/mockidp"
 	"middletier/internal/obo"
+	"middletier/internal/testkit/tokentest"
 )
+
+// platformKey signs the platform's tokens in all tests: making one takes a second.
+var platformKey = tokentest.NewKey(2048)
 
 const todoClient = "aaaaaaaa-0000-4000-8000-000000000002"
 
 func directory() mockidp.Directory {
 	id := func(n string) string { return "cccccccc-0000-4000-8000-00000000000" + n }
 	return mockidp.Directory{
-		Tenants: []mockidp.Tenant{{ID: ourTenant}, {ID: guestTenant}},
+		SigningKey: platformKey(),
+		Tenants:    []mockidp.Tenant{{ID: ourTenant}, {ID: guestTenant}},
 		Apps: []mockidp.App{
 			{
 				Name: "middle", TenantID: ourTenant, MultiTenant: true, ClientID: ourClient, ObjectID: id("1"),

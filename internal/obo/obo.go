@@ -92,7 +92,9 @@ func (c Config) CheckLoading(report func(key, problem string)) {
 
 // storeConfig is what is needed to load credentials.
 func (c Config) storeConfig() credential.StoreConfig {
-	return credential.StoreConfig{Entries: c.Credentials, Instance: c.Instance, Client: c.Client, VaultCredential: c.VaultCredential, Log: c.Log}
+	return credential.StoreConfig{
+		Entries: c.Credentials, Instance: c.Instance, Client: c.Client, VaultCredential: c.VaultCredential, Log: c.Log,
+	}
 }
 
 // authority is the URL of a tenant's authority.

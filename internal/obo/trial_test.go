@@ -167,7 +167,7 @@ func TestAPIThatRefusesEverybodyLocksNoNewUserOut(t *testing.T) {
 					if err == nil {
 						token = got.Value
 					}
-					time.Sleep(100 * time.Millisecond)
+					time.Sleep(300 * time.Millisecond)
 				}
 			})
 		}

@@ -35,11 +35,13 @@ func (i *instruments) create(m metric.Meter) error {
 	i.server, errs[0] = m.Float64Histogram("http.server.request.duration", durationBuckets,
 		metric.WithUnit("s"), metric.WithDescription("Duration of requests, to the end of the answer."))
 	i.client, errs[1] = m.Float64Histogram("http.client.request.duration", durationBuckets,
-		metric.WithUnit("s"), metric.WithDescription("Duration of requests to the APIs and the identity provider, until the response headers; every attempt counts separately."))
+		metric.WithUnit("s"), metric.WithDescription(
+			"Duration of requests to the APIs and the identity provider, until the response headers; every attempt counts separately."))
 	i.tokens, errs[2] = m.Int64Counter("middletier_token_requests_total",
 		metric.WithDescription("Requests for a token for an API, by source and outcome."))
 	i.exchange, errs[3] = m.Float64Histogram("middletier_token_exchange_duration_seconds", durationBuckets,
-		metric.WithUnit("s"), metric.WithDescription("Duration of exchanges with the identity provider, including the wait for a free slot and one retry."))
+		metric.WithUnit("s"), metric.WithDescription(
+			"Duration of exchanges with the identity provider, including the wait for a free slot and one retry."))
 	i.validations, errs[4] = m.Int64Counter("middletier_token_validations_total",
 		metric.WithDescription("Checks of callers' tokens, by result."))
 	return errors.Join(errs[:]...)

@@ -62,7 +62,8 @@ func StartTLS(t testing.TB, args ...string) (s *Server, ca string) {
 	s.tls = true
 	certificate, key := filepath.Join(s.dir, "redis.crt"), filepath.Join(s.dir, "redis.key")
 	s.writeCertificate(certificate, key)
-	s.args = append(s.args, "--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate, "--tls-auth-clients", "no")
+	s.args = append(s.args, "--tls-cert-file", certificate, "--tls-key-file", key,
+		"--tls-ca-cert-file", certificate, "--tls-auth-clients", "no")
 	s.run()
 	return s, certificate
 }
@@ -145,7 +146,9 @@ func (s *Server) try() bool {
 	if s.tls {
 		port = []string{"--port", "0", "--tls-port", strconv.Itoa(s.port)}
 	}
-	args := slices.Concat(s.first, port, []string{"--bind", "127.0.0.1", "--unixsocket", s.Socket(), "--dir", s.dir, "--save", "", "--loglevel", "warning"}, s.args)
+	args := slices.Concat(s.first, port, []string{
+		"--bind", "127.0.0.1", "--unixsocket", s.Socket(), "--dir", s.dir, "--save", "", "--loglevel", "warning",
+	}, s.args)
 	cmd, ended := exec.Command(s.binary, args...), make(chan struct{})
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)

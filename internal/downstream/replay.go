@@ -59,13 +59,15 @@ type record struct {
 	sent     http.Header // trailers, as the attempts send them
 	received http.Header // the same, as the source fills them in at its end
 
-	mu       sync.Mutex // guards what follows, and the replays
-	changed  sync.Cond  // signalled when a Read may go on
-	reading  bool       // a goroutine reads the source
-	chunks   []*chunk   // hold the bytes of the source from start to size
-	start    int        // above 0: the beginning has been discarded
-	size     int        // bytes read from the source
-	err      error      // of the source's last read
+	mu       sync.Mutex      // guards what follows, and the replays
+	changed  sync.Cond       // signalled when a Read may go on
+	reading  bool            // a goroutine reads the source
+	chunks   []*chunk        // hold the bytes of the source from start to size
+	spare    *chunk          // for the next bytes, so that a long body does not need the pool; nil: none
+	buffer   *[readSize]byte // of read; nil: none
+	start    int             // above 0: the beginning has been discarded
+	size     int             // bytes read from the source
+	err      error           // of the source's last read
 	newest   *replay
 	finished bool // no attempt will follow
 }
@@ -111,6 +113,7 @@ func (rec *record) finish(failed bool) {
 	if closed || rec.newest.at == rec.size {
 		rec.discard()
 	}
+	rec.freeBuffers()
 	rec.changed.Broadcast()
 	rec.mu.Unlock()
 	if closed {
@@ -118,24 +121,48 @@ func (rec *record) finish(failed bool) {
 	}
 }
 
-// discard frees the chunks. The caller holds mu.
+// discard frees the chunks, except for a spare one while the recording goes on. The
+// caller holds mu.
 func (rec *record) discard() {
 	for _, c := range rec.chunks {
-		bufferPool.Put(c)
+		if rec.spare == nil && !rec.finished {
+			rec.spare = c
+			continue
+		}
+		free(c)
 	}
-	chunksInUse.Add(-int64(len(rec.chunks)))
-	rec.chunks, rec.start = nil, rec.size
+	clear(rec.chunks)
+	rec.chunks, rec.start = rec.chunks[:0], rec.size
+}
+
+func free(c *chunk) {
+	bufferPool.Put(c)
+	chunksInUse.Add(-1)
+}
+
+// freeBuffers frees what is kept for the next read, at the end of the recording. A read
+// that is not over needs its buffer. The caller holds mu.
+func (rec *record) freeBuffers() {
+	if rec.spare != nil {
+		free(rec.spare)
+		rec.spare = nil
+	}
+	if rec.buffer != nil && !rec.reading {
+		readBufferPool.Put(rec.buffer)
+		rec.buffer = nil
+	}
 }
 
 // read reads the source once, for the attempt that is the newest when it returns.
 func (rec *record) read() {
-	buffer := readBufferPool.Get().(*[readSize]byte)
-	defer readBufferPool.Put(buffer)
-	n, err := rec.source.Read(buffer[:])
+	n, err := rec.source.Read(rec.buffer[:])
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
-	rec.add(buffer[:n])
+	rec.add(rec.buffer[:n])
 	rec.err, rec.reading = err, false
+	if rec.finished {
+		rec.freeBuffers()
+	}
 	rec.changed.Broadcast()
 }
 
@@ -153,13 +180,22 @@ func (rec *record) add(p []byte) {
 	for len(p) > 0 { // beyond the limit too, if newest has yet to read it
 		offset := (rec.size - rec.start) % len(chunk{})
 		if offset == 0 {
-			rec.chunks = append(rec.chunks, bufferPool.Get().(*chunk))
-			chunksInUse.Add(1)
+			rec.chunks = append(rec.chunks, rec.newChunk())
 		}
 		n := copy(rec.chunks[len(rec.chunks)-1][offset:], p)
 		p = p[n:]
 		rec.size += n
 	}
+}
+
+// newChunk returns the spare chunk or another. The caller holds mu.
+func (rec *record) newChunk() *chunk {
+	if c := rec.spare; c != nil {
+		rec.spare = nil
+		return c
+	}
+	chunksInUse.Add(1)
+	return bufferPool.Get().(*chunk)
 }
 
 // replay is the body of one attempt.
@@ -184,6 +220,9 @@ func (b *replay) Read(p []byte) (int, error) {
 			return b.readSource(p)
 		default:
 			rec.reading = true
+			if rec.buffer == nil {
+				rec.buffer = readBufferPool.Get().(*[readSize]byte)
+			}
 			go rec.read()
 		}
 	}

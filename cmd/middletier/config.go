@@ -55,7 +55,7 @@ type server struct {
 }
 
 type rateLimit struct {
-	RequestsPerSecond float64 `yaml:"requestsPerSecond" doc:"The sustained rate per caller; fractions are allowed; 0: no limit."`
+	RequestsPerSecond float64 `yaml:"requestsPerSecond" doc:"The sustained rate per caller and replica; fractions are allowed; 0: no limit."`
 	Burst             int     `yaml:"burst" doc:"The largest burst; 0: one second's worth."`
 }
 

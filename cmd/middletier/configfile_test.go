@@ -14,12 +14,12 @@ import (
 // exampleIntroduction stands before the keys in config.yaml.
 const exampleIntroduction = `# yaml-language-server: $schema=config.schema.json
 #
-# The configuration of middletier: every key with its default. Change the values
-# marked (yours); delete what you do not need. Keys match in any case. The
-# environment can set every key, and takes precedence over this file: two underscores
-# between levels and an index for lists, such as AzureAd__TenantId or
-# DownstreamApis__todo__Scopes__0. docs/configuration.md explains the keys. Written by
-# make generate; do not edit here.
+# The configuration of middletier: every key with its default or an example. Copy
+# this file and change the copy: set the values marked (yours), delete what you do
+# not need. Keys match in any case. The environment can set every key, and takes
+# precedence over this file: two underscores between levels and an index for lists,
+# such as AzureAd__TenantId or DownstreamApis__todo__Scopes__0. docs/configuration.md
+# explains the keys. Written by make generate.
 
 `
 

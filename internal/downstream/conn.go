@@ -18,6 +18,7 @@ type tcpConn struct {
 	net.Conn             // is tcp, without its ReadFrom, which would bypass Write
 	tcp                  *net.TCPConn
 	writtenSinceLastRead atomic.Int64 // bytes
+	writes               atomic.Int64 // in progress
 
 	mu        sync.Mutex // held while the socket option is changed
 	uploading atomic.Bool
@@ -31,17 +32,23 @@ func (c *tcpConn) Read(p []byte) (int, error) {
 	if err != nil {
 		c.endRead()
 	}
-	if n > 0 {
+	if n > 0 && (!c.uploading.Load() || c.isSent()) {
 		c.writtenSinceLastRead.Store(0)
 		c.setUploading(false)
 	}
 	return n, err
 }
 
+// isSent reports whether everything is sent and acknowledged. A server may answer, or send
+// an informational response, while it does not read.
+func (c *tcpConn) isSent() bool { return c.writes.Load() == 0 && isQueueEmpty(c.tcp) }
+
 func (c *tcpConn) Write(p []byte) (int, error) {
 	if c.writtenSinceLastRead.Add(int64(len(p))) > uploadThreshold {
 		c.setUploading(true)
 	}
+	c.writes.Add(1)
+	defer c.writes.Add(-1)
 	return c.Conn.Write(p)
 }
 
@@ -82,6 +89,7 @@ func (c *tcpConn) setUploading(uploading bool) {
 type uploadWatch struct {
 	rec  *record
 	conn *tcpConn // nil for HTTP/2, where net/http closes the body
+	body *replay  // that conn sends
 }
 
 // gotConn is called with the connection of each attempt before the request is written.
@@ -92,19 +100,19 @@ func (u *uploadWatch) gotConn(info httptrace.GotConnInfo) {
 		conn = draining.Conn
 	}
 	if tcp, ok := conn.(*tcpConn); ok {
-		u.conn = tcp
-		b := u.rec.current()
-		tcp.body.Store(b)
+		// net/http may use a body again that it has not read.
+		u.conn, u.body = tcp, u.rec.resume()
+		tcp.body.Store(u.body)
 		if tcp.readEnded.Load() {
-			b.abandon()
+			u.body.abandon()
 		}
 	}
 }
 
-// stop ends the watch.
+// stop ends the watch. Another request may use the connection already.
 func (u *uploadWatch) stop() {
 	if u.conn != nil {
-		u.conn.body.Store(nil)
+		u.conn.body.CompareAndSwap(u.body, nil)
 		u.conn = nil
 	}
 }
@@ -147,8 +155,12 @@ func (c *drainingConn) endRead() { c.once.Do(func() { close(c.readEnded) }) }
 // Write returns an error only after everything has been read. Over HTTP/2 it cannot wait
 // for that, because the goroutine that reads also writes, and waits while others write.
 // So there it discards data and reports success while there may be something to read.
-func (c *drainingConn) Write(p []byte) (int, error) {
-	n, err := c.Conn.Write(p)
+func (c *drainingConn) Write(p []byte) (n int, err error) {
+	if c.writeFailed.Load() { // nothing may follow a gap
+		err = net.ErrClosed
+	} else {
+		n, err = c.Conn.Write(p)
+	}
 	switch {
 	case err == nil:
 		return n, nil

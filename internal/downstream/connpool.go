@@ -135,7 +135,7 @@ func (p *connPool) roundTrip(r *http.Request, t *Transport, only *http.Protocols
 	risky := c != nil && c.headers.risky(int(p.acceptedToken.Load()))
 	if c == nil || !c.dedicated && (!risky || p.http1.Load()) {
 		resp, err := p.onShared(r, c, risky)
-		if !errors.Is(err, errNotProcessed) {
+		if !errors.Is(err, errSendAgain) {
 			p.learn(c, resp)
 			return resp, c.explain(err)
 		}
@@ -143,7 +143,7 @@ func (p *connPool) roundTrip(r *http.Request, t *Transport, only *http.Protocols
 			var bodyErr error
 			again := r.WithContext(r.Context()) // a shallow copy
 			if again.Body, bodyErr = r.GetBody(); bodyErr != nil {
-				return nil, err
+				return nil, c.explain(err)
 			}
 			r = again
 		}

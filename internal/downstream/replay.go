@@ -37,7 +37,7 @@ var chunksInUse atomic.Int64
 
 var (
 	errNotRecorded  = errors.New("the request body cannot be sent again")
-	errReplayClosed = errors.New("the request body was closed")
+	errReplayClosed = errors.New("the API ended the connection or the request during the upload")
 )
 
 // record is what has been read of a request's body until the response begins: net/http
@@ -95,10 +95,11 @@ func (rec *record) rewind() (io.ReadCloser, error) {
 	return rec.newest, nil
 }
 
-// current returns the body of the newest attempt.
-func (rec *record) current() *replay {
+// resume returns the body of the newest attempt, which has a new connection.
+func (rec *record) resume() *replay {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
+	rec.newest.abandoned = false
 	return rec.newest
 }
 
@@ -200,9 +201,10 @@ func (rec *record) newChunk() *chunk {
 
 // replay is the body of one attempt.
 type replay struct {
-	rec    *record
-	at     int // bytes read
-	closed bool
+	rec       *record
+	at        int // bytes read
+	closed    bool
+	abandoned bool // its connection has ended
 }
 
 func (b *replay) Read(p []byte) (int, error) {
@@ -249,7 +251,7 @@ func (b *replay) readSource(p []byte) (int, error) {
 func (b *replay) readRecorded(p []byte) (n int, err error, done bool) {
 	rec := b.rec
 	switch {
-	case b.closed || b != rec.newest:
+	case b.closed || b.abandoned || b != rec.newest:
 		return 0, errReplayClosed, true
 	case b.at < rec.size:
 		offset := b.at - rec.start
@@ -284,7 +286,7 @@ func (b *replay) abandon() {
 	b.rec.mu.Lock()
 	defer b.rec.mu.Unlock()
 	if !b.rec.finished {
-		b.closed = true
+		b.abandoned = true
 		b.rec.changed.Broadcast()
 	}
 }

@@ -32,13 +32,16 @@ func (t retryTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, tokenError{err}
 	}
 	if c.token == rejected {
-		return nil, tokenRejected(challenges, "answered 401 again; no new token is fetched for a while")
+		return nil, tokenRejected(challenges, "answered 401, and no new token is fetched for a while")
 	}
 	if r.Body != nil && r.GetBody == nil {
 		return nil, &Error{Kind: RejectedToken, Err: errors.New("answered 401 to a body that cannot be sent again")}
 	}
 	again := r.Clone(r.Context())
 	again.Header.Set("Authorization", "Bearer "+c.token)
+	if c.headers, c.headerErr = measure(again.Header); c.headerErr != nil { // the new token may be larger
+		return nil, c.headerErr
+	}
 	if r.GetBody != nil {
 		if again.Body, err = r.GetBody(); err != nil {
 			return nil, err

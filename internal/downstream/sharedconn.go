@@ -2,6 +2,7 @@ package downstream
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -10,7 +11,7 @@ import (
 )
 
 var (
-	errNotProcessed   = errors.New("the API ended the connection, and did not process the request or may process it twice")
+	errSendAgain      = errors.New("the API ended the shared connection; the request may be sent again on another")
 	errMaybeProcessed = errors.New("the API reset the request and may have processed it")
 )
 
@@ -25,9 +26,9 @@ type attempt struct {
 }
 
 // sharedConns gives requests the HTTP/2 connections that they share. The HTTP/2 client
-// asks for another connection when it wants to send a request again by itself: if the
-// API has not processed the request, but on a shared connection; and if the API reset it
-// with PROTOCOL_ERROR, although it may have processed it. sharedConns refuses both, and
+// asks for another connection to send a request again in two cases: the API did not
+// process it, or reset it with PROTOCOL_ERROR (then it may have processed it). sharedConns
+// refuses both, and
 // also refuses risky requests. It costs other requests nothing.
 //
 // From Go 1.27 on, net/http owns these connections and has no such hook.
@@ -37,7 +38,7 @@ type sharedConns struct {
 }
 
 // GetClientConn returns a connection for r, on which r is written next. The error is
-// errNotProcessed or errMaybeProcessed if r must not be sent on a shared connection again.
+// errSendAgain or errMaybeProcessed if r must not be sent on a shared connection again.
 //
 //lint:ignore SA1019 as above
 func (s sharedConns) GetClientConn(r *http.Request, address string) (*http2.ClientConn, error) {
@@ -51,13 +52,13 @@ func (s sharedConns) GetClientConn(r *http.Request, address string) (*http2.Clie
 		a.refusedCache = true
 		return nil, http2.ErrNoCachedConn
 	case a.risky: // the new connection is one of HTTP/2
-		return nil, errNotProcessed
+		return nil, errSendAgain
 	case !a.started:
 		a.goAways, a.protocolResets = goAways, resets
 	case resets != a.protocolResets && !isIdempotent(r.Method):
 		return nil, errMaybeProcessed
 	case resets != a.protocolResets, goAways != a.goAways:
-		return nil, errNotProcessed
+		return nil, errSendAgain
 	}
 	conn, err := s.ClientConnPool.GetClientConn(r, address)
 	a.started = a.started || err == nil
@@ -68,10 +69,12 @@ func (s sharedConns) GetClientConn(r *http.Request, address string) (*http2.Clie
 // ended, perhaps because of another request. After a stream reset it may not.
 func (p *connPool) isLost(r *http.Request, a *attempt, err error) bool {
 	var reset http2.StreamError
+	var ours *Error
 	//lint:ignore SA1019 net/http does not export its own
 	var goAway http2.GoAwayError
 	switch {
-	case !isIdempotent(r.Method), r.Context().Err() != nil, errors.As(err, &reset):
+	case !isIdempotent(r.Method), r.Context().Err() != nil, errors.As(err, &reset),
+		errors.Is(err, ErrBody), errors.Is(err, ErrHeader), errors.As(err, &ours): // not the connection's fault
 		return false
 	case errors.As(err, &goAway), errors.Is(err, io.ErrUnexpectedEOF):
 		return true
@@ -83,7 +86,7 @@ func (p *connPool) isLost(r *http.Request, a *attempt, err error) bool {
 // server ended. net/http does not export its type, and does not send that request again.
 const goAwayError = "http2: Transport received GOAWAY from server ErrCode:"
 
-// onShared sends r on a shared connection. The error is errNotProcessed if r may be sent
+// onShared sends r on a shared connection. The error is errSendAgain if r may be sent
 // again on a dedicated one. A risky request is sent over HTTP/1.1 only. c is nil for a
 // request that is not a caller's.
 func (p *connPool) onShared(r *http.Request, c *call, risky bool) (*http.Response, error) {
@@ -94,10 +97,9 @@ func (p *connPool) onShared(r *http.Request, c *call, risky bool) (*http.Respons
 	switch {
 	case err == nil:
 		return resp, nil
-	case strings.HasPrefix(err.Error(), goAwayError):
-		return nil, errNotProcessed
-	case c != nil && !p.http1.Load() && p.isLost(r, &c.attempt, err):
-		return nil, errNotProcessed
+	case strings.HasPrefix(err.Error(), goAwayError),
+		c != nil && !p.http1.Load() && p.isLost(r, &c.attempt, err):
+		return nil, fmt.Errorf("%w: %w", errSendAgain, err)
 	}
 	return nil, err
 }

@@ -3,6 +3,7 @@ package downstream
 import (
 	"io"
 	"net"
+	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -56,4 +57,14 @@ func TestUnacknowledgedDataEndsAConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("an answer", inTime)
+
+	go func() { _, _ = conn.Write(make([]byte, 16<<20)) }() // more than the server's TCP takes
+	for !conn.(*tcpConn).uploading.Load() {
+		runtime.Gosched()
+	}
+	write(server, 1)
+	if _, err := conn.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	want("a server that sends and does not read", 0)
 }

@@ -28,9 +28,9 @@ const (
 	forRenewal
 )
 
-// acquire gets a token that memory does not have, or one for a token that is to be
-// renewed: one of another flight that has just ended, one of another replica, or a new
-// one. What the provider has refused a moment ago is not asked for again.
+// acquire gets a token that memory lacks, or replaces one that is due: from another flight
+// that just ended, another replica, or the provider. A cached refusal is returned without
+// a new exchange.
 func (c *Cache) acquire(ctx context.Context, r cacheRequest, m mode) (Token, error) {
 	r.since = c.memory.generation(r.key, r.owner)
 	now := time.Now()
@@ -70,7 +70,7 @@ func (c *Cache) acquire(ctx context.Context, r cacheRequest, m mode) (Token, err
 type sharedAnswer struct {
 	found     *entry // nil: nothing that is of use
 	lock      string // with which the exchange is to be made, "" for none
-	elsewhere bool   // another replica makes the exchange, and it takes long
+	elsewhere bool   // another replica holds the lock
 }
 
 // lookShared looks for r's token in the shared tier. Where it is not there, and an exchange
@@ -130,8 +130,8 @@ func (r *cacheRequest) isOfUse(e entry, now time.Time) bool {
 	return e.token != r.rejected
 }
 
-// isStillWanted reports whether what was got for r may be kept: with a renewal, whether
-// memory has the token yet that it is to replace.
+// isStillWanted reports whether the token for r may be cached: with a renewal, whether
+// memory still has the token to be replaced.
 func (c *Cache) isStillWanted(r cacheRequest) bool {
 	return r.renews == nil || c.memory.encodedIf(r.key, *r.renews) != nil
 }
@@ -175,7 +175,7 @@ func (c *Cache) store(r cacheRequest, e entry, lock string, now time.Time) {
 	c.enqueue(w)
 }
 
-// enqueue is the shared tier's, if there is one.
+// enqueue writes to the shared tier, if there is one.
 func (c *Cache) enqueue(w redistier.Write) {
 	if c.shared != nil {
 		c.shared.Enqueue(w)

@@ -143,8 +143,7 @@ func (r *received) isThrottling() bool {
 	return r.status == http.StatusTooManyRequests || r.header.Get("Retry-After") != ""
 }
 
-// retryAfter reads a Retry-After header, in seconds or as a date (RFC 9110,
-// section 10.2.3).
+// retryAfter is retryAfterOr with the default for r's status.
 func retryAfter(r *received, now time.Time) time.Duration {
 	if r.status == http.StatusTooManyRequests {
 		return retryAfterOr(throttledRetryAfter, r, now)
@@ -152,7 +151,8 @@ func retryAfter(r *received, now time.Time) time.Duration {
 	return retryAfterOr(defaultRetryAfter, r, now)
 }
 
-// retryAfterOr is retryAfter, or a time where the provider names none.
+// retryAfterOr reads a Retry-After header, in seconds or as a date (RFC 9110, section
+// 10.2.3). Without one it returns after.
 func retryAfterOr(after time.Duration, r *received, now time.Time) time.Duration {
 	value := r.header.Get("Retry-After")
 	if seconds, err := strconv.Atoi(value); err == nil || errors.Is(err, strconv.ErrRange) {

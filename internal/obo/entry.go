@@ -19,9 +19,9 @@ type entry struct {
 	token   string
 	refusal *Error // nil for a token
 
-	// onTrial: the token replaced one that the API refused, and nothing has been
-	// heard of it yet. keptUntil: the API refused this one too, and it is not
-	// replaced before, whatever the API says; zero: it has not.
+	// onTrial: the token replaced one that the API refused, and the API
+	// has not answered it yet. keptUntil: the API refused this one too, and until then
+	// it is replaced only after a claims challenge; zero: the API has not.
 	onTrial   bool
 	keptUntil time.Time
 }

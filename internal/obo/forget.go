@@ -9,10 +9,10 @@ import (
 	"middletier/internal/redistier"
 )
 
-// ErrRedis says that what is in Redis could not be dropped, or other replicas did not
-// get the notice. What belongs to one user is made worthless as soon as Redis does it; the rest
-// stays until it expires.
-var ErrRedis = errors.New("entries in Redis could not be dropped, or other replicas not be told")
+// ErrRedis says that entries in Redis were not dropped, or other replicas did not get the
+// notice. One user's entries are dropped when Redis answers again; others stay until they
+// expire.
+var ErrRedis = errors.New("entries in Redis were not dropped, or other replicas were not notified")
 
 // Forget drops every token held for a's assertion and the lists of scopes, and
 // what is remembered of refusals. What is being fetched is served and not kept.

@@ -79,8 +79,8 @@ func (m *memory) get(key cacheKey, now time.Time) (entry, bool) {
 	return e, ok && now.Before(e.until)
 }
 
-// encodedIf returns what is under key, or nil unless that is e but for what was heard of
-// its token meanwhile.
+// encodedIf returns the encoded entry under key, or nil if it no longer holds e's token
+// with e's end. Trial state and renewal time may differ from e.
 func (m *memory) encodedIf(key cacheKey, e entry) []byte {
 	b, err := m.entries.Get(string(key[:]))
 	if err != nil {

@@ -18,7 +18,7 @@
 //
 // Goroutines. A flight outlives the caller that began it, and is bounded by
 // Config.Timeout and the lease of the lock; Cache.Run waits for the renewals, then ends the shared tier, which owns
-// its own goroutines. Client.Run is the store's of package credential: it owns none.
+// its own goroutines. Client.Run runs credential.Store.Run; Client starts no goroutine.
 package obo
 
 import (
@@ -141,7 +141,7 @@ type Assertion struct {
 
 // Challenge says what an API had against the last token; the zero value: nothing.
 type Challenge struct {
-	RejectedToken string // the token, which is not given again but after two 401s in a row
+	RejectedToken string // not returned again, except during the pause after two 401s in a row
 	Claims        string // the API's claims challenge, as JSON
 }
 

@@ -78,8 +78,8 @@ func (c *Cache) appRequest(key cacheKey, tenant string, scopes []string, challen
 // cacheKey is the SHA-256 over everything that changes the answer.
 type cacheKey = redistier.Key
 
-// short is what is told apart by in memory: two users of the same eight bytes
-// would lose their tokens together, which costs an exchange.
+// short is the part of a key that memory compares. Two users with the same eight bytes
+// lose their tokens together, which costs an exchange.
 func short(k cacheKey) uint64 { return binary.BigEndian.Uint64(k[:8]) }
 
 // newKey hashes the parts, each behind its length, so that no two lists of parts

@@ -6,10 +6,10 @@ import (
 	"sync"
 )
 
-// turns are the exchanges that may run at once. Who comes when all are taken waits, and
-// goes in the order of arrival but for those who hold more than their share already:
-// a share binds only while somebody without it waits, so that who is alone may hold all.
-// What a share leaves free while others wait stays free for who comes next.
+// turns limits how many exchanges run at once. Further ones wait in order of arrival. While
+// others wait, an exchange does not start if one of its shares has reached its limit and
+// some waiting exchange does not have that share. Without competition, one share may hold
+// all turns.
 type turns struct {
 	size int
 
@@ -20,7 +20,8 @@ type turns struct {
 	waiters map[share]int // how many of them have a share
 }
 
-// share is a name for turns that together may hold most of them while others wait.
+// share is a group of exchanges, such as those of one caller, and how many of them may run
+// while others wait.
 type share struct {
 	name string
 	most int

@@ -17,7 +17,7 @@ import (
 // for them to forget as well.
 type Notice struct {
 	What Forgotten
-	Keys []Key // with theseTokens: theirs; with allOfUser: the user's own
+	Keys []Key // with TheseTokens: theirs; with AllOfUser: the user's own
 }
 
 // Forgotten is what a notice is about.
@@ -132,7 +132,7 @@ func (s *Redis) listen(ctx context.Context, heard func(Notice)) {
 		if errors.Is(err, errRedisPanic) {
 			s.breaker.failed.Add(1)
 		}
-		if isReply(err) && !refused { // else Redis is gone, which others say
+		if isReply(err) && !refused { // otherwise Redis is unreachable, which the breaker logs
 			refused = true
 			s.log.Warn("Redis does not let us hear what other replicas forget", "error", failure.Of(err))
 		}

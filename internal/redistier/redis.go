@@ -1,6 +1,7 @@
 package redistier
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -338,6 +339,7 @@ func (s *Redis) Lock(ctx context.Context, key, owner Key, lease time.Duration) (
 		mine := taken.Val()
 		if err != nil || ctx.Err() != nil { // we go on without it, but Redis may have set it
 			s.Enqueue(Write{Key: key, Lock: own})
+			err = cmp.Or(err, ctx.Err())
 		}
 		return mine, err
 	})

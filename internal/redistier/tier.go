@@ -38,7 +38,7 @@ type Tier interface {
 	Get(ctx context.Context, key, owner Key) (found Stored, ok bool)
 	// Lock tries to be the one replica that fetches what belongs under key, until Enqueue
 	// lets go of the lock or the lease ends. It sees to it that the owner has a generation.
-	// Where the tier does not answer everyone is the one, without a lock.
+	// If the tier does not answer, it returns "", true: the caller fetches without a lock.
 	Lock(ctx context.Context, key, owner Key, lease time.Duration) (lock string, mine bool)
 	// Enqueue ends a fetch behind the request. Where too many wait, it is dropped.
 	Enqueue(w Write)

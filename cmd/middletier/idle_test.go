@@ -108,7 +108,6 @@ func slowlyBehind(url string) func(*file) {
 // An HTTP/2 API may give up a request whose body is open and idle, before it has answered:
 // the caller learns it at once, not when the time for the request is over.
 func TestAPIThatGivesUpAnIdleUploadIsNotAwaited(t *testing.T) {
-	const calls = 20
 	for name, answer := range map[string]func(c *frameConn, id uint32) bool{
 		"INTERNAL_ERROR": func(c *frameConn, id uint32) bool { _ = c.WriteRSTStream(id, http2.ErrCodeInternal); return true },
 		"REFUSED_STREAM": func(c *frameConn, id uint32) bool {
@@ -126,17 +125,7 @@ func TestAPIThatGivesUpAnIdleUploadIsNotAwaited(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			api := newFrameAPI(t, func(c *frameConn, f *http2.MetaHeadersFrame) bool { return answer(c, f.StreamID) })
 			w := newWorld(t, slowlyBehind(api.url))
-			alice := w.alice()
-			for protocol, client := range protocolClients(t) {
-				for i := range calls {
-					status, err := idleUpload(client, w.url+"/api/todo/items", alice)
-					if err != nil || status != 502 {
-						t.Fatalf("%s, call %d: got %d, %v, want 502 soon", protocol, i+1, status, err)
-					}
-				}
-				client.CloseIdleConnections()
-			}
-			eventually(t, func() bool { return !strings.Contains(stacks(), "downstream.(*record).read") }, stacks) // nobody reads on
+			w.wantIdleUploadsRefused()
 		})
 	}
 }
@@ -156,19 +145,25 @@ func TestHTTP1APIThatGivesUpAnIdleUploadIsNotAwaited(t *testing.T) {
 			start(api)
 			t.Cleanup(api.Close)
 			w := newWorld(t, slowlyBehind(api.URL))
-			alice := w.alice()
-			for protocol, client := range protocolClients(t) {
-				for i := range 20 {
-					status, err := idleUpload(client, w.url+"/api/todo/items", alice)
-					if err != nil || status != 502 {
-						t.Fatalf("%s, call %d: got %d, %v, want 502 soon", protocol, i+1, status, err)
-					}
-				}
-				client.CloseIdleConnections()
-			}
-			eventually(t, func() bool { return !strings.Contains(stacks(), "downstream.(*record).read") }, stacks)
+			w.wantIdleUploadsRefused()
 		})
 	}
+}
+
+// wantIdleUploadsRefused begins 20 uploads by each protocol, and wants 502 soon.
+func (w *world) wantIdleUploadsRefused() {
+	w.t.Helper()
+	alice := w.alice()
+	for protocol, client := range protocolClients(w.t) {
+		for i := range 20 {
+			status, err := idleUpload(client, w.url+"/api/todo/items", alice)
+			if err != nil || status != 502 {
+				w.t.Fatalf("%s, call %d: got %d, %v, want 502 soon", protocol, i+1, status, err)
+			}
+		}
+		client.CloseIdleConnections()
+	}
+	eventually(w.t, func() bool { return !strings.Contains(stacks(), "downstream.(*record).read") }, stacks) // nobody reads on
 }
 
 // stacks returns what all goroutines do.

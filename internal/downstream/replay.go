@@ -29,7 +29,7 @@ const readSize = 16 << 10
 
 var readBufferPool = sync.Pool{New: func() any { return new([readSize]byte) }}
 
-// chunk is a part of a record. Chunks come from bufferPool.
+// chunk is a buffer of bufferPool, and a part of a record.
 type chunk = [32 << 10]byte
 
 // chunksInUse counts the chunks of all records.

@@ -90,7 +90,7 @@ func (b *responseBody) Read(p []byte) (int, error) {
 // buffers gives ReverseProxy the buffers for copying bodies.
 type buffers struct{}
 
-var bufferPool = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+var bufferPool = sync.Pool{New: func() any { return new(chunk) }}
 
-func (buffers) Get() []byte  { return bufferPool.Get().(*[32 << 10]byte)[:] }
-func (buffers) Put(b []byte) { bufferPool.Put((*[32 << 10]byte)(b)) }
+func (buffers) Get() []byte  { return bufferPool.Get().(*chunk)[:] }
+func (buffers) Put(b []byte) { bufferPool.Put((*chunk)(b)) }

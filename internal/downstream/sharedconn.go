@@ -28,8 +28,7 @@ type attempt struct {
 // sharedConns gives requests the HTTP/2 connections that they share. The HTTP/2 client
 // asks for another connection to send a request again in two cases: the API did not
 // process it, or reset it with PROTOCOL_ERROR (then it may have processed it). sharedConns
-// refuses both, and
-// also refuses risky requests. It costs other requests nothing.
+// refuses both, and risky requests too. It costs other requests nothing.
 //
 // From Go 1.27 on, net/http owns these connections and has no such hook.
 type sharedConns struct {

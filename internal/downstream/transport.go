@@ -23,8 +23,10 @@ const (
 
 	// userTimeout detects a dead connection that is not pinged, such as one of HTTP/1.1:
 	// TCP gives it up when sent data, which includes the probes of keepAlive, is not
-	// acknowledged for so long.
-	userTimeout = pingAfter + pingTimeout
+	// acknowledged for so long. It is less than the time after which a dead connection to
+	// the provider is replaced: where those to an API died with it, they are closed by
+	// then, and no request waits for both.
+	userTimeout = pingAfter
 
 	// uploadThreshold is how much is sent without a response before it counts as an
 	// upload. Every server's TCP stack accepts as much while the server does not read.

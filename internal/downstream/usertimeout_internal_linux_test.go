@@ -46,7 +46,7 @@ func TestUnacknowledgedDataEndsAConnection(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const inTime = 15_000
+	const inTime = 10_000
 	want("at first", inTime)
 	write(conn, uploadThreshold)
 	want("a request", inTime)

@@ -34,7 +34,7 @@ type checkCommand struct {
 const trialTimeout = 10 * time.Second
 
 func (c checkCommand) run(ctx context.Context, std streams) error {
-	f, doc, err := loadDocument(c.Config, os.Environ(), checkRoots(os.Environ()))
+	f, doc, err := loadDocument([]string{c.Config}, os.Environ(), checkRoots(os.Environ()))
 	if err != nil {
 		return err
 	}

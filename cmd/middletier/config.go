@@ -158,7 +158,7 @@ func defaults() file {
 // load reads the configuration and checks it, with more checks if any are given.
 // The error names every mistake.
 func load(path string, environ []string, more ...func(file, report)) (file, error) {
-	f, _, err := loadDocument(path, environ, more...)
+	f, _, err := loadDocument([]string{path}, environ, more...)
 	return f, err
 }
 
@@ -184,9 +184,9 @@ func (d document) mistakeAt(key string, err error) error {
 }
 
 // loadDocument is load for callers that may report more mistakes later.
-func loadDocument(path string, environ []string, more ...func(file, report)) (file, document, error) {
+func loadDocument(files []string, environ []string, more ...func(file, report)) (file, document, error) {
 	f := defaults()
-	read, err := config.Load(path, environ, &f)
+	read, err := config.Load(config.Input{Files: files, Environ: environ}, &f)
 	doc := document{Document: read}
 	if err != nil {
 		return f, doc, err

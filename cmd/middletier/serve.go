@@ -26,7 +26,7 @@ type serveCommand struct {
 }
 
 func (c serveCommand) run(ctx context.Context, std streams) error {
-	f, doc, err := loadDocument(c.Config, os.Environ(), checkServing, checkRoots(os.Environ()))
+	f, doc, err := loadDocument([]string{c.Config}, os.Environ(), checkServing, checkRoots(os.Environ()))
 	if err != nil {
 		return err
 	}

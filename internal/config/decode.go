@@ -13,6 +13,9 @@ import (
 // leaves the default, so that one run finds all mistakes.
 func (d *Document) decode(n *node, v reflect.Value, key string, r rules) {
 	s := shapeOf(v.Type())
+	if s == listShape {
+		n.toList()
+	}
 	switch {
 	case n.kind == nullNode || n.kind == brokenNode:
 	case s == structShape && n.kind == mappingNode:
@@ -98,16 +101,24 @@ func (d *Document) decodeList(n *node, v reflect.Value, key string, r rules) {
 func (d *Document) first(seen map[string]*node, name string, n *node, key string) bool {
 	earlier, again := seen[strings.ToLower(name)]
 	if again {
-		d.add(n.place, key, fmt.Sprintf("given twice, on lines %d and %d", earlier.line, n.line))
+		d.add(n.place, key, givenTwice(earlier, n))
 		return false
 	}
 	seen[strings.ToLower(name)] = n
 	return true
 }
 
+func givenTwice(earlier, n *node) string {
+	return fmt.Sprintf("given twice, on lines %d and %d", earlier.line, n.line)
+}
+
 // mismatch describes the value that was expected in place of n.
 func mismatch(n *node, t reflect.Type, r rules) string {
-	return "expected " + shapeOf(t).String() + got(n, r.secret || holdsSecret(t))
+	problem := "expected " + shapeOf(t).String() + got(n, r.secret || holdsSecret(t))
+	if n.variable != "" && n.kind == scalarNode {
+		problem += "; write one variable for each value below it"
+	}
+	return problem
 }
 
 // maxQuoted limits quoted values, so that a mistake fits on one line.

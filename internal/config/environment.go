@@ -20,8 +20,8 @@ func (v variable) place() place { return place{variable: v.name} }
 
 // overlay applies the environment to the tree. The types of target decide what a segment
 // of a name is: a key, an entry's name, or an index.
-func (d *Document) overlay(environ []string, target reflect.Value) {
-	for _, v := range d.variables(environ, fieldsOf(target.Type())) {
+func (d *Document) overlay(in Input, target reflect.Value) {
+	for _, v := range d.variables(in, fieldsOf(target.Type())) {
 		l := layer{doc: d, from: v}
 		l.lay(d.root, target, v.path, "", rules{})
 	}
@@ -29,12 +29,13 @@ func (d *Document) overlay(environ []string, target reflect.Value) {
 
 // variables returns the variables of this program, without duplicates, in the order in
 // which they must be applied: an index comes after all lower ones.
-func (d *Document) variables(environ []string, fields []field) []variable {
+func (d *Document) variables(in Input, fields []field) []variable {
 	var ours []variable
-	for _, assignment := range environ {
+	for _, assignment := range in.Environ {
 		name, value, _ := strings.Cut(assignment, "=")
-		path := strings.Split(name, "__")
-		if _, ok := fieldNamed(fields, path[0]); ok && len(path) > 1 {
+		path := strings.Split(strings.ReplaceAll(name, ":", "__"), "__")
+		_, known := fieldNamed(fields, path[0])
+		if known && len(path) > 1 || !known && in.IsForeign != nil && in.IsForeign(path) {
 			ours = append(ours, variable{name, path, value})
 		}
 	}
@@ -83,12 +84,13 @@ func (l layer) lay(n *node, v reflect.Value, path []string, key string, r rules)
 	s := shapeOf(v.Type())
 	switch {
 	case len(path) == 0:
-		return l.set(n, v, key, r)
+		return l.set(n)
 	case s == structShape && n.accepts(mappingNode):
 		return l.layField(n, v, path, key, r)
 	case s == mapShape && n.accepts(mappingNode):
 		return l.layEntry(n, v, path, key, r)
-	case s == listShape && n.accepts(listNode):
+	case s == listShape && (n.accepts(listNode) || n.mayBeList):
+		n.toList()
 		return l.layItem(n, v, path, key, r)
 	case s.scalar():
 		return l.refuse(join(key, path[0]), "unknown key")
@@ -104,16 +106,11 @@ func (l layer) refuse(key, problem string) bool {
 	return false
 }
 
-func (l layer) set(n *node, v reflect.Value, key string, r rules) bool {
-	s := shapeOf(v.Type())
-	if l.from.value == "" && s != textShape {
-		return false // an empty variable changes nothing
+func (l layer) set(n *node) bool {
+	if l.from.value == "" {
+		return false // an empty variable counts as unset
 	}
-	value := node{place: l.from.place(), kind: scalarNode, text: l.from.value}
-	if !s.scalar() {
-		return l.refuse(key, mismatch(&value, v.Type(), r)+"; write one variable for each value below it")
-	}
-	*n = value
+	*n = node{place: l.from.place(), kind: scalarNode, text: l.from.value} // decode reports a wrong kind
 	return true
 }
 
@@ -121,11 +118,26 @@ func (l layer) layField(n *node, v reflect.Value, path []string, key string, r r
 	fields := fieldsOf(v.Type())
 	f, ok := fieldNamed(fields, path[0])
 	if !ok {
-		return l.refuse(join(key, path[0]), unknownKey(path[0], fields))
+		return l.layUnknown(n, path) // Translate may know it; if not, decode reports it
 	}
 	return l.layBelow(n, f.name, func(child *node) bool {
 		return l.lay(child, v.Field(f.index), path[1:], join(key, f.name), r.below(f))
 	})
+}
+
+// layUnknown sets the value at path without types.
+func (l layer) layUnknown(n *node, path []string) bool {
+	if len(path) == 0 {
+		return l.set(n)
+	}
+	switch n.kind {
+	case listNode:
+		n.toMapping()
+	case scalarNode:
+		*n = node{place: n.place}
+	}
+	n.mayBeList = n.mayBeList || n.kind == nullNode
+	return l.layBelow(n, path[0], func(child *node) bool { return l.layUnknown(child, path[1:]) })
 }
 
 func (l layer) layEntry(n *node, v reflect.Value, path []string, key string, r rules) bool {

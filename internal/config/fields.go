@@ -182,22 +182,22 @@ func setDefaults(v reflect.Value) {
 	}
 }
 
-// unknownKey is the problem of an unknown key. It suggests the nearest known key.
+// unknownKey is the problem of an unknown key. It suggests the nearest known key if it is
+// near: with more than one wrong letter in three, a suggestion would mislead.
 func unknownKey(name string, fields []field) string {
-	best, least := "", 0
+	var names []string
 	for _, f := range fields {
-		d := distance(strings.ToLower(name), strings.ToLower(f.name))
-		if best == "" || d < least {
-			best, least = f.name, d
-		}
+		names = append(names, f.name)
 	}
-	switch {
-	case best == "":
-		return "unknown key"
-	case least > (len(name)+2)/3: // with more than one wrong letter in three, a suggestion would mislead
-		return fmt.Sprintf("unknown key; the nearest known key is %q", best)
+	if nearest := Closest(name, names); len(nearest) > 0 && isNear(name, nearest[0]) {
+		return fmt.Sprintf("unknown key; did you mean %q?", nearest[0])
 	}
-	return fmt.Sprintf("unknown key; did you mean %q?", best)
+	return "unknown key"
+}
+
+// isNear reports whether one name may be a misspelling of the other.
+func isNear(a, b string) bool {
+	return distance(strings.ToLower(a), strings.ToLower(b)) <= (len(a)+2)/3
 }
 
 // distance is the edit distance of a and b: letters to insert, delete or replace.

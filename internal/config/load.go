@@ -33,7 +33,8 @@ const maxFileSize = 1 << 20
 
 // Document is a configuration that was read, with the mistakes found so far.
 type Document struct {
-	name       string // the file's name, for Mistake.Where
+	names      []string // of the files, for Mistake.Where
+	source     int      // the index of the file that is being read
 	root       *node
 	mistakes   []sortable
 	warnings   []sortable
@@ -41,39 +42,83 @@ type Document struct {
 	broken     bool // the file as a whole cannot be used
 }
 
-// Load reads the YAML file at path ("": none) and then the environment into target, a
-// pointer to a struct that holds the defaults. It returns an error, a Mistakes, only if
-// the file as a whole is unusable. All other mistakes are in the Document, so that the
-// caller can add more before it calls Err. The Document is never nil.
-func Load(path string, environ []string, target any) (*Document, error) {
-	d := newDocument(path)
-	if path != "" {
+// Input is what Load reads.
+type Input struct {
+	// Files are paths of YAML files, or of JSON files as .NET reads them (extension .json).
+	// Later ones are laid over earlier ones: mappings key by key, lists by index.
+	Files []string
+
+	// Environ is laid over the files, as in os.Environ.
+	Environ []string
+
+	// IsForeign, if set, says which names of variables that do not begin with a key of the
+	// target are for Translate. path is the name's levels.
+	IsForeign func(path []string) bool
+
+	// Translate, if set, changes the keys of another program into this program's, before
+	// the values are read into the target.
+	Translate func(root Tree)
+}
+
+// Load reads the files and then the environment into target, a pointer to a struct that
+// holds the defaults. It returns an error, a Mistakes, only if a file as a whole is
+// unusable. All other mistakes are in the Document, so that the caller can add more
+// before it calls Err. The Document is never nil.
+func Load(in Input, target any) (*Document, error) {
+	d := &Document{names: in.Files, root: &node{kind: mappingNode}}
+	for i, path := range in.Files {
+		d.source = i
 		text, err := readFile(path)
 		if err != nil {
 			d.fail(place{}, "cannot be read: "+reason(err))
-		} else {
-			d.parse(text)
+			continue
 		}
+		d.lay(d.parse(path, text))
 	}
-	return d.finish(environ, target)
+	return d.finish(in, target)
 }
 
-// Parse is Load for the text of a file. name is the file's name in mistakes.
+// Parse is Load for the text of one file. name is the file's name in mistakes.
 func Parse(name string, text []byte, environ []string, target any) (*Document, error) {
-	d := newDocument(name)
-	d.parse(text)
-	return d.finish(environ, target)
+	d := &Document{names: []string{name}, root: &node{kind: mappingNode}}
+	d.lay(d.parse(name, text))
+	return d.finish(Input{Environ: environ}, target)
 }
 
-func newDocument(name string) *Document {
-	return &Document{name: name, root: &node{kind: mappingNode}}
+// lay lays the tree of a file over those before.
+func (d *Document) lay(root *node) {
+	switch {
+	case root == nil:
+	case len(d.root.entries) == 0:
+		d.root = root // with its keys given twice, which decode reports
+	default:
+		d.dropDuplicates(root, "")
+		d.root.merge(root)
+	}
 }
 
-// finish applies the environment to the tree and decodes the tree, even after a broken
-// file: the environment may have mistakes too.
-func (d *Document) finish(environ []string, target any) (*Document, error) {
+// dropDuplicates reports keys of n that are given twice, and keeps the first of each.
+func (d *Document) dropDuplicates(n *node, key string) {
+	seen := map[string]*node{}
+	n.entries = slices.DeleteFunc(n.entries, func(e entry) bool {
+		return !d.first(seen, e.name, e.value, join(key, e.name))
+	})
+	for _, e := range n.entries {
+		d.dropDuplicates(e.value, join(key, e.name))
+	}
+	for i, item := range n.items {
+		d.dropDuplicates(item, index(key, i))
+	}
+}
+
+// finish applies the environment to the tree, translates it and decodes it, even after a
+// broken file: the environment may have mistakes too.
+func (d *Document) finish(in Input, target any) (*Document, error) {
 	v := reflect.ValueOf(target).Elem()
-	d.overlay(environ, v)
+	d.overlay(in, v)
+	if in.Translate != nil {
+		in.Translate(Tree{doc: d, node: d.root})
+	}
 	d.decode(d.root, v, "", rules{})
 	d.unreadable = len(d.mistakes)
 	if d.broken {
@@ -126,7 +171,7 @@ func (d *Document) add(p place, key, problem string) {
 // fail adds a mistake that makes the whole file unusable.
 func (d *Document) fail(p place, problem string) {
 	d.broken = true
-	p.file = true
+	p.file, p.source = true, d.source
 	d.add(p, "", problem)
 }
 
@@ -135,11 +180,11 @@ func (d *Document) where(p place) string {
 	case p.variable != "":
 		return "environment variable " + p.variable
 	case p.column > 0:
-		return fmt.Sprintf("%s:%d:%d", d.name, p.line, p.column)
+		return fmt.Sprintf("%s:%d:%d", d.names[p.source], p.line, p.column)
 	case p.line > 0:
-		return fmt.Sprintf("%s:%d", d.name, p.line)
+		return fmt.Sprintf("%s:%d", d.names[p.source], p.line)
 	case p.file:
-		return d.name
+		return d.names[p.source]
 	}
 	return ""
 }

@@ -153,11 +153,14 @@ func TestLoadReadsAFileOrNone(t *testing.T) {
 	if err := os.WriteFile(path, []byte("server: {address: a}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, test := range []struct{ path, want string }{{path, "a"}, {"", ":8080"}} {
+	for _, test := range []struct {
+		files []string
+		want  string
+	}{{[]string{path}, "a"}, {nil, ":8080"}} {
 		got := defaults()
-		doc, err := config.Load(test.path, nil, &got)
+		doc, err := config.Load(config.Input{Files: test.files}, &got)
 		if err != nil || doc.Err() != nil || got.Server.Address != test.want {
-			t.Errorf("Load(%q): got %q, %v, %v; want %q", test.path, got.Server.Address, err, doc.Err(), test.want)
+			t.Errorf("Load(%q): got %q, %v, %v; want %q", test.files, got.Server.Address, err, doc.Err(), test.want)
 		}
 	}
 }
@@ -165,7 +168,7 @@ func TestLoadReadsAFileOrNone(t *testing.T) {
 func TestUnreadableFileIsAnErrorWithTheEnvironmentStillChecked(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "none.yaml")
 	got := defaults()
-	doc, err := config.Load(path, []string{"Server__Adress=x", "Server__Format=text"}, &got)
+	doc, err := config.Load(config.Input{Files: []string{path}, Environ: []string{"Server__Adress=x", "Server__Format=text"}}, &got)
 	wanted := lines(
 		path+": cannot be read: no such file or directory",
 		`environment variable Server__Adress: server.Adress: unknown key; did you mean "address"?`,

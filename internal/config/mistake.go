@@ -31,15 +31,16 @@ func (ms Mistakes) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// place is where a value was written: a variable, or a line of the file. The zero place
+// place is where a value was written: a variable, or a line of a file. The zero place
 // is unknown.
 type place struct {
 	variable     string
+	source       int  // the index of the file
 	line, column int  // column is known for syntax mistakes only
 	file         bool // somewhere in the file, when the line is unknown
 }
 
-// rank orders places: the file, the environment, then the rest.
+// rank orders places: the files, the environment, then the rest.
 func (p place) rank() int {
 	switch {
 	case p.line > 0 || p.file:
@@ -61,6 +62,7 @@ func sorted(found []sortable) Mistakes {
 	slices.SortStableFunc(found, func(a, b sortable) int {
 		return cmp.Or(
 			cmp.Compare(a.at.rank(), b.at.rank()),
+			cmp.Compare(a.at.source, b.at.source),
 			cmp.Compare(a.at.line, b.at.line),
 			cmp.Compare(a.at.variable, b.at.variable),
 		)

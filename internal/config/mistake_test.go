@@ -14,9 +14,9 @@ func TestMistakesOfTheFile(t *testing.T) {
 	}{
 		{"unknown keys", "server:\n  adress: a\n  zzzzzz: 1\nazure: {}\nMicrosoft.Hosting: 1\n", []string{
 			`config.yaml:2: server.adress: unknown key; did you mean "address"?`,
-			`config.yaml:3: server.zzzzzz: unknown key; the nearest known key is "burst"`,
+			`config.yaml:3: server.zzzzzz: unknown key`,
 			`config.yaml:4: azure: unknown key; did you mean "azureAd"?`,
-			`config.yaml:5: Microsoft.Hosting: unknown key; the nearest known key is "downstreamApis"`,
+			`config.yaml:5: Microsoft.Hosting: unknown key`,
 		}},
 		{"unknown key of a list's entry", "azureAd:\n  clientCredentials:\n    - sourceType: a\n      ClientSecrets: b\n", []string{
 			`config.yaml:4: azureAd.clientCredentials[0].ClientSecrets: unknown key; did you mean "clientSecret"?`,
@@ -271,7 +271,7 @@ func TestHas(t *testing.T) {
 	}
 	tests := map[string]bool{
 		"server": true, "server.ADDRESS": true, "server.burst": false, "server.timeout": false,
-		"azureAd.audiences[0]": true, "azureAd.audiences[1]": false, "azureAd.tenantId": true,
+		"azureAd.audiences[0]": true, "azureAd.audiences[1]": false, "azureAd.tenantId": false,
 		"labels.k": true, "labels": true, "downstreamApis": false, "serv": false,
 	}
 	for key, want := range tests {

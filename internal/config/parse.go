@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -25,31 +26,39 @@ const (
 
 const byteOrderMark = "\ufeff"
 
-// parse fills the tree from the text of the file.
-func (d *Document) parse(text []byte) {
+// parse returns the tree of a file, or nil if it cannot be used or is empty.
+func (d *Document) parse(name string, text []byte) *node {
 	if len(text) > maxFileSize {
 		d.fail(place{}, "is larger than 1 MiB")
-		return
+		return nil
 	}
+	if strings.EqualFold(filepath.Ext(name), ".json") {
+		return d.parseJSON(text)
+	}
+	return d.parseYAML(text)
+}
+
+// parseYAML returns the tree of a YAML file, or nil if it cannot be used or is empty.
+func (d *Document) parseYAML(text []byte) *node {
 	text = bytes.TrimPrefix(text, []byte(byteOrderMark))
 	if line := invalidLine(text); line > 0 {
 		d.fail(place{line: line}, "is not valid UTF-8")
-		return
+		return nil
 	}
 	tokens := lexer.Tokenize(string(text))
 	if at, problem := findUnparsable(tokens); problem != "" {
 		d.fail(at, problem)
-		return
+		return nil
 	}
 	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		d.fail(syntaxMistake(err))
-		return
+		return nil
 	}
-	d.setRoot(file)
+	return d.rootOf(file)
 }
 
-func (d *Document) setRoot(file *ast.File) {
+func (d *Document) rootOf(file *ast.File) *node {
 	for _, doc := range file.Docs {
 		if _, directive := doc.Body.(*ast.DirectiveNode); directive || doc.Body == nil {
 			continue
@@ -58,11 +67,13 @@ func (d *Document) setRoot(file *ast.File) {
 		switch root.kind {
 		case mappingNode:
 			root.place = place{}
-			d.root = root
+			return root
 		case scalarNode, listNode:
 			d.fail(root.place, "expected a mapping of keys to values, got "+root.kind.String())
+			return nil
 		}
 	}
+	return nil
 }
 
 // invalidLine returns the line of the first byte that is not UTF-8, or 0.

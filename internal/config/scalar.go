@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"math"
 	"reflect"
 	"regexp"
 	"slices"
@@ -12,13 +13,16 @@ import (
 
 // The JSON Schema has the same patterns, so that editors and the program agree.
 const (
-	durationPattern = `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`
+	durationPattern = `^(([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+|` + timeSpanPattern + `)$`
+	// timeSpanPattern is .NET's form: days.hours:minutes:seconds.fraction.
+	timeSpanPattern = `([0-9]+\.)?([01]?[0-9]|2[0-3]):[0-5]?[0-9]:[0-5]?[0-9](\.[0-9]{1,7})?`
 	sizePattern     = `^[0-9]+(KiB|MiB|GiB)?$`
 )
 
 var (
 	durationForm = regexp.MustCompile(durationPattern)
 	sizeForm     = regexp.MustCompile(sizePattern)
+	timeSpanForm = regexp.MustCompile(`^` + timeSpanPattern + `$`)
 	decimalForm  = regexp.MustCompile(`^[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?$`)
 )
 
@@ -93,13 +97,36 @@ func setDuration(v reflect.Value, text, problem string) string {
 	case !durationForm.MatchString(text):
 		return problem
 	}
-	duration, err := time.ParseDuration(text)
+	duration, err := parseDuration(text)
 	if err != nil {
 		return "expected a duration that is not so long"
 	}
 	v.SetInt(int64(duration))
 	return ""
 }
+
+// parseDuration reads a text of durationForm.
+func parseDuration(text string) (time.Duration, error) {
+	if !timeSpanForm.MatchString(text) {
+		return time.ParseDuration(text)
+	}
+	days, rest, found := strings.Cut(text, ".")
+	if !found || strings.Contains(days, ":") { // the dot is that of the fraction
+		days, rest = "0", text
+	}
+	count, err := strconv.ParseInt(days, 10, 32)
+	if err != nil || count > maxDays {
+		return 0, errTooLong
+	}
+	parts := strings.Split(rest, ":")
+	clock, err := time.ParseDuration(parts[0] + "h" + parts[1] + "m" + parts[2] + "s")
+	return time.Duration(count)*24*time.Hour + clock, err
+}
+
+// maxDays is how many days a time.Duration holds.
+const maxDays = math.MaxInt64/int64(24*time.Hour) - 1
+
+var errTooLong = errors.New("too long")
 
 func setSize(v reflect.Value, text, problem string) string {
 	if !sizeForm.MatchString(text) {

@@ -29,6 +29,8 @@ type node struct {
 	folded  bool    // the text was written over several lines
 	entries []entry // of a mapping, in the order of the file
 	items   []*node // of a list
+	// mayBeList: where a list is expected, the values of the mapping are its items.
+	mayBeList bool
 	// overDefaults: the list came from the environment alone, item by item. An item without
 	// a value keeps the item of the default list.
 	overDefaults bool
@@ -86,13 +88,64 @@ func cutName(key, name string) (rest string, ok bool) {
 	return rest, rest == "" || rest[0] == '['
 }
 
+// merge lays over on n: mappings key by key, lists by index. Any other value replaces n.
+func (n *node) merge(over *node) {
+	switch {
+	case over.kind == nullNode:
+	case n.kind == mappingNode && over.kind == mappingNode:
+		for _, e := range over.entries {
+			if earlier := n.entry(e.name); earlier != nil {
+				earlier.merge(e.value)
+			} else {
+				n.entries = append(n.entries, e)
+			}
+		}
+	case n.kind == listNode && over.kind == listNode:
+		for i, item := range over.items {
+			if i < len(n.items) {
+				n.items[i].merge(item)
+			} else {
+				n.items = append(n.items, item)
+			}
+		}
+	case n.kind == listNode && over.mayBeList:
+		n.toMapping()
+		n.merge(over)
+	case n.mayBeList && over.kind == listNode:
+		over.toMapping()
+		n.merge(over)
+	default:
+		*n = *over
+	}
+}
+
+// toMapping turns a list into the mapping that stands for it.
+func (n *node) toMapping() {
+	n.kind, n.mayBeList = mappingNode, true
+	for i, item := range n.items {
+		n.entries = append(n.entries, entry{strconv.Itoa(i), item})
+	}
+	n.items = nil
+}
+
+// toList turns a mapping that may stand for a list into that list.
+func (n *node) toList() {
+	if n.kind != mappingNode || !n.mayBeList {
+		return
+	}
+	for _, e := range n.values() {
+		n.items = append(n.items, e.value)
+	}
+	n.kind, n.mayBeList, n.entries = listNode, false, nil
+}
+
 // build converts the parser's tree. Its input has at most maxTokens tokens and a depth
 // of at most maxDepth.
 func (d *Document) build(a ast.Node) *node {
 	if a == nil {
 		return &node{}
 	}
-	n := &node{place: place{line: lineOf(a)}}
+	n := &node{place: d.lineOf(a)}
 	switch a := a.(type) {
 	case *ast.NullNode:
 	case ast.MapNode:
@@ -132,7 +185,7 @@ func (d *Document) buildMapping(n *node, a ast.MapNode) {
 	for i := a.MapRange(); i.Next(); {
 		name, ok := d.keyText(i.Key())
 		value := d.build(i.Value())
-		value.place = place{line: lineOf(i.Key())}
+		value.place = d.lineOf(i.Key())
 		if ok {
 			n.entries = append(n.entries, entry{name, value})
 		}
@@ -151,9 +204,10 @@ func (d *Document) keyText(a ast.Node) (string, bool) {
 	return n.text, n.kind == scalarNode
 }
 
-func lineOf(a ast.Node) int {
+func (d *Document) lineOf(a ast.Node) place {
+	at := place{source: d.source}
 	if tk := a.GetToken(); tk != nil && tk.Position != nil {
-		return tk.Position.Line
+		at.line = tk.Position.Line
 	}
-	return 0
+	return at
 }

@@ -86,7 +86,6 @@ func build(ctx context.Context, f file, transport http.RoundTripper, log *slog.L
 	if apiConfig.Settings, err = config.Masked(f.effective()); err != nil {
 		return nil, err
 	}
-	f.warn(func(key, text string) { log.Warn(text, "key", key) })
 	apiConfig.APIs = map[string]api.API{}
 	for name, d := range f.DownstreamAPIs {
 		downstreamConfig := f.downstreamConfig(d)

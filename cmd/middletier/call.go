@@ -25,19 +25,20 @@ import (
 
 // callCommand calls an API as the application itself, without the service.
 type callCommand struct {
+	configFlag
 	Name   string   `arg:"" help:"The API's name under downstreamApis."`
 	Path   string   `arg:"" help:"The path below the API's baseUrl, percent-encoded, with the query if there is one."`
 	Method string   `short:"X" help:"The request's method; default: GET, or POST with a body." placeholder:"METHOD"`
 	Data   *string  `short:"d" help:"The request's body, or @FILE, or - for standard input." placeholder:"BODY"`
 	Header []string `short:"H" sep:"none" help:"A header of the request, in the form 'Name: value'; may be repeated." placeholder:"NAME: VALUE"`
-	Config string   `help:"The configuration file." default:"config.yaml"`
 }
 
 func (c callCommand) run(ctx context.Context, std streams) error {
-	f, err := load(c.Config, os.Environ(), checkLoading, checkRoots(os.Environ()))
+	f, doc, err := c.load(os.Environ(), checkLoading, checkRoots(os.Environ()))
 	if err != nil {
 		return err
 	}
+	printWarnings(std.err, doc)
 	return c.call(ctx, f, http.DefaultTransport.(*http.Transport).Clone(), downstream.NewTransport(), std)
 }
 

@@ -26,7 +26,8 @@ import (
 
 // checkCommand reports mistakes in a configuration before it is used.
 type checkCommand struct {
-	Config string `help:"The configuration file." default:"config.yaml"`
+	configFlag
+
 	Online bool   `help:"Also try the files of server.tls, the identity provider, each credential, Redis and each API. Without it, only the configuration is read, and nothing is sent."`
 }
 
@@ -34,21 +35,18 @@ type checkCommand struct {
 const trialTimeout = 10 * time.Second
 
 func (c checkCommand) run(ctx context.Context, std streams) error {
-	f, doc, err := loadDocument([]string{c.Config}, os.Environ(), checkRoots(os.Environ()))
+	f, doc, err := c.load(os.Environ(), checkRoots(os.Environ()))
 	if err != nil {
 		return err
 	}
-	f.warn(doc.Warn)
-	if warnings := doc.Warnings(); len(warnings) > 0 {
-		fmt.Fprintln(std.err, warnings)
-	}
+	printWarnings(std.err, doc)
 	if !c.Online {
 		_, err := fmt.Fprintf(std.out, "%s: no mistakes. "+
-			"Use --online to try the TLS files, the provider, the credentials, Redis and the APIs too.\n", c.Config)
+			"Use --online to try the TLS files, the provider, the credentials, Redis and the APIs too.\n", c.configFlag)
 		return err
 	}
 	findings := try(ctx, trials(f, http.DefaultTransport.(*http.Transport).Clone(), downstream.NewTransport()))
-	return printFindings(std.out, append([]finding{{"configuration", resultOK, c.Config}}, findings...))
+	return printFindings(std.out, append([]finding{{"configuration", resultOK, c.String()}}, findings...))
 }
 
 // result is the result of a trial.

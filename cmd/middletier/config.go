@@ -35,8 +35,8 @@ type file struct {
 }
 
 type server struct {
-	Address        string            `yaml:"address" doc:"Where the service listens, such as :8080."`
-	AdminAddress   string            `yaml:"adminAddress" doc:"Where operators reach health and metrics; empty: there is no admin listener."`
+	Address        string            `yaml:"address" doc:"Where the service listens, such as :8080; default port from PORT or FUNCTIONS_CUSTOMHANDLER_PORT."`
+	AdminAddress   string            `yaml:"adminAddress" doc:"Where operators reach health and metrics; off: there is no admin listener."`
 	SidecarAddress string            `yaml:"sidecarAddress" doc:"Must be empty: there is no listener with the interface of Microsoft's sidecar container yet."`
 	PublicURL      string            `yaml:"publicUrl" doc:"The service's URL as clients see it behind a gateway, such as https://api.contoso.example." details:"Challenges and metadata name it. If it has no path, basePath is added."`
 	BasePath       string            `yaml:"basePath" doc:"A prefix of the path that the gateway does not remove, such as /middle."`
@@ -128,7 +128,7 @@ type logging struct {
 }
 
 type telemetryKeys struct {
-	OTLPEndpoint     string  `yaml:"otlpEndpoint" doc:"A collector's URL (OTLP over HTTP), such as http://127.0.0.1:4318; default from OTEL_EXPORTER_OTLP_ENDPOINT."`
+	OTLPEndpoint     string  `yaml:"otlpEndpoint" doc:"A collector's URL (OTLP over HTTP), such as http://127.0.0.1:4318; default from OTEL_EXPORTER_OTLP_ENDPOINT; off: none."`
 	TraceSampleRatio float64 `yaml:"traceSampleRatio" doc:"The fraction of requests that are traced, from 0 to 1." details:"A request with the header traceparent is traced if that says so."`
 }
 
@@ -193,6 +193,10 @@ func loadDocument(files []string, environ []string, more ...func(file, report)) 
 	}
 	doc.from = f.AzureAd.inherit(environ, doc.Has("azureAd.instance"))
 	f.Telemetry.inherit(environ, doc.from)
+	if !doc.Has("server.address") {
+		f.Server.inherit(environ, doc.from)
+	}
+	f.turnOff(doc.Report)
 	f.check(doc.Report)
 	for _, check := range more {
 		check(f, doc.Report)
@@ -250,6 +254,32 @@ func (t *telemetryKeys) inherit(environ []string, from map[string]string) {
 		t.OTLPEndpoint, from["telemetry.otlpEndpoint"] = endpoint, name
 	}
 }
+
+// inherit takes the port from the variables that hosts of web applications set.
+func (s *server) inherit(environ []string, from map[string]string) {
+	for _, name := range []string{"PORT", "FUNCTIONS_CUSTOMHANDLER_PORT"} {
+		if port := environment(environ)[name]; port != "" {
+			s.Address, from["server.address"] = ":"+port, name
+			return
+		}
+	}
+}
+
+// turnOff empties the addresses and endpoints that are "off".
+func (f *file) turnOff(report report) {
+	if strings.EqualFold(f.Server.Address, off) {
+		report("server.address", "cannot be off: there is no sidecar listener yet, and nothing else to serve")
+	}
+	for _, value := range []*string{&f.Server.AdminAddress, &f.Server.SidecarAddress, &f.Telemetry.OTLPEndpoint, &f.TokenCache.Redis.URL} {
+		if strings.EqualFold(*value, off) {
+			*value = ""
+		}
+	}
+}
+
+// off turns an address or endpoint off, in a file or in the environment, where a variable
+// without a value counts as unset.
+const off = "off"
 
 // environment returns the variables by name.
 func environment(environ []string) map[string]string {

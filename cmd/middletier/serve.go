@@ -22,11 +22,11 @@ import (
 
 // serveCommand runs the service until a signal stops it.
 type serveCommand struct {
-	Config string `help:"The configuration file." default:"config.yaml"`
+	configFlag
 }
 
 func (c serveCommand) run(ctx context.Context, std streams) error {
-	f, doc, err := loadDocument([]string{c.Config}, os.Environ(), checkServing, checkRoots(os.Environ()))
+	f, doc, err := c.load(os.Environ(), checkServing, checkRoots(os.Environ()))
 	if err != nil {
 		return err
 	}
@@ -35,6 +35,7 @@ func (c serveCommand) run(ctx context.Context, std streams) error {
 	logQueue := telemetry.NewLogQueue(f.Logging.Format, std.out)
 	defer logQueue.Close()
 	log, level := telemetry.NewLog(f.Logging.Level, f.Logging.Format, logQueue)
+	logWarnings(log, doc)
 	p, err := build(ctx, f, newProviderTransport(f.AzureAd.MaxConcurrentExchanges), log)
 	if err != nil {
 		return err

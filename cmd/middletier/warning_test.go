@@ -2,9 +2,9 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
-	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +19,8 @@ func TestWarningsOfTheConfiguration(t *testing.T) {
     timeout: 120s
     requestTimeout: 120s
 server:
+  address: 127.0.0.1:0
+  adminAddress: off
   cors:
     allowedOrigins:
       - http://localhost:3000
@@ -28,7 +30,7 @@ server:
 	want := []string{
 		path + ":10: downstreamApis.todo.timeout: warning: 2m0s is longer than requestTimeout, which ends a request after 30s",
 		path + ":12: downstreamApis.quick.access: warning: an API without access rules refuses every request",
-		path + ":21: server.cors.allowedOrigins[1]: warning: a page that is loaded over http can be modified on the network, and could then take its user's token: http://app.contoso.example",
+		path + ":23: server.cors.allowedOrigins[1]: warning: a page that is loaded over http can be modified on the network, and could then take its user's token: http://app.contoso.example",
 	}
 	var stdout, stderr bytes.Buffer
 	if code := run(t.Context(), []string{"check", "--config", path}, streams{nil, &stdout, &stderr}); code != 0 {
@@ -40,17 +42,14 @@ server:
 	if !strings.Contains(stdout.String(), "no mistakes") {
 		t.Errorf("check: standard output: got %q", stdout.String())
 	}
-	// The program that serve runs, with the same configuration.
-	f, err := load(path, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var log bytes.Buffer
-	if _, err := build(t.Context(), f, newWorld(t).transport(), slog.New(slog.NewJSONHandler(&log, nil))); err != nil {
-		t.Fatal(err)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	log := listeningLog{listening: cancel}
+	if code := run(ctx, []string{"serve", "--config", path}, streams{nil, &log, &stderr}); code != 0 {
+		t.Fatalf("serve: exit code %d, want 0: %s", code, &stderr)
 	}
 	got := map[string]string{}
-	for lines := json.NewDecoder(&log); ; {
+	for lines := json.NewDecoder(&log.Buffer); ; {
 		var line struct{ Level, Msg, Key string }
 		if err := lines.Decode(&line); err == io.EOF {
 			break
@@ -70,4 +69,17 @@ server:
 	if len(got) != len(want) {
 		t.Errorf("serve: got %d warnings, want %d: %q", len(got), len(want), got)
 	}
+}
+
+// listeningLog calls listening when the log says that the service listens.
+type listeningLog struct {
+	bytes.Buffer
+	listening func()
+}
+
+func (l *listeningLog) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte(`"listening"`)) {
+		l.listening()
+	}
+	return l.Buffer.Write(p)
 }

@@ -28,7 +28,7 @@ import (
 type checkCommand struct {
 	configFlag
 
-	Online bool   `help:"Also try the files of server.tls, the identity provider, each credential, Redis and each API. Without it, only the configuration is read, and nothing is sent."`
+	Online bool `help:"Also try the files of server.tls, the identity provider, each credential, Redis and each API. Without it, only the configuration is read, and nothing is sent."`
 }
 
 // trialTimeout is the longest time for each trial.

@@ -186,7 +186,7 @@ func (d document) mistakeAt(key string, err error) error {
 // loadDocument is load for callers that may report more mistakes later.
 func loadDocument(files []string, environ []string, more ...func(file, report)) (file, document, error) {
 	f := defaults()
-	read, err := config.Load(config.Input{Files: files, Environ: environ}, &f)
+	read, err := config.Load(input(files, environ), &f)
 	doc := document{Document: read}
 	if err != nil {
 		return f, doc, err
@@ -202,6 +202,11 @@ func loadDocument(files []string, environ []string, more ...func(file, report)) 
 		check(f, doc.Report)
 	}
 	return f, doc, doc.Err()
+}
+
+// input is what the configuration is read from.
+func input(files, environ []string) config.Input {
+	return config.Input{Files: files, Environ: environ}
 }
 
 // checkLoading reports credentials that cannot be read. Commands that use them call
@@ -319,9 +324,6 @@ func (f file) check(report report) {
 	f.cacheConfig().Check(under("tokenCache", report))
 	f.redisConfig().Check(under("tokenCache.redis", report))
 	f.telemetryConfig().Check(under("telemetry", report))
-	if len(f.DownstreamAPIs) == 0 {
-		report("downstreamApis", "must hold at least one API")
-	}
 	for name, d := range f.DownstreamAPIs {
 		section := under("downstreamApis."+name, report)
 		if !apiName.MatchString(name) {
@@ -338,6 +340,9 @@ func (f file) check(report report) {
 // warn reports probable mistakes, which do not keep the service from starting.
 func (f file) warn(report report) {
 	f.apiConfig().CORS.Warn(under("server.cors", report))
+	if len(f.DownstreamAPIs) == 0 {
+		report("downstreamApis", "there is no API that requests could be forwarded to")
+	}
 	for _, name := range slices.Sorted(maps.Keys(f.DownstreamAPIs)) {
 		d, section := f.DownstreamAPIs[name], under("downstreamApis."+name, report)
 		if len(d.Access) == 0 {
@@ -376,7 +381,7 @@ func (s server) check(report report) {
 }
 
 func (d downstreamAPI) check(report report) {
-	if err := obo.CheckScopes(d.Scopes); err != nil {
+	if err := obo.CheckScopes(d.Scopes); err != nil && (len(d.Scopes) > 0 || len(d.AppScopes) == 0) {
 		report("scopes", err.Error())
 	}
 	if len(d.AppScopes) > 1 || len(d.AppScopes) == 1 && !strings.HasSuffix(d.AppScopes[0], "/.default") {

@@ -54,6 +54,7 @@ type commands struct {
 	Demo       demoCommand       `cmd:"" help:"Run everything on this machine, with nothing to configure: an identity platform, a ToDo API and the service."`
 	Check      checkCommand      `cmd:"" help:"Report every mistake in a configuration; with --online, try the provider, the credentials, Redis and the APIs."`
 	Call       callCommand       `cmd:"" help:"Call an API as the application itself, and print its answer."`
+	Import     importCommand     `cmd:"" help:"Turn the configuration of another program into config.yaml: an appsettings.json, a .env, a parameters.json."`
 	Mock       mockCommand       `cmd:"" help:"Run only the identity platform, for integration tests."`
 	Completion completionCommand `cmd:"" help:"Print a script for completion in a shell."`
 	Version    versionCommand    `cmd:"" help:"Print version, commit and Go version."`

@@ -67,7 +67,6 @@ func TestServeReportsEveryMistake(t *testing.T) {
 		{"scopes of two resources", change("[api://todo/.default]", "[api://todo/Read, api://other/Read]"), []string{"config.yaml:9: downstreamApis.todo.scopes: "}},
 		{"a rule for nobody", change(", scopes: [ToDoList.Read]", ""), []string{"config.yaml:10: downstreamApis.todo.access[0]: a rule needs scopes or appPermissions"}},
 		{"a bad pattern", change("methods: [GET]", "paths: [items]"), []string{"config.yaml:10: downstreamApis.todo.access[0].paths[0]: a path begins with a slash"}},
-		{"no API", strings.Split(goodConfig, "downstreamApis")[0], []string{"downstreamApis: must hold at least one API"}},
 		{"tenants not said", change("11111111-1111-4111-8111-111111111111", "organizations"), []string{"azureAd.allowedTenants: must be set"}},
 		{"apps in no tenant", strings.Replace(change("11111111-1111-4111-8111-111111111111", "common\n  allowedTenants: ['*']"), ", scopes: [ToDoList.Read]", ", appPermissions: [A]", 1), []string{"downstreamApis.todo.tenant: must be set if"}},
 		{"a tenant by domain", change("11111111-1111-4111-8111-111111111111", "common\n  allowedTenants: [contoso.example]"), []string{"config.yaml:4: azureAd.allowedTenants[0]: must be a tenant's GUID"}},

@@ -87,7 +87,7 @@ func newAPI(change func(*api)) api {
 func load(t *testing.T, text string, environ ...string) (settings, string) {
 	t.Helper()
 	got := defaults()
-	doc, err := config.Parse("config.yaml", []byte(text), environ, &got)
+	doc, err := config.Parse("config.yaml", []byte(text), config.Input{Environ: environ}, &got)
 	if err == nil {
 		err = doc.Err()
 	}

@@ -25,6 +25,7 @@ func (d *Document) decode(n *node, v reflect.Value, key string, r rules) {
 	case s == listShape && n.kind == listNode:
 		d.decodeList(n, v, key, r)
 	case s.scalar() && n.kind == scalarNode:
+		n.secret = r.secret
 		if problem := setScalar(v, n.text, r.enum); problem != "" {
 			d.add(n.place, key, problem+got(n, r.secret))
 		}
@@ -36,13 +37,14 @@ func (d *Document) decode(n *node, v reflect.Value, key string, r rules) {
 func (d *Document) decodeStruct(n *node, v reflect.Value, key string, r rules) {
 	fields := fieldsOf(v.Type())
 	seen := map[string]*node{}
-	for _, e := range n.entries {
+	for i, e := range n.entries {
 		f, ok := fieldNamed(fields, e.name)
 		if !ok {
 			name := cutUnknownKey(e.name)
 			d.add(e.value.place, join(key, name), unknownKey(name, fields))
 			continue
 		}
+		n.entries[i].name = f.name // for Document.Tree
 		if d.first(seen, f.name, e.value, join(key, f.name)) {
 			d.decode(e.value, v.Field(f.index), join(key, f.name), r.below(f))
 		}

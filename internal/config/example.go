@@ -220,7 +220,7 @@ func exampleValue(v reflect.Value) string {
 	}
 	switch v.Kind() {
 	case reflect.String:
-		return quoteYAML(v.String())
+		return QuoteYAML(v.String())
 	case reflect.Slice:
 		items := make([]string, v.Len())
 		for i := range items {
@@ -230,7 +230,7 @@ func exampleValue(v reflect.Value) string {
 	case reflect.Map:
 		var items []string
 		for name, value := range v.Seq2() {
-			items = append(items, quoteYAML(name.String())+": "+exampleValue(value))
+			items = append(items, QuoteYAML(name.String())+": "+exampleValue(value))
 		}
 		slices.Sort(items)
 		return "{" + strings.Join(items, ", ") + "}"
@@ -244,7 +244,8 @@ var plainText = regexp.MustCompile(`^[A-Za-z/][A-Za-z0-9_./-]*(:[A-Za-z0-9_./-]+
 // typedWords are words that YAML readers take for another type.
 var typedWords = []string{"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
 
-func quoteYAML(text string) string {
+// QuoteYAML writes a text in YAML: in quotes, if it would be read as something else without.
+func QuoteYAML(text string) string {
 	if plainText.MatchString(text) && !slices.Contains(typedWords, strings.ToLower(text)) {
 		return text
 	}

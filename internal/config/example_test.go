@@ -76,7 +76,7 @@ func TestExampleShowsEveryKey(t *testing.T) {
 	if got != wantExample {
 		t.Errorf("got\n%s\nwant\n%s", got, wantExample)
 	}
-	doc, err := config.Parse("config.yaml", []byte(got), nil, &shown{})
+	doc, err := config.Parse("config.yaml", []byte(got), config.Input{}, &shown{})
 	if err != nil || doc.Err() != nil {
 		t.Errorf("the example is not read: %v %v", err, doc.Err())
 	}

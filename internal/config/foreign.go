@@ -38,6 +38,12 @@ func (t Tree) IsMapping() bool { return t.node.kind == mappingNode }
 // IsList reports whether the value is a list. A mapping that stands for a list is none.
 func (t Tree) IsList() bool { return t.node.kind == listNode }
 
+// IsSecret reports whether the value is a secret, if it was decoded.
+func (t Tree) IsSecret() bool { return t.node.secret }
+
+// Where says where the value was written: appsettings.json:12, or the variable.
+func (t Tree) Where() string { return t.doc.where(t.node.place) }
+
 // IsEmpty reports whether the value is null, or has no keys or items.
 func (t Tree) IsEmpty() bool {
 	return t.node.kind != scalarNode && len(t.node.entries) == 0 && len(t.node.items) == 0

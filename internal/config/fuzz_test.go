@@ -16,7 +16,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add([]byte("{\"downstreamApis\":{\"t\":{\"access\":[{\"methods\":[\"GET\"]}]}}}"), "DownstreamApis__T__BaseUrl=x")
 	f.Fuzz(func(t *testing.T, text []byte, assignment string) {
 		target := defaults()
-		doc, err := config.Parse("config.yaml", text, []string{assignment}, &target)
+		doc, err := config.Parse("config.yaml", text, config.Input{Environ: []string{assignment}}, &target)
 		if doc == nil || err != nil && doc.Err() == nil {
 			t.Errorf("got %v, %v", doc, err)
 		}

@@ -22,7 +22,7 @@ import (
 func loadJSON(t *testing.T, text string, environ ...string) (settings, string) {
 	t.Helper()
 	got := defaults()
-	doc, err := config.Parse("appsettings.json", []byte(text), environ, &got)
+	doc, err := config.Parse("appsettings.json", []byte(text), config.Input{Environ: environ}, &got)
 	if err == nil {
 		err = doc.Err()
 	}
@@ -251,7 +251,7 @@ func FuzzJSONComments(f *testing.F) {
 			return // encoding/json takes the last of two
 		}
 		var got anything
-		doc, err := config.Parse("x.json", []byte(`{"labels":`+commented+`}`), nil, &got)
+		doc, err := config.Parse("x.json", []byte(`{"labels":`+commented+`}`), config.Input{}, &got)
 		if err != nil || doc.Err() != nil {
 			t.Fatalf("%s: %v %v", commented, err, doc.Err())
 		}

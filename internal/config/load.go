@@ -79,10 +79,10 @@ func Load(in Input, target any) (*Document, error) {
 }
 
 // Parse is Load for the text of one file. name is the file's name in mistakes.
-func Parse(name string, text []byte, environ []string, target any) (*Document, error) {
+func Parse(name string, text []byte, in Input, target any) (*Document, error) {
 	d := &Document{names: []string{name}, root: &node{kind: mappingNode}}
 	d.lay(d.parse(name, text))
-	return d.finish(Input{Environ: environ}, target)
+	return d.finish(in, target)
 }
 
 // lay lays the tree of a file over those before.
@@ -126,6 +126,9 @@ func (d *Document) finish(in Input, target any) (*Document, error) {
 	}
 	return d, nil
 }
+
+// Tree returns the values as they were written, with the keys in this program's spelling.
+func (d *Document) Tree() Tree { return Tree{doc: d, node: d.root} }
 
 // Report adds a mistake that the program's own checks found. Its place is that of key,
 // or of the nearest parent that is present. If the key's value could not be read, the

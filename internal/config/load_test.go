@@ -110,7 +110,7 @@ func TestElementsStartFromTheirDefaults(t *testing.T) {
 
 func TestMapKeepsDefaultsThatTheFileDoesNotName(t *testing.T) {
 	got := settings{Labels: map[string]string{"Kept": "1", "Changed": "2"}}
-	doc, err := config.Parse("config.yaml", []byte("labels: {changed: 3, new: 4}"), nil, &got)
+	doc, err := config.Parse("config.yaml", []byte("labels: {changed: 3, new: 4}"), config.Input{}, &got)
 	if err != nil || doc.Err() != nil {
 		t.Fatalf("mistakes: %v %v", err, doc.Err())
 	}
@@ -208,7 +208,7 @@ func TestBrokenFile(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			got := defaults()
-			doc, err := config.Parse("config.yaml", []byte(test.text), nil, &got)
+			doc, err := config.Parse("config.yaml", []byte(test.text), config.Input{}, &got)
 			if err == nil || err.Error() != test.want {
 				t.Errorf("got  %v\nwant %s", err, test.want)
 			}

@@ -229,7 +229,7 @@ func TestReportFindsThePlace(t *testing.T) {
 	}
 	for _, test := range tests {
 		var got settings
-		doc, err := config.Parse("config.yaml", []byte(text), environ, &got)
+		doc, err := config.Parse("config.yaml", []byte(text), config.Input{Environ: environ}, &got)
 		if err != nil || doc.Err() != nil {
 			t.Fatalf("mistakes: %v %v", err, doc.Err())
 		}
@@ -243,7 +243,7 @@ func TestReportFindsThePlace(t *testing.T) {
 
 func TestMistakesAreSortedAndToldOnce(t *testing.T) {
 	var got settings
-	doc, err := config.Parse("config.yaml", []byte("\nserver: {}\nazureAd: {}\n"), []string{"Labels__x=1", "Labels__w=1"}, &got)
+	doc, err := config.Parse("config.yaml", []byte("\nserver: {}\nazureAd: {}\n"), config.Input{Environ: []string{"Labels__x=1", "Labels__w=1"}}, &got)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +265,7 @@ func TestMistakesAreSortedAndToldOnce(t *testing.T) {
 func TestHas(t *testing.T) {
 	var got settings
 	doc, err := config.Parse("config.yaml", []byte("server: {address: a, burst: }\nazureAd: {audiences: [x]}\n"),
-		[]string{"AzureAd__TenantId=", "Server__Timeout=", "Labels__k=v"}, &got)
+		config.Input{Environ: []string{"AzureAd__TenantId=", "Server__Timeout=", "Labels__k=v"}}, &got)
 	if err != nil || doc.Err() != nil {
 		t.Fatalf("mistakes: %v %v", err, doc.Err())
 	}

@@ -27,6 +27,7 @@ type node struct {
 	kind    nodeKind
 	text    string
 	folded  bool    // the text was written over several lines
+	secret  bool    // the text is a secret; known when it is decoded
 	entries []entry // of a mapping, in the order of the file
 	items   []*node // of a list
 	// mayBeList: where a list is expected, the values of the mapping are its items.

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// importWorld has a platform that issues tokens for the API under its URL too.
+func importWorld(t *testing.T) (w *world, environment []string, api string) {
+	t.Helper()
+	target := newUpstream(t)
+	directory := testDirectory()
+	for i, app := range directory.Apps {
+		if app.ClientID == demoToDo {
+			directory.Apps[i].IDURIs = append(app.IDURIs, target.URL)
+		}
+	}
+	w = newStoppedWorldOf(t, directory)
+	environment, _ = w.onDisk()
+	return w, environment, target.URL
+}
+
+// The file of a daemon becomes a configuration with which check finds no mistake, and call
+// gets a token with the credential that the file held.
+func TestImportedDaemonsCallTheirAPI(t *testing.T) {
+	w, environment, api := importWorld(t)
+	env := fmt.Sprintf("TENANT_ID=%s\nCLIENT_ID=%s\nAAD_ENDPOINT=%s/\nGRAPH_ENDPOINT=%s\n", demoTenant, demoMiddleTier, w.idp.URL(), api)
+	parameters := fmt.Sprintf(`{"authority":"%s/%s","client_id":"%s","scope":["%s/.default"],"endpoint":"%[4]s/v1.0/items",`,
+		w.idp.URL(), demoTenant, demoMiddleTier, api)
+	for _, row := range []struct {
+		name, file, text string
+		call             []string
+		files            []string
+	}{
+		{"secret for Node", ".env", env + "CLIENT_SECRET=" + testSecret, []string{"graph", "/v1.0/users"}, []string{"client-secret", "config.yaml"}},
+		{"secret for Python", "parameters.json", parameters + `"secret":"` + testSecret + `"}`, []string{"api", "/items"}, []string{"client-secret", "config.yaml"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			folder := t.TempDir()
+			source, out := filepath.Join(folder, row.file), filepath.Join(folder, "out", "config.yaml")
+			writeTo(t, source, row.text)
+			if err := os.Mkdir(filepath.Dir(out), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if o := runProcess(t, nil, "", "import", source, "--out", out); o.code != 0 || strings.Contains(o.stdout+o.stderr, testSecret) {
+				t.Fatalf("import: got %+v", o)
+			}
+			checkFiles(t, filepath.Dir(out), row.files)
+			if text := readText(t, out); strings.Contains(text, testSecret) {
+				t.Errorf("the configuration holds the secret:\n%s", text)
+			}
+			if o := runProcess(t, environment, "", "check", "--config", out); o.code != 0 {
+				t.Errorf("check: got %+v", o)
+			}
+			if o := runProcess(t, environment, "", append([]string{"call", "--config", out}, row.call...)...); o.code != 0 {
+				t.Errorf("call: got %+v", o)
+			}
+			if o := runProcess(t, nil, "", "import", source, "--out", out); o.code != 1 || !strings.Contains(o.stderr, "exists already; nothing is written") {
+				t.Errorf("again: got %+v", o)
+			}
+		})
+	}
+}
+
+// checkFiles wants these files in folder and no others. Only their owner may read those
+// with secrets.
+func checkFiles(t *testing.T, folder string, want []string) {
+	t.Helper()
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, entry := range entries {
+		got = append(got, entry.Name())
+		info, err := entry.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if entry.Name() != "config.yaml" && info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: got mode %v, want 0600", entry.Name(), info.Mode())
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got files %q, want %q", got, want)
+	}
+}
+
+func writeTo(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func readText(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// A service with the imported appsettings.json serves what it said.
+func TestImportedAppSettingsAreServed(t *testing.T) {
+	w, environment, api := importWorld(t)
+	folder := t.TempDir()
+	source, out := filepath.Join(folder, "appsettings.json"), filepath.Join(folder, "config.yaml")
+	writeTo(t, source, fmt.Sprintf(`{
+  // as the template has it
+  "AzureAd": {
+    "Instance": "%s/", "TenantId": "%s", "ClientId": "%s",
+    "ClientCredentials": [ { "SourceType": "ClientSecret", "ClientSecret": "%s" } ],
+  },
+  "DownstreamApis": { "Todo": { "BaseUrl": "%s/v1/", "Scopes": [ "api://todo/.default" ] } },
+  "Server": { "RequestTimeout": "00:00:20" }
+}`, w.idp.URL(), demoTenant, demoMiddleTier, testSecret, api))
+	if o := runProcess(t, nil, "", "import", source, "--out", out); o.code != 0 {
+		t.Fatalf("import: got %+v", o)
+	}
+	checkFiles(t, folder, []string{"appsettings.json", "client-secret", "config.yaml"})
+	f, err := load(out, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.Server.RequestTimeout.String() != "20s" || f.DownstreamAPIs["Todo"].BaseURL != api+"/v1/" || f.AzureAd.ClientCredentials[0].ClientSecret != "" {
+		t.Errorf("got %+v", f)
+	}
+	if o := runProcess(t, environment, "", "call", "--config", out, "Todo", "/items"); o.code != 0 {
+		t.Errorf("call: got %+v", o)
+	}
+}
+
+// On standard output there is no secret, and none is written anywhere.
+func TestImportToStandardOutputWritesNothing(t *testing.T) {
+	folder := t.TempDir()
+	source := filepath.Join(folder, ".env")
+	writeTo(t, source, "TENANT_ID="+demoTenant+"\nCLIENT_ID="+demoMiddleTier+"\nCLIENT_SECRET="+testSecret)
+	t.Chdir(folder)
+	o := runProcess(t, nil, "", "import", ".env", "--out", "-")
+	if o.code != 0 || strings.Contains(o.stdout+o.stderr, testSecret) ||
+		!strings.HasSuffix(o.stdout, "\n# client-secret is not written: put the client secret there.\n") {
+		t.Errorf("got %+v", o)
+	}
+	checkFiles(t, folder, []string{".env"})
+}
+
+// If one of the files exists, even as a link to nowhere, none is written.
+func TestImportWritesAllOrNothing(t *testing.T) {
+	for _, existing := range []string{"client-secret", "config.yaml"} {
+		folder := t.TempDir()
+		source := filepath.Join(folder, ".env")
+		writeTo(t, source, "TENANT_ID="+demoTenant+"\nCLIENT_ID="+demoMiddleTier+"\nCLIENT_SECRET="+testSecret)
+		if err := os.Symlink(filepath.Join(folder, "nowhere"), filepath.Join(folder, existing)); err != nil {
+			t.Fatal(err)
+		}
+		o := runProcess(t, nil, "", "import", source, "--out", filepath.Join(folder, "config.yaml"))
+		if want := filepath.Join(folder, existing) + " exists already; nothing is written\n"; o.code != 1 || o.stderr != want {
+			t.Errorf("%s: got %+v, want %q", existing, o, want)
+		}
+		if entries, err := os.ReadDir(folder); err != nil || len(entries) != 2 {
+			t.Errorf("%s: got %v %v", existing, entries, err)
+		}
+	}
+}
+
+func TestImportRefuses(t *testing.T) {
+	folder := t.TempDir()
+	for _, row := range []struct{ file, text, want string }{
+		{"a.yaml", "azureAd: {}\n", "is neither an appsettings.json, nor a .env, nor a parameters.json"},
+		{"b.json", "{", "b.json:2:1: is not valid JSON: the file ends too early"},
+		{"c.json", `{"AzureAd":{"TenentId":"t"}}`, `c.json:1: azureAd.TenentId: unknown key; did you mean "tenantId"?`},
+		{".env", "TENANT_ID=x\nSECRET", ".env: line 2 is not NAME=VALUE"},
+		{"d.json", "{}", "what it holds makes no configuration, and nothing is written:\nazureAd.tenantId: must be set"},
+		{"e.env", strings.Repeat("#", 1<<20+1), "e.env is larger than 1 MiB"},
+	} {
+		path := filepath.Join(folder, row.file)
+		writeTo(t, path, row.text)
+		o := runProcess(t, nil, "", "import", path, "--out", filepath.Join(folder, "config.yaml"))
+		if o.code != 1 || o.stdout != "" || !strings.Contains(o.stderr, row.want) {
+			t.Errorf("%s: got %+v, want %q", row.file, o, row.want)
+		}
+		if _, err := os.Lstat(filepath.Join(folder, "config.yaml")); err == nil {
+			t.Fatalf("%s: a configuration is written", row.file)
+		}
+	}
+}

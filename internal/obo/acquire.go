@@ -41,8 +41,7 @@ func (c *Cache) acquire(ctx context.Context, r cacheRequest, m mode) (Token, err
 			return Token{}, nil // another flight was faster
 		}
 		// Until this one is through, requests need not start others.
-		held = held.postponed(now)
-		c.memory.set(r.key, held, r.since)
+		c.memory.update(r.key, now, func(e entry) (entry, bool) { return e.postponed(now), e.token == held.token })
 		r.renews = &held
 	case ok:
 		if held.refusal != nil || held.token != r.rejected || r.claims == "" && c.stays(r, held, now) {

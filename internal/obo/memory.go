@@ -18,7 +18,7 @@ type memory struct {
 	size      int // the most that it holds, in bytes
 	evictions atomic.Int64
 
-	mu          sync.Mutex // guards generations, and is held while an entry is written
+	mu          sync.Mutex // guards generations, and is held while an entry is written or removed
 	generations [generationSlots]uint64
 }
 
@@ -102,15 +102,41 @@ func (m *memory) set(key cacheKey, e entry, since generation) bool {
 	if m.forgotten(since) != since.forgotten {
 		return false
 	}
-	if len(b) > maxEntry || m.entries.Set(string(key[:]), b) != nil {
-		m.delete(key) // an older one may be there
+	return m.put(key, b)
+}
+
+// put writes an encoded entry, or removes an older one if it cannot. m.mu is held.
+func (m *memory) put(key cacheKey, encoded []byte) bool {
+	if len(encoded) > maxEntry || m.entries.Set(string(key[:]), encoded) != nil {
+		m.remove(key)
 		return false
 	}
 	return true
 }
 
-// delete removes what is under key, if there is something.
-func (m *memory) delete(key cacheKey) { _ = m.entries.Delete(string(key[:])) }
+// update replaces the entry under key by what change makes of it, in one step. It does
+// nothing if there is no such entry or if change returns false.
+func (m *memory) update(key cacheKey, now time.Time, change func(entry) (entry, bool)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e, ok := m.get(key, now)
+	if !ok {
+		return
+	}
+	if e, ok = change(e); ok {
+		m.put(key, e.encode())
+	}
+}
+
+// delete removes the entry under key, if there is one.
+func (m *memory) delete(key cacheKey) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.remove(key)
+}
+
+// remove is delete for a caller that holds m.mu.
+func (m *memory) remove(key cacheKey) { _ = m.entries.Delete(string(key[:])) }
 
 // generation returns the one of now, for what is to be fetched under key for owner.
 func (m *memory) generation(key, owner cacheKey) generation {
@@ -152,7 +178,7 @@ func (m *memory) forgetOwner(owner cacheKey) {
 			continue // it has left by itself
 		}
 		if e, ok := decode(held.Value()); ok && e.owner == short(owner) {
-			_ = m.entries.Delete(held.Key()) // it may have left
+			m.delete(cacheKey([]byte(held.Key())))
 		}
 	}
 }
@@ -160,9 +186,9 @@ func (m *memory) forgetOwner(owner cacheKey) {
 // forgetAll removes everything.
 func (m *memory) forgetAll() error {
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	for slot := range m.generations {
 		m.generations[slot]++
 	}
-	m.mu.Unlock()
 	return m.entries.Reset()
 }

@@ -15,12 +15,11 @@ type Trial struct {
 
 // Passed says that the API has accepted the token: the next 401 is the first again.
 func (t *Trial) Passed() {
-	memory, key := t.cache.memory, t.request.key
-	since := memory.generation(key, t.request.owner)
-	if e, ok := memory.get(key, time.Now()); ok && e.token == t.token && e.onTrial {
+	t.cache.memory.update(t.request.key, time.Now(), func(e entry) (entry, bool) {
+		passes := e.onTrial && e.token == t.token
 		e.onTrial = false
-		memory.set(key, e, since)
-	}
+		return e, passes
+	})
 }
 
 // trial returns the trial of the token that e holds for r, nil where it is on none.
@@ -37,8 +36,12 @@ func (c *Cache) trial(r cacheRequest, e entry) *Trial {
 // may refuse on one path what it accepts on others.
 func (c *Cache) stays(r cacheRequest, e entry, now time.Time) bool {
 	if e.onTrial {
-		e.onTrial, e.keptUntil = false, now.Add(rejectedPause)
-		c.memory.set(r.key, e, r.since)
+		e.keptUntil = now.Add(rejectedPause)
+		c.memory.update(r.key, now, func(held entry) (entry, bool) {
+			begins := held.onTrial && held.token == e.token
+			held.onTrial, held.keptUntil = false, e.keptUntil
+			return held, begins
+		})
 	}
 	return now.Before(e.keptUntil)
 }

@@ -210,12 +210,18 @@ func (s *Store) ReloadAfterRefusal(ctx context.Context) {
 	case <-ctx.Done():
 		return
 	}
-	if now := time.Now(); s.refused.IsZero() || now.Sub(s.refused) >= refusalFloor {
-		s.refused = now
-		// A source that has never answered would use up the exchange's time.
-		if err := s.reloadLocked(ctx, func(source *credentialSource) bool { return !source.kind.remote || source.held != nil }); err != nil {
-			s.config.Log.Error("the client credential cannot be replaced", "error", err)
-		}
+	now := time.Now()
+	if !s.refused.IsZero() && now.Sub(s.refused) < refusalFloor {
+		return
+	}
+	// A source that has never answered would use up the exchange's time.
+	err := s.reloadLocked(ctx, func(source *credentialSource) bool { return !source.kind.remote || source.held != nil })
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return // a reload that its caller left unfinished must not keep the next one waiting
+	}
+	s.refused = now
+	if err != nil {
+		s.config.Log.Error("the client credential cannot be replaced", "error", err)
 	}
 }
 

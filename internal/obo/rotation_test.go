@@ -471,3 +471,35 @@ func TestSecretHasNoExpiry(t *testing.T) {
 		t.Errorf("got %v", expires)
 	}
 }
+
+// A reload that its caller leaves unfinished does not count: the next refusal reads again.
+func TestCanceledReloadDoesNotDelayTheNext(t *testing.T) {
+	old, fresh := rsaPair(), otherPair()
+	v := startVault(t, "application/x-pkcs12", vaultPFX(t, old))
+	p := &platform{metadata: goodMetadata, token: func(r sent) answer {
+		if signer(r) != thumbprint(fresh) {
+			return invalidClient
+		}
+		return numbered(r)
+	}}
+	config := v.config(p, "middle-tier")
+	hosts := config.Client.Transport.(byHost)
+	vault := hosts["contoso.vault.azure.net"]
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	var leaves atomic.Bool
+	hosts["contoso.vault.azure.net"] = roundTrip(func(r *http.Request) (*http.Response, error) {
+		if leaves.Swap(false) {
+			leave()
+			return nil, r.Context().Err()
+		}
+		return vault.RoundTrip(r)
+	})
+	k := startWith(t, p, config)
+	leaves.Store(true)
+	if _, err := k.client.AppToken(ctx, "", "api://todo/.default"); err == nil || leaves.Load() {
+		t.Fatalf("got %v, want that the caller left during the reload", err)
+	}
+	v.put("application/x-pkcs12", vaultPFX(t, fresh))
+	k.want(user("alice"), "", "token-3", obo.IdentityProvider)
+}

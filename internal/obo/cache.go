@@ -192,7 +192,7 @@ func (c *Cache) renew(r cacheRequest) {
 		return
 	}
 	c.renewals.Add(1)
-	r.claims = "" // those of one call's answer
+	r.claims, r.again = "", false // they belong to one call, not to the token that is renewed
 	r.flight = newKey("renewal", r.key[:], "", "", "", nil)
 	done := c.flight.DoChan(string(r.flight[:]), func() (any, error) {
 		return guard(func() (Token, error) { return c.acquire(context.Background(), r, forRenewal) })

@@ -217,13 +217,17 @@ func (c *Client) shares(r tokenRequest) []share {
 // exchange waits its turn and makes the exchange; once more where the provider
 // refuses our credential and another one is there to be loaded, where it broke down
 // rather than answered, or where it does not find our federated credential; all within
-// Config.Timeout. The error is an *Error.
+// Config.Timeout. The error is an *Error, or context.Canceled if the caller leaves while
+// it waits.
 func (c *Client) exchange(ctx context.Context, r tokenRequest) (_ grant, err error) {
 	start := time.Now()
 	defer func() { c.config.Exchanged(r.flow(), time.Since(start), err) }()
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
 	giveBack, err := c.turns.take(ctx, c.shares(r)...)
+	if errors.Is(err, context.Canceled) {
+		return grant{}, err
+	}
 	if err != nil {
 		return grant{}, &Error{
 			Kind: Unavailable, RetryAfter: defaultRetryAfter, Scopes: r.scopes, Err: errors.New("too many exchanges are under way"),

@@ -1,6 +1,7 @@
 package obo_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -331,5 +332,25 @@ func TestOneCallersExchangesLockNobodyOut(t *testing.T) {
 			time.Sleep(50 * time.Millisecond)
 		}
 		group.Wait()
+	})
+}
+
+func TestCallerWhoLeavesWhileWaitingForATurnIsCanceled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := start(t, func(c *obo.Config, _ *obo.CacheConfig) { c.MaxConcurrent = 1 })
+		k.token = slowly(2*time.Second, numbered)
+		var group sync.WaitGroup
+		group.Go(func() { k.want(user("alice"), "", "token-1", obo.IdentityProvider) })
+		synctest.Wait()
+		ctx, leave := context.WithCancel(t.Context())
+		group.Go(func() {
+			if _, err := k.client.AppToken(ctx, "", "api://todo/.default"); !errors.Is(err, context.Canceled) || obo.Outcome(err) != "canceled" {
+				t.Errorf("got %v with outcome %s, want canceled", err, obo.Outcome(err))
+			}
+		})
+		synctest.Wait()
+		leave()
+		group.Wait()
+		k.wantExchanges(1)
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -178,5 +179,46 @@ func TestRenewalAsksWithoutTheClaimsOfACall(t *testing.T) {
 		synctest.Wait()
 		k.wantExchanges(2)
 		wantClaims(t, k.last().form, "")
+	})
+}
+
+// One call's token was refused, and memory has a newer one since, which is due. Its renewal
+// does not wait with those whose token was refused.
+func TestRenewalWaitsWithTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := start(t, func(c *obo.Config, _ *obo.CacheConfig) { c.MaxConcurrent = 4 })
+		k.token = refreshing
+		alice, bob := user("alice"), user("bob")
+		k.want(alice, "", "token-1", obo.IdentityProvider)
+		k.want(bob, "", "token-2", obo.IdentityProvider)
+		time.Sleep(32 * time.Minute)
+		k.token = func(r sent) answer {
+			a := numbered(r)
+			a.delay = 2 * time.Second
+			if r.n == 4 {
+				a.delay = time.Second
+			}
+			return a
+		}
+		var group sync.WaitGroup
+		ask := func(a obo.Assertion, rejected string) {
+			group.Go(func() {
+				if _, err := k.cache.OnBehalfOf(t.Context(), a, todo, obo.Challenge{RejectedToken: rejected}); err != nil {
+					t.Errorf("%s: %v", a.ObjectID, err)
+				}
+			})
+			synctest.Wait()
+		}
+		ask(bob, "token-2") // takes all that those with a refused token may have
+		for i := range 3 {
+			ask(user(fmt.Sprint("other-", i)), "")
+		}
+		ask(alice, "token-0") // the renewal waits
+		ask(user("carol"), "")
+		time.Sleep(1500 * time.Millisecond)
+		if got := k.last().form.Get("assertion"); k.exchanges() != 7 || got != alice.Token {
+			t.Errorf("exchange %d is with %s, want the 7th, alice's renewal", k.exchanges(), got)
+		}
+		group.Wait()
 	})
 }

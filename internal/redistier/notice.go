@@ -1,6 +1,7 @@
 package redistier
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -30,7 +31,7 @@ const (
 	Everything  Forgotten = 'a'
 )
 
-// maxNoticeKeys bounds a notice: a sign-out has a key for each API.
+// maxNoticeKeys bounds the keys in one message: a sign-out has a key for each API.
 const maxNoticeKeys = 1024
 
 // replicaID names a process to itself, which hears its own notices too.
@@ -79,11 +80,23 @@ func (s *Redis) channel() string { return s.prefix + "forgotten" }
 var errNotPublished = failure.New("Redis did not pass it on")
 
 // Publish implements Tier. A replica that does not listen at the moment never hears of it.
+// Many keys are sent in several messages.
 func (s *Redis) Publish(ctx context.Context, n Notice) error {
+	if len(n.Keys) <= maxNoticeKeys {
+		return s.publish(ctx, n)
+	}
+	var err error
+	for keys := range slices.Chunk(n.Keys, maxNoticeKeys) {
+		err = cmp.Or(s.publish(ctx, Notice{n.What, keys}), err)
+	}
+	return err
+}
+
+func (s *Redis) publish(ctx context.Context, n Notice) error {
 	sealed := s.sealer.seal(s.channel(), n.encode(s.id))
 	refused, ok := do(ctx, s, write, func(ctx context.Context) (error, error) {
 		err := s.client.Publish(ctx, s.channel(), sealed).Err()
-		if isReply(err) { // a missing permission: all else goes on
+		if isRefusal(err) {
 			return err, nil
 		}
 		return nil, err
@@ -98,10 +111,10 @@ func (s *Redis) Publish(ctx context.Context, n Notice) error {
 	return nil
 }
 
-// isReply reports whether an error is an answer of Redis: it is there.
-func isReply(err error) bool {
-	var reply redis.Error
-	return errors.As(err, &reply)
+// isRefusal reports whether Redis does not allow notices or does not know them: all else
+// works, and trying again does not help. Other replies, such as LOADING, pass.
+func isRefusal(err error) bool {
+	return redis.HasErrorPrefix(err, "NOPERM") || redis.HasErrorPrefix(err, "unknown command")
 }
 
 const (
@@ -132,7 +145,7 @@ func (s *Redis) listen(ctx context.Context, heard func(Notice)) {
 		if errors.Is(err, errRedisPanic) {
 			s.breaker.failed.Add(1)
 		}
-		if isReply(err) && !refused { // otherwise Redis is unreachable, which the breaker logs
+		if isRefusal(err) && !refused { // other failures are logged by the breaker
 			refused = true
 			s.log.Warn("Redis does not let us hear what other replicas forget", "error", failure.Of(err))
 		}

@@ -13,8 +13,8 @@ import (
 	"middletier/internal/secretfile"
 )
 
-// assertionFile holds another platform's token for us. The platform replaces it
-// well before it expires.
+// assertionFile is a file with a token of another platform, which is our client assertion.
+// The platform replaces the token well before it expires.
 type assertionFile struct {
 	content
 	last atomic.Pointer[string] // the last good one

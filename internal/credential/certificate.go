@@ -17,15 +17,16 @@ import (
 	"middletier/internal/secretfile"
 )
 
-// assertionLife is that of MSAL's own client assertions.
-const assertionLife = 10 * time.Minute
+// clientAssertionLife is the lifetime of MSAL's own client assertions too.
+const clientAssertionLife = 10 * time.Minute
 
-// AssertionError is a client assertion that could not be had: nothing was sent.
-type AssertionError struct{ err error }
+// ClientAssertionError says that there is no client assertion, so that nothing was sent to the
+// provider.
+type ClientAssertionError struct{ err error }
 
-func (e *AssertionError) Error() string { return "client assertion: " + e.err.Error() }
+func (e *ClientAssertionError) Error() string { return "client assertion: " + e.err.Error() }
 
-func (e *AssertionError) Unwrap() error { return e.err }
+func (e *ClientAssertionError) Unwrap() error { return e.err }
 
 // certificateEntry is a certificate with its key, PEM or PFX.
 type certificateEntry struct {
@@ -81,8 +82,8 @@ func parseCertificate(data []byte, password string) (*certificate, error) {
 	return &certificate{leaf: pair.Leaf, key: key, credential: credential}, nil
 }
 
-// withClaims returns the certificate as a credential whose assertions hold extra
-// claims. MSAL signs assertions too, but lets nobody add to them. ("Microsoft
+// withClaims returns the certificate as a credential whose client assertions hold extra
+// claims. MSAL signs client assertions too, but does not let us add claims. ("Microsoft
 // identity platform application authentication certificate credentials".)
 func (c *certificate) withClaims(extra map[string]string) confidential.Credential {
 	if len(extra) == 0 {
@@ -97,12 +98,12 @@ func (c *certificate) withClaims(extra map[string]string) confidential.Credentia
 		}
 		claims["aud"], claims["iss"], claims["sub"] = o.TokenEndpoint, o.ClientID, o.ClientID
 		claims["jti"] = rand.Text()
-		claims["nbf"], claims["exp"] = now.Unix(), now.Add(assertionLife).Unix()
+		claims["nbf"], claims["exp"] = now.Unix(), now.Add(clientAssertionLife).Unix()
 		token := jwt.NewWithClaims(jwt.SigningMethodPS256, claims)
 		token.Header["x5t#S256"] = base64.RawURLEncoding.EncodeToString(thumbprint[:])
 		assertion, err := token.SignedString(c.key)
 		if err != nil {
-			return "", &AssertionError{err}
+			return "", &ClientAssertionError{err}
 		}
 		return assertion, nil
 	})

@@ -82,8 +82,7 @@ func (c Config) Check(report func(key, problem string)) {
 	c.checkValues(report)
 }
 
-// ownClaims are those of a client assertion that say who signed it for whom, and
-// for how long.
+// ownClaims are the claims that every client assertion has.
 var ownClaims = []string{"aud", "exp", "iat", "iss", "jti", "nbf", "sub"}
 
 func (c Config) checkValues(report func(key, problem string)) {
@@ -95,7 +94,7 @@ func (c Config) checkValues(report func(key, problem string)) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.ClientClaims)) {
 		if name == "" || slices.Contains(ownClaims, name) {
-			report("clientClaims", fmt.Sprintf("%q cannot be set: the assertion has its own", name))
+			report("clientClaims", fmt.Sprintf("%q cannot be set: the client assertion has its own", name))
 		}
 	}
 }

@@ -16,7 +16,8 @@ import (
 	"middletier/internal/failure"
 )
 
-// managedIdentity gets assertions from the Azure host that we run on.
+// managedIdentity gets tokens of a managed identity from the Azure host that we run on. They
+// are our client assertions.
 type managedIdentity struct {
 	content
 	clientID string // "": the system-assigned identity
@@ -32,7 +33,7 @@ func openManagedIdentity(s StoreConfig, entry Config) loader {
 	}
 }
 
-// read asks for an assertion. It changes by itself: what counts is that there is one.
+// read asks for a token, to see that there is one. Each use asks again.
 func (m *managedIdentity) read(ctx context.Context) ([]byte, error) {
 	if m.client == nil {
 		client, err := newManagedIdentityClient(m.clientID)
@@ -41,7 +42,7 @@ func (m *managedIdentity) read(ctx context.Context) ([]byte, error) {
 		}
 		m.client = &client
 	}
-	_, err := m.assertion(ctx)
+	_, err := m.token(ctx)
 	return nil, err
 }
 
@@ -57,18 +58,18 @@ func newManagedIdentityClient(clientID string) (managedidentity.Client, error) {
 	}))
 }
 
-// parse returns a credential that asks for an assertion at every use.
+// parse returns a credential that asks for a token at every use.
 func (m *managedIdentity) parse([]byte) (confidential.Credential, time.Time, error) {
 	return confidential.NewCredFromAssertionCallback(func(ctx context.Context, _ confidential.AssertionRequestOptions) (string, error) {
-		assertion, err := m.assertion(ctx)
+		token, err := m.token(ctx)
 		if err != nil {
-			return "", &AssertionError{err}
+			return "", &ClientAssertionError{err}
 		}
-		return assertion, nil
+		return token, nil
 	}), time.Time{}, nil
 }
 
-func (m *managedIdentity) assertion(ctx context.Context) (string, error) {
+func (m *managedIdentity) token(ctx context.Context) (string, error) {
 	select {
 	case m.turn <- struct{}{}:
 		defer func() { <-m.turn }()

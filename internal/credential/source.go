@@ -13,18 +13,18 @@ import (
 // readTimeout bounds one reading of a credential over the network.
 const readTimeout = 10 * time.Second
 
-// credentialSource is an entry of clientCredentials, and what it gave last.
+// credentialSource is an entry of clientCredentials, and its last credential.
 type credentialSource struct {
 	loader
 	kind       kind
 	sourceType string
 	key        string // of the entry, such as clientCredentials[0]
 
-	held    *Active // the last good one; nil: it has never loaded
-	problem error   // why it did not load the last time
+	held    *Loaded // the last good one; nil: it has never loaded
+	problem error   // why the last attempt to load failed
 }
 
-// newSource returns what the entry at i is loaded from.
+// newSource returns the source of the entry at i.
 func (c StoreConfig) newSource(i int) *credentialSource {
 	entry := c.Entries[i]
 	s := &credentialSource{
@@ -36,9 +36,8 @@ func (c StoreConfig) newSource(i int) *credentialSource {
 	return s
 }
 
-// CheckLoading reports by key why no credential can be read, as far as that can
-// be told without asking another machine. Credentials whose form Check refuses
-// are not looked at.
+// CheckLoading reports by key why no credential can be loaded, without asking another
+// machine. It skips entries that Check refuses.
 func (c StoreConfig) CheckLoading(report func(key, problem string)) {
 	var failed []*credentialSource
 	for i, entry := range c.Entries {
@@ -58,8 +57,8 @@ func (c StoreConfig) CheckLoading(report func(key, problem string)) {
 	}
 }
 
-// Active is a credential that was loaded. It never changes.
-type Active struct {
+// Loaded is a credential that was loaded. It never changes.
+type Loaded struct {
 	Credential confidential.Credential
 	// Federated: it is a token of another platform, which the provider matches against
 	// the application's federated credentials.
@@ -67,21 +66,21 @@ type Active struct {
 
 	key        string // of its entry
 	sourceType string
-	digest     [32]byte  // of what it was made from: what changes it makes another credential
+	digest     [32]byte  // of the bytes that it was made of
 	expires    time.Time // the end of its certificate; zero: it has none
 }
 
 // String keeps the secrets in it from being printed.
-func (a *Active) String() string { return a.key + " " + a.sourceType }
+func (a *Loaded) String() string { return a.key + " " + a.sourceType }
 
 // GoString is String, for %#v.
-func (a *Active) GoString() string { return a.String() }
+func (a *Loaded) GoString() string { return a.String() }
 
 // String keeps the secrets in it from being printed.
 func (s *credentialSource) String() string { return s.key + " " + s.sourceType }
 
-// load reads s again. What it holds is only ever replaced by a good credential:
-// a file may be gone, empty or cut off while it is being replaced.
+// load reads s again. Only a good credential replaces the one that s holds: a file may be
+// missing, empty or cut off while somebody replaces it.
 func (s *credentialSource) load(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
@@ -105,7 +104,7 @@ func (s *credentialSource) accept(data []byte) error {
 	if err != nil {
 		return err
 	}
-	s.held = &Active{
+	s.held = &Loaded{
 		Credential: credential, Federated: s.kind.federated,
 		key: s.key, sourceType: s.sourceType, digest: digest, expires: expires,
 	}

@@ -25,22 +25,23 @@ import (
 )
 
 const (
-	// pollInterval is how often files are read. They are small, and seldom on a disk. Events
-	// of the file system would tell sooner, but not on network file systems: they would need
-	// the poll beside them.
+	// pollInterval is how often files are read. They are small, and rarely on a disk. Events
+	// of the file system are faster, but network file systems have none, so polling would be
+	// needed too.
 	pollInterval = time.Second
 
-	// settleTime lets whoever replaces a file finish before it is read.
+	// settleTime is how long a file must be unchanged before it is read: it may still be
+	// written.
 	settleTime = 200 * time.Millisecond
 
 	// remoteInterval is how often vaults and Azure hosts are asked again.
 	remoteInterval = time.Hour
 
-	// refusalFloor is the least time between two reloads that refusals bring
-	// about: a wrong credential must not make every request read it again.
+	// refusalFloor is the shortest time between two reloads after refusals: a wrong
+	// credential must not be read again for every request.
 	refusalFloor = 10 * time.Second
 
-	// expiryNotice is how long before a certificate's end it is announced, every
+	// expiryNotice is how long before a certificate expires the log warns of it, once every
 	// expiryInterval.
 	expiryNotice   = 30 * 24 * time.Hour
 	expiryInterval = 24 * time.Hour
@@ -59,22 +60,22 @@ type StoreConfig struct {
 	VaultCredential azcore.TokenCredential
 	// Log gets a line for each change.
 	Log *slog.Logger
-	// Use is given each credential that is to be used from now on. With an error the
-	// one before stays in use.
-	Use func(*Active) error
+	// Use is called with each credential that comes into use. If it fails, the previous
+	// credential stays in use.
+	Use func(*Loaded) error
 }
 
 // Store loads credentials, follows what they are loaded from, and says which one is in use.
 type Store struct {
 	config    StoreConfig
-	current   atomic.Pointer[Active]
+	current   atomic.Pointer[Loaded]
 	sources   []*credentialSource // in the order of preference
-	reloading chan struct{}       // holds one while the sources are read; guards them and refused
-	refused   time.Time           // when a refusal last brought about a reload
+	reloading chan struct{}       // full while the sources are read; guards them and refused
+	refused   time.Time           // when a refusal last caused a reload
 }
 
-// NewStore returns a Store in which a credential is in use. It fails when none can be
-// loaded, for which it may ask a vault or the Azure host until ctx ends.
+// NewStore returns a Store with a credential in use. It fails if none can be loaded. Until ctx
+// ends it may ask a vault or the Azure host.
 func NewStore(ctx context.Context, c StoreConfig) (*Store, error) {
 	s := &Store{config: c, reloading: make(chan struct{}, 1)}
 	for i := range c.Entries {
@@ -115,7 +116,7 @@ func (s *Store) Run(ctx context.Context) {
 	}
 }
 
-// isSettledFile reports whether s reads a file that is not just being written.
+// isSettledFile reports whether s reads a file that nobody is writing now.
 func (s *credentialSource) isSettledFile() bool {
 	if s.path() == "" {
 		return false
@@ -127,20 +128,19 @@ func (s *credentialSource) isSettledFile() bool {
 	return isSettled(info.ModTime(), time.Now())
 }
 
-// isSettled reports whether what was written then is complete by now. Another machine's clock
-// may be ahead of ours.
+// isSettled reports whether a file that was written then is complete now. Another machine's
+// clock may be ahead of ours.
 func isSettled(then, now time.Time) bool { return then.After(now) || now.Sub(then) >= settleTime }
 
-// refresh is reload for Run, which can only tell the log.
+// refresh is reload for Run, which can only log the error.
 func (s *Store) refresh(ctx context.Context, read func(*credentialSource) bool) {
 	if err := s.reload(ctx, read); err != nil && ctx.Err() == nil {
 		s.config.Log.Error("the client credential cannot be replaced", "error", err)
 	}
 }
 
-// reload reads the sources that read picks, in order, and uses the first that
-// holds a credential. The error, which says why none does, leaves the one in
-// use as it is.
+// reload reads the sources that read selects, in order, and uses the first that has a
+// credential. If none has one, it returns why, and the credential in use does not change.
 func (s *Store) reload(ctx context.Context, read func(*credentialSource) bool) error {
 	select {
 	case s.reloading <- struct{}{}:
@@ -172,8 +172,8 @@ func (s *Store) reloadLocked(ctx context.Context, read func(*credentialSource) b
 	return errors.Join(problems...)
 }
 
-// logProblems logs what has changed about loading, once. A start at which
-// nothing loads is not its business: that is an error.
+// logProblems logs each source whose problem has changed. A start at which nothing loads is
+// not logged here: NewStore returns an error.
 func (s *Store) logProblems(changed []*credentialSource) {
 	for _, source := range changed {
 		switch {
@@ -187,8 +187,8 @@ func (s *Store) logProblems(changed []*credentialSource) {
 	}
 }
 
-// use makes a credential the one that is in use from now on.
-func (s *Store) use(loaded *Active) error {
+// use takes a credential into use.
+func (s *Store) use(loaded *Loaded) error {
 	if s.current.Load() == loaded {
 		return nil
 	}
@@ -201,8 +201,8 @@ func (s *Store) use(loaded *Active) error {
 	return nil
 }
 
-// ReloadAfterRefusal looks for another credential after the provider has refused the one in
-// use, unless it has just done so.
+// ReloadAfterRefusal reads the sources again after the provider has refused the credential in
+// use, at most once in refusalFloor.
 func (s *Store) ReloadAfterRefusal(ctx context.Context) {
 	select {
 	case s.reloading <- struct{}{}:
@@ -214,7 +214,7 @@ func (s *Store) ReloadAfterRefusal(ctx context.Context) {
 	if !s.refused.IsZero() && now.Sub(s.refused) < refusalFloor {
 		return
 	}
-	// A source that has never answered would use up the exchange's time.
+	// A remote source that has never answered would use up the exchange's time.
 	err := s.reloadLocked(ctx, func(source *credentialSource) bool { return !source.kind.remote || source.held != nil })
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return // a reload that its caller left unfinished must not keep the next one waiting
@@ -225,7 +225,7 @@ func (s *Store) ReloadAfterRefusal(ctx context.Context) {
 	}
 }
 
-// announceExpiry warns of a certificate that ends soon.
+// announceExpiry logs a certificate that expires soon.
 func (s *Store) announceExpiry() {
 	expires, ok := s.Expiry()
 	left := time.Until(expires)

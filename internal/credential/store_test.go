@@ -17,11 +17,11 @@ import (
 // user is what uses the credentials of a store.
 type user struct {
 	mu     sync.Mutex // guards the rest
-	used   []*credential.Active
+	used   []*credential.Loaded
 	refuse bool // the next
 }
 
-func (u *user) use(a *credential.Active) error {
+func (u *user) use(a *credential.Loaded) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.refuse {

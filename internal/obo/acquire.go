@@ -9,30 +9,30 @@ import (
 )
 
 const (
-	// lockLease is how long one replica may keep the others waiting for its
-	// exchange. It covers a usual exchange; where it does not, two are made.
+	// lockLease is how long other replicas wait for the exchange of one. A usual
+	// exchange is faster; if one takes longer, another replica makes a second one.
 	lockLease = 3 * time.Second
 
 	// lockPoll is how often a waiting replica looks for the result.
 	lockPoll = 25 * time.Millisecond
 )
 
-// mode says who waits for what acquire gets.
+// mode says who waits for the token that acquire gets.
 type mode int
 
 const (
-	// forCallers: callers wait, and get what comes.
+	// forCallers: callers wait for the token.
 	forCallers mode = iota
-	// forRenewal: nobody waits. What comes takes the place of the token that is held, unless
-	// that is gone by then: signed out, rejected or replaced.
+	// forRenewal: nobody waits. The new token replaces the one in memory, unless that was
+	// removed or replaced meanwhile, such as by a sign-out.
 	forRenewal
 )
 
-// acquire gets a token that memory lacks, or replaces one that is due: from another flight
-// that just ended, another replica, or the provider. A cached refusal is returned without
-// a new exchange.
+// acquire gets a token that is not in memory, or replaces one that is due for renewal: from
+// another flight that just ended, from another replica, or from the provider. A cached
+// refusal is returned without a new exchange.
 func (c *Cache) acquire(ctx context.Context, r cacheRequest, m mode) (Token, error) {
-	r.since = c.memory.generation(r.key, r.owner)
+	r.since = c.memory.mark(r.key, r.owner)
 	now := time.Now()
 	held, ok := c.memory.get(r.key, now)
 	switch {
@@ -40,12 +40,12 @@ func (c *Cache) acquire(ctx context.Context, r cacheRequest, m mode) (Token, err
 		if !ok || held.refusal != nil || !held.due(now) {
 			return Token{}, nil // another flight was faster
 		}
-		// Until this one is through, requests need not start others.
+		// Requests do not start another renewal while this one runs.
 		c.memory.update(r.key, now, func(e entry) (entry, bool) { return e.postponed(now), e.token == held.token })
 		r.renews = &held
 	case ok:
-		if held.refusal != nil || held.token != r.rejected || r.claims == "" && c.stays(r, held, now) {
-			return c.answer(r, held, Memory, now)
+		if held.refusal != nil || held.token != r.rejected || r.claims == "" && c.startOrCheckPause(r, held, now) {
+			return c.result(r, held, Memory, now)
 		}
 		c.memory.delete(r.key)
 	}
@@ -56,32 +56,32 @@ func (c *Cache) acquire(ctx context.Context, r cacheRequest, m mode) (Token, err
 		if c.isStillWanted(r) {
 			c.memory.set(r.key, *shared.found, r.since)
 		}
-		return c.answer(r, *shared.found, Redis, now)
+		return c.result(r, *shared.found, Redis, now)
 	case throttled:
-		return c.answer(r, wait, Memory, now)
+		return c.result(r, wait, Memory, now)
 	case shared.elsewhere && m == forRenewal:
 		return Token{}, nil
 	}
 	return c.exchange(ctx, r, shared.lock)
 }
 
-// sharedAnswer is what the shared tier says to a request.
-type sharedAnswer struct {
-	found     *entry // nil: nothing that is of use
-	lock      string // with which the exchange is to be made, "" for none
+// sharedResult is the result of lookShared.
+type sharedResult struct {
+	found     *entry // nil: nothing usable
+	lock      string // held during the exchange; "" for none
 	elsewhere bool   // another replica holds the lock
 }
 
-// lookShared looks for r's token in the shared tier. Where it is not there, and an exchange
-// is to follow, it takes the lock for that or waits for the replica that has it: for callers
-// as long as the lock may last, for renewals not at all.
-func (c *Cache) lookShared(ctx context.Context, r *cacheRequest, exchanging bool) sharedAnswer {
+// lookShared looks for r's token in the shared tier. If the token is not there and an
+// exchange will follow, it takes the lock for the exchange, or waits for the replica that
+// holds the lock: for callers until the lease ends, for renewals not at all.
+func (c *Cache) lookShared(ctx context.Context, r *cacheRequest, exchanging bool) sharedResult {
 	if c.shared == nil {
-		return sharedAnswer{}
+		return sharedResult{}
 	}
-	found, up := c.get(ctx, r)
+	found, up := c.getShared(ctx, r)
 	if found != nil || !up || !exchanging {
-		return sharedAnswer{found: found}
+		return sharedResult{found: found}
 	}
 	deadline := time.Now()
 	if r.renews == nil {
@@ -89,35 +89,35 @@ func (c *Cache) lookShared(ctx context.Context, r *cacheRequest, exchanging bool
 	}
 	for {
 		lock, mine := c.shared.Lock(ctx, r.key, r.owner, lockLease)
-		if mine && lock == "" { // it does not answer: not to be waited for twice
-			return sharedAnswer{}
+		if mine && lock == "" { // the tier does not answer: do not wait for it again
+			return sharedResult{}
 		}
-		// Only now: the replica that had the lock writes before it lets go.
-		found, up := c.get(ctx, r)
+		// After Lock: the replica that held the lock wrote before it released the lock.
+		found, up := c.getShared(ctx, r)
 		switch {
 		case found != nil:
 			c.enqueue(redistier.Write{Key: r.key, Lock: lock})
-			return sharedAnswer{found: found}
+			return sharedResult{found: found}
 		case mine, !up, !time.Now().Before(deadline):
-			return sharedAnswer{lock: lock, elsewhere: !mine}
+			return sharedResult{lock: lock, elsewhere: !mine}
 		}
 		time.Sleep(lockPoll + jitter(lockPoll))
 	}
 }
 
-// get returns what the shared tier has under r's key, if it is of use, and notes the owner's
-// generation. up is false where the tier did not answer.
-func (c *Cache) get(ctx context.Context, r *cacheRequest) (found *entry, up bool) {
+// getShared returns the entry of the shared tier under r's key, if it is usable, and notes
+// the owner's generation. up is false if the tier did not answer.
+func (c *Cache) getShared(ctx context.Context, r *cacheRequest) (found *entry, up bool) {
 	stored, up := c.shared.Get(ctx, r.key, r.owner)
 	r.sharedGeneration = stored.Generation
-	if e, ok := decode(stored.Entry); ok && r.isOfUse(e, time.Now()) {
+	if e, ok := decode(stored.Entry); ok && r.canUse(e, time.Now()) {
 		return &e, up
 	}
 	return nil, up
 }
 
-// isOfUse reports whether an entry of the shared tier is an answer to r.
-func (r *cacheRequest) isOfUse(e entry, now time.Time) bool {
+// canUse reports whether r can use an entry of the shared tier.
+func (r *cacheRequest) canUse(e entry, now time.Time) bool {
 	switch {
 	case !now.Before(e.until):
 		return false
@@ -129,13 +129,13 @@ func (r *cacheRequest) isOfUse(e entry, now time.Time) bool {
 	return e.token != r.rejected
 }
 
-// isStillWanted reports whether the token for r may be cached: with a renewal, whether
-// memory still has the token to be replaced.
+// isStillWanted reports whether the token for r may be cached: for a renewal, whether memory
+// still has the token that it replaces.
 func (c *Cache) isStillWanted(r cacheRequest) bool {
 	return r.renews == nil || c.memory.encodedIf(r.key, *r.renews) != nil
 }
 
-// exchange makes the exchange and keeps what comes of it.
+// exchange makes the exchange and caches its token or refusal.
 func (c *Cache) exchange(ctx context.Context, r cacheRequest, lock string) (Token, error) {
 	g, err := c.client.exchange(ctx, r.tokenRequest)
 	now := time.Now()
@@ -149,25 +149,25 @@ func (c *Cache) exchange(ctx context.Context, r cacheRequest, lock string) (Toke
 	var refusal *Error
 	refused := errors.As(err, &refusal)
 	if refused && r.renews == nil && (refusal.Kind == InteractionRequired || refusal.Kind == ConsentRequired) {
-		// Asking again would only repeat it: for this assertion and API.
+		// For this assertion and API, another exchange would be refused again.
 		c.store(r, entry{until: now.Add(refusalMemory), refusal: refusal}, lock, now)
 		return Token{Origin: IdentityProvider}, err
 	}
 	if refused && refusal.Throttled { // the user with this API, or the tenant
 		c.memory.set(r.throttle, entry{until: now.Add(refusal.RetryAfter), refusal: refusal, owner: short(r.owner)}, r.since)
 	}
-	// A token that was rejected is not to come back from there.
+	// The rejected token must not come back from the shared tier.
 	c.enqueue(redistier.Write{Key: r.key, Delete: afterRejection, Lock: lock})
 	return Token{Origin: IdentityProvider}, err
 }
 
-// store keeps an entry and, behind the request, writes it to the shared tier and
-// lets go of the lock there.
+// store writes an entry to memory, and in the background to the shared tier, where it then
+// releases the lock.
 func (c *Cache) store(r cacheRequest, e entry, lock string, now time.Time) {
 	e.owner = short(r.owner)
-	kept := c.isStillWanted(r) && c.memory.set(r.key, e, r.since)
+	stored := c.isStillWanted(r) && c.memory.set(r.key, e, r.since)
 	w := redistier.Write{Key: r.key, Lock: lock}
-	if life := e.until.Sub(now); kept && r.sharedGeneration != "" && life >= time.Millisecond { // without a life it would stay for ever
+	if life := e.until.Sub(now); stored && r.sharedGeneration != "" && life >= time.Millisecond { // without a lifetime it would never expire
 		w.Owner, w.Generation, w.Life = r.owner, r.sharedGeneration, life
 		w.Current = func() []byte { return c.memory.encodedIf(r.key, e) }
 	}
@@ -181,15 +181,15 @@ func (c *Cache) enqueue(w redistier.Write) {
 	}
 }
 
-// answer is what an entry answers to a request.
-func (c *Cache) answer(r cacheRequest, e entry, origin TokenOrigin, now time.Time) (Token, error) {
+// result makes the result of r from an entry: its token or its refusal.
+func (c *Cache) result(r cacheRequest, e entry, origin TokenOrigin, now time.Time) (Token, error) {
 	if e.refusal != nil {
 		return Token{Origin: origin}, e.refusal.after(now, e.until)
 	}
 	return Token{e.token, origin, c.trial(r, e)}, nil
 }
 
-// after is a remembered refusal, with what is left of its time.
+// after returns a cached refusal with the rest of its RetryAfter.
 func (e *Error) after(now, until time.Time) *Error {
 	left := *e
 	if left.RetryAfter > 0 {

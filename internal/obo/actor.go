@@ -67,7 +67,7 @@ var actors = []actor{
 }
 
 // kindOf decides who has to act, by actors and else by the error code.
-func kindOf(body tokenAnswer) Kind {
+func kindOf(body tokenResponse) Kind {
 	kind, known := listedKind(body)
 	if known && kind == Misconfigured && body.Claims != "" && asksUser(body.Error) {
 		return InteractionRequired // the provider says itself what the user can do
@@ -86,7 +86,7 @@ func kindOf(body tokenAnswer) Kind {
 
 // listedKind looks for body in actors: for its first number that is there, then for
 // its suberror.
-func listedKind(body tokenAnswer) (kind Kind, known bool) {
+func listedKind(body tokenResponse) (kind Kind, known bool) {
 	if isOutOfTime(body) {
 		return AssertionExpired, true
 	}
@@ -113,7 +113,7 @@ func asksUser(code string) bool {
 
 // isThrottledGrant reports whether an answer that is no 429 and no 5xx asks for
 // a pause: by its number, or by a Retry-After with a code that says nothing else.
-func (r *received) isThrottledGrant(body tokenAnswer) bool {
+func (r *response) isThrottledGrant(body tokenResponse) bool {
 	kind, known := listedKind(body)
 	if known {
 		return kind == Unavailable
@@ -137,6 +137,6 @@ func isAboutAssertion(number int) bool { return number == 50013 || number == 500
 
 // isOutOfTime reports whether a description of AADSTS50013 says that the time is the
 // reason: no other member does. In other words it stays misconfigured.
-func isOutOfTime(body tokenAnswer) bool {
+func isOutOfTime(body tokenResponse) bool {
 	return slices.ContainsFunc(body.Codes, isAboutAssertion) && strings.Contains(body.Description, "not within its valid time range")
 }

@@ -20,9 +20,9 @@ const (
 	throttledRetryAfter = time.Minute
 )
 
-// tokenAnswer is the body of the token endpoint's answers, good and bad
+// tokenResponse is the body of the token endpoint's responses, good and bad
 // (RFC 6749, sections 5.1 and 5.2, and Entra's own members).
-type tokenAnswer struct {
+type tokenResponse struct {
 	AccessToken   string      `json:"access_token"`
 	TokenType     string      `json:"token_type"`
 	ExpiresIn     json.Number `json:"expires_in"`
@@ -36,14 +36,14 @@ type tokenAnswer struct {
 	TraceID       string      `json:"trace_id"`
 }
 
-// read makes a grant or a refusal of the last answer. err is what MSAL made of
-// it, and all there is where no answer came.
-func (a *answer) read(now time.Time, err error) (grant, *Error) {
-	last := a.last.Load()
-	var unproven *credential.AssertionError
+// read makes a grant or a refusal of the last response. err is MSAL's error, which decides if
+// there was no response.
+func (rec *recording) read(now time.Time, err error) (grant, *Error) {
+	last := rec.last.Load()
+	var unproven *credential.ClientAssertionError
 	switch {
-	case errors.Is(err, errAnswerTooLarge):
-		return grant{}, &Error{Kind: InvalidResponse, Err: errAnswerTooLarge}
+	case errors.Is(err, errResponseTooLarge):
+		return grant{}, &Error{Kind: InvalidResponse, Err: errResponseTooLarge}
 	case errors.As(err, &unproven):
 		return grant{}, &Error{Kind: Unavailable, RetryAfter: defaultRetryAfter, Err: unproven}
 	}
@@ -56,7 +56,7 @@ func (a *answer) read(now time.Time, err error) (grant, *Error) {
 	if !last.token {
 		return grant{}, last.discoveryError(now)
 	}
-	var body tokenAnswer
+	var body tokenResponse
 	parseErr := failure.Of(json.Unmarshal(last.body, &body))
 	body = body.sanitized()
 	if last.status != http.StatusOK {
@@ -69,13 +69,13 @@ func (a *answer) read(now time.Time, err error) (grant, *Error) {
 	return g, nil
 }
 
-// grant reads a good answer strictly: a token that could not be sent on, or
-// whose life is unknown, is none.
-func (b tokenAnswer) grant(now time.Time) (grant, error) {
+// grant reads a good response strictly: a token that cannot be sent in a header, or whose
+// lifetime is unknown, is refused.
+func (b tokenResponse) grant(now time.Time) (grant, error) {
 	life, err := strconv.Atoi(string(b.ExpiresIn))
 	switch {
 	case b.Error != "":
-		return grant{}, errors.New("a token answer with an error")
+		return grant{}, errors.New("a token response with an error")
 	case !strings.EqualFold(b.TokenType, "Bearer"):
 		return grant{}, errors.New("token_type is not Bearer")
 	case err != nil || life <= 0 || life > int((30*24*time.Hour).Seconds()):
@@ -102,8 +102,8 @@ func isToken(s string) bool {
 	return s != ""
 }
 
-// refusal classifies an answer that is an error.
-func (r *received) refusal(now time.Time, body tokenAnswer, parseErr error) *Error {
+// refusal classifies an error response.
+func (r *response) refusal(now time.Time, body tokenResponse, parseErr error) *Error {
 	e := &Error{
 		Kind: InvalidResponse, Status: r.status, Code: body.Error, Suberror: body.Suberror, Codes: body.Codes, Claims: body.Claims,
 		CorrelationID: body.CorrelationID, TraceID: body.TraceID, Err: body.described(),
@@ -123,9 +123,9 @@ func (r *received) refusal(now time.Time, body tokenAnswer, parseErr error) *Err
 }
 
 // discoveryError classifies a failure before the token endpoint was asked.
-func (r *received) discoveryError(now time.Time) *Error {
+func (r *response) discoveryError(now time.Time) *Error {
 	e := &Error{Kind: InvalidResponse, Status: r.status, Err: errors.New("the metadata of the authority is not understood")}
-	var body tokenAnswer
+	var body tokenResponse
 	switch {
 	case r.status == http.StatusTooManyRequests || r.status >= 500:
 		e.Kind, e.RetryAfter, e.Throttled = Unavailable, retryAfter(r, now), r.isThrottling()
@@ -139,12 +139,12 @@ func (r *received) discoveryError(now time.Time) *Error {
 }
 
 // isThrottling reports whether the provider asks to be left alone for a time.
-func (r *received) isThrottling() bool {
+func (r *response) isThrottling() bool {
 	return r.status == http.StatusTooManyRequests || r.header.Get("Retry-After") != ""
 }
 
 // retryAfter is retryAfterOr with the default for r's status.
-func retryAfter(r *received, now time.Time) time.Duration {
+func retryAfter(r *response, now time.Time) time.Duration {
 	if r.status == http.StatusTooManyRequests {
 		return retryAfterOr(throttledRetryAfter, r, now)
 	}
@@ -153,7 +153,7 @@ func retryAfter(r *received, now time.Time) time.Duration {
 
 // retryAfterOr reads a Retry-After header, in seconds or as a date (RFC 9110, section
 // 10.2.3). Without one it returns after.
-func retryAfterOr(after time.Duration, r *received, now time.Time) time.Duration {
+func retryAfterOr(after time.Duration, r *response, now time.Time) time.Duration {
 	value := r.header.Get("Retry-After")
 	if seconds, err := strconv.Atoi(value); err == nil || errors.Is(err, strconv.ErrRange) {
 		after = time.Duration(min(seconds, int(maxRetryAfter.Seconds()))) * time.Second

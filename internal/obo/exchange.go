@@ -24,8 +24,8 @@ import (
 )
 
 const (
-	// maxAnswer bounds what is read of an answer; a token response has 5 KB.
-	maxAnswer = 1 << 20
+	// maxResponse bounds the body of the provider's responses; a token response has 5 KB.
+	maxResponse = 1 << 20
 
 	// defaultRetryAfter is for callers where the provider names no time.
 	defaultRetryAfter = 5 * time.Second
@@ -74,7 +74,7 @@ type Client struct {
 // activeCredential is the credential in use and the MSAL client that holds it. It never
 // changes: exchanges that run keep the one they began with.
 type activeCredential struct {
-	*credential.Active
+	*credential.Loaded
 	msal *msalClient
 }
 
@@ -100,7 +100,7 @@ func NewClient(ctx context.Context, c Config) (*Client, error) {
 }
 
 // use has all exchanges that begin from now on made with a credential.
-func (c *Client) use(loaded *credential.Active) error {
+func (c *Client) use(loaded *credential.Loaded) error {
 	msal, err := newMSALClient(func() (confidential.Client, error) { return c.config.newMSAL(loaded.Credential) })
 	if err != nil {
 		return err
@@ -205,8 +205,8 @@ func (c *Client) shares(r tokenRequest) []share {
 	tenant = strings.ToLower(tenant)
 	shares := []share{
 		c.turns.quarter("caller " + tenant + " " + caller),
-		c.turns.most("tenant " + tenant),
-		c.turns.most("api " + strings.Join(r.scopes, " ")),
+		c.turns.threeQuarters("tenant " + tenant),
+		c.turns.threeQuarters("api " + strings.Join(r.scopes, " ")),
 	}
 	if r.again {
 		shares = append(shares, c.turns.quarter("again"))
@@ -258,21 +258,21 @@ func (c *Client) exchange(ctx context.Context, r tokenRequest) (_ grant, err err
 	return g, nil
 }
 
-// try makes one exchange with a credential, and reads the answer.
+// try makes one exchange with a credential, and reads the provider's response.
 func (c *Client) try(ctx context.Context, active *activeCredential, r tokenRequest) (grant, *Error) {
-	var answer answer
-	asking := context.WithValue(ctx, answerKey{}, &answer)
+	var recorded recording
+	asking := context.WithValue(ctx, recordingKey{}, &recorded)
 	msal := active.msal.forTenant(r.inTenant())
 	err := requestToken(asking, msal, r)
-	if err == nil && answer.last.Load() == nil {
+	if err == nil && recorded.last.Load() == nil {
 		// MSAL had a token in the moment between two exchanges of one assertion. It
 		// has forgotten it by now.
 		err = requestToken(asking, msal, r)
 	}
-	// MSAL has its own opinion of the answer: it refuses tokens that live less
-	// than five minutes and takes some that nobody should. Ours counts, made
-	// from the same bytes; its error matters where there was no answer.
-	g, refusal := answer.read(time.Now(), err)
+	// MSAL reads the response too: it refuses tokens that live less than five
+	// minutes, and accepts some that nobody should. So the recorded response is read
+	// again here. MSAL's error counts only if there was no response.
+	g, refusal := recorded.read(time.Now(), err)
 	if refusal == nil {
 		return g, nil
 	}
@@ -311,33 +311,33 @@ func (forgetful) Replace(_ context.Context, c cache.Unmarshaler, _ cache.Replace
 
 func (forgetful) Export(context.Context, cache.Marshaler, cache.ExportHints) error { return nil }
 
-// recorder is the HTTP client that MSAL gets. It bounds what MSAL reads, and
-// keeps the last answer for the exchange whose context the request carries.
+// recorder is the HTTP client that MSAL gets. It limits what MSAL reads, and records the
+// last response for the exchange whose context the request carries.
 type recorder struct{ *http.Client }
 
 func (rec recorder) Do(req *http.Request) (*http.Response, error) {
-	a, ok := req.Context().Value(answerKey{}).(*answer)
+	recorded, ok := req.Context().Value(recordingKey{}).(*recording)
 	if !ok {
-		a = &answer{}
+		recorded = &recording{}
 	}
-	a.last.Store(nil) // an earlier request's answer is not this one's
+	recorded.last.Store(nil) // not that of an earlier request
 	resp, err := rec.Client.Do(req)
 	if err != nil {
 		return nil, err
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse+1))
 	_ = resp.Body.Close() // what counts has been read
 	if err != nil {
 		return nil, err
 	}
-	if len(body) > maxAnswer {
-		return nil, errAnswerTooLarge
+	if len(body) > maxResponse {
+		return nil, errResponseTooLarge
 	}
 	if req.Method == http.MethodGet {
 		body = withIssuerAt(req.URL, body)
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
-	a.last.Store(&received{token: req.Method == http.MethodPost, status: resp.StatusCode, header: resp.Header, body: body})
+	recorded.last.Store(&response{token: req.Method == http.MethodPost, status: resp.StatusCode, header: resp.Header, body: body})
 	return resp, nil
 }
 
@@ -362,16 +362,16 @@ func withIssuerAt(from *url.URL, metadata []byte) []byte {
 	return edited
 }
 
-var errAnswerTooLarge = failure.New(fmt.Sprintf("the provider's answer is larger than %d bytes", maxAnswer))
+var errResponseTooLarge = failure.New(fmt.Sprintf("the provider's answer is larger than %d bytes", maxResponse))
 
-type answerKey struct{}
+type recordingKey struct{}
 
-// answer holds the last answer of the provider in one exchange. It is written
-// where MSAL sends, which may be another goroutine's discovery.
-type answer struct{ last atomic.Pointer[received] }
+// recording holds the last response of the provider in one exchange. MSAL's discovery may
+// write it in another goroutine.
+type recording struct{ last atomic.Pointer[response] }
 
-type received struct {
-	token  bool // from the token endpoint, else from discovery
+type response struct {
+	token  bool // of the token endpoint, else of discovery
 	status int
 	header http.Header
 	body   []byte

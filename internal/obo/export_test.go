@@ -14,7 +14,7 @@ import (
 func (c *Cache) Fill(ctx context.Context, a Assertion, scopes []string, token string) {
 	now := time.Now()
 	key, e := c.userKey(a, scopes, ""), newEntry(grant{token: token, expires: now.Add(time.Hour)}, c.buffer, a.Expires, now)
-	c.memory.set(key, e, c.memory.generation(key, cacheKey{}))
+	c.memory.set(key, e, c.memory.mark(key, cacheKey{}))
 	if c.shared == nil {
 		return
 	}

@@ -11,25 +11,26 @@ import (
 	"github.com/allegro/bigcache/v3"
 )
 
-// memory is the tier in this process. For what is being fetched it knows whether it was
-// forgotten meanwhile.
+// memory is the tier in this process. It notes whether a token or its owner is forgotten
+// while the token is fetched.
 type memory struct {
 	entries   *bigcache.BigCache
 	size      int // the most that it holds, in bytes
 	evictions atomic.Int64
 
-	mu          sync.Mutex // guards generations, and is held while an entry is written or removed
-	generations [generationSlots]uint64
+	mu      sync.Mutex        // guards forgets, and is held while an entry is written or removed
+	forgets [markSlots]uint64 // how often something in a slot was forgotten
 }
 
-// generationSlots bound what is noted of what was forgotten. Where a fetch shares its
-// slot with somebody else's sign-out, what it brings is not kept: another follows.
-const generationSlots = 4096
+// markSlots is the number of counters. If a fetch shares its counter with another user's
+// sign-out, its token is not cached, and the next request fetches again.
+const markSlots = 4096
 
-// generation is how often a token and its owner had been forgotten when a fetch began.
-type generation struct {
+// forgetMark says how often a token and its owner had been forgotten when a fetch began. If
+// the count has grown when the fetch ends, its token is not cached.
+type forgetMark struct {
 	tokenSlot, ownerSlot uint64
-	forgotten            uint64
+	count                uint64
 }
 
 // newMemory returns a memory for size bytes.
@@ -69,7 +70,7 @@ func (m *memory) stats() Stats {
 
 func (m *memory) close() error { return m.entries.Close() }
 
-// get returns the entry under key, if it still counts.
+// get returns the entry under key, unless it has expired.
 func (m *memory) get(key cacheKey, now time.Time) (entry, bool) {
 	b, err := m.entries.Get(string(key[:]))
 	if err != nil {
@@ -92,14 +93,14 @@ func (m *memory) encodedIf(key cacheKey, e entry) []byte {
 	return b
 }
 
-// set puts an entry under key, unless what it belongs to was forgotten after since, and
-// reports whether it did. One that is too large is not kept: BigCache would empty a
-// shard before it refuses it.
-func (m *memory) set(key cacheKey, e entry, since generation) bool {
+// set writes an entry under key, unless its token or owner was forgotten after since, and
+// reports whether it did. An entry that is too large is not written: BigCache would empty a
+// shard before it refuses the entry.
+func (m *memory) set(key cacheKey, e entry, since forgetMark) bool {
 	b := e.encode()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.forgotten(since) != since.forgotten {
+	if m.forgetCount(since) != since.count {
 		return false
 	}
 	return m.put(key, b)
@@ -138,44 +139,45 @@ func (m *memory) delete(key cacheKey) {
 // remove is delete for a caller that holds m.mu.
 func (m *memory) remove(key cacheKey) { _ = m.entries.Delete(string(key[:])) }
 
-// generation returns the one of now, for what is to be fetched under key for owner.
-func (m *memory) generation(key, owner cacheKey) generation {
-	g := generation{tokenSlot: slot(key), ownerSlot: slot(owner)}
+// mark returns the mark of now, for a token that is fetched under key for owner.
+func (m *memory) mark(key, owner cacheKey) forgetMark {
+	mark := forgetMark{tokenSlot: slot(key), ownerSlot: slot(owner)}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	g.forgotten = m.forgotten(g)
-	return g
+	mark.count = m.forgetCount(mark)
+	return mark
 }
 
-// forgotten grows when g's token or owner is forgotten. m.mu is held.
-func (m *memory) forgotten(g generation) uint64 {
-	return m.generations[g.tokenSlot] + m.generations[g.ownerSlot]
+// forgetCount grows when the token or the owner of mark is forgotten. m.mu is held.
+func (m *memory) forgetCount(mark forgetMark) uint64 {
+	return m.forgets[mark.tokenSlot] + m.forgets[mark.ownerSlot]
 }
 
-func slot(k cacheKey) uint64 { return short(k) % generationSlots }
+func slot(k cacheKey) uint64 { return short(k) % markSlots }
 
-// invalidate has what is being fetched for a key or an owner not be kept.
-func (m *memory) invalidate(key cacheKey) {
+// outdate makes the marks of a token or an owner out of date, so that fetches that run now
+// do not cache what they bring.
+func (m *memory) outdate(key cacheKey) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.generations[slot(key)]++
+	m.forgets[slot(key)]++
 }
 
-// forgetTokens removes what is under keys.
+// forgetTokens removes the entries under keys.
 func (m *memory) forgetTokens(keys []cacheKey) {
 	for _, key := range keys {
-		m.invalidate(key)
+		m.outdate(key)
 		m.delete(key)
 	}
 }
 
-// forgetOwner removes what is kept for an owner.
+// forgetOwner removes all entries of an owner.
 func (m *memory) forgetOwner(owner cacheKey) {
-	m.invalidate(owner)
+	m.outdate(owner)
 	for entries := m.entries.Iterator(); entries.SetNext(); {
 		held, err := entries.Value()
 		if err != nil {
-			continue // it has left by itself
+			continue // it was evicted meanwhile
 		}
 		if e, ok := decode(held.Value()); ok && e.owner == short(owner) {
 			m.delete(cacheKey([]byte(held.Key())))
@@ -187,8 +189,8 @@ func (m *memory) forgetOwner(owner cacheKey) {
 func (m *memory) forgetAll() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for slot := range m.generations {
-		m.generations[slot]++
+	for slot := range m.forgets {
+		m.forgets[slot]++
 	}
 	return m.entries.Reset()
 }

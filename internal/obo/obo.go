@@ -14,7 +14,7 @@
 //
 // Locks. Cache.mu, memory.mu, turns.mu and msalClient.mu are each held for a few
 // statements; none is held while another of them is taken, and none across the network. What
-// was forgotten during a fetch is seen by memory's generations, not by a lock.
+// was forgotten during a fetch is seen by memory's marks, not by a lock.
 //
 // Goroutines. A flight outlives the caller that began it, and is bounded by
 // Config.Timeout and the lease of the lock; Cache.Run waits for the renewals, then ends the shared tier, which owns

@@ -18,7 +18,7 @@ type cacheRequest struct {
 	rejected string
 	owner    cacheKey   // of all that is kept for the user; zero for an application
 	end      time.Time  // no token is used past it; zero: none
-	since    generation // when the fetch began
+	since    forgetMark // when the fetch began
 	renews   *entry     // the token in memory that is to be replaced; nil: callers wait
 
 	sharedGeneration string // of owner, in the shared tier before the exchange; "": unknown, and nothing is written

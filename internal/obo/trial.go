@@ -6,7 +6,7 @@ import "time"
 // a row: a third would not fare better, and each costs an exchange.
 const rejectedPause = 30 * time.Second
 
-// Trial is of a token that replaced one that its API refused with 401.
+// Trial is the trial of a token that replaced another one, which its API had refused with 401.
 type Trial struct {
 	cache   *Cache
 	request cacheRequest
@@ -22,7 +22,7 @@ func (t *Trial) Passed() {
 	})
 }
 
-// trial returns the trial of the token that e holds for r, nil where it is on none.
+// trial returns the trial of e's token for r, or nil if there is none.
 func (c *Cache) trial(r cacheRequest, e entry) *Trial {
 	if !e.onTrial {
 		return nil
@@ -30,11 +30,11 @@ func (c *Cache) trial(r cacheRequest, e entry) *Trial {
 	return &Trial{c, r, e.token}
 }
 
-// stays reports whether a token that its API has just refused without a claims challenge
-// is not to be replaced now. The second 401 in a row begins the pause. It is not made
-// longer by those that follow, and a success of another call does not end it: an API
-// may refuse on one path what it accepts on others.
-func (c *Cache) stays(r cacheRequest, e entry, now time.Time) bool {
+// startOrCheckPause starts the pause at the second 401 in a row without a claims challenge,
+// and reports whether one is running, in which the token is not replaced. Further 401s do
+// not extend the pause, and a success of another call does not end it: an API may refuse on
+// one path what it accepts on others.
+func (c *Cache) startOrCheckPause(r cacheRequest, e entry, now time.Time) bool {
 	if e.onTrial {
 		e.keptUntil = now.Add(rejectedPause)
 		c.memory.update(r.key, now, func(held entry) (entry, bool) {

@@ -21,13 +21,13 @@ func TestTrialDoesNotUndoWhatHappensAtTheSameMoment(t *testing.T) {
 		do   func()
 		want string
 	}{
-		"replaced":  {func() { memory.set(r.key, entry{token: "new", until: until}, memory.generation(r.key, r.owner)) }, "new"},
+		"replaced":  {func() { memory.set(r.key, entry{token: "new", until: until}, memory.mark(r.key, r.owner)) }, "new"},
 		"deleted":   {func() { memory.delete(r.key) }, ""},
 		"forgotten": {func() { memory.forgetTokens([]cacheKey{r.key}) }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for i := range 50_000 {
-				memory.set(r.key, entry{token: "old", until: until, onTrial: true}, memory.generation(r.key, r.owner))
+				memory.set(r.key, entry{token: "old", until: until, onTrial: true}, memory.mark(r.key, r.owner))
 				var group sync.WaitGroup
 				group.Go(func() { (&Trial{c, r, "old"}).Passed() })
 				group.Go(meanwhile.do)

@@ -23,35 +23,36 @@ type turns struct {
 // share is a group of exchanges, such as those of one caller, and how many of them may run
 // while others wait.
 type share struct {
-	name string
-	most int
+	name  string
+	limit int
 }
 
-// turn is one that is asked for.
+// turn is a request for one of the turns.
 type turn struct {
 	shares []share
-	given  chan struct{} // closed once it may run
+	given  chan struct{} // closed once the exchange may run
 }
 
 func newTurns(size int) *turns {
 	return &turns{size: size, held: map[share]int{}, waiters: map[share]int{}}
 }
 
-// quarter and most are the parts of the turns that a share may hold; one turn at least.
-func (t *turns) quarter(name string) share { return share{name, max(1, t.size/4)} }
-func (t *turns) most(name string) share    { return share{name, max(1, t.size*3/4)} }
+// quarter returns a share that may hold a quarter of the turns while others wait, and
+// threeQuarters one that may hold three; one turn at least.
+func (t *turns) quarter(name string) share       { return share{name, max(1, t.size/4)} }
+func (t *turns) threeQuarters(name string) share { return share{name, max(1, t.size*3/4)} }
 
-// take waits for a turn with these shares, all of them different, and returns what gives
-// it back. It fails when ctx ends first.
+// take waits for a turn with these shares, all of them different. giveBack ends the turn.
+// take fails if ctx ends first.
 func (t *turns) take(ctx context.Context, shares ...share) (giveBack func(), err error) {
 	turn := &turn{shares: shares, given: make(chan struct{})}
 	t.mu.Lock()
-	t.wait(turn, 1)
-	// Nobody who waits may go now, and more who wait change nothing about that: only
-	// the newest is looked at.
+	t.countWaiting(turn, 1)
+	// None of those that waited before may run now, and a further one does not change
+	// that: only the new one needs a look.
 	if t.mayRun(turn) {
-		t.wait(turn, -1)
-		t.run(turn)
+		t.countWaiting(turn, -1)
+		t.grantTurn(turn)
 	} else {
 		t.waiting = append(t.waiting, turn)
 	}
@@ -73,7 +74,7 @@ func (t *turns) inUse() int {
 	return t.running
 }
 
-// leave takes a turn out of those who wait, and reports whether it was still there.
+// leave removes a turn from the waiting ones, and reports whether it was still there.
 func (t *turns) leave(turn *turn) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -82,8 +83,8 @@ func (t *turns) leave(turn *turn) bool {
 		return false // it was given at the same moment
 	}
 	t.waiting = slices.Delete(t.waiting, i, i+1)
-	t.wait(turn, -1)
-	t.pass() // somebody else may be alone now
+	t.countWaiting(turn, -1)
+	t.pass() // the remaining ones may all have the same share now
 	return true
 }
 
@@ -96,7 +97,7 @@ func (t *turns) giveBack(turn *turn) {
 	t.pass()
 }
 
-// pass gives turns to those who wait and may run. t.mu is held, as in what follows.
+// pass grants turns to those that wait and may run. t.mu is held, as in the methods below.
 func (t *turns) pass() {
 	for t.running < t.size {
 		i := slices.IndexFunc(t.waiting, t.mayRun)
@@ -105,41 +106,43 @@ func (t *turns) pass() {
 		}
 		turn := t.waiting[i]
 		t.waiting = slices.Delete(t.waiting, i, i+1)
-		t.wait(turn, -1)
-		t.run(turn)
+		t.countWaiting(turn, -1)
+		t.grantTurn(turn)
 	}
 }
 
-// mayRun reports whether one of those who wait may run: there is room, and each of its
-// shares is small enough or nobody waits without it.
+// mayRun reports whether a waiting turn may run: there is room, and each of its shares is
+// below its limit, or all waiting turns have that share.
 func (t *turns) mayRun(turn *turn) bool {
 	if t.running >= t.size {
 		return false
 	}
 	all := t.waiters[everyone]
 	for _, s := range turn.shares {
-		if t.held[s] >= s.most && t.waiters[s] < all {
+		if t.held[s] >= s.limit && t.waiters[s] < all {
 			return false
 		}
 	}
 	return true
 }
 
-// everyone is the share that all who wait have.
+// everyone is the share that all waiting turns have.
 var everyone = share{}
 
-func (t *turns) wait(turn *turn, n int) {
+// countWaiting adds n to the number of waiting turns of each share of turn.
+func (t *turns) countWaiting(turn *turn, n int) {
 	count(t.waiters, turn.shares, n)
 	count(t.waiters, []share{everyone}, n)
 }
 
-func (t *turns) run(turn *turn) {
+// grantTurn lets an exchange run.
+func (t *turns) grantTurn(turn *turn) {
 	t.running++
 	count(t.held, turn.shares, 1)
 	close(turn.given)
 }
 
-// count keeps no share that nobody has.
+// count adds n to each share, and removes shares that reach 0.
 func count(m map[share]int, shares []share, n int) {
 	for _, s := range shares {
 		if m[s] += n; m[s] == 0 {

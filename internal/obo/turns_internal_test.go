@@ -31,7 +31,7 @@ func newLine(t *testing.T, size int) *line {
 
 func (l *line) shares(name string) []share {
 	caller, api, _ := strings.Cut(name, "/")
-	return []share{l.turns.quarter("caller " + caller), l.turns.most("api " + api)}
+	return []share{l.turns.quarter("caller " + caller), l.turns.threeQuarters("api " + api)}
 }
 
 // ask asks for n turns. What comes of it is there when it returns.
@@ -243,7 +243,7 @@ func (l *line) checkRule(seed uint64) {
 		blocked := running == l.turns.size
 		for _, s := range waiting.shares {
 			others := slices.ContainsFunc(l.turns.waiting, func(other *turn) bool { return !slices.Contains(other.shares, s) })
-			blocked = blocked || others && held[s] >= s.most
+			blocked = blocked || others && held[s] >= s.limit
 		}
 		if !blocked {
 			l.t.Fatalf("seed %d: %v waits and may run", seed, waiting.shares)

@@ -18,8 +18,8 @@ func (s *Redis) Forget(ctx context.Context, owner Key, n Notice) error {
 	if n.What == Everything {
 		return failure.Of(s.forgetAll(ctx))
 	}
-	ended := s.endGeneration(ctx, owner)
-	if removed := s.removeNoted(ctx, n); !ended || !removed {
+	deleted := s.deleteGeneration(ctx, owner)
+	if removed := s.removeNoted(ctx, n); !deleted || !removed {
 		return errNotForgotten
 	}
 	return nil
@@ -71,7 +71,7 @@ const sweepCount = 1000
 // sweep removes what is ours from one server, which may hold other things too.
 // Every operation is bounded by the connection's own timeout.
 func (s *Redis) sweep(ctx context.Context, node redis.Cmdable) error {
-	ours := regexp.MustCompile("^" + regexp.QuoteMeta(s.prefix) + "[0-9a-f]{64}(:user|:lock|:generation)?$")
+	ours := regexp.MustCompile("^" + regexp.QuoteMeta(s.prefix) + "[0-9a-f]{64}(" + indexSuffix + "|" + lockSuffix + "|" + generationSuffix + ")?$")
 	for cursor := uint64(0); ; {
 		names, next, err := node.Scan(ctx, cursor, globbing.Replace(s.prefix)+"*", sweepCount).Result()
 		if err != nil {

@@ -5,52 +5,52 @@ import (
 	"maps"
 )
 
-// maxOwed bounds the owners whose generation is still to be deleted, at about 100 bytes
-// each. What is lost beyond it counts as a failed operation.
-const maxOwed = 1 << 16
+// maxPendingDeletions limits the owners whose generation is still to be deleted, at about
+// 100 bytes each. Each further one counts as a failed operation, and its deletion is not
+// retried.
+const maxPendingDeletions = 1 << 16
 
-// endGeneration makes all values of an owner that are in Redis now worthless, and
-// reports whether Redis did. Where it did not, the owner's values are a miss for this
-// replica from now on, and the deletion is tried again until Redis does it or the
-// process ends.
-func (s *Redis) endGeneration(ctx context.Context, owner Key) bool {
-	if s.deleteGeneration(ctx, owner) {
+// deleteGeneration makes all values of an owner that are in Redis now worthless, and reports
+// whether Redis did it. If not, this replica treats the owner's values as missing, and
+// retryDeletions deletes the generation later.
+func (s *Redis) deleteGeneration(ctx context.Context, owner Key) bool {
+	if s.tryDeleteGeneration(ctx, owner) {
 		return true
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.owed[owner] == 0 && len(s.owed) >= maxOwed {
+	if s.pendingDeletions[owner] == 0 && len(s.pendingDeletions) >= maxPendingDeletions {
 		s.breaker.failed.Add(1)
 		return false
 	}
-	s.owed[owner]++
+	s.pendingDeletions[owner]++
 	return false
 }
 
-func (s *Redis) deleteGeneration(ctx context.Context, owner Key) bool {
+func (s *Redis) tryDeleteGeneration(ctx context.Context, owner Key) bool {
 	_, ok := do(ctx, s, write, func(ctx context.Context) (int64, error) { return s.client.Del(ctx, s.generationName(owner)).Result() })
 	return ok
 }
 
-// owes reports whether an owner's generation is still to be deleted.
-func (s *Redis) owes(owner Key) bool {
+// isDeletionPending reports whether an owner's generation is still to be deleted.
+func (s *Redis) isDeletionPending(owner Key) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.owed[owner] > 0
+	return s.pendingDeletions[owner] > 0
 }
 
-// settle deletes the generations that are owed, until one fails.
-func (s *Redis) settle(ctx context.Context) {
+// retryDeletions deletes the generations that are still to be deleted, until one fails.
+func (s *Redis) retryDeletions(ctx context.Context) {
 	s.mu.Lock()
-	owed := maps.Clone(s.owed)
+	pending := maps.Clone(s.pendingDeletions)
 	s.mu.Unlock()
-	for owner, times := range owed {
-		if ctx.Err() != nil || !s.deleteGeneration(ctx, owner) {
+	for owner, times := range pending {
+		if ctx.Err() != nil || !s.tryDeleteGeneration(ctx, owner) {
 			return
 		}
 		s.mu.Lock()
-		if s.owed[owner] == times { // else it was forgotten again meanwhile
-			delete(s.owed, owner)
+		if s.pendingDeletions[owner] == times { // else the owner was forgotten again meanwhile
+			delete(s.pendingDeletions, owner)
 		}
 		s.mu.Unlock()
 	}

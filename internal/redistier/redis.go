@@ -89,8 +89,8 @@ type Redis struct {
 	writes  chan func(context.Context)
 	breaker *breaker
 
-	mu   sync.Mutex  // guards owed
-	owed map[Key]int // :: owner whose generation is to be deleted → how often it was forgotten
+	mu               sync.Mutex  // guards pendingDeletions
+	pendingDeletions map[Key]int // :: owner whose generation is still to be deleted → how often it was forgotten
 }
 
 // New returns the tier that c describes, whose Check must have passed. Run must be running.
@@ -125,7 +125,7 @@ func New(c Config) (*Redis, error) {
 	}
 	s := &Redis{
 		id: newReplicaID(), address: strings.Join(options.Addrs, ","), sealer: sealer, prefix: c.KeyPrefix, timeout: c.Timeout, log: c.Log,
-		writes: make(chan func(context.Context), writeQueue), owed: map[Key]int{},
+		writes: make(chan func(context.Context), writeQueue), pendingDeletions: map[Key]int{},
 	}
 	s.breaker = newBreaker(c.Timeout, func(err error) {
 		s.log.Warn("Redis fails; going on without it", "address", s.address, "error", failure.Of(err))
@@ -202,6 +202,13 @@ func do[T any](ctx context.Context, s *Redis, kind operation, run func(ctx conte
 	})
 }
 
+// What the names of keys in Redis end with; an entry's has nothing more than its hash.
+const (
+	generationSuffix = ":generation" // of an owner
+	indexSuffix      = ":user"       // the list of an owner's entries
+	lockSuffix       = ":lock"       // of an entry
+)
+
 // name is the key in Redis. A hash of a hash of a token says nothing of it.
 func (s *Redis) name(key Key) string { return s.prefix + hex.EncodeToString(key[:]) }
 
@@ -214,7 +221,7 @@ func (s *Redis) name(key Key) string { return s.prefix + hex.EncodeToString(key[
 const generationSize = 16
 
 // generationName is the key of an owner's generation.
-func (s *Redis) generationName(owner Key) string { return s.name(owner) + ":generation" }
+func (s *Redis) generationName(owner Key) string { return s.name(owner) + generationSuffix }
 
 // place is what a value at name is bound to: the name, and the owner's generation.
 func place(name, generation string) string { return name + "\x00" + generation }
@@ -234,7 +241,7 @@ func (s *Redis) Get(ctx context.Context, key, owner Key) (found Stored, ok bool)
 		current, generationErr := ours(generation)
 		return answers{value, current}, errors.Join(valueErr, generationErr)
 	})
-	if !ok || len(a.generation) != generationSize || s.owes(owner) {
+	if !ok || len(a.generation) != generationSize || s.isDeletionPending(owner) {
 		return Stored{}, ok
 	}
 	found.Generation = string(a.generation)
@@ -283,7 +290,7 @@ func (s *Redis) put(ctx context.Context, key, owner Key, generation string, entr
 }
 
 // index is the name of the list of an owner's entries.
-func (s *Redis) index(owner Key) string { return s.name(owner) + ":user" }
+func (s *Redis) index(owner Key) string { return s.name(owner) + indexSuffix }
 
 // Enqueue implements Tier. What is dropped counts as failed: another replica will make
 // its own exchange.
@@ -329,7 +336,7 @@ func (s *Redis) Lock(ctx context.Context, key, owner Key, lease time.Duration) (
 	mine, ok := do(ctx, s, write, func(ctx context.Context) (bool, error) {
 		var taken *redis.BoolCmd
 		_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-			taken = p.SetNX(ctx, s.name(key)+":lock", own, lease)
+			taken = p.SetNX(ctx, s.name(key)+lockSuffix, own, lease)
 			p.SetNX(ctx, s.generationName(owner), generation[:], maxLife)
 			return nil
 		})
@@ -363,7 +370,7 @@ func (s *Redis) unlock(ctx context.Context, key Key, lock string) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	if err := release.Run(ctx, s.client, []string{s.name(key) + ":lock"}, lock).Err(); err != nil {
+	if err := release.Run(ctx, s.client, []string{s.name(key) + lockSuffix}, lock).Err(); err != nil {
 		s.breaker.failed.Add(1)
 	}
 }

@@ -78,7 +78,7 @@ func (s *Redis) watch(ctx context.Context) {
 			s.log.Info("Redis answers again")
 		}
 		if !s.breaker.isOpen() {
-			s.settle(ctx)
+			s.retryDeletions(ctx)
 		}
 	}
 }

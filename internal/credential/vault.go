@@ -18,6 +18,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azsecrets"
 
 	"middletier/internal/failure"
+	"middletier/internal/reply"
 )
 
 // vaultCertificateName is Key Vault's own rule ("Objects, identifiers, and
@@ -85,13 +86,12 @@ func (c boundedClient) Do(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxVaultAnswer+1))
-	_ = resp.Body.Close() // what counts has been read
-	switch {
-	case err != nil:
-		return nil, err
-	case len(body) > maxVaultAnswer:
+	body, err := reply.Body(resp, maxVaultAnswer)
+	if errors.Is(err, reply.ErrTooLarge) {
 		return nil, errVaultAnswerTooLarge
+	}
+	if err != nil {
+		return nil, err
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return resp, nil

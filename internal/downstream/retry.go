@@ -5,8 +5,9 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"strconv"
 	"time"
+
+	"middletier/internal/reply"
 )
 
 // retryTransport sends requests, and sends a request again with a new token when the API
@@ -118,7 +119,7 @@ func (c *call) pauseAfter(r *http.Request, resp *http.Response, err error) (paus
 	} else {
 		switch resp.StatusCode {
 		case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-			wait := retryAfter(resp.Header.Get("Retry-After"))
+			wait, _ := reply.RetryAfter(resp.Header, time.Now())
 			ok = wait <= maxRetryAfter
 			pause += wait
 		}
@@ -134,16 +135,4 @@ func isIdempotent(method string) bool {
 		return true
 	}
 	return false
-}
-
-// retryAfter parses Retry-After, in seconds or as a date (RFC 9110, section 10.2.3). A
-// malformed value counts as 0.
-func retryAfter(value string) time.Duration {
-	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil {
-		return time.Duration(seconds) * time.Second
-	}
-	if date, err := http.ParseTime(value); err == nil {
-		return max(0, time.Until(date))
-	}
-	return 0
 }

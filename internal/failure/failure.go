@@ -28,6 +28,17 @@ type Error struct {
 // New returns a failure with a text of this program, which Class repeats.
 func New(text string) error { return &Error{text, nil} }
 
+// OfPanic runs run. If run panics, OfPanic returns the error that describe makes of the
+// panic's value. The value may quote the other side.
+func OfPanic(run func() error, describe func(cause any) error) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = describe(cause)
+		}
+	}()
+	return run()
+}
+
 // Of returns err with the text of Class, and nil for nil.
 func Of(err error) error {
 	if err == nil {

@@ -108,3 +108,24 @@ func TestCode(t *testing.T) {
 		}
 	}
 }
+
+func TestPanicIsAnError(t *testing.T) {
+	panicked, failed := errors.New("it panicked"), errors.New("it failed")
+	for name, row := range map[string]struct {
+		run  func() error
+		want error
+	}{
+		"no panic": {func() error { return nil }, nil},
+		"an error": {func() error { return failed }, failed},
+		"a panic":  {func() error { panic("a cause") }, panicked},
+	} {
+		var cause any
+		err := failure.OfPanic(row.run, func(c any) error {
+			cause = c
+			return panicked
+		})
+		if err != row.want || (cause == "a cause") != (err == panicked) {
+			t.Errorf("%s: got %v because of %v, want %v", name, err, cause, row.want)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
+	"middletier/internal/failure"
 	"middletier/internal/redistier"
 )
 
@@ -173,14 +174,14 @@ func (c *Cache) token(ctx context.Context, key cacheKey, rejected string, comple
 	}
 }
 
-// guard makes an error of a panic: singleflight would end the process.
+// guard returns an error if acquire panics: singleflight would end the process.
 func guard(acquire func() (Token, error)) (t Token, err error) {
-	defer func() {
-		if cause := recover(); cause != nil {
-			t, err = Token{Origin: IdentityProvider}, fmt.Errorf("panic in a token exchange: %v", cause)
-		}
-	}()
-	return acquire()
+	t.Origin = IdentityProvider // with a panic
+	err = failure.OfPanic(func() (err error) {
+		t, err = acquire()
+		return err
+	}, func(cause any) error { return fmt.Errorf("panic in a token exchange: %v", cause) })
+	return t, err
 }
 
 // renew fetches a new token behind the requests that go on with the held one.

@@ -21,6 +21,7 @@ import (
 
 	"middletier/internal/credential"
 	"middletier/internal/failure"
+	"middletier/internal/reply"
 )
 
 const (
@@ -325,13 +326,12 @@ func (rec recorder) Do(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse+1))
-	_ = resp.Body.Close() // what counts has been read
+	body, err := reply.Body(resp, maxResponse)
+	if errors.Is(err, reply.ErrTooLarge) {
+		return nil, errResponseTooLarge
+	}
 	if err != nil {
 		return nil, err
-	}
-	if len(body) > maxResponse {
-		return nil, errResponseTooLarge
 	}
 	if req.Method == http.MethodGet {
 		body = withIssuerAt(req.URL, body)

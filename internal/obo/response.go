@@ -10,6 +10,7 @@ import (
 
 	"middletier/internal/credential"
 	"middletier/internal/failure"
+	"middletier/internal/reply"
 )
 
 const (
@@ -151,14 +152,11 @@ func retryAfter(r *response, now time.Time) time.Duration {
 	return retryAfterOr(defaultRetryAfter, r, now)
 }
 
-// retryAfterOr reads a Retry-After header, in seconds or as a date (RFC 9110, section
-// 10.2.3). Without one it returns after.
+// retryAfterOr returns the time of a Retry-After header, from a second to maxRetryAfter.
+// Without one it returns after.
 func retryAfterOr(after time.Duration, r *response, now time.Time) time.Duration {
-	value := r.header.Get("Retry-After")
-	if seconds, err := strconv.Atoi(value); err == nil || errors.Is(err, strconv.ErrRange) {
-		after = time.Duration(min(seconds, int(maxRetryAfter.Seconds()))) * time.Second
-	} else if date, err := http.ParseTime(value); err == nil {
-		after = date.Sub(now)
+	if wait, ok := reply.RetryAfter(r.header, now); ok {
+		after = wait
 	}
 	return min(max(after, time.Second), maxRetryAfter)
 }

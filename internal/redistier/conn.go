@@ -83,14 +83,9 @@ type plainConn struct {
 // answers of Redis. Its text could quote one.
 var errRedisPanic = failure.New("the client library does not understand what came from Redis")
 
-// safely makes an error of a panic.
-func safely(run func() error) (err error) {
-	defer func() {
-		if recover() != nil {
-			err = errRedisPanic
-		}
-	}()
-	return run()
+// safely returns errRedisPanic if run panics.
+func safely(run func() error) error {
+	return failure.OfPanic(run, func(any) error { return errRedisPanic })
 }
 
 // recovering makes errors of panics in the client library, also in goroutines of its

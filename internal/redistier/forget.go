@@ -71,7 +71,8 @@ const sweepCount = 1000
 // sweep removes what is ours from one server, which may hold other things too.
 // Every operation is bounded by the connection's own timeout.
 func (s *Redis) sweep(ctx context.Context, node redis.Cmdable) error {
-	ours := regexp.MustCompile("^" + regexp.QuoteMeta(s.prefix) + "[0-9a-f]{64}(" + indexSuffix + "|" + lockSuffix + "|" + generationSuffix + ")?$")
+	suffixes := indexSuffix + "|" + lockSuffix + "|" + generationSuffix
+	ours := regexp.MustCompile("^" + regexp.QuoteMeta(s.prefix) + "[0-9a-f]{64}(" + suffixes + ")?$")
 	for cursor := uint64(0); ; {
 		names, next, err := node.Scan(ctx, cursor, globbing.Replace(s.prefix)+"*", sweepCount).Result()
 		if err != nil {

@@ -4,9 +4,9 @@
 // beside it. Lock gives the owner a generation; Get returns it with the entry; what is
 // written is sealed with the generation that Get returned before the exchange. Forget
 // deletes the generation, which makes every entry of the owner worthless at once, and then
-// the entries that are listed. If a generation cannot be deleted, the deletion is pending: the owner's
-// entries are a miss for this replica, and the deletion is retried. Publish sends a
-// notice to the other replicas, which empty their memory.
+// the entries that are listed. If a generation cannot be deleted, the deletion is pending:
+// the owner's entries are a miss for this replica, and the deletion is retried. Publish
+// sends a notice to the other replicas, which empty their memory.
 //
 // Operations go through the breaker, which bounds each by the timeout and lets none begin
 // while it is open. Letting go of a lock goes past it, since other replicas would wait for

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"middletier/internal/failure"
+	"middletier/internal/reply"
 )
 
 const maxDocument = 1 << 20 // bytes of metadata or keys; Entra's are 2 and 12 KB
@@ -135,12 +135,12 @@ func (d *document) getJSON(ctx context.Context, url string, into any) error {
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("answered %d", resp.StatusCode)
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxDocument+1))
+	body, err := reply.Body(resp, maxDocument)
+	if errors.Is(err, reply.ErrTooLarge) {
+		return fmt.Errorf("answer is larger than %d bytes", maxDocument)
+	}
 	if err != nil {
 		return failure.Of(err)
-	}
-	if len(body) > maxDocument {
-		return fmt.Errorf("answer is larger than %d bytes", maxDocument)
 	}
 	return failure.Of(json.Unmarshal(body, into))
 }

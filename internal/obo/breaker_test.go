@@ -125,6 +125,7 @@ func TestRedisIsDownAtTheStart(t *testing.T) {
 // A Redis that falls silent holds nobody up for the whole timeout where several
 // requests wait for it.
 func TestSilentRedisIsLeftByAllWhoWait(t *testing.T) {
+	t.Parallel()
 	redis, p := startTier(t), newPlatform()
 	redis.config.Timeout = 4 * time.Second
 	k := redis.replica(t, p, nil)

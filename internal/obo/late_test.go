@@ -202,6 +202,7 @@ func (d delayed) Write(b []byte) (int, error) {
 
 // A Redis that hung is tried at once, and then no more often than one that failed.
 func TestRedisThatHungIsTriedAtOnce(t *testing.T) {
+	t.Parallel()
 	const pause = 5 * time.Second
 	server, p := startTier(t), newPlatform()
 	server.config.Timeout = 2 * time.Second

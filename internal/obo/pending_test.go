@@ -11,6 +11,7 @@ import (
 // Who signs out while Redis does not delete anything is signed out: at once here, and
 // for all replicas once Redis deletes again.
 func TestSignOutWhileRedisFailsIsMadeUpFor(t *testing.T) {
+	t.Parallel()
 	redis, p := startTier(t), newPlatform()
 	proxy := redistest.NewProxy(t, redis.Server)
 	there := redis

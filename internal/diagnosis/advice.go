@@ -54,6 +54,7 @@ var advice = map[int]string{
 	7000215: "the client secret is wrong: is it the secret's value, not its ID?",
 	7000218: "the credential is missing: check azureAd.clientCredentials",
 	7000222: "the client secret has expired",
+	7000229: "the tenant has no service principal of the application: create it (az ad sp create), or have an administrator consent there",
 	7000274: "the certificate did not pass the provider's checks",
 	7000277: "the certificate has been revoked",
 	7002137: "no federated credential of the application has this subject",

@@ -138,3 +138,58 @@ func (p *process) runPrinted(t *testing.T) (outputs []string) {
 	}
 	return outputs
 }
+
+// relativeLink is a link in Markdown, or an image: its path and its anchor.
+var relativeLink = regexp.MustCompile(`\]\(([^():#\s]*)(?:#([^()\s]*))?\)`)
+
+// heading is a heading of a document, from which its anchor is made.
+var heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
+
+// notInAnchor is what an anchor leaves out.
+var notInAnchor = regexp.MustCompile(`[^\p{L}\p{N}\- _]`)
+
+// anchors returns the anchors of a document, as GitHub makes them. Comments in blocks
+// of code are no headings.
+func anchors(t *testing.T, path string) map[string]bool {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]bool{}
+	for _, title := range heading.FindAllStringSubmatch(fenced.ReplaceAllString(string(text), ""), -1) {
+		found[strings.ReplaceAll(notInAnchor.ReplaceAllString(strings.ToLower(title[1]), ""), " ", "-")] = true
+	}
+	return found
+}
+
+func TestLinksInDocumentsLeadSomewhere(t *testing.T) {
+	links := 0
+	for _, pattern := range []string{"*.md", "docs/*.md", "clients/*.md"} {
+		documents, err := filepath.Glob(filepath.Join("../..", pattern))
+		if err != nil || len(documents) == 0 {
+			t.Fatalf("%s: got %q, %v; want documents", pattern, documents, err)
+		}
+		for _, document := range documents {
+			text, err := os.ReadFile(document)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, link := range relativeLink.FindAllStringSubmatch(fenced.ReplaceAllString(string(text), ""), -1) {
+				links++
+				target := filepath.Join(filepath.Dir(document), link[1])
+				if link[1] == "" {
+					target = document
+				}
+				if _, err := os.Stat(target); err != nil {
+					t.Errorf("%s: the link %s leads to no file", document, link[0])
+				} else if link[2] != "" && !anchors(t, target)[link[2]] {
+					t.Errorf("%s: the link %s leads to no heading", document, link[0])
+				}
+			}
+		}
+	}
+	if links < 40 {
+		t.Errorf("got %d links, want 40 or more", links)
+	}
+}

@@ -92,8 +92,8 @@ func TestForgettingWithoutRedisIsSaid(t *testing.T) {
 	}
 }
 
-// The configuration in force is told with its files and without its secrets.
-func TestAdminListenerTellsTheConfiguration(t *testing.T) {
+// GET /config shows the configuration in force, with its files and without its secrets.
+func TestAdminListenerShowsTheConfiguration(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.yaml")
 	if err := os.WriteFile(path, []byte(`
 azureAd:
@@ -123,7 +123,7 @@ tokenCache: {redis: {url: "redis://:canary-of-redis@cache:6379", passwordFile: /
 		f.TokenCache.Redis.URL, f.TokenCache.Redis.PasswordFile = "redis://:canary-of-redis@127.0.0.1:1", ""
 	})
 	r := w.ask("GET", w.admin(t)+"/config")
-	var told struct {
+	var shown struct {
 		Server  struct{ RequestTimeout, Address string }
 		AzureAd struct {
 			ClientCredentials []struct{ SourceType, ClientSecret string }
@@ -138,16 +138,16 @@ tokenCache: {redis: {url: "redis://:canary-of-redis@cache:6379", passwordFile: /
 			}
 		}
 	}
-	if err := json.Unmarshal([]byte(r.body), &told); err != nil || r.StatusCode != 200 || r.Header.Get("Cache-Control") != "no-store" {
+	if err := json.Unmarshal([]byte(r.body), &shown); err != nil || r.StatusCode != 200 || r.Header.Get("Cache-Control") != "no-store" {
 		t.Fatalf("got %d %v %s", r.StatusCode, err, r.body)
 	}
 	want := `{Server:{RequestTimeout:31s Address:127.0.0.1:0} AzureAd:{ClientCredentials:[{SourceType:ClientSecret ClientSecret:***} {SourceType:ClientSecret ClientSecret:***}]} ` +
 		`DownstreamApis:map[other:{RequestHeaders:{Set:map[X-Api-Key:***]}} todo:{RequestHeaders:{Set:map[]}}] TokenCache:{Redis:{URL:*** EncryptionKeys:[***]}}}`
-	if got := fmt.Sprintf("%+v", told); got != want {
+	if got := fmt.Sprintf("%+v", shown); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	if strings.Contains(r.body, "canary") || strings.Contains(r.body, "Y2FuYXJ5") {
-		t.Errorf("a secret is told: %s", r.body)
+		t.Errorf("a secret is shown: %s", r.body)
 	}
 }
 

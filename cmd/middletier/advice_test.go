@@ -7,8 +7,7 @@ import (
 	"middletier/internal/mockidp"
 )
 
-// The log says once what to mend, beside the provider's own words in the line of
-// each request.
+// The log says once what to change. The line of each request has the provider's code.
 func TestRefusalOfThisServiceIsLoggedWithAdvice(t *testing.T) {
 	w := newWorld(t)
 	w.idp.AddFault(mockidp.Fault{Flow: "on_behalf_of", Error: "invalid_client", Status: 401, ErrorCodes: []int{7000222}, Description: "AADSTS7000222: of a secret."})

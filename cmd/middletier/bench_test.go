@@ -80,7 +80,7 @@ func benchmarkHotPath(b *testing.B, users int, names ...string) {
 		s := startBenchServer(b, platform, name, args[name]...)
 		s.connect(b, requests)
 		s.warmUp(b)
-		if name == "quiet" { // only now: it has told where it listens
+		if name == "quiet" { // only now: it has printed where it listens
 			silence(b, admin)
 		}
 		servers = append(servers, s)

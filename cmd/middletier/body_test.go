@@ -158,8 +158,8 @@ func TestReaderThatTakesNothingPressesBack(t *testing.T) {
 	}
 }
 
-// A client that asks before it sends is told to go on only once its token and its
-// request are judged, and somebody wants the body.
+// A client that sends Expect: 100-continue gets 100 only when its token and its request
+// have been checked, and the API reads the body.
 func TestContinueIsSaidWhenTheBodyIsWanted(t *testing.T) {
 	w := newWorld(t, func(f *file) { f.Server.MaxBodySize = 1 << 20 })
 	alice, bob := w.alice(), w.bob()

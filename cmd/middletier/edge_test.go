@@ -301,7 +301,7 @@ func TestLinksOfAnAPIAreTheCallersOwn(t *testing.T) {
 	}
 }
 
-// APIs that build links are told what stands before their own path.
+// APIs that build links receive the prefix of their own path.
 func TestForwardedPrefixIsWrittenAfresh(t *testing.T) {
 	for _, row := range []struct {
 		name    string
@@ -323,7 +323,7 @@ func TestForwardedPrefixIsWrittenAfresh(t *testing.T) {
 		{"a slash", []string{"127.0.0.0/8"}, "", []string{"X-Forwarded-Prefix: /"}, "/api/todo"},
 		{"too long", []string{"127.0.0.0/8"}, "", []string{"X-Forwarded-Prefix: /" + strings.Repeat("x", 300)}, "/api/todo"},
 	} {
-		w := behind(t, row.trusted, func(f *file) { f.Server.BasePath = row.base })
+		w := withProxies(t, row.trusted, func(f *file) { f.Server.BasePath = row.base })
 		w.say(row.base+"/api/todo/items", w.alice(), row.lines...)
 		got := w.api.last(t).Header
 		if values := got["X-Forwarded-Prefix"]; len(values) != 1 || values[0] != row.want || got["X_forwarded_prefix"] != nil {

@@ -23,8 +23,8 @@ import (
 const gatewayRate = 200
 
 // The whole deployment in processes of their own: nginx with the configuration in
-// the repository, two replicas, one Redis. Whatever goes away behind the gateway,
-// no request fails of a user whose token was exchanged before.
+// the repository, two replicas, one Redis. Whichever of them stops, no request of a user
+// with a cached token fails.
 func TestSlowNoRequestOfAKnownUserFails(t *testing.T) {
 	redis := redistest.Start(t)
 	w := newStoppedWorld(t)
@@ -65,7 +65,7 @@ func TestSlowNoRequestOfAKnownUserFails(t *testing.T) {
 	t.Logf("%d requests in %s, p99 %s", len(times), time.Since(began), times[len(times)*99/100])
 }
 
-// A claims challenge as long as they get is an answer's header behind nginx too.
+// The longest claims challenge passes through nginx as a response header.
 func TestSlowLongChallengeGetsThroughNginx(t *testing.T) {
 	w := newWorld(t)
 	here := &replica{address: strings.TrimPrefix(w.url, "http://")}

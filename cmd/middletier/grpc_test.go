@@ -259,10 +259,10 @@ func (g *grpcCalls) refusals() {
 		{g.ctx, "none", "milk", grpccodes.Unimplemented, "No downstream API of that name is configured.", "x-request-id"},
 		{g.ctx, "gone", "milk", grpccodes.Unavailable, "The downstream API could not be reached, or closed the connection.", "x-request-id"},
 	} {
-		var told metadata.MD
-		_, err := g.add(row.ctx, row.api, row.what, grpc.Trailer(&told))
-		if got := status.Convert(err); got.Code() != row.code || got.Message() != row.message || len(told.Get(row.header)) != 1 {
-			g.Errorf("%s: got %v with %v, want %s, %q and %s", row.api, err, told, row.code, row.message, row.header)
+		var trailer metadata.MD
+		_, err := g.add(row.ctx, row.api, row.what, grpc.Trailer(&trailer))
+		if got := status.Convert(err); got.Code() != row.code || got.Message() != row.message || len(trailer.Get(row.header)) != 1 {
+			g.Errorf("%s: got %v with %v, want %s, %q and %s", row.api, err, trailer, row.code, row.message, row.header)
 		}
 	}
 	large := g.open(g.ctx, "Talk", strings.Repeat("x", 600), strings.Repeat("x", 600)) // more than is accepted, while it is open

@@ -16,7 +16,7 @@ import (
 	"middletier/internal/validate"
 )
 
-// sentences are what callers are told for each reason.
+// sentences are the details that callers receive for each reason.
 var sentences = map[validate.Reason]string{
 	validate.Malformed:   "The token is malformed.",
 	validate.BadSig:      "The token's signature was not made with a current key of the identity provider.",

@@ -9,8 +9,8 @@ import (
 	"middletier/internal/credential"
 )
 
-// What follows from other keys is told as if it had been written.
-func TestConfigurationIsToldAsItIsInForce(t *testing.T) {
+// GET /config shows what is derived from other keys as if it had been written.
+func TestConfigurationIsShownAsInForce(t *testing.T) {
 	w := newStoppedWorld(t, func(f *file) {
 		f.AzureAd.Audiences = nil
 		own := f.DownstreamAPIs["todo"]

@@ -37,7 +37,7 @@ func TestConnectionIsKeptOnlyBehindAWholeBody(t *testing.T) {
 			f.Server.MaxBodySize = 64 << 20
 			d := f.DownstreamAPIs["todo"]
 			d.Timeout = ample
-			f.DownstreamAPIs["patient"] = d
+			f.DownstreamAPIs["slow"] = d
 			d.Timeout = apiTime
 			f.DownstreamAPIs["todo"] = d
 		})
@@ -149,7 +149,7 @@ func TestConnectionIsKeptOnlyBehindAWholeBody(t *testing.T) {
 			}
 			_, _ = io.Copy(io.Discard, resp.Body)
 			w.api.handle(apis["reads"])
-			_, _ = io.WriteString(conn, "GET /api/patient/items HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+alice+"\r\n\r\n")
+			_, _ = io.WriteString(conn, "GET /api/slow/items HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+alice+"\r\n\r\n")
 			if resp, err = http.ReadResponse(reader, nil); err != nil || resp.StatusCode != 200 {
 				t.Errorf("the next call: got %v %v, want 200", resp, err)
 			}

@@ -51,7 +51,7 @@ func documentedMetrics(t *testing.T) (names []string) {
 	return names
 }
 
-// scrape returns what is told to Prometheus.
+// scrape returns what Prometheus would receive.
 func (p *program) scrape(t *testing.T) string {
 	t.Helper()
 	recorder := httptest.NewRecorder()

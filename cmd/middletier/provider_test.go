@@ -30,8 +30,8 @@ func tokenWith(changes map[string]string) mockidp.Fault {
 	return mockidp.Fault{Status: 200, Body: "{" + strings.Join(list, ",") + "}"}
 }
 
-// What the provider says to an exchange, and what the caller is told: at the next
-// call too, where it is remembered.
+// What the provider answers to an exchange, and what the caller receives: at the next
+// call too, if the refusal is cached.
 func TestProviderRefusals(t *testing.T) {
 	claims := `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
 	for _, row := range []struct {
@@ -75,8 +75,8 @@ func TestProviderRefusals(t *testing.T) {
 			}
 		}},
 		{"throttled by a 503", mockidp.Fault{Status: 503, Header: map[string]string{"Retry-After": "17"}}, 503, "identity-provider-unavailable", "", wantRetryAfter},
-		{"ill, with a code", mockidp.Fault{Error: "server_error", Status: 500}, 503, "identity-provider-unavailable", "", wantRetryAfter},
-		{"ill", mockidp.Fault{Status: 502, Body: "<html>Bad Gateway</html>"}, 503, "identity-provider-unavailable", "", wantRetryAfter},
+		{"an error with a code", mockidp.Fault{Error: "server_error", Status: 500}, 503, "identity-provider-unavailable", "", wantRetryAfter},
+		{"an error without a code", mockidp.Fault{Status: 502, Body: "<html>Bad Gateway</html>"}, 503, "identity-provider-unavailable", "", wantRetryAfter},
 		{"cut off", mockidp.Fault{Drop: true}, 503, "identity-provider-unavailable", "", wantRetryAfter},
 		{"nonsense", mockidp.Fault{Status: 200, Body: "<html>Welcome to the hotel</html>"}, 502, "identity-provider-error", "", nil},
 		{"a refusal without a code", mockidp.Fault{Status: 400, Body: "no"}, 502, "identity-provider-error", "", nil},

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// behind is a world whose callers are proxies, trusted or not.
-func behind(t *testing.T, trusted []string, change ...func(*file)) *world {
+// withProxies is a world that trusts these proxies.
+func withProxies(t *testing.T, trusted []string, change ...func(*file)) *world {
 	t.Helper()
 	return newWorld(t, append(change, func(f *file) { f.Server.TrustedProxies = trusted })...)
 }
@@ -29,11 +29,11 @@ func (w *world) say(path, token string, lines ...string) *reply {
 	return w.do(req)
 }
 
-// What trusted proxies say of a request's way is continued; all else is replaced.
+// Headers of trusted proxies are continued; those of others are replaced.
 func TestTrustedProxies(t *testing.T) {
-	trusting := behind(t, []string{"127.0.0.0/8", "10.0.0.0/8", "2001:db8:1::/48"})
-	alice := trusting.alice()
-	self := strings.TrimPrefix(trusting.url, "http://")
+	proxied := withProxies(t, []string{"127.0.0.0/8", "10.0.0.0/8", "2001:db8:1::/48"})
+	alice := proxied.alice()
+	self := strings.TrimPrefix(proxied.url, "http://")
 	alone := `for=127.0.0.1;host="` + self + `";proto=http`
 	for _, row := range []struct {
 		name      string
@@ -110,7 +110,7 @@ func TestTrustedProxies(t *testing.T) {
 		{"Forwarded without for", []string{`Forwarded: for=6.6.6.6;host=evil.example, proto=https`}, "127.0.0.1", "", "https", `for=127.0.0.1;host="` + self + `";proto=https`},
 		{"malformed Forwarded", []string{`Forwarded: for=203.0.113.7;host="api.example`}, "127.0.0.1", "", "http", alone},
 		{"Forwarded with a pair twice", []string{`Forwarded: for=203.0.113.7;for=6.6.6.6`}, "127.0.0.1", "", "http", alone},
-		{"Forwarded with more behind a quote", []string{`Forwarded: for="203.0.113.7"x=y`}, "127.0.0.1", "", "http", alone},
+		{"Forwarded with more after a quote", []string{`Forwarded: for="203.0.113.7"x=y`}, "127.0.0.1", "", "http", alone},
 		{"Forwarded without a value", []string{`Forwarded: for`}, "127.0.0.1", "", "http", alone},
 		{
 			"both: the client's Forwarded does not count",
@@ -124,10 +124,10 @@ func TestTrustedProxies(t *testing.T) {
 			if host == "" {
 				host = self
 			}
-			if r := trusting.say("/api/todo/items", alice, row.lines...); r.StatusCode != 200 {
+			if r := proxied.say("/api/todo/items", alice, row.lines...); r.StatusCode != 200 {
 				t.Fatalf("got %d %s", r.StatusCode, r.body)
 			}
-			header := trusting.api.last(t).Header
+			header := proxied.api.last(t).Header
 			for name, want := range map[string]string{
 				"X-Forwarded-For": row.addrs, "X-Forwarded-Host": host, "X-Forwarded-Proto": row.proto, "Forwarded": row.forwarded,
 			} {
@@ -135,7 +135,7 @@ func TestTrustedProxies(t *testing.T) {
 					t.Errorf("%s: got  %q\nwant %q", name, got, want)
 				}
 			}
-			r := trusting.say("/api/todo/items", "", row.lines...)
+			r := proxied.say("/api/todo/items", "", row.lines...)
 			base := row.proto + "://" + host
 			if want := base + "/problems/missing-token"; r.problem.Type != want {
 				t.Errorf("type: got %s, want %s", r.problem.Type, want)
@@ -150,7 +150,7 @@ func TestTrustedProxies(t *testing.T) {
 // From anyone else such headers count for nothing, whatever they are called.
 func TestProxiesThatAreNotTrusted(t *testing.T) {
 	for name, trusted := range map[string][]string{"by default": nil, "others are trusted": {"10.0.0.0/8", "2001:db8::/32"}} {
-		w := behind(t, trusted)
+		w := withProxies(t, trusted)
 		self := strings.TrimPrefix(w.url, "http://")
 		lines := []string{
 			"X-Forwarded-For: 10.6.6.6", "X-Forwarded-Host: evil.example", "X-Forwarded-Proto: https", "Forwarded: for=10.6.6.6;host=evil.example;proto=https",
@@ -184,7 +184,7 @@ func TestPrefixOfTheGateway(t *testing.T) {
 		{"kept, and another in public", "https://gateway.example/public/middle", "/middle", "/middle/api/todo/items", "https://gateway.example/public/middle"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			w := behind(t, []string{"127.0.0.1/32"}, func(f *file) { f.Server.PublicURL, f.Server.BasePath = row.publicURL, row.basePath })
+			w := withProxies(t, []string{"127.0.0.1/32"}, func(f *file) { f.Server.PublicURL, f.Server.BasePath = row.publicURL, row.basePath })
 			gateway := "X-Forwarded-Host: inner.example"
 			want := row.want
 			if strings.HasPrefix(want, "/") {

@@ -13,9 +13,9 @@ import (
 // logged: on a busy machine they say more of the machine.
 func TestSlowRedisLostUnderLoad(t *testing.T) {
 	for _, row := range []struct {
-		name       string
-		lose, mend func(*redistest.Server)
-		change     func(*file)
+		name          string
+		lose, restore func(*redistest.Server)
+		change        func(*file)
 	}{
 		{"killed", (*redistest.Server).Kill, (*redistest.Server).Restart, patientWithRedis}, // what is dead refuses at once
 		{"silent", (*redistest.Server).Freeze, (*redistest.Server).Thaw, func(*file) {}},
@@ -34,7 +34,7 @@ func TestSlowRedisLostUnderLoad(t *testing.T) {
 			opened := w.awaitLine("Redis fails", time.Time{})
 			traffic.awaitAnswers(t, trafficRate)
 			back := time.Now()
-			row.mend(redis)
+			row.restore(redis)
 			closed := w.awaitLine("Redis answers again", back)
 			if row.name == "killed" { // else what it holds may be from before
 				eventually(t, func() bool { return entries(redis) > 0 }, func() string { return "nothing is written to Redis again" })

@@ -144,13 +144,13 @@ func TestPresentationOfTheToken(t *testing.T) {
 		{"several spaces", "Authorization: Bearer   " + alice, 200, ""},
 		{"two headers", "Authorization: Bearer " + alice + "\r\nAuthorization: Bearer " + alice, 400, "invalid-request"},
 		{"two tokens", "Authorization: Bearer " + alice + ", Bearer " + alice, 400, "invalid-request"},
-		{"a space behind", "Authorization: Bearer " + alice + " ", 200, ""},
-		{"a word behind", "Authorization: Bearer " + alice + " x", 400, "invalid-request"},
+		{"a space after it", "Authorization: Bearer " + alice + " ", 200, ""},
+		{"a word after it", "Authorization: Bearer " + alice + " x", 400, "invalid-request"},
 		{"a space in it", "Authorization: Bearer " + alice[:9] + " " + alice[9:], 400, "invalid-request"},
 		{"a tab in it", "Authorization: Bearer " + alice[:9] + "\t" + alice[9:], 400, "invalid-request"},
-		{"a comma behind", "Authorization: Bearer " + alice + ",", 400, "invalid-request"},
+		{"a comma after it", "Authorization: Bearer " + alice + ",", 400, "invalid-request"},
 		{"a comma before", "Authorization: Bearer ," + alice, 400, "invalid-request"},
-		{"a parameter behind", "Authorization: Bearer " + alice + `, realm="x"`, 400, "invalid-request"},
+		{"a parameter after it", "Authorization: Bearer " + alice + `, realm="x"`, 400, "invalid-request"},
 		{"the JSON form of a JWS", `Authorization: Bearer {"protected":"e30","payload":"e30","signature":""}`, 400, "invalid-request"},
 		{"the scheme twice", "Authorization: Bearer Bearer " + alice, 400, "invalid-request"},
 		{"two headers, one of another scheme", "Authorization: Basic YTpi\r\nAuthorization: Bearer " + alice, 400, "invalid-request"},
@@ -162,10 +162,10 @@ func TestPresentationOfTheToken(t *testing.T) {
 		{"the scheme of a bound token", "Authorization: DPoP " + alice, 401, "missing-token"},
 		{"a scheme that begins so", "Authorization: Bearerx " + alice, 401, "missing-token"},
 		{"as a parameter", "Authorization: Bearer=" + alice, 401, "missing-token"},
-		{"nothing behind the scheme", "Authorization: Bearer", 401, "missing-token"},
-		{"blanks behind the scheme", "Authorization: bearer  \t ", 401, "missing-token"},
-		{"a comma behind the scheme", "Authorization: Bearer ,", 400, "invalid-request"},
-		{"two headers with nothing behind the scheme", "Authorization: Bearer\r\nAuthorization: Bearer", 400, "invalid-request"},
+		{"nothing after the scheme", "Authorization: Bearer", 401, "missing-token"},
+		{"blanks after the scheme", "Authorization: bearer  \t ", 401, "missing-token"},
+		{"a comma after the scheme", "Authorization: Bearer ,", 400, "invalid-request"},
+		{"two headers with nothing after the scheme", "Authorization: Bearer\r\nAuthorization: Bearer", 400, "invalid-request"},
 		{"empty header", "Authorization: ", 401, "missing-token"},
 		{"another scheme", "Authorization: Basic YTpi", 401, "missing-token"},
 		{"only the token", "Authorization: " + alice, 401, "missing-token"},
@@ -427,8 +427,8 @@ func TestClaimsChallengeOfAnAPIInEverySpelling(t *testing.T) {
 	}
 }
 
-// An API that is ill for a moment is asked again where that does no harm.
-func TestIllAPIIsAskedAgain(t *testing.T) {
+// A call that fails once with 503 is retried if its method is idempotent.
+func TestFailedCallIsRetried(t *testing.T) {
 	for _, row := range []struct {
 		method                  string
 		attempts, status, asked int
@@ -446,12 +446,12 @@ func TestIllAPIIsAskedAgain(t *testing.T) {
 			api.Retry.Attempts = row.attempts
 			f.DownstreamAPIs["todo"] = api
 		})
-		ill := true
+		failing := true
 		w.api.handle(func(rw http.ResponseWriter, _ *http.Request) {
-			if ill {
+			if failing {
 				rw.WriteHeader(503)
 			}
-			ill = false
+			failing = false
 		})
 		r := w.call(row.method, "/api/todo/items", w.alice(), "")
 		if got := len(w.api.seen()); r.StatusCode != row.status || got != row.asked {

@@ -38,7 +38,7 @@ func TestAPIThatRejectsOurToken(t *testing.T) {
 		{name: "consent is gone", fault: mockidp.Fault{Error: "invalid_grant", Suberror: "consent_required"}, status: 403, kind: "consent-required", exchanges: 2, calls: 1},
 		{name: "we are refused", fault: mockidp.Fault{Error: "unauthorized_client"}, status: 500, kind: "misconfigured", exchanges: 2, calls: 1},
 		{name: "throttled", fault: mockidp.Fault{Status: 429}, status: 503, kind: "identity-provider-unavailable", exchanges: 2, calls: 1},
-		{name: "the provider is ill", fault: mockidp.Fault{Status: 500}, status: 503, kind: "identity-provider-unavailable", exchanges: 3, calls: 1},
+		{name: "the provider fails", fault: mockidp.Fault{Status: 500}, status: 503, kind: "identity-provider-unavailable", exchanges: 3, calls: 1},
 		{name: "the provider makes no sense", fault: mockidp.Fault{Status: 200, Body: "[]"}, status: 502, kind: "identity-provider-error", exchanges: 2, calls: 1},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -51,7 +51,7 @@ func TestRequestTimeoutOfOneAPI(t *testing.T) {
 	}
 }
 
-// hasty lets the API take so long, and is itself as patient.
+// hasty gives the API 300 ms for its response headers, and the whole request 600 ms.
 func hasty(f *file) {
 	d := f.DownstreamAPIs["todo"]
 	d.Timeout, d.RequestTimeout, d.Retry.Attempts = 300*time.Millisecond, 600*time.Millisecond, 1

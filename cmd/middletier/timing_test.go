@@ -37,7 +37,7 @@ func TestServerTiming(t *testing.T) {
 		}
 	}
 
-	// Of calls that failed, what was done is told.
+	// Answers to calls that failed have the times of what was done.
 	w.api.Close()
 	if r := w.call("GET", "/api/todo/items", alice, ""); !regexp.MustCompile(`^validate` + ms + `, token;desc=memory` + ms + `, downstream` + ms + `$`).MatchString(r.Header.Get("Server-Timing")) {
 		t.Errorf("API gone: got %d, %q", r.StatusCode, r.Header.Get("Server-Timing"))

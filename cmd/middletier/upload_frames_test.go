@@ -195,11 +195,10 @@ func (f *frameUpload) take(frame http2.Frame) error {
 	return nil
 }
 
-// Where a refused upload goes on for longer than its rest is read, the caller comes to
-// wait for its window before the answer ends. Else data would still be on its way then,
-// and net/http resets the stream for each with STREAM_CLOSED, behind the NO_ERROR that
-// says that the rest is not wanted (RFC 9113, section 8.1): .NET's client would report
-// the second.
+// If a refused upload is longer than what is read of its rest, the caller must have used
+// up its window before the answer ends. Otherwise data would still arrive, and net/http
+// would reset the stream with STREAM_CLOSED for it, after the NO_ERROR that says that the
+// rest is not wanted (RFC 9113, section 8.1). .NET's client would report the second.
 func TestEndlessUploadsSeeTheirRefusal(t *testing.T) {
 	u := newUploads(t)
 	row := uploadRow{path: "/api/todo/items", token: "none", size: 200 << 20, unsized: true, status: 401}

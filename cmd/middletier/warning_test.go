@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// What is perhaps not meant is told by check, with its line, and in the log of serve.
-// It is no mistake.
+// check warns of probable mistakes, with their line, and serve logs them. They do not
+// count as mistakes.
 func TestWarningsOfTheConfiguration(t *testing.T) {
 	text := strings.Replace(goodConfig, "    access:", "    timeout: 120s\n    access:", 1) + `  quick:
     baseUrl: https://quick.contoso.example/

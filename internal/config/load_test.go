@@ -200,7 +200,7 @@ func TestBrokenFile(t *testing.T) {
 		{"not UTF-8", "server:\n  address: \xff\n", "config.yaml:2: is not valid UTF-8"},
 		{"UTF-16", "\xff\xfea\x00", "config.yaml:1: is not valid UTF-8"},
 		{"too large", strings.Repeat("# padding\n", 1<<17), "config.yaml: is larger than 1 MiB"},
-		{"too large behind a mark", "\ufeff" + strings.Repeat("#", 1<<20-2), "config.yaml: is larger than 1 MiB"},
+		{"too large after a mark", "\ufeff" + strings.Repeat("#", 1<<20-2), "config.yaml: is larger than 1 MiB"},
 		{"too deep", strings.Repeat("[", 50_000), "config.yaml:1:101: is nested more than 100 levels deep"},
 		{"too deep without brackets", strings.Repeat("- ", 50_000), "config.yaml:1:201: is nested more than 100 levels deep"},
 		{"too many values", strings.Repeat("- a\n", 60_000), "config.yaml: holds more than 100000 values"},

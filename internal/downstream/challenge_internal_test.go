@@ -51,7 +51,7 @@ func TestClaimsInEverySpelling(t *testing.T) {
 		"percent-encoded JSON":    {`Bearer claims="` + url.QueryEscape(claims) + `"`},
 		"percent-encoded base64":  {`Bearer claims="` + url.QueryEscape(std) + `"`},
 		"blanks around":           {`Bearer  claims = "` + std + ` " , x=y`},
-		"behind another scheme":   {`PoP nonce="x", Bearer claims="` + std + `"`},
+		"after another scheme":    {`PoP nonce="x", Bearer claims="` + std + `"`},
 		"in front of another":     {`Bearer claims="` + std + `", PoP nonce="x"`},
 		"second header":           {`Basic realm="x"`, `Bearer claims="` + std + `"`},
 		"second Bearer challenge": {`Bearer error="invalid_token", Bearer error="insufficient_claims", claims="` + std + `"`},

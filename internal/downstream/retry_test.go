@@ -83,36 +83,36 @@ var errDial = &net.OpError{Op: "dial", Err: errors.New("connection refused")}
 
 func TestCallsAreRetried(t *testing.T) {
 	large := strings.Repeat("x", 64<<10+1)
-	ill := step{status: 503}
+	unavailable := step{status: 503}
 	for _, row := range []struct {
 		name, method, body string
 		attempts           int
 		steps              []step
 		calls, status      int // 0: an error
 	}{
-		{"503", "GET", "", 2, []step{ill}, 2, 200},
+		{"503", "GET", "", 2, []step{unavailable}, 2, 200},
 		{"502", "GET", "", 2, []step{{status: 502}}, 2, 200},
 		{"504", "GET", "", 2, []step{{status: 504}}, 2, 200},
 		{"cannot be reached", "GET", "", 2, []step{{err: errDial}}, 2, 200},
 		{"cannot be reached, said in other words", "GET", "", 2, []step{{err: fmt.Errorf("lookup: %w", errDial)}}, 2, 200},
-		{"HEAD", "HEAD", "", 2, []step{ill}, 2, 200},
-		{"OPTIONS", "OPTIONS", "", 2, []step{ill}, 2, 200},
-		{"DELETE", "DELETE", "", 2, []step{ill}, 2, 200},
-		{"PUT with a body", "PUT", "body", 2, []step{ill}, 2, 200},
+		{"HEAD", "HEAD", "", 2, []step{unavailable}, 2, 200},
+		{"OPTIONS", "OPTIONS", "", 2, []step{unavailable}, 2, 200},
+		{"DELETE", "DELETE", "", 2, []step{unavailable}, 2, 200},
+		{"PUT with a body", "PUT", "body", 2, []step{unavailable}, 2, 200},
 		{"PUT that cannot be connected", "PUT", "body", 2, []step{{err: errDial}}, 2, 200},
-		{"as often as is said", "GET", "", 4, []step{ill, {err: errDial}, {status: 502}}, 4, 200},
-		{"not more often", "GET", "", 3, []step{ill, ill, ill}, 3, 503},
-		{"an error at last", "GET", "", 2, []step{ill, {err: errDial}}, 2, 0},
-		{"once more with a new token is no retry", "GET", "", 2, []step{{status: 401}, ill}, 3, 200},
-		{"nor gives it new ones", "GET", "", 2, []step{ill, {status: 401}, ill}, 3, 503},
+		{"as often as is said", "GET", "", 4, []step{unavailable, {err: errDial}, {status: 502}}, 4, 200},
+		{"not more often", "GET", "", 3, []step{unavailable, unavailable, unavailable}, 3, 503},
+		{"an error at last", "GET", "", 2, []step{unavailable, {err: errDial}}, 2, 0},
+		{"repeating with a new token is no retry", "GET", "", 2, []step{{status: 401}, unavailable}, 3, 200},
+		{"nor gives it new ones", "GET", "", 2, []step{unavailable, {status: 401}, unavailable}, 3, 503},
 
-		{"switched off", "GET", "", 1, []step{ill}, 1, 503},
+		{"switched off", "GET", "", 1, []step{unavailable}, 1, 503},
 		{"switched off, cannot be reached", "GET", "", 1, []step{{err: errDial}}, 1, 0},
-		{"POST", "POST", "", 2, []step{ill}, 1, 503},
+		{"POST", "POST", "", 2, []step{unavailable}, 1, 503},
 		{"POST that cannot be connected", "POST", "", 2, []step{{err: errDial}}, 1, 0},
-		{"PATCH", "PATCH", "body", 2, []step{ill}, 1, 503},
-		{"another method", "PURGE", "", 2, []step{ill}, 1, 503},
-		{"a body that was not kept", "PUT", large, 2, []step{ill}, 1, 503},
+		{"PATCH", "PATCH", "body", 2, []step{unavailable}, 1, 503},
+		{"another method", "PURGE", "", 2, []step{unavailable}, 1, 503},
+		{"a body that was not recorded", "PUT", large, 2, []step{unavailable}, 1, 503},
 		{"another error", "GET", "", 2, []step{{err: &net.OpError{Op: "read", Err: errors.New("reset")}}}, 1, 0},
 		{"500", "GET", "", 2, []step{{status: 500}}, 1, 500},
 		{"429", "GET", "", 2, []step{{status: 429, retryAfter: "1"}}, 1, 429},

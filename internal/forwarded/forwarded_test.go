@@ -18,7 +18,7 @@ func addrs(list ...string) []netip.Addr {
 	return all
 }
 
-// What one replica writes, the next one behind it reads: from X-Forwarded headers
+// What one replica writes, the next one reads: from X-Forwarded headers
 // and from Forwarded alike.
 func TestWhatIsWrittenIsReadBack(t *testing.T) {
 	proxies := forwarded.NewProxies([]string{"10.0.0.0/8", "192.0.2.1/32", "2001:db8:1::/48"},
@@ -32,7 +32,7 @@ func TestWhatIsWrittenIsReadBack(t *testing.T) {
 		{"a client", "203.0.113.7:1234", forwarded.Client{Host: "api.example", Proto: "https"}, addrs("203.0.113.7")},
 		{"IPv6", "[2001:db8::7]:1234", forwarded.Client{Host: "[2001:db8::1]:8443", Proto: "http"}, addrs("2001:db8::7")},
 		{
-			"behind gateways", "[2001:db8:1::1]:1234",
+			"through gateways", "[2001:db8:1::1]:1234",
 			forwarded.Client{For: addrs("203.0.113.7", "10.1.2.3"), Host: "api.example:8443", Proto: "https", Prefix: "/middle"},
 			addrs("203.0.113.7", "10.1.2.3", "2001:db8:1::1"),
 		},

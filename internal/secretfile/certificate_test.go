@@ -197,11 +197,11 @@ func TestCertificatesAreReadHoweverTheirFilesWereMade(t *testing.T) {
 		{"PFX, legacy", s.leaf.pfx(pkcs12.LegacyDES, password), "leaf"},
 		{"PFX, legacy RC2", s.leaf.pfx(pkcs12.LegacyRC2, password), "leaf"},
 		{"PFX of openssl", openssl(t, "", "pkcs12", "-export", "-in", writeTemp(t, pair), "-passout", "pass:"+password), "leaf"},
-		{"PFX with a line end behind", pfx + "\r\n", "leaf"},
-		{"PFX with white space behind", pfx + " \n\t\n", "leaf"},
+		{"PFX with a line end after it", pfx + "\r\n", "leaf"},
+		{"PFX with white space after it", pfx + " \n\t\n", "leaf"},
 		{"PFX in base64", base64of([]byte(pfx)), "leaf"},
 		{"PFX in base64, in lines, with a mark", "\ufeff" + inLines(base64of([]byte(pfx))), "leaf"},
-		{"PFX with a line end behind, in base64", base64of([]byte(pfx + "\n")), "leaf"},
+		{"PFX with a line end after it, in base64", base64of([]byte(pfx + "\n")), "leaf"},
 		{"PEM in base64", base64of([]byte(pair)), "leaf"},
 		{"PEM with a mark in base64", base64of([]byte("\ufeff" + pair)), "leaf"},
 		{"two certificates, the longer first", s.leaf.pem() + s.short.pem() + s.leaf.pkcs8(), "leaf"},
@@ -240,7 +240,7 @@ func TestCertificateThatEndsLikeALineIsRead(t *testing.T) {
 	for _, end := range []string{"", "\n"} {
 		bundle, err := secretfile.Parse([]byte(string(s.leaf.certificate.Raw)+string(last.certificate.Raw)+end), "")
 		if err != nil || len(bundle.Certificates) != 2 {
-			t.Errorf("two certificates, with %q behind: got %d, %v", end, len(bundle.Certificates), err)
+			t.Errorf("two certificates, with %q after them: got %d, %v", end, len(bundle.Certificates), err)
 		}
 	}
 }
@@ -283,7 +283,7 @@ func TestFilesThatHoldNoPairAreRefusedInWords(t *testing.T) {
 		{"encrypted key of old", s.leaf.pem() + oldEncryptedKey, "x", "is an encrypted private key"},
 		{"PKCS #7", openssl(t, "", "crl2pkcs7", "-nocrl", "-certfile", writeTemp(t, s.leaf.pem())), "", "is PKCS #7, which holds no key"},
 		{"PFX cut off", pfx[:len(pfx)-20], password, "is damaged or cut off"},
-		{"PFX with words behind", pfx + "words", password, "is a PFX with other bytes behind its end"},
+		{"PFX with words after it", pfx + "words", password, "is a PFX with other bytes after its end"},
 		{"PFX with another password", pfx, password + "x", "is a PFX that certificatePassword does not open"},
 		{"PFX without its password", pfx, "", "is a PFX with a password: set certificatePassword"},
 		{"PFX without a password, with one", s.leaf.pfx(pkcs12.Passwordless, ""), password, "is a PFX without a password"},

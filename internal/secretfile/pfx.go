@@ -38,7 +38,7 @@ func parseBinary(data []byte, parsePFX func([]byte) (Bundle, error)) (Bundle, er
 	}
 	if bytes.HasPrefix(outer.Bytes, version3) {
 		if len(bytes.TrimSpace(rest)) > 0 {
-			return Bundle{}, errors.New("is a PFX with other bytes behind its end")
+			return Bundle{}, errors.New("is a PFX with other bytes after its end")
 		}
 		return parsePFX(outer.FullBytes)
 	}
@@ -50,7 +50,7 @@ func parseBinary(data []byte, parsePFX func([]byte) (Bundle, error)) (Bundle, er
 		rest = next
 	}
 	whole := data[:len(data)-len(rest)+len(bytes.TrimRight(rest, " \t\r\n"))]
-	if certificates, err := x509.ParseCertificates(whole); err == nil { // one, or several one behind the other
+	if certificates, err := x509.ParseCertificates(whole); err == nil { // one or several
 		return Bundle{Certificates: certificates}, nil
 	}
 	if key, err := parseKey(whole); err == nil {

@@ -39,7 +39,7 @@ func TestSecretsAreReadHoweverTheirFilesWereMade(t *testing.T) {
 		{"byte order mark", "\ufeff" + secret + "\r\n", ""},
 		{"blanks around", " \t" + secret + "  \n", ""},
 		{"empty lines around", "\r\n\n" + secret + "\n\n", ""},
-		{"no-break space behind", secret + "\u00a0", ""},
+		{"no-break space at the end", secret + "\u00a0", ""},
 		{"nothing", "", "is empty"},
 		{"nothing but a mark", "\ufeff\r\n", "is empty"},
 		{"two lines", secret + "\n" + secret, "holds 2 lines"},

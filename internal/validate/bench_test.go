@@ -61,7 +61,7 @@ func BenchmarkValidateRefusedToken(b *testing.B) {
 		"forged":    userDraft().Token(flip(0)),
 		"expired":   userDraft().Token(claim("exp", 1)),
 		"malformed": strings.Repeat("A", validate.MaxTokenSize),
-		"nested":    userDraft().Token(tokentest.EditClaims(tokentest.Behind(`"x":` + tokentest.Nested(9000)))),
+		"nested":    userDraft().Token(tokentest.EditClaims(tokentest.Appended(`"x":` + tokentest.Nested(9000)))),
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()

@@ -72,7 +72,7 @@ func TestKeysThatAreNotUsed(t *testing.T) {
 		{"x5c of a wrong type", jwk("b", b, "x5c", 1)},
 	} {
 		bubble(t, row.name, func(t *testing.T) {
-			for name, keys := range map[string][]any{"before": {row.key, jwk("a", keyA())}, "behind": {jwk("a", keyA()), row.key}} {
+			for name, keys := range map[string][]any{"before": {row.key, jwk("a", keyA())}, "after": {jwk("a", keyA()), row.key}} {
 				v := newProvider(keys...).start(t, nil)
 				accept(t, v, signed("a", keyA())) // one bad key does not spoil the others
 				refuse(t, v, signed("b", b), validate.BadSig)

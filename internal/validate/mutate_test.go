@@ -22,7 +22,7 @@ func mutate(pick func(n int) int, token, other string) string {
 		return token[:at] + token[end:]
 	case 3: // some twice
 		return token[:end] + token[at:]
-	case 4: // more behind it
+	case 4: // more after it
 		return token + other[:pick(len(other))]
 	case 5: // a part of another token
 		mine[part] = others[min(part, len(others)-1)]

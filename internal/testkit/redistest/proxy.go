@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// Proxy stands between a client and a server. It gives wrong answers when it is told
-// to, until the test ends.
+// Proxy forwards between a client and a server until the test ends. On demand it gives
+// wrong answers.
 type Proxy struct {
 	listener net.Listener
 	server   string

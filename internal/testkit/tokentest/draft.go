@@ -107,8 +107,8 @@ func EditHeader(f func(string) string) Change { return func(d *Draft) { d.EditHe
 func EditClaims(f func(string) string) Change { return func(d *Draft) { d.EditClaims = f } }
 func Edit(f func(string) string) Change       { return func(d *Draft) { d.Edit = f } }
 
-// Behind puts more members behind those of a JSON object.
-func Behind(members string) func(string) string {
+// Appended appends members to a JSON object.
+func Appended(members string) func(string) string {
 	return func(s string) string { return strings.TrimSuffix(s, "}") + "," + members + "}" }
 }
 

@@ -66,7 +66,7 @@ var signatureRefusals = []Refusal{
 	{"signature all zero", SignedBy(func(string) []byte { return make([]byte, 256) }), validate.BadSig, ""},
 	{"signature of the number one", SignedBy(func(string) []byte { return append(make([]byte, 255), 1) }), validate.BadSig, ""},
 	{"signature cut", signatureEdit(func(s []byte) []byte { return s[:255] }), validate.BadSig, ""},
-	{"signature with a byte behind it", signatureEdit(func(s []byte) []byte { return append(s, 0) }), validate.BadSig, ""},
+	{"signature with a byte after it", signatureEdit(func(s []byte) []byte { return append(s, 0) }), validate.BadSig, ""},
 	{"signature with a zero before it", signatureEdit(func(s []byte) []byte { return append([]byte{0}, s...) }), validate.BadSig, ""},
 	{"signature twice", signatureEdit(func(s []byte) []byte { return append(s, s...) }), validate.BadSig, ""},
 	{"signature backwards", signatureEdit(func(s []byte) []byte {

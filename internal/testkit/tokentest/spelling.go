@@ -13,10 +13,10 @@ var spellingRefusals = []Refusal{
 	{"spare bits in the signature", Edit(SpareBits), validate.Malformed, "signature: "},
 	{"spare bits in the header", spareBitsIn(0), validate.Malformed, "header: "},
 	{"spare bits in the claims", spareBitsIn(1), validate.Malformed, "claims: "},
-	{"padding behind the signature", Edit(after("==")), validate.Malformed, "signature: "},
+	{"padding after the signature", Edit(after("==")), validate.Malformed, "signature: "},
 	{"one padding character", Edit(after("=")), validate.Malformed, "signature: "},
-	{"padding behind the header", parts(func(h, b, s string) string { return h + "=." + b + "." + s }), validate.Malformed, "header: "},
-	{"padding behind the claims", parts(func(h, b, s string) string { return h + "." + b + "=." + s }), validate.Malformed, "claims: "},
+	{"padding after the header", parts(func(h, b, s string) string { return h + "=." + b + "." + s }), validate.Malformed, "header: "},
+	{"padding after the claims", parts(func(h, b, s string) string { return h + "." + b + "=." + s }), validate.Malformed, "claims: "},
 	{"standard base64", All(withSymbols, parts(func(h, b, s string) string {
 		return h + "." + b + "." + strings.NewReplacer("-", "+", "_", "/").Replace(s)
 	})), validate.Malformed, "signature: "},
@@ -57,14 +57,14 @@ var sizeRefusals = []Refusal{
 // them for several values.
 var Unsent = []Refusal{
 	{"empty", Edit(becomes("")), validate.Malformed, "three parts"},
-	{"a line feed behind it", Edit(after("\n")), validate.Malformed, "line break"},
+	{"a line feed after it", Edit(after("\n")), validate.Malformed, "line break"},
 	{"a line feed in the signature", Edit(func(s string) string { return s[:len(s)-8] + "\n" + s[len(s)-8:] }), validate.Malformed, "line break"},
 	{"a carriage return in the claims", parts(func(h, b, s string) string { return h + "." + b[:4] + "\r" + b[4:] + "." + s }), validate.Malformed, "line break"},
 	{"a line break before it", Edit(before("\r\n")), validate.Malformed, "line break"},
-	{"a space behind it", Edit(after(" ")), validate.Malformed, "signature: "},
+	{"a space after it", Edit(after(" ")), validate.Malformed, "signature: "},
 	{"a space before it", Edit(before(" ")), validate.Malformed, "header: "},
 	{"a tab in the signature", Edit(func(s string) string { return s[:len(s)-8] + "\t" + s[len(s)-8:] }), validate.Malformed, "signature: "},
-	{"a NUL behind it", Edit(after("\x00")), validate.Malformed, "signature: "},
+	{"a NUL after it", Edit(after("\x00")), validate.Malformed, "signature: "},
 	{"the JSON form of a JWS", parts(func(h, b, s string) string {
 		return fmt.Sprintf(`{"protected":%q,"payload":%q,"signature":%q}`, h, b, s)
 	}), validate.Malformed, "three parts"},

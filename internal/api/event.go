@@ -101,35 +101,38 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 				}
 			})
 		}
-		defer func() {
-			panicked := recover()
-			switch {
-			case panicked == http.ErrAbortHandler && ev.answerErr != nil:
-				ev.err = fmt.Errorf("the API's answer was cut short: %w", ev.answerErr)
-			case panicked == http.ErrAbortHandler:
-				ev.err = errors.New("the caller left before the end of the answer")
-			case panicked != nil:
-				// Not wrapped: problemFor must not find a known error in a panic.
-				ev.err = fmt.Errorf("panic: %v\n%s", panicked, debug.Stack())
-				s.handleError(ev.err, c)
-			}
-			abandoned := c.Response().Status == statusClientClosed && !c.Response().Committed
-			aborted := abandoned || panicked == http.ErrAbortHandler
-			if aborted && ev.answerErr == nil && errors.Is(context.Cause(ev.Context), ErrShutdown) {
-				ev.err = ErrShutdown // in place of the error that the cancellation caused
-			}
-			s.finish(c, ev)
-			// net/http closes the connection. Without the panic it would send 200.
-			if aborted {
-				panic(http.ErrAbortHandler)
-			}
-			readRest(c, ev.upload)
-		}()
+		defer func() { s.conclude(c, ev, recover()) }()
 		if ev.err = next(c); ev.err != nil {
 			s.handleError(ev.err, c)
 		}
 		return nil
 	}
+}
+
+// conclude answers a panic, logs the request, and reads the rest of its body. If the
+// answer cannot be completed, it panics, so that the connection is closed.
+func (s *Server) conclude(c echo.Context, ev *event, panicked any) {
+	switch {
+	case panicked == http.ErrAbortHandler && ev.answerErr != nil:
+		ev.err = fmt.Errorf("the API's answer was cut short: %w", ev.answerErr)
+	case panicked == http.ErrAbortHandler:
+		ev.err = errors.New("the caller left before the end of the answer")
+	case panicked != nil:
+		// Not wrapped: problemFor must not find a known error in a panic.
+		ev.err = fmt.Errorf("panic: %v\n%s", panicked, debug.Stack())
+		s.handleError(ev.err, c)
+	}
+	abandoned := c.Response().Status == statusClientClosed && !c.Response().Committed
+	aborted := abandoned || panicked == http.ErrAbortHandler
+	if aborted && ev.answerErr == nil && errors.Is(context.Cause(ev.Context), ErrShutdown) {
+		ev.err = ErrShutdown // in place of the error that the cancellation caused
+	}
+	s.finish(c, ev)
+	// net/http closes the connection. Without the panic it would send 200.
+	if aborted {
+		panic(http.ErrAbortHandler)
+	}
+	readRest(c, ev.upload)
 }
 
 // readRest reads what a caller still sends, so that the caller can read its answer. It

@@ -52,26 +52,9 @@ func (s *Server) forward(route route) echo.HandlerFunc {
 			return errUnknownAPI
 		}
 		event.api = name
-		if event.caller.IsApp() != route.app {
-			if route.app {
-				return errUserOnApp
-			}
-			return errAppOnUser
-		}
-		target, err := downstream.ParsePath(path)
+		target, err := permit(r, event.caller, api, route, path)
 		if err != nil {
 			return err
-		}
-		if err := downstream.CheckQuery(r.URL.RawQuery); err != nil {
-			return err
-		}
-		if err := api.Access.Check(event.caller, r.Method, target.Decoded()); err != nil {
-			return err
-		}
-		for _, method := range overridingMethods(r.Header) { // the API may use this method instead
-			if err := api.Access.Check(event.caller, method, target.Decoded()); err != nil {
-				return err
-			}
 		}
 		event.forwarded = true
 		location := locations[name]
@@ -85,6 +68,33 @@ func (s *Server) forward(route route) echo.HandlerFunc {
 		}
 		return err
 	}
+}
+
+// permit returns the path of a call if the caller may make it: the token is of the route's
+// kind, path and query are well formed, and the API's access rule allows the method.
+func permit(r *http.Request, caller *validate.Caller, api API, route route, path string) (downstream.Path, error) {
+	if caller.IsApp() != route.app {
+		if route.app {
+			return downstream.Path{}, errUserOnApp
+		}
+		return downstream.Path{}, errAppOnUser
+	}
+	target, err := downstream.ParsePath(path)
+	if err != nil {
+		return downstream.Path{}, err
+	}
+	if err := downstream.CheckQuery(r.URL.RawQuery); err != nil {
+		return downstream.Path{}, err
+	}
+	if err := api.Access.Check(caller, r.Method, target.Decoded()); err != nil {
+		return downstream.Path{}, err
+	}
+	for _, method := range overridingMethods(r.Header) { // the API may use this method instead
+		if err := api.Access.Check(caller, method, target.Decoded()); err != nil {
+			return downstream.Path{}, err
+		}
+	}
+	return target, nil
 }
 
 // apiLocation is the path and the URL of an API on one of its routes. It is made once.

@@ -30,7 +30,7 @@ type compact struct {
 	claims    members
 	signature []byte
 
-	alg, kid string // from the header; Validator.check sets them
+	alg, kid string // from the header; checkHeader sets them
 }
 
 // members are the members of a JSON object, by name. A value is a string, a

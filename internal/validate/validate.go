@@ -230,29 +230,8 @@ func (v *Validator) Validate(ctx context.Context, token string) (*Caller, error)
 // Microsoft identity platform" and "Secure applications and APIs by validating
 // claims".
 func (v *Validator) check(ctx context.Context, t *compact, now time.Time) (*identity, error) {
-	// The header: an accepted algorithm (RFC 8725, section 3.1), and no extension
-	// that we would have to understand (crit: RFC 7515, section 4.1.11; b64: RFC 7797;
-	// zip: RFC 7516, section 4.1.3; cty, a nested token: RFC 7519, section 5.2). Keys
-	// and URLs of keys in it (jwk, jku, x5c, x5u) are ignored (RFC 8725, section 3.10).
-	t.alg, _ = t.header["alg"].(string)
-	if _, accepted := algorithms[t.alg]; !accepted {
-		return nil, invalid(Malformed, "alg is not %s", algorithmNames())
-	}
-	for _, name := range []string{"crit", "b64", "zip", "cty"} {
-		if _, present := t.header[name]; present {
-			return nil, invalid(Malformed, "header has %s", name)
-		}
-	}
-	// The type, so that one kind of token is not accepted as another (RFC 8725, section
-	// 3.11; RFC 9068, section 4). Entra's tokens have JWT.
-	if typ, err := t.header.text("typ"); err != nil || !isTokenType(typ) {
-		return nil, invalid(Malformed, "typ is not JWT")
-	}
-	// The key id, which is used for a look-up and logged (RFC 7515, section 4.1.4; RFC
-	// 8725, section 3.10).
-	t.kid, _ = t.header["kid"].(string)
-	if !isKeyID(t.kid) {
-		return nil, invalid(Malformed, "kid is missing or not a key id")
+	if err := t.checkHeader(); err != nil {
+		return nil, err
 	}
 
 	// The types of the claims (RFC 7519, section 4.1; Microsoft's page "Access
@@ -300,6 +279,35 @@ func (v *Validator) check(ctx context.Context, t *compact, now time.Time) (*iden
 		return nil, fmt.Errorf("%w: %q", ErrClientNotAllowed, id.client)
 	}
 	return id, nil
+}
+
+// checkHeader checks the header of a token, and sets alg and kid.
+func (t *compact) checkHeader() error {
+	// An accepted algorithm (RFC 8725, section 3.1), and no extension
+	// that we would have to understand (crit: RFC 7515, section 4.1.11; b64: RFC 7797;
+	// zip: RFC 7516, section 4.1.3; cty, a nested token: RFC 7519, section 5.2). Keys
+	// and URLs of keys in it (jwk, jku, x5c, x5u) are ignored (RFC 8725, section 3.10).
+	t.alg, _ = t.header["alg"].(string)
+	if _, accepted := algorithms[t.alg]; !accepted {
+		return invalid(Malformed, "alg is not %s", algorithmNames())
+	}
+	for _, name := range []string{"crit", "b64", "zip", "cty"} {
+		if _, present := t.header[name]; present {
+			return invalid(Malformed, "header has %s", name)
+		}
+	}
+	// The type, so that one kind of token is not accepted as another (RFC 8725, section
+	// 3.11; RFC 9068, section 4). Entra's tokens have JWT.
+	if typ, err := t.header.text("typ"); err != nil || !isTokenType(typ) {
+		return invalid(Malformed, "typ is not JWT")
+	}
+	// The key id, which is used for a look-up and logged (RFC 7515, section 4.1.4; RFC
+	// 8725, section 3.10).
+	t.kid, _ = t.header["kid"].(string)
+	if !isKeyID(t.kid) {
+		return invalid(Malformed, "kid is missing or not a key id")
+	}
+	return nil
 }
 
 // isTokenType reports whether typ, a media type in upper or lower case, is empty or

@@ -58,25 +58,7 @@ func build(ctx context.Context, f file, transport http.RoundTripper, log *slog.L
 	validateConfig.Client, validateConfig.Log = client, log
 	validator := validate.New(validateConfig)
 
-	oboConfig := f.oboConfig()
-	oboConfig.Client, oboConfig.Log = client, log
-	adviser := diagnosis.NewAdviser(log)
-	oboConfig.Exchanged = func(flow obo.Flow, took time.Duration, err error) {
-		tel.Exchange(string(flow), obo.Outcome(err), took)
-		adviser.Exchanged(err)
-	}
-	exchanger, err := obo.NewClient(ctx, oboConfig)
-	if err != nil {
-		return nil, err
-	}
-	cacheConfig := f.cacheConfig()
-	if redisConfig := f.redisConfig(); redisConfig.URL != "" {
-		redisConfig.Log = log
-		if cacheConfig.Shared, err = redistier.New(redisConfig); err != nil {
-			return nil, err
-		}
-	}
-	cache, err := obo.NewCache(cacheConfig, exchanger)
+	exchanger, cache, err := buildTokens(ctx, f, client, tel, log)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +68,48 @@ func build(ctx context.Context, f file, transport http.RoundTripper, log *slog.L
 	if apiConfig.Settings, err = config.Masked(f.effective()); err != nil {
 		return nil, err
 	}
-	apiConfig.APIs = map[string]api.API{}
+	if apiConfig.APIs, err = buildAPIs(f, tel, log); err != nil {
+		return nil, err
+	}
+	if err := (processMetrics{validator, exchanger, cache}).register(tel.Meter()); err != nil {
+		return nil, err
+	}
+	return &program{
+		api: api.New(apiConfig), validator: validator, exchanger: exchanger,
+		cache: cache, telemetry: tel, certificate: cert,
+	}, nil
+}
+
+// buildTokens wires what gets tokens: the client of the identity provider and the cache,
+// with Redis if it is configured.
+func buildTokens(
+	ctx context.Context, f file, client *http.Client, tel *telemetry.Telemetry, log *slog.Logger,
+) (*obo.Client, *obo.Cache, error) {
+	oboConfig := f.oboConfig()
+	oboConfig.Client, oboConfig.Log = client, log
+	adviser := diagnosis.NewAdviser(log)
+	oboConfig.Exchanged = func(flow obo.Flow, took time.Duration, err error) {
+		tel.Exchange(string(flow), obo.Outcome(err), took)
+		adviser.Exchanged(err)
+	}
+	exchanger, err := obo.NewClient(ctx, oboConfig)
+	if err != nil {
+		return nil, nil, err
+	}
+	cacheConfig := f.cacheConfig()
+	if redisConfig := f.redisConfig(); redisConfig.URL != "" {
+		redisConfig.Log = log
+		if cacheConfig.Shared, err = redistier.New(redisConfig); err != nil {
+			return nil, nil, err
+		}
+	}
+	cache, err := obo.NewCache(cacheConfig, exchanger)
+	return exchanger, cache, err
+}
+
+// buildAPIs wires the downstream APIs, by name.
+func buildAPIs(f file, tel *telemetry.Telemetry, log *slog.Logger) (map[string]api.API, error) {
+	apis := map[string]api.API{}
 	for name, d := range f.DownstreamAPIs {
 		downstreamConfig := f.downstreamConfig(d)
 		target, err := telemetry.NewTarget(name, d.BaseURL)
@@ -96,22 +119,16 @@ func build(ctx context.Context, f file, transport http.RoundTripper, log *slog.L
 		transport := downstream.NewTransport()
 		transport.Log = log.With("api", name)
 		downstreamConfig.Transport = tel.Transport(transport, target)
-		apiClient, err := downstream.New(downstreamConfig)
+		client, err := downstream.New(downstreamConfig)
 		if err != nil {
 			return nil, err
 		}
-		apiConfig.APIs[name] = api.API{
+		apis[name] = api.API{
 			Access: validate.NewAccess(d.Access, func(string, string) {}), // checked before
-			Client: apiClient, Scopes: d.Scopes, AppScope: d.appScope(), Tenant: d.Tenant,
+			Client: client, Scopes: d.Scopes, AppScope: d.appScope(), Tenant: d.Tenant,
 		}
 	}
-	if err := (processMetrics{validator, exchanger, cache}).register(tel.Meter()); err != nil {
-		return nil, err
-	}
-	return &program{
-		api: api.New(apiConfig), validator: validator, exchanger: exchanger,
-		cache: cache, telemetry: tel, certificate: cert,
-	}, nil
+	return apis, nil
 }
 
 // newClient returns a client that follows no redirects: our requests carry

@@ -13,43 +13,47 @@ import (
 // how many of those they send. Further requests wait.
 const maxDedicated = 32
 
-// dedicatedKey marks the context of a dial for onDedicated.
+// dedicatedKey marks the context of a dial for newDedicated.
 type dedicatedKey struct{}
 
 // onDedicated sends r once, on a connection that no other request uses.
-func (p *connPool) onDedicated(r *http.Request, risky bool) (resp *http.Response, err error) {
-	release := func() {}
-	if risky {
-		select {
-		case p.dedicatedSlots <- struct{}{}:
-			release = sync.OnceFunc(func() { <-p.dedicatedSlots })
-		case <-r.Context().Done():
-			if r.Body != nil {
-				_ = r.Body.Close() // ends this attempt
-			}
-			return nil, r.Context().Err()
-		}
-	}
-	defer func() {
-		if err != nil {
-			release()
-		}
-	}()
-	address := net.JoinHostPort(r.URL.Hostname(), portOf(r.URL))
-	conn, err := p.transportFor(r).NewClientConn(context.WithValue(r.Context(), dedicatedKey{}, true), r.URL.Scheme, address)
+func (p *connPool) onDedicated(r *http.Request, risky bool) (*http.Response, error) {
+	conn, release, err := p.newDedicated(r, risky)
 	if err != nil {
 		if r.Body != nil {
 			_ = r.Body.Close() // ends this attempt
 		}
 		return nil, err
 	}
-	resp, err = conn.RoundTrip(r)
+	resp, err := conn.RoundTrip(r)
 	if err != nil {
 		_ = conn.Close() // err says more
+		release()
 		return nil, err
 	}
 	resp.Body = &dedicatedBody{resp.Body, conn, release}
 	return resp, nil
+}
+
+// newDedicated connects to the API of r. A risky request waits until fewer than
+// maxDedicated connections of such requests are open. release ends its part of them.
+func (p *connPool) newDedicated(r *http.Request, risky bool) (conn *http.ClientConn, release func(), err error) {
+	release = func() {}
+	if risky {
+		select {
+		case p.dedicatedSlots <- struct{}{}:
+			release = sync.OnceFunc(func() { <-p.dedicatedSlots })
+		case <-r.Context().Done():
+			return nil, nil, r.Context().Err()
+		}
+	}
+	address := net.JoinHostPort(r.URL.Hostname(), portOf(r.URL))
+	conn, err = p.transportFor(r).NewClientConn(context.WithValue(r.Context(), dedicatedKey{}, true), r.URL.Scheme, address)
+	if err != nil {
+		release()
+		return nil, nil, err
+	}
+	return conn, release, nil
 }
 
 // dedicatedBody is the body of a response on a dedicated connection, which is closed with it.

@@ -3,19 +3,12 @@
 package diagnosis
 
 import (
-	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"net/url"
 	"strings"
-	"syscall"
 
+	"middletier/internal/failure"
 	"middletier/internal/obo"
 )
 
@@ -23,13 +16,11 @@ import (
 // the other side sent.
 func Reason(err error) string {
 	var refusal *obo.Error
-	var badJSON *json.SyntaxError
-	var otherJSON *json.UnmarshalTypeError
 	var request *url.Error
 	switch {
 	case errors.As(err, &refusal):
 		return refusalReason(refusal)
-	case errors.As(err, &badJSON), errors.As(err, &otherJSON):
+	case failure.CauseOf(err).Kind == failure.NotJSON:
 		return "the answer is not the JSON that it should be"
 	}
 	if words := connectionReason(err); words != "" {
@@ -84,37 +75,34 @@ func IsAboutResource(err error) bool {
 
 // connectionReason is the reason why there was no answer, or "" for another error.
 func connectionReason(err error) string {
-	var timeout net.Error
-	var dns *net.DNSError
-	var untrusted x509.UnknownAuthorityError
-	var otherName x509.HostnameError
-	var invalid x509.CertificateInvalidError
-	var op *net.OpError
-	var errno syscall.Errno
-	switch {
-	case errors.Is(err, context.Canceled):
+	cause := failure.CauseOf(err)
+	detail := Clean(cause.Detail, 100)
+	switch cause.Kind {
+	case failure.Canceled:
 		return "interrupted"
-	case errors.As(err, &dns) && dns.IsNotFound:
-		return "DNS has no address for " + Clean(dns.Name, 100)
-	case errors.As(err, &dns):
-		return "DNS does not answer for " + Clean(dns.Name, 100)
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+	case failure.NoSuchHost:
+		return "DNS has no address for " + detail
+	case failure.SilentDNS:
+		return "DNS does not answer for " + detail
+	case failure.TimedOut:
 		return "no answer in time"
-	case errors.As(err, &untrusted):
+	case failure.UntrustedCA:
 		return "its certificate is from a CA that is not trusted here: set SSL_CERT_FILE to the CA's PEM file"
-	case errors.As(err, &otherName):
+	case failure.OtherName:
 		return "its certificate is for another name"
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+	case failure.Expired:
 		return "its certificate has expired or is not valid yet"
-	case errors.As(err, &invalid):
+	case failure.BadCertificate:
 		return "its certificate is not valid"
-	case errors.As(err, new(tls.RecordHeaderError)), errors.Is(err, http.ErrSchemeMismatch):
+	case failure.NoTLS:
 		return "the server does not use TLS"
-	case errors.As(err, &op) && op.Op == "remote error":
-		return "it refuses the TLS handshake: " + Clean(op.Err.Error(), 100) // the name of an alert
-	case errors.As(err, &op) && errors.As(op, &errno):
-		return errno.Error()
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	case failure.RefusedHandshake:
+		return "it refuses the TLS handshake: " + detail
+	case failure.FailedHandshake:
+		return "the TLS handshake failed: " + detail
+	case failure.NetworkError:
+		return detail
+	case failure.Closed, failure.CutShort:
 		return "the connection was closed without a whole answer"
 	}
 	return ""

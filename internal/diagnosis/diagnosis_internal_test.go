@@ -25,6 +25,8 @@ func TestReasons(t *testing.T) {
 		{dial(syscall.ENETUNREACH), "network is unreachable"},
 		{dial(timeoutError{}), "no answer in time"},
 		{&net.OpError{Op: "remote error", Err: errors.New("tls: handshake failure")}, "it refuses the TLS handshake: tls: handshake failure"},
+		{&net.OpError{Op: "local error", Err: errors.New("tls: no renegotiation")}, "the TLS handshake failed: tls: no renegotiation"},
+		{&net.OpError{Op: "read", Err: net.ErrClosed}, "the connection was closed without a whole answer"},
 		{x509.HostnameError{Certificate: &x509.Certificate{}, Host: "todo.example"}, "its certificate is for another name"},
 		{x509.CertificateInvalidError{Reason: x509.Expired}, "its certificate has expired or is not valid yet"},
 		{x509.CertificateInvalidError{Reason: x509.NotAuthorizedToSign}, "its certificate is not valid"},

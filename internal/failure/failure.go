@@ -4,18 +4,10 @@
 package failure
 
 import (
-	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"regexp"
 	"strings"
-	"syscall"
 )
 
 // Error is a failure whose text has no words of the other side. errors.Is and errors.As
@@ -66,7 +58,7 @@ func Class(err error) string {
 	if errors.As(err, &own) {
 		return own.text
 	}
-	if words := connectionClass(err); words != "" {
+	if words := CauseOf(err).words(); words != "" {
 		return words
 	}
 	text := err.Error()
@@ -82,73 +74,6 @@ func Class(err error) string {
 		}
 	}
 	return "unknown failure, " + typeNames(err)
-}
-
-// connectionClass is the class of an error whose type gives the reason, or "".
-func connectionClass(err error) string {
-	var op *net.OpError
-	var errno syscall.Errno
-	var dns *net.DNSError
-	var timeout net.Error
-	where := ""
-	if errors.As(err, &op) && op.Addr != nil && operations[op.Op] {
-		where = op.Op + " " + clean(op.Addr.String()) + ": "
-	}
-	switch {
-	case errors.Is(err, context.Canceled):
-		return "canceled"
-	case errors.As(err, &dns) && dns.IsNotFound:
-		return "no such host: " + clean(dns.Name)
-	case errors.As(err, &dns):
-		return "DNS does not answer for " + clean(dns.Name)
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		return where + "timed out"
-	}
-	if words := tlsClass(err); words != "" {
-		return words
-	}
-	var syntax *json.SyntaxError
-	var mistyped *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &errno):
-		return where + errno.Error()
-	case errors.Is(err, net.ErrClosed):
-		return where + "the connection is closed"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return where + "unexpected end of the answer"
-	case errors.As(err, &syntax), errors.As(err, &mistyped):
-		return "the answer is not the JSON that it should be"
-	}
-	return ""
-}
-
-// operations are the operations of net.OpError that describe what this machine was
-// doing.
-var operations = map[string]bool{"dial": true, "read": true, "write": true, "proxyconnect": true}
-
-// tlsClass is the class of a TLS handshake error, or "".
-func tlsClass(err error) string {
-	var untrusted x509.UnknownAuthorityError
-	var otherName x509.HostnameError
-	var invalid x509.CertificateInvalidError
-	var op *net.OpError
-	switch {
-	case errors.As(err, &untrusted):
-		return "TLS: certificate signed by unknown authority"
-	case errors.As(err, &otherName):
-		return "TLS: certificate is valid for other names than " + clean(otherName.Host)
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return "TLS: certificate has expired or is not valid yet"
-	case errors.As(err, &invalid):
-		return fmt.Sprintf("TLS: certificate is not valid, reason %d", invalid.Reason)
-	case errors.As(err, new(tls.RecordHeaderError)), errors.Is(err, http.ErrSchemeMismatch):
-		return "TLS: the server does not use TLS"
-	case errors.As(err, &op) && op.Op == "remote error":
-		return "TLS: refused by the other side: " + clean(op.Err.Error()) // the name of an alert
-	case errors.As(err, &op) && op.Op == "local error":
-		return "TLS: " + clean(op.Err.Error()) // likewise
-	}
-	return ""
 }
 
 var (

@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +9,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"middletier/internal/testkit/certtest"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -19,11 +20,7 @@ func init() {
 	if os.Getenv(roleVariable) != "" {
 		return // this process is the service itself
 	}
-	server := httptest.NewTLSServer(nil)
-	defer server.Close()
-	pool := x509.NewCertPool()
-	pool.AddCert(server.Certificate())
-	http.DefaultTransport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: pool}
+	http.DefaultTransport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: certtest.Loopback().Pool()}
 }
 
 // newAPI starts an API that speaks HTTP/2 over TLS, or HTTP/1.1.

@@ -6,10 +6,11 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
+
+	"middletier/internal/testkit/certtest"
 
 	"google.golang.org/grpc"
 	grpccodes "google.golang.org/grpc/codes"
@@ -38,10 +39,8 @@ func newGRPCAPI(t *testing.T, secure bool) *grpcAPI {
 	a := &grpcAPI{baseURL: "h2c://" + listener.Addr().String() + "/", cancelled: make(chan string, 10)}
 	var options []grpc.ServerOption
 	if secure {
-		lender := httptest.NewTLSServer(nil) // of a certificate
-		lender.Close()
 		a.baseURL = "https" + strings.TrimPrefix(a.baseURL, "h2c")
-		options = append(options, grpc.Creds(credentials.NewTLS(&tls.Config{Certificates: lender.TLS.Certificates})))
+		options = append(options, grpc.Creds(credentials.NewTLS(&tls.Config{Certificates: certtest.Loopback().TLS()})))
 	}
 	server := grpc.NewServer(options...)
 	server.RegisterService(&grpc.ServiceDesc{

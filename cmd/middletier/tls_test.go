@@ -2,15 +2,8 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -21,6 +14,7 @@ import (
 	"time"
 
 	"middletier/internal/listener"
+	"middletier/internal/testkit/certtest"
 )
 
 // writePair writes tls.crt and tls.key, of a certificate for 127.0.0.1 with this
@@ -34,25 +28,10 @@ func writePair(t *testing.T, dir, name string) listener.TLSFiles {
 // writePairOf is writePair with the certificate's times.
 func writePairOf(t *testing.T, dir, name string, from, to time.Time) listener.TLSFiles {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: from, NotAfter: to,
-	}
-	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return swapPair(t, dir, name,
-		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate}),
-		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}))
+	template := certtest.Template(name, from, to)
+	template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
+	pair := certtest.Sign(template, certtest.NewEC(), nil)
+	return swapPair(t, dir, name, pair.CertificatePEM(), pair.KeyPEM())
 }
 
 func swapPair(t *testing.T, dir, name string, certificate, key []byte) listener.TLSFiles {

@@ -6,11 +6,9 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
 	"io"
-	"math/big"
 	"net/http"
 	"net/url"
 	"strings"
@@ -21,6 +19,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"middletier/internal/mockidp"
+	"middletier/internal/testkit/certtest"
 	"middletier/internal/testkit/tokentest"
 )
 
@@ -40,25 +39,8 @@ const (
 
 // credential is the middle tier's key and certificate; making one takes long.
 var credential = sync.OnceValues(func() (*rsa.PrivateKey, *x509.Certificate) {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		panic(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1),
-		Subject:      pkix.Name{CommonName: "middletier"},
-		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		panic(err)
-	}
-	certificate, err := x509.ParseCertificate(der)
-	if err != nil {
-		panic(err)
-	}
-	return key, certificate
+	pair := certtest.New("middletier", certtest.NewRSA())
+	return pair.Key.(*rsa.PrivateKey), pair.Certificate
 })
 
 // signingKey is every platform's first.

@@ -3,16 +3,10 @@ package secretfile_test
 import (
 	"bytes"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/base64"
 	"encoding/pem"
-	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,6 +19,7 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 
 	"middletier/internal/secretfile"
+	"middletier/internal/testkit/certtest"
 	"middletier/internal/testkit/tooltest"
 )
 
@@ -33,50 +28,17 @@ const password = "the-pfx-password"
 var now = time.Now()
 
 // made is a certificate with its key.
-type made struct {
-	key         crypto.Signer
-	certificate *x509.Certificate
-}
+type made struct{ certtest.Pair }
 
 // issue makes a certificate of key that lasts for so long; issuer nil: itself.
 func issue(name string, key crypto.Signer, issuer *made, from, to time.Time) made {
-	serial, err := rand.Int(rand.Reader, big.NewInt(1<<60))
-	if err != nil {
-		panic(err)
+	template := certtest.Template(name, from, to)
+	template.IsCA, template.BasicConstraintsValid = true, true
+	template.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature
+	if issuer == nil {
+		return made{certtest.Sign(template, key, nil)}
 	}
-	template := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: name}, NotBefore: from, NotAfter: to,
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-	}
-	parent := made{key, template}
-	if issuer != nil {
-		parent = *issuer
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent.certificate, key.Public(), parent.key)
-	if err != nil {
-		panic(err)
-	}
-	certificate, err := x509.ParseCertificate(der)
-	if err != nil {
-		panic(err)
-	}
-	return made{key, certificate}
-}
-
-func newRSA() crypto.Signer {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		panic(err)
-	}
-	return key
-}
-
-func newEC() crypto.Signer {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	return key
+	return made{certtest.Sign(template, key, &issuer.Pair)}
 }
 
 // set is what most rows are made of.
@@ -85,30 +47,22 @@ type set struct{ root, middle, leaf, short, future, expired, other made }
 var certificates = sync.OnceValue(func() set {
 	var s set
 	hour := now.Add(-time.Hour)
-	s.root = issue("root", newEC(), nil, hour, now.Add(time.Hour))
-	s.middle = issue("middle", newEC(), &s.root, hour, now.Add(time.Hour))
-	s.leaf = issue("leaf", newRSA(), &s.middle, hour, now.Add(2*time.Hour))
-	s.short = issue("short", s.leaf.key, nil, hour, now.Add(time.Hour))
-	s.future = issue("future", s.leaf.key, nil, now.Add(time.Hour), now.Add(9*time.Hour))
-	s.expired = issue("expired", s.leaf.key, nil, hour, now.Add(-time.Minute))
-	s.other = issue("other", newEC(), nil, hour, now.Add(time.Hour))
+	s.root = issue("root", certtest.NewEC(), nil, hour, now.Add(time.Hour))
+	s.middle = issue("middle", certtest.NewEC(), &s.root, hour, now.Add(time.Hour))
+	s.leaf = issue("leaf", certtest.NewRSA(), &s.middle, hour, now.Add(2*time.Hour))
+	s.short = issue("short", s.leaf.Key, nil, hour, now.Add(time.Hour))
+	s.future = issue("future", s.leaf.Key, nil, now.Add(time.Hour), now.Add(9*time.Hour))
+	s.expired = issue("expired", s.leaf.Key, nil, hour, now.Add(-time.Minute))
+	s.other = issue("other", certtest.NewEC(), nil, hour, now.Add(time.Hour))
 	return s
 })
 
-func (m made) pem() string {
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: m.certificate.Raw}))
-}
+func (m made) pem() string { return string(m.CertificatePEM()) }
 
-func (m made) pkcs8() string {
-	der, err := x509.MarshalPKCS8PrivateKey(m.key)
-	if err != nil {
-		panic(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-}
+func (m made) pkcs8() string { return string(m.KeyPEM()) }
 
 func (m made) pfx(encoder *pkcs12.Encoder, password string, chain ...*x509.Certificate) string {
-	data, err := encoder.Encode(m.key, m.certificate, chain, password)
+	data, err := encoder.Encode(m.Key, m.Certificate, chain, password)
 	if err != nil {
 		panic(err)
 	}
@@ -176,7 +130,7 @@ func innerBER(t *testing.T, der string) string {
 
 func TestCertificatesAreReadHoweverTheirFilesWereMade(t *testing.T) {
 	s := certificates()
-	pfx := s.leaf.pfx(pkcs12.Modern, password, s.middle.certificate, s.root.certificate)
+	pfx := s.leaf.pfx(pkcs12.Modern, password, s.middle.Certificate, s.root.Certificate)
 	pkcs1 := openssl(t, s.leaf.pkcs8(), "rsa", "-traditional")
 	sec1 := openssl(t, s.other.pkcs8(), "ec")
 	base64of := base64.StdEncoding.EncodeToString
@@ -206,7 +160,7 @@ func TestCertificatesAreReadHoweverTheirFilesWereMade(t *testing.T) {
 		{"PEM with a mark in base64", base64of([]byte("\ufeff" + pair)), "leaf"},
 		{"two certificates, the longer first", s.leaf.pem() + s.short.pem() + s.leaf.pkcs8(), "leaf"},
 		{"two certificates, the longer last", s.leaf.pkcs8() + s.short.pem() + s.leaf.pem(), "leaf"},
-		{"two certificates in a PFX", s.short.pfx(pkcs12.Modern, password, s.leaf.certificate), "leaf"},
+		{"two certificates in a PFX", s.short.pfx(pkcs12.Modern, password, s.leaf.Certificate), "leaf"},
 		{"one that begins later", s.future.pem() + s.leaf.pem() + s.leaf.pkcs8(), "leaf"},
 		{"an expired one", s.expired.pem() + s.leaf.pkcs8(), "expired"},
 		{"an expired one and one that begins later", s.expired.pem() + s.future.pem() + s.leaf.pkcs8(), "future"},
@@ -234,11 +188,11 @@ func TestCertificatesAreReadHoweverTheirFilesWereMade(t *testing.T) {
 func TestCertificateThatEndsLikeALineIsRead(t *testing.T) {
 	s := certificates()
 	last := s.other
-	for !strings.ContainsAny(string(last.certificate.Raw[len(last.certificate.Raw)-1:]), " \t\r\n") {
-		last = issue("last", last.key, nil, now, now.Add(time.Hour))
+	for !strings.ContainsAny(string(last.Certificate.Raw[len(last.Certificate.Raw)-1:]), " \t\r\n") {
+		last = issue("last", last.Key, nil, now, now.Add(time.Hour))
 	}
 	for _, end := range []string{"", "\n"} {
-		bundle, err := secretfile.Parse([]byte(string(s.leaf.certificate.Raw)+string(last.certificate.Raw)+end), "")
+		bundle, err := secretfile.Parse([]byte(string(s.leaf.Certificate.Raw)+string(last.Certificate.Raw)+end), "")
 		if err != nil || len(bundle.Certificates) != 2 {
 			t.Errorf("two certificates, with %q after them: got %d, %v", end, len(bundle.Certificates), err)
 		}
@@ -248,11 +202,11 @@ func TestCertificateThatEndsLikeALineIsRead(t *testing.T) {
 func TestFilesThatHoldNoPairAreRefusedInWords(t *testing.T) {
 	s := certificates()
 	pair := s.leaf.pem() + s.leaf.pkcs8()
-	der := string(s.leaf.certificate.Raw)
+	der := string(s.leaf.Certificate.Raw)
 	pfx := s.leaf.pfx(pkcs12.Modern, password)
 	encryptedKey := openssl(t, s.leaf.pkcs8(), "pkcs8", "-topk8", "-passout", "pass:x")
 	oldEncryptedKey := openssl(t, s.leaf.pkcs8(), "rsa", "-traditional", "-aes128", "-passout", "pass:x")
-	trust, err := pkcs12.Modern.EncodeTrustStore([]*x509.Certificate{s.root.certificate}, password)
+	trust, err := pkcs12.Modern.EncodeTrustStore([]*x509.Certificate{s.root.Certificate}, password)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +224,7 @@ func TestFilesThatHoldNoPairAreRefusedInWords(t *testing.T) {
 		{"UTF-16 without a mark", inUTF16(pair, false, false), "", "is in UTF-16"},
 		{"DER certificate", der, "", noKey},
 		{"DER certificate in base64", base64.StdEncoding.EncodeToString([]byte(der)), "", noKey},
-		{"two DER certificates", der + string(s.other.certificate.Raw), "", noKey},
+		{"two DER certificates", der + string(s.other.Certificate.Raw), "", noKey},
 		{"PEM certificate", s.leaf.pem(), "", noKey},
 		{"key alone", s.leaf.pkcs8(), "", "holds a private key, but not its certificate"},
 		{"another's certificate", s.other.pem() + s.leaf.pkcs8(), "", "the private key fits none of the certificates"},
@@ -325,7 +279,7 @@ func writeTemp(t *testing.T, text string) string {
 // The command that the errors name makes a file that is read.
 func TestTheAdvisedCommandConvertsBER(t *testing.T) {
 	s := certificates()
-	pfx := s.leaf.pfx(pkcs12.Modern, password, s.middle.certificate)
+	pfx := s.leaf.pfx(pkcs12.Modern, password, s.middle.Certificate)
 	for name, ber := range map[string]string{"outer": outerBER(t, pfx), "inner": innerBER(t, pfx)} {
 		text := openssl(t, "", "pkcs12", "-in", writeTemp(t, ber), "-nodes", "-passin", "pass:"+password)
 		bundle, err := secretfile.Parse([]byte(text), "")
@@ -340,7 +294,7 @@ func TestTheAdvisedCommandConvertsBER(t *testing.T) {
 
 func TestChainsAreOrdered(t *testing.T) {
 	s := certificates()
-	want := []*x509.Certificate{s.leaf.certificate, s.middle.certificate, s.root.certificate, s.other.certificate}
+	want := []*x509.Certificate{s.leaf.Certificate, s.middle.Certificate, s.root.Certificate, s.other.Certificate}
 	for _, order := range [][]made{
 		{s.leaf, s.middle, s.root, s.other},
 		{s.other, s.root, s.middle, s.leaf},

@@ -3,14 +3,7 @@ package redistest
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
 	"os"
 	"os/exec"
@@ -24,6 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
 
+	"middletier/internal/testkit/certtest"
 	"middletier/internal/testkit/tooltest"
 )
 
@@ -279,16 +273,10 @@ func (s *Server) writeCertificate(certificate, keyFile string) {
 			s.t.Fatal(err)
 		}
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	check(err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "redis"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	check(err)
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	check(err)
-	check(os.WriteFile(certificate, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
-	check(os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600))
+	template := certtest.Template("redis", time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+	template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
+	template.IsCA, template.BasicConstraintsValid = true, true
+	pair := certtest.Sign(template, certtest.NewEC(), nil)
+	check(os.WriteFile(certificate, pair.CertificatePEM(), 0o600))
+	check(os.WriteFile(keyFile, pair.KeyPEM(), 0o600))
 }

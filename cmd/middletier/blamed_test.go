@@ -1,15 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"io"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
 
+	"middletier/internal/testkit/wiretest"
+
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 )
 
 // An API may end an HTTP/2 connection over the headers of one caller: the streams of 20
@@ -20,28 +20,25 @@ func TestBlamedCallerHarmsNoStream(t *testing.T) {
 		t.Run(code.String(), func(t *testing.T) {
 			end := make(chan struct{}) // of the streams
 			var writers sync.WaitGroup
-			api := newFrameAPI(t, func(c *frameConn, f *http2.MetaHeadersFrame) bool {
-				if f.PseudoValue("path") == "/blamed" {
-					_ = c.WriteGoAway(f.StreamID, code, nil)
+			api := wiretest.ServeFrames(t, func(c *wiretest.Conn, s *wiretest.Stream) bool {
+				if s.Fields[":path"] == "/blamed" {
+					_ = c.WriteGoAway(s.ID, code, nil)
 					return false
 				}
-				var block bytes.Buffer
-				encoder := hpack.NewEncoder(&block)
-				_ = encoder.WriteField(hpack.HeaderField{Name: ":status", Value: "200"})
-				_ = encoder.WriteField(hpack.HeaderField{Name: "content-type", Value: "text/event-stream"})
-				_ = c.WriteHeaders(http2.HeadersFrameParam{StreamID: f.StreamID, BlockFragment: block.Bytes(), EndHeaders: true})
-				_ = c.WriteData(f.StreamID, false, []byte("data: first\n\n"))
+				c.Open(s, "content-type", "text/event-stream")
+				_ = c.WriteData(s.ID, false, []byte("data: first\n\n"))
 				writers.Go(func() {
 					<-end
-					c.mu.Lock()
-					defer c.mu.Unlock()
-					_ = c.WriteData(f.StreamID, true, []byte("data: last\n\n"))
+					c.Busy.Lock()
+					defer c.Busy.Unlock()
+					_ = c.WriteData(s.ID, true, []byte("data: last\n\n"))
+					c.Flush()
 				})
 				return true
 			})
 			finish := sync.OnceFunc(func() { close(end); writers.Wait() })
 			t.Cleanup(finish)
-			w := newWorld(t, slowlyBehind(api.url))
+			w := newWorld(t, slowlyBehind(api.URL))
 			alice := w.alice()
 			client := protocolClients(t)["HTTP/2.0"]
 			request := func(path string) *http.Request {

@@ -24,6 +24,7 @@ import (
 	"middletier/internal/listener"
 	"middletier/internal/mockidp"
 	"middletier/internal/testkit/redistest"
+	"middletier/internal/testkit/wiretest"
 )
 
 func TestCheckReadsTheConfigurationAndNothingElse(t *testing.T) {
@@ -83,22 +84,10 @@ func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f
 
 // mailServer returns the address of a server that greets with what is not HTTP.
 func mailServer(t *testing.T) string {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = io.WriteString(conn, "220 eyJ.mail.contoso.example ESMTP\r\n") // the client sees what is missing
-			_ = conn.Close()
-		}
-	}()
-	return listener.Addr().String()
+	t.Helper()
+	return wiretest.Serve(t, nil, func(conn net.Conn) {
+		_, _ = io.WriteString(conn, "220 eyJ.mail.contoso.example ESMTP\r\n") // the client sees what is missing
+	})
 }
 
 // check makes all trials of w's configuration and returns the table's lines by

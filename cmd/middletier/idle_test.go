@@ -2,98 +2,18 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"middletier/internal/testkit/wiretest"
+
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 )
-
-// frameAPI is an API that speaks HTTP/2 over TLS frame by frame: answer is called for
-// each request's headers, and reports whether the connection goes on.
-type frameAPI struct {
-	url   string
-	group sync.WaitGroup
-}
-
-// frameConn is a connection to a frameAPI. Only one at a time writes to it.
-type frameConn struct {
-	*http2.Framer
-	mu sync.Mutex
-}
-
-// newFrameAPI starts a frameAPI.
-func newFrameAPI(t *testing.T, answer func(c *frameConn, f *http2.MetaHeadersFrame) bool) *frameAPI {
-	t.Helper()
-	lender := httptest.NewTLSServer(nil) // of a certificate
-	lender.Close()
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: lender.TLS.Certificates, NextProtos: []string{"h2"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := &frameAPI{url: "https://" + listener.Addr().String()}
-	a.group.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			stop := context.AfterFunc(t.Context(), func() { _ = conn.Close() })
-			a.group.Go(func() {
-				defer stop()
-				defer conn.Close()
-				serveFrames(conn, answer)
-			})
-		}
-	})
-	t.Cleanup(func() {
-		_ = listener.Close()
-		a.group.Wait()
-	})
-	return a
-}
-
-// serveFrames reads frames until the connection ends.
-func serveFrames(conn net.Conn, answer func(c *frameConn, f *http2.MetaHeadersFrame) bool) {
-	if _, err := io.ReadFull(conn, make([]byte, len(http2.ClientPreface))); err != nil {
-		return
-	}
-	c := &frameConn{Framer: http2.NewFramer(conn, conn)}
-	c.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
-	_ = c.WriteSettings()
-	for {
-		frame, err := c.ReadFrame()
-		if err != nil {
-			return
-		}
-		c.mu.Lock()
-		goesOn := true
-		switch f := frame.(type) {
-		case *http2.SettingsFrame:
-			if !f.IsAck() {
-				_ = c.WriteSettingsAck()
-			}
-		case *http2.PingFrame:
-			if !f.IsAck() {
-				_ = c.WritePing(true, f.Data)
-			}
-		case *http2.MetaHeadersFrame:
-			goesOn = answer(c, f)
-		}
-		c.mu.Unlock()
-		if !goesOn {
-			return
-		}
-	}
-}
 
 // slowlyBehind lets the service call the API at url, with time for slow answers.
 func slowlyBehind(url string) func(*file) {
@@ -108,23 +28,29 @@ func slowlyBehind(url string) func(*file) {
 // An HTTP/2 API may give up a request whose body is open and idle, before it has answered:
 // the caller learns it at once, not when the time for the request is over.
 func TestAPIThatGivesUpAnIdleUploadIsNotAwaited(t *testing.T) {
-	for name, answer := range map[string]func(c *frameConn, id uint32) bool{
-		"INTERNAL_ERROR": func(c *frameConn, id uint32) bool { _ = c.WriteRSTStream(id, http2.ErrCodeInternal); return true },
-		"REFUSED_STREAM": func(c *frameConn, id uint32) bool {
+	for name, answer := range map[string]func(c *wiretest.Conn, s *wiretest.Stream) bool{
+		"INTERNAL_ERROR": func(c *wiretest.Conn, s *wiretest.Stream) bool { c.Reset(s, http2.ErrCodeInternal); return true },
+		"REFUSED_STREAM": func(c *wiretest.Conn, s *wiretest.Stream) bool {
 			code := http2.ErrCodeRefusedStream
-			if id%4 == 3 { // it was sent again
+			if s.ID%4 == 3 { // it was sent again
 				code = http2.ErrCodeInternal
 			}
-			_ = c.WriteRSTStream(id, code)
+			c.Reset(s, code)
 			return true
 		},
-		"GOAWAY":        func(c *frameConn, id uint32) bool { _ = c.WriteGoAway(id, http2.ErrCodeInternal, nil); return false },
-		"GOAWAY of all": func(c *frameConn, _ uint32) bool { _ = c.WriteGoAway(0, http2.ErrCodeInternal, nil); return false },
-		"closed":        func(*frameConn, uint32) bool { return false },
+		"GOAWAY": func(c *wiretest.Conn, s *wiretest.Stream) bool {
+			_ = c.WriteGoAway(s.ID, http2.ErrCodeInternal, nil)
+			return false
+		},
+		"GOAWAY of all": func(c *wiretest.Conn, _ *wiretest.Stream) bool {
+			_ = c.WriteGoAway(0, http2.ErrCodeInternal, nil)
+			return false
+		},
+		"closed": func(*wiretest.Conn, *wiretest.Stream) bool { return false },
 	} {
 		t.Run(name, func(t *testing.T) {
-			api := newFrameAPI(t, func(c *frameConn, f *http2.MetaHeadersFrame) bool { return answer(c, f.StreamID) })
-			w := newWorld(t, slowlyBehind(api.url))
+			api := wiretest.ServeFrames(t, answer)
+			w := newWorld(t, slowlyBehind(api.URL))
 			w.wantIdleUploadsRefused()
 		})
 	}

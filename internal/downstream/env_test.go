@@ -102,38 +102,6 @@ func serve(t *testing.T, api http.Handler) string {
 	return server.URL
 }
 
-// serveRaw runs answer for every connection, after it has read a request's headers,
-// and returns the base URL.
-func serveRaw(t *testing.T, answer func(conn net.Conn, r *http.Request)) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var group sync.WaitGroup
-	group.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			group.Go(func() {
-				defer conn.Close()
-				r, err := http.ReadRequest(bufio.NewReader(conn))
-				if err != nil {
-					return
-				}
-				answer(conn, r)
-			})
-		}
-	})
-	t.Cleanup(func() {
-		_ = listener.Close()
-		group.Wait()
-	})
-	return "http://" + listener.Addr().String()
-}
-
 func (e *env) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"middletier/internal/downstream"
+	"middletier/internal/testkit/wiretest"
 )
 
 // wantKind checks that Forward returned an *Error of the kind.
@@ -154,7 +155,7 @@ func TestUnreachableAPI(t *testing.T) {
 	}
 	_ = closed.Close()
 	answer := func(text string) string {
-		return serveRaw(t, func(conn net.Conn, _ *http.Request) { _, _ = io.WriteString(conn, text) })
+		return wiretest.ServeRequests(t, func(conn net.Conn, _ *http.Request) { _, _ = io.WriteString(conn, text) })
 	}
 	for name, url := range map[string]string{
 		"nobody listens":    "http://" + closed.Addr().String(),

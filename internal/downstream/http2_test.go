@@ -1,235 +1,29 @@
 package downstream_test
 
 import (
-	"bufio"
-	"bytes"
-	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 
 	"middletier/internal/downstream"
+	"middletier/internal/testkit/wiretest"
 )
 
-// frameServer is an API that sends and receives HTTP/2 frames. answer is called for each
-// frame of a request.
-type frameServer struct {
-	url   string
-	roots *x509.CertPool
-	pings atomic.Bool // answer is also called for pings, without a stream
-
-	mu    sync.Mutex
-	conns []*frameConn
-}
-
-// frameConn is a connection to a frameServer. Only answer uses it, or a goroutine that
-// holds busy.
-type frameConn struct {
-	busy sync.Mutex // held except while a frame is awaited; guards all but seen
-
-	*http2.Framer
-	number    int // the first is 1
-	streams   map[uint32]*frameStream
-	processed uint32        // the highest stream with a response
-	out       *bufio.Writer // flushed after each frame that was read: a response arrives as a whole
-
-	encoder *hpack.Encoder
-	block   bytes.Buffer
-
-	mu   sync.Mutex
-	seen []string // method and path of each request
-}
-
-// frameStream is what has been received of a request.
-type frameStream struct {
-	id      uint32
-	fields  map[string]string
-	trailer map[string]string
-	body    []byte
-	ended   bool // by the client
-}
-
-func (s *frameStream) what() string { return s.fields[":method"] + " " + s.fields[":path"] }
-
-// serveFrames starts a frameServer. answer is called after each frame of a request,
-// and reports whether the connection stays open.
-func serveFrames(t *testing.T, answer func(c *frameConn, s *frameStream) bool) *frameServer {
-	t.Helper()
-	lender := httptest.NewTLSServer(nil) // has a certificate
-	lender.Close()
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: lender.TLS.Certificates, NextProtos: []string{"h2"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &frameServer{url: "https://" + listener.Addr().String(), roots: x509.NewCertPool()}
-	server.roots.AddCert(lender.Certificate())
-	var group sync.WaitGroup
-	group.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			c := server.add(conn)
-			stop := context.AfterFunc(t.Context(), func() { _ = conn.Close() }) // otherwise the client keeps an idle one open
-			group.Go(func() {
-				defer stop()
-				defer conn.Close()
-				c.serve(conn, server.pings.Load(), answer)
-			})
-		}
-	})
-	t.Cleanup(func() {
-		_ = listener.Close()
-		group.Wait()
-	})
-	return server
-}
-
-func (s *frameServer) add(conn net.Conn) *frameConn {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := bufio.NewWriter(conn)
-	c := &frameConn{Framer: http2.NewFramer(out, conn), out: out, number: len(s.conns) + 1, streams: map[uint32]*frameStream{}}
-	c.encoder = hpack.NewEncoder(&c.block)
-	s.conns = append(s.conns, c)
-	return c
-}
-
-// requests returns the requests of each connection that had some.
-func (s *frameServer) requests() (all [][]string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, c := range s.conns {
-		c.mu.Lock()
-		if len(c.seen) > 0 {
-			all = append(all, slices.Clone(c.seen))
-		}
-		c.mu.Unlock()
-	}
-	return all
-}
-
-// count returns how often a request arrived.
-func (s *frameServer) count(what string) (n int) {
-	for _, seen := range s.requests() {
-		for _, w := range seen {
-			if w == what {
-				n++
-			}
-		}
-	}
-	return n
-}
-
-// serve reads frames. An error of reading or writing ends the connection.
-func (c *frameConn) serve(conn net.Conn, pings bool, answer func(c *frameConn, s *frameStream) bool) {
-	if _, err := io.ReadFull(conn, make([]byte, len(http2.ClientPreface))); err != nil {
-		return
-	}
-	c.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
-	c.MaxHeaderListSize = 1 << 20
-	c.busy.Lock()
-	defer c.busy.Unlock()
-	defer c.out.Flush()
-	_ = c.WriteSettings()
-	for {
-		_ = c.out.Flush()
-		c.busy.Unlock()
-		frame, err := c.ReadFrame()
-		c.busy.Lock()
-		if err != nil {
-			return
-		}
-		var stream *frameStream
-		switch f := frame.(type) {
-		case *http2.SettingsFrame:
-			if !f.IsAck() {
-				_ = c.WriteSettingsAck()
-			}
-			continue
-		case *http2.PingFrame:
-			if !f.IsAck() {
-				_ = c.WritePing(true, f.Data)
-			}
-			if !pings {
-				continue
-			}
-		case *http2.MetaHeadersFrame:
-			stream = c.headers(f)
-		case *http2.DataFrame:
-			if stream = c.streams[f.StreamID]; stream == nil {
-				continue
-			}
-			stream.body = append(stream.body, f.Data()...)
-			stream.ended = f.StreamEnded()
-			if n := uint32(len(f.Data())); n > 0 {
-				_ = c.WriteWindowUpdate(0, n)
-				_ = c.WriteWindowUpdate(f.StreamID, n)
-			}
-		default:
-			continue
-		}
-		if !answer(c, stream) {
-			return
-		}
-	}
-}
-
-// headers handles a request's headers, or trailers.
-func (c *frameConn) headers(f *http2.MetaHeadersFrame) *frameStream {
-	fields := map[string]string{}
-	for _, field := range f.Fields {
-		fields[field.Name] = field.Value
-	}
-	if stream, ok := c.streams[f.StreamID]; ok {
-		stream.trailer, stream.ended = fields, true
-		return stream
-	}
-	stream := &frameStream{id: f.StreamID, fields: fields, ended: f.StreamEnded()}
-	c.streams[f.StreamID] = stream
-	c.mu.Lock()
-	c.seen = append(c.seen, stream.what())
-	c.mu.Unlock()
-	return stream
-}
-
-// reply responds to a stream with 200 and the request's body.
-func (c *frameConn) reply(s *frameStream) {
-	c.open(s)
-	_ = c.WriteData(s.id, true, fmt.Appendf(nil, "%d bytes, trailer %q", len(s.body), s.trailer["x-trailer"]))
-	delete(c.streams, s.id)
-	c.processed = max(c.processed, s.id)
-	_ = c.out.Flush()
-}
-
-// open begins a response of 200.
-func (c *frameConn) open(s *frameStream) {
-	c.block.Reset()
-	_ = c.encoder.WriteField(hpack.HeaderField{Name: ":status", Value: "200"})
-	_ = c.WriteHeaders(http2.HeadersFrameParam{StreamID: s.id, BlockFragment: c.block.Bytes(), EndHeaders: true})
-}
-
-// startHTTP2 returns an env in front of a frameServer.
-func startHTTP2(t *testing.T, server *frameServer) *env {
-	return start(t, server.url, func(c *downstream.Config) {
+// startHTTP2 returns an env in front of a wiretest.Server.
+func startHTTP2(t *testing.T, server *wiretest.Server) *env {
+	return start(t, server.URL, func(c *downstream.Config) {
 		transport := downstream.NewTransport()
 		transport.Proxy = nil
-		transport.TLSClientConfig = &tls.Config{RootCAs: server.roots}
+		transport.TLSClientConfig = &tls.Config{RootCAs: server.Roots}
 		t.Cleanup(transport.CloseIdleConnections)
 		c.Transport = transport
 	})
@@ -264,12 +58,12 @@ func (e *env) callersOf(method string) map[string]func() *http.Request {
 
 // A request that the API says it did not process is sent again, whatever its body.
 func TestUnprocessedRequestIsSentAgain(t *testing.T) {
-	for name, refuse := range map[string]func(c *frameConn, s *frameStream){
-		"GOAWAY":         func(c *frameConn, _ *frameStream) { _ = c.WriteGoAway(1, http2.ErrCodeNo, nil) },
-		"GOAWAY, error":  func(c *frameConn, _ *frameStream) { _ = c.WriteGoAway(1, http2.ErrCodeEnhanceYourCalm, nil) },
-		"REFUSED_STREAM": func(c *frameConn, s *frameStream) { _ = c.WriteRSTStream(s.id, http2.ErrCodeRefusedStream) },
-		"GOAWAY of all":  func(c *frameConn, _ *frameStream) { _ = c.WriteGoAway(0, http2.ErrCodeNo, nil) },
-		"GOAWAY and more": func(c *frameConn, _ *frameStream) {
+	for name, refuse := range map[string]func(c *wiretest.Conn, s *wiretest.Stream){
+		"GOAWAY":         func(c *wiretest.Conn, _ *wiretest.Stream) { _ = c.WriteGoAway(1, http2.ErrCodeNo, nil) },
+		"GOAWAY, error":  func(c *wiretest.Conn, _ *wiretest.Stream) { _ = c.WriteGoAway(1, http2.ErrCodeEnhanceYourCalm, nil) },
+		"REFUSED_STREAM": func(c *wiretest.Conn, s *wiretest.Stream) { _ = c.WriteRSTStream(s.ID, http2.ErrCodeRefusedStream) },
+		"GOAWAY of all":  func(c *wiretest.Conn, _ *wiretest.Stream) { _ = c.WriteGoAway(0, http2.ErrCodeNo, nil) },
+		"GOAWAY and more": func(c *wiretest.Conn, _ *wiretest.Stream) {
 			_ = c.WriteGoAway(1, http2.ErrCodeNo, nil)
 			_ = c.WriteGoAway(1, http2.ErrCodeNo, nil)
 		},
@@ -279,16 +73,16 @@ func TestUnprocessedRequestIsSentAgain(t *testing.T) {
 			for body := range (&env{}).callersOf("POST") {
 				t.Run(body, func(t *testing.T) {
 					var refused uint32 // the stream that was
-					server := serveFrames(t, func(c *frameConn, s *frameStream) bool {
+					server := wiretest.ServeFrames(t, func(c *wiretest.Conn, s *wiretest.Stream) bool {
 						switch {
-						case c.number == 1 && s.id > 1 && (len(s.body) > 20_000 || s.ended) && refused == 0:
-							refused = s.id
+						case c.Number == 1 && s.ID > 1 && (len(s.Body) > 20_000 || s.Ended) && refused == 0:
+							refused = s.ID
 							refuse(c, s)
 							return true
-						case c.number == 1 && s.id == refused:
+						case c.Number == 1 && s.ID == refused:
 							return true // more of its body
-						case s.ended:
-							c.reply(s)
+						case s.Ended:
+							c.Reply(s)
 						}
 						return true
 					})
@@ -309,8 +103,8 @@ func TestUnprocessedRequestIsSentAgain(t *testing.T) {
 					if got := e.send(r); got.status != 200 || got.body != want {
 						t.Errorf("got %d %s, want 200 %s", got.status, got.body, want)
 					}
-					if n := server.count("POST /x"); n != 2 {
-						t.Errorf("the API got it %d times, want 2: %q", n, server.requests())
+					if n := server.Count("POST /x"); n != 2 {
+						t.Errorf("the API got it %d times, want 2: %q", n, server.Requests())
 					}
 				})
 			}
@@ -320,32 +114,38 @@ func TestUnprocessedRequestIsSentAgain(t *testing.T) {
 
 // A request that the API may have processed is not sent again.
 func TestRequestThatMayBeProcessedIsSentOnce(t *testing.T) {
-	for name, end := range map[string]func(c *frameConn, s *frameStream) (goesOn bool){
-		"closed": func(*frameConn, *frameStream) bool { return false },
-		"GOAWAY": func(c *frameConn, s *frameStream) bool { _ = c.WriteGoAway(s.id, http2.ErrCodeNo, nil); return false },
-		"GOAWAY, error": func(c *frameConn, s *frameStream) bool {
-			_ = c.WriteGoAway(s.id, http2.ErrCodeProtocol, nil)
+	for name, end := range map[string]func(c *wiretest.Conn, s *wiretest.Stream) (goesOn bool){
+		"closed": func(*wiretest.Conn, *wiretest.Stream) bool { return false },
+		"GOAWAY": func(c *wiretest.Conn, s *wiretest.Stream) bool {
+			_ = c.WriteGoAway(s.ID, http2.ErrCodeNo, nil)
 			return false
 		},
-		"PROTOCOL_ERROR": func(c *frameConn, s *frameStream) bool {
-			_ = c.WriteRSTStream(s.id, http2.ErrCodeProtocol)
+		"GOAWAY, error": func(c *wiretest.Conn, s *wiretest.Stream) bool {
+			_ = c.WriteGoAway(s.ID, http2.ErrCodeProtocol, nil)
+			return false
+		},
+		"PROTOCOL_ERROR": func(c *wiretest.Conn, s *wiretest.Stream) bool {
+			_ = c.WriteRSTStream(s.ID, http2.ErrCodeProtocol)
 			return true
 		},
-		"INTERNAL_ERROR": func(c *frameConn, s *frameStream) bool {
-			_ = c.WriteRSTStream(s.id, http2.ErrCodeInternal)
+		"INTERNAL_ERROR": func(c *wiretest.Conn, s *wiretest.Stream) bool {
+			_ = c.WriteRSTStream(s.ID, http2.ErrCodeInternal)
 			return true
 		},
-		"CANCEL": func(c *frameConn, s *frameStream) bool { _ = c.WriteRSTStream(s.id, http2.ErrCodeCancel); return true },
+		"CANCEL": func(c *wiretest.Conn, s *wiretest.Stream) bool {
+			_ = c.WriteRSTStream(s.ID, http2.ErrCodeCancel)
+			return true
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for body := range (&env{}).callersOf("POST") {
 				t.Run(body, func(t *testing.T) {
-					server := serveFrames(t, func(c *frameConn, s *frameStream) bool {
-						if s.what() == "GET /first" {
-							c.reply(s)
+					server := wiretest.ServeFrames(t, func(c *wiretest.Conn, s *wiretest.Stream) bool {
+						if s.What() == "GET /first" {
+							c.Reply(s)
 							return true
 						}
-						if s.ended {
+						if s.Ended {
 							return end(c, s)
 						}
 						return true
@@ -357,8 +157,8 @@ func TestRequestThatMayBeProcessedIsSentOnce(t *testing.T) {
 						t.Errorf("got %d %s, want an error", got.status, got.body)
 					}
 					e.wantKind(downstream.Unreachable)
-					if n := server.count("POST /x"); n != 1 {
-						t.Errorf("the API got it %d times: %q", n, server.requests())
+					if n := server.Count("POST /x"); n != 1 {
+						t.Errorf("the API got it %d times: %q", n, server.Requests())
 					}
 				})
 			}
@@ -374,20 +174,20 @@ func TestBlamedRequestHarmsNoOther(t *testing.T) {
 	for _, code := range []http2.ErrCode{http2.ErrCodeProtocol, http2.ErrCodeCompression, http2.ErrCodeEnhanceYourCalm} {
 		for last := range uint32(2) { // the highest stream that the API says it has processed
 			t.Run(fmt.Sprintf("%s after %d", code, last), func(t *testing.T) {
-				server := serveFrames(t, func(c *frameConn, s *frameStream) bool {
+				server := wiretest.ServeFrames(t, func(c *wiretest.Conn, s *wiretest.Stream) bool {
 					switch {
-					case s.what() == "GET /first":
-						c.reply(s)
-					case c.number == 1:
-						if len(c.streams) == others+1 { // all have arrived
+					case s.What() == "GET /first":
+						c.Reply(s)
+					case c.Number == 1:
+						if len(c.Streams) == others+1 { // all have arrived
 							_ = c.WriteGoAway(last, code, nil)
 							return false
 						}
-					case s.what() == "POST /blamed":
+					case s.What() == "POST /blamed":
 						_ = c.WriteGoAway(0, code, nil)
 						return false
-					case s.ended:
-						c.reply(s)
+					case s.Ended:
+						c.Reply(s)
 					}
 					return true
 				})
@@ -408,13 +208,13 @@ func TestBlamedRequestHarmsNoOther(t *testing.T) {
 					})
 				}
 				group.Wait()
-				requests := server.requests()
+				requests := server.Requests()
 				for _, seen := range requests[1:] {
 					if len(seen) > 1 {
 						t.Errorf("after the error a connection is shared: %q", seen)
 					}
 				}
-				if n := server.count("POST /blamed"); n != 2 {
+				if n := server.Count("POST /blamed"); n != 2 {
 					t.Errorf("the blamed one came %d times, want 2: %q", n, requests)
 				}
 			})
@@ -426,25 +226,25 @@ func TestBlamedRequestHarmsNoOther(t *testing.T) {
 // callers are not interrupted.
 func TestRiskyHeadersHarmNoOther(t *testing.T) {
 	const others = 5
-	server := serveFrames(t, func(c *frameConn, s *frameStream) bool {
+	server := wiretest.ServeFrames(t, func(c *wiretest.Conn, s *wiretest.Stream) bool {
 		switch {
-		case s.what() == "GET /stream":
-			c.open(s)
-		case s.what() == "GET /end":
-			for id, stream := range c.streams {
-				if stream.what() == "GET /stream" {
+		case s.What() == "GET /stream":
+			c.Open(s)
+		case s.What() == "GET /end":
+			for id, stream := range c.Streams {
+				if stream.What() == "GET /stream" {
 					_ = c.WriteData(id, true, []byte("all of it"))
 				}
 			}
-			c.reply(s)
-		case len(s.fields["x-large"]) > 8<<10:
-			_ = c.WriteGoAway(s.id, http2.ErrCodeCompression, nil)
+			c.Reply(s)
+		case len(s.Fields["x-large"]) > 8<<10:
+			_ = c.WriteGoAway(s.ID, http2.ErrCodeCompression, nil)
 			return false
-		case s.fields["x-name"] == "Jürgen", s.fields["x-100"] != "":
-			_ = c.WriteGoAway(s.id, http2.ErrCodeProtocol, nil)
+		case s.Fields["x-name"] == "Jürgen", s.Fields["x-100"] != "":
+			_ = c.WriteGoAway(s.ID, http2.ErrCodeProtocol, nil)
 			return false
-		case s.ended:
-			c.reply(s)
+		case s.Ended:
+			c.Reply(s)
 		}
 		return true
 	})
@@ -458,7 +258,7 @@ func TestRiskyHeadersHarmNoOther(t *testing.T) {
 			}
 		})
 	}
-	for deadline := time.Now().Add(patience); server.count("GET /stream") < others; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); server.Count("GET /stream") < others; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the streams did not begin")
 		}

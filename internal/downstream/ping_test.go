@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"middletier/internal/downstream"
+	"middletier/internal/testkit/wiretest"
 )
 
 // pingOften makes the transport of env ping so often that tests are quick.
@@ -74,26 +75,26 @@ func TestSilentGRPCStreamsAreNotPinged(t *testing.T) {
 func TestPingsEndAfterEnhanceYourCalm(t *testing.T) {
 	var mu sync.Mutex
 	pings := map[int]int{} // on each connection
-	server := serveFrames(t, func(c *frameConn, s *frameStream) bool {
+	server := wiretest.ServeFrames(t, func(c *wiretest.Conn, s *wiretest.Stream) bool {
 		if s == nil {
 			mu.Lock()
 			defer mu.Unlock()
-			if pings[c.number]++; pings[c.number] == 3 && c.number == 1 {
+			if pings[c.Number]++; pings[c.Number] == 3 && c.Number == 1 {
 				_ = c.WriteGoAway(0, http2.ErrCodeEnhanceYourCalm, []byte("too_many_pings"))
 				return false
 			}
 			return true
 		}
-		if c.number > 1 {
+		if c.Number > 1 {
 			time.AfterFunc(500*time.Millisecond, func() {
-				c.busy.Lock()
-				defer c.busy.Unlock()
-				c.reply(s)
+				c.Busy.Lock()
+				defer c.Busy.Unlock()
+				c.Reply(s)
 			})
 		}
 		return true
 	})
-	server.pings.Store(true)
+	server.Pings.Store(true)
 	var log strings.Builder
 	e := startHTTP2(t, server)
 	pingOften(e.config, &log)

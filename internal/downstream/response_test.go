@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"middletier/internal/downstream"
+	"middletier/internal/testkit/wiretest"
 )
 
 // respond is an API with one fixed response.
@@ -111,7 +112,7 @@ func TestHeadersThatDoNotReachTheCaller(t *testing.T) {
 }
 
 func TestNoContentTypeIsInvented(t *testing.T) {
-	url := serveRaw(t, func(conn net.Conn, _ *http.Request) {
+	url := wiretest.ServeRequests(t, func(conn net.Conn, _ *http.Request) {
 		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>")
 	})
 	got := start(t, url, nil).do("GET", "/x", "")
@@ -124,7 +125,7 @@ func TestNoContentTypeIsInvented(t *testing.T) {
 // response that follows.
 func TestInformationalResponsesArePassedOn(t *testing.T) {
 	next := make(chan struct{}, 1) // the caller has an informational response
-	url := serveRaw(t, func(conn net.Conn, _ *http.Request) {
+	url := wiretest.ServeRequests(t, func(conn net.Conn, _ *http.Request) {
 		_, _ = io.WriteString(conn, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\nSet-Cookie: a=b\r\nAccess-Control-Allow-Origin: *\r\nConnection: X-Hop\r\nX-Hop: 1\r\nUpgrade: h2c\r\n\r\n")
 		<-next
 		_, _ = io.WriteString(conn, "HTTP/1.1 102 Processing\r\n\r\n")
@@ -160,7 +161,7 @@ func TestInformationalResponsesArePassedOn(t *testing.T) {
 // HTTP/1.0 has no informational responses, and a caller that expects a 100 from this
 // service gets no other.
 func TestInformationalResponsesThatAreDropped(t *testing.T) {
-	url := serveRaw(t, func(conn net.Conn, r *http.Request) {
+	url := wiretest.ServeRequests(t, func(conn net.Conn, r *http.Request) {
 		_, _ = io.WriteString(conn, "HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n")
 		_, _ = io.Copy(io.Discard, r.Body)
 		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody")
@@ -180,7 +181,7 @@ func TestInformationalResponsesThatAreDropped(t *testing.T) {
 // The hints are written in another goroutine, and a response before the end of the upload
 // closes the caller's connection: both use the caller's headers.
 func TestHintsBeforeAnEarlyResponse(t *testing.T) {
-	url := serveRaw(t, func(conn net.Conn, _ *http.Request) {
+	url := wiretest.ServeRequests(t, func(conn net.Conn, _ *http.Request) {
 		_, _ = io.WriteString(conn, "HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n"+
 			"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody")
 		_, _ = io.Copy(io.Discard, conn)
@@ -196,7 +197,7 @@ func TestHintsBeforeAnEarlyResponse(t *testing.T) {
 }
 
 func TestSwitchingProtocolsIsRefused(t *testing.T) {
-	url := serveRaw(t, func(conn net.Conn, r *http.Request) {
+	url := wiretest.ServeRequests(t, func(conn net.Conn, r *http.Request) {
 		if r.Header.Get("Upgrade") != "" || r.Header.Get("Connection") == "Upgrade" {
 			t.Errorf("the API was asked to upgrade: %v", r.Header)
 		}
@@ -285,7 +286,7 @@ func TestTruncatedResponsesBreakTheCallersConnection(t *testing.T) {
 		"large, of its length": "HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\n" + strings.Repeat("x", 1_500_000),
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := start(t, serveRaw(t, func(conn net.Conn, _ *http.Request) { _, _ = io.WriteString(conn, text) }), nil)
+			e := start(t, wiretest.ServeRequests(t, func(conn net.Conn, _ *http.Request) { _, _ = io.WriteString(conn, text) }), nil)
 			conn := e.dial("GET /x HTTP/1.1\r\nHost: h\r\n\r\n")
 			all, _ := io.ReadAll(conn) // any end of the connection
 			if err := e.result(); err != (abortedError{}) {

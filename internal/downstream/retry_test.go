@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"middletier/internal/downstream"
+	"middletier/internal/testkit/wiretest"
 )
 
 // step is one response of a scripted API: a status with a Retry-After, or an error.
@@ -204,7 +205,7 @@ func TestConnectionThatTheAPICloses(t *testing.T) {
 	for method, want := range map[string]int{"GET": 200, "POST": 599} {
 		t.Run(method, func(t *testing.T) {
 			arrived := make(chan string, 10)
-			url := serveRaw(t, func(conn net.Conn, _ *http.Request) {
+			url := wiretest.ServeRequests(t, func(conn net.Conn, _ *http.Request) {
 				const ok = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 				_, _ = io.WriteString(conn, ok)
 				// The next on this connection is read and not answered.

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"testing"
 
+	"middletier/internal/testkit/wiretest"
+
 	"golang.org/x/net/http2"
 )
 
@@ -16,13 +18,13 @@ func TestBlamedRequestHarmsNoOtherAtTheStart(t *testing.T) {
 	for _, code := range []http2.ErrCode{http2.ErrCodeProtocol, http2.ErrCodeCompression, http2.ErrCodeEnhanceYourCalm} {
 		t.Run(code.String(), func(t *testing.T) {
 			for range rounds {
-				server := serveFrames(t, func(c *frameConn, s *frameStream) bool {
-					if s.what() == "POST /blamed" {
-						_ = c.WriteGoAway(c.processed, code, nil)
+				server := wiretest.ServeFrames(t, func(c *wiretest.Conn, s *wiretest.Stream) bool {
+					if s.What() == "POST /blamed" {
+						_ = c.WriteGoAway(c.Processed, code, nil)
 						return false
 					}
-					if s.ended {
-						c.reply(s)
+					if s.Ended {
+						c.Reply(s)
 					}
 					return true
 				})
@@ -49,27 +51,30 @@ func TestBlamedRequestHarmsNoOtherAtTheStart(t *testing.T) {
 // An idempotent request is sent again if its connection ended before the response, even
 // if the API says that it may have processed it. It is not after a stream reset.
 func TestLostConnectionHarmsNoRequestThatMayBeSentTwice(t *testing.T) {
-	for name, end := range map[string]func(c *frameConn, s *frameStream) (goesOn bool){
-		"closed": func(*frameConn, *frameStream) bool { return false },
-		"GOAWAY": func(c *frameConn, s *frameStream) bool { _ = c.WriteGoAway(s.id, http2.ErrCodeNo, nil); return false },
-		"PROTOCOL_ERROR": func(c *frameConn, s *frameStream) bool {
-			_ = c.WriteGoAway(s.id, http2.ErrCodeProtocol, nil)
+	for name, end := range map[string]func(c *wiretest.Conn, s *wiretest.Stream) (goesOn bool){
+		"closed": func(*wiretest.Conn, *wiretest.Stream) bool { return false },
+		"GOAWAY": func(c *wiretest.Conn, s *wiretest.Stream) bool {
+			_ = c.WriteGoAway(s.ID, http2.ErrCodeNo, nil)
 			return false
 		},
-		"INTERNAL_ERROR": func(c *frameConn, s *frameStream) bool {
-			_ = c.WriteRSTStream(s.id, http2.ErrCodeInternal)
+		"PROTOCOL_ERROR": func(c *wiretest.Conn, s *wiretest.Stream) bool {
+			_ = c.WriteGoAway(s.ID, http2.ErrCodeProtocol, nil)
+			return false
+		},
+		"INTERNAL_ERROR": func(c *wiretest.Conn, s *wiretest.Stream) bool {
+			_ = c.WriteRSTStream(s.ID, http2.ErrCodeInternal)
 			return true
 		},
 	} {
 		for _, method := range []string{"GET", "PUT", "POST"} {
 			t.Run(name+" "+method, func(t *testing.T) {
-				server := serveFrames(t, func(c *frameConn, s *frameStream) bool {
+				server := wiretest.ServeFrames(t, func(c *wiretest.Conn, s *wiretest.Stream) bool {
 					switch {
-					case !s.ended:
-					case c.number == 1 && s.what() != "GET /first":
+					case !s.Ended:
+					case c.Number == 1 && s.What() != "GET /first":
 						return end(c, s)
 					default:
-						c.reply(s)
+						c.Reply(s)
 					}
 					return true
 				})
@@ -82,8 +87,8 @@ func TestLostConnectionHarmsNoRequestThatMayBeSentTwice(t *testing.T) {
 				if got := e.do(method, "/x", "body"); got.status != status {
 					t.Errorf("got %d %s, want %d", got.status, got.body, status)
 				}
-				if n := server.count(method + " /x"); n != arrived {
-					t.Errorf("the API got it %d times, want %d: %q", n, arrived, server.requests())
+				if n := server.Count(method + " /x"); n != arrived {
+					t.Errorf("the API got it %d times, want %d: %q", n, arrived, server.Requests())
 				}
 			})
 		}

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"middletier/internal/downstream"
+	"middletier/internal/testkit/wiretest"
 )
 
 // tokens returns token-1, token-2, …, a new one after each rejection.
@@ -123,7 +124,7 @@ func TestTokenRejectedTwice(t *testing.T) {
 
 func TestRejectionBeforeTheBodyIsRead(t *testing.T) {
 	calls := 0
-	url := serveRaw(t, func(conn net.Conn, r *http.Request) {
+	url := wiretest.ServeRequests(t, func(conn net.Conn, r *http.Request) {
 		if calls++; calls == 1 {
 			_, _ = io.WriteString(conn, "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 			return

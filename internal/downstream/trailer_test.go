@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"middletier/internal/downstream"
+	"middletier/internal/testkit/wiretest"
 )
 
 const trailerNames = "X-Sum, X-Later, X-Never, Authorization, Cookie, Te, X-Forwarded-For, X_forwarded_for, X-Ms-Client-Principal, X-Request-Id, Content-Type, X-Hop, X-Dropped, X-Set"
@@ -46,7 +47,7 @@ func TestTrailersOfAResponse(t *testing.T) {
 		"announced": "Trailer: X-Sum, X-Later, Set-Cookie, X-Request-Id, X-Dropped\r\n", "in part": "Trailer: X-Sum\r\n", "not announced": "",
 	} {
 		t.Run(name, func(t *testing.T) {
-			url := serveRaw(t, func(conn net.Conn, _ *http.Request) {
+			url := wiretest.ServeRequests(t, func(conn net.Conn, _ *http.Request) {
 				_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\n"+announce+"Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n"+
 					"X-Sum: 1\r\nX-Later: 2\r\nX-Later: 3\r\nSet-Cookie: a=b\r\nAccess-Control-Allow-Origin: *\r\nX-Request-Id: theirs\r\nX-Dropped: 1\r\nConnection: close\r\nKeep-Alive: 1\r\nProxy-Authenticate: Basic\r\nContent-Type: text/evil\r\n\r\n")
 			})

@@ -4,10 +4,7 @@ package main
 
 import (
 	"fmt"
-	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -15,8 +12,8 @@ import (
 	"time"
 
 	"middletier/internal/mockidp"
+	"middletier/internal/testkit/nginxtest"
 	"middletier/internal/testkit/redistest"
-	"middletier/internal/testkit/tooltest"
 )
 
 // gatewayRate is how many requests a second go through the gateway.
@@ -111,48 +108,13 @@ func (r *replica) stop() {
 // addresses, and returns its URL.
 func startNginx(t *testing.T, address string, replicas []*replica) string {
 	t.Helper()
-	binary := tooltest.Find(t, "nginx", "nginx-light")
 	text, err := os.ReadFile("../../deploy/nginx/middletier.conf")
 	if err != nil {
 		t.Fatal(err)
 	}
-	site := strings.NewReplacer("10.0.0.11:8080", replicas[0].address, "10.0.0.12:8080", replicas[1].address, "listen 80;", "listen "+address+";").Replace(string(text))
-	dir := t.TempDir()
-	path := filepath.Join(dir, "nginx.conf")
-	if err := os.WriteFile(path, []byte(`
-daemon off;
-worker_processes 1;
-error_log stderr crit;
-pid nginx.pid;
-events {}
-http {
-	access_log off;
-	client_body_temp_path body;
-	proxy_temp_path proxy;
-	fastcgi_temp_path fastcgi;
-	uwsgi_temp_path uwsgi;
-	scgi_temp_path scgi;
-`+site+"}\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	log := &syncBuffer{}
-	cmd := exec.Command(binary, "-p", dir, "-c", path, "-e", "stderr")
-	cmd.Stderr = log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM) // it ends its workers
-		_ = cmd.Wait()
-	})
-	url := "http://" + address
-	eventually(t, func() bool {
-		resp, err := http.Get(url)
-		if err != nil {
-			return false
-		}
-		_ = resp.Body.Close() // that it answers is enough
-		return true
-	}, func() string { return "nginx does not answer:\n" + log.String() })
-	return url
+	site := strings.NewReplacer(
+		"10.0.0.11:8080", replicas[0].address, "10.0.0.12:8080", replicas[1].address, "listen 80;", "listen "+address+";",
+	).Replace(string(text))
+	nginxtest.Start(t, address, site, nil)
+	return "http://" + address
 }

@@ -7,61 +7,32 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
-	"time"
 
 	"middletier/internal/downstream"
-	"middletier/internal/testkit/tooltest"
+	"middletier/internal/testkit/certtest"
+	"middletier/internal/testkit/nginxtest"
 )
 
 // startRecyclingNginx runs nginx over TLS in front of the API. It recycles each
 // connection after five requests.
 func startRecyclingNginx(t *testing.T, api, listen string) (url string, roots *x509.CertPool) {
 	t.Helper()
-	binary := tooltest.Find(t, "nginx", "nginx-light")
-	lender := httptest.NewTLSServer(nil) // has a certificate
-	lender.Close()
-	pair := lender.TLS.Certificates[0]
-	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	address := free.Addr().String()
 	_ = free.Close()
-	dir := t.TempDir()
-	for name, text := range map[string][]byte{
-		"cert.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]}),
-		"key.pem":  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}),
-		"nginx.conf": fmt.Appendf(nil, `
-daemon off;
-worker_processes 1;
-error_log stderr crit;
-pid nginx.pid;
-events {}
-http {
-	access_log off;
-	client_body_temp_path body;
-	proxy_temp_path proxy;
-	fastcgi_temp_path fastcgi;
-	uwsgi_temp_path uwsgi;
-	scgi_temp_path scgi;
+	certificate := certtest.Loopback()
+	nginxtest.Start(t, address, fmt.Sprintf(`
 	server {
 		listen %s %s;
 		ssl_certificate cert.pem;
@@ -71,38 +42,8 @@ http {
 		client_body_buffer_size 256k; # in memory: the workers may not write our folder
 		location / { proxy_pass %s; proxy_http_version 1.1; }
 	}
-}
-`, address, listen, api),
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	log := &bytes.Buffer{} // read when nginx has ended
-	cmd := exec.Command(binary, "-p", dir, "-c", "nginx.conf", "-e", "stderr")
-	cmd.Stderr = log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM) // it stops its workers
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Log(log.String())
-		}
-	})
-	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		if conn, err := net.Dial("tcp", address); err == nil {
-			_ = conn.Close()
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("nginx does not listen")
-		}
-	}
-	roots = x509.NewCertPool()
-	roots.AddCert(lender.Certificate())
-	return "https://" + address, roots
+`, address, listen, api), map[string][]byte{"cert.pem": certificate.CertificatePEM(), "key.pem": certificate.KeyPEM()})
+	return "https://" + address, certificate.Pool()
 }
 
 // A server that recycles its connections makes no upload fail or lose bytes.

@@ -83,7 +83,7 @@ type azureAd struct {
 type downstreamAPI struct {
 	BaseURL         string          `yaml:"baseUrl" doc:"The API's URL; paths of requests are appended to it; h2c://… for HTTP/2 without TLS (gRPC)." yours:"https://todo.contoso.example/v1/"`
 	Scopes          []string        `yaml:"scopes" doc:"Delegated scopes to request on behalf of users, all of one resource." yours:"[api://todo/.default]"`
-	Tenant          string          `yaml:"tenant" doc:"The tenant in which to request tokens as an application; default: azureAd.tenantId." details:"Required if azureAd.tenantId is organizations or common and a rule has appPermissions."`
+	Tenant          string          `yaml:"tenant" doc:"The tenant in which to request tokens as an application; default: azureAd.tenantId." details:"Required if azureAd.tenantId is organizations or common and a rule has appPermissions or clients."`
 	AppScopes       []string        `yaml:"appScopes" doc:"The scope to request as an application; default: RESOURCE/.default, derived from scopes."`
 	Timeout         time.Duration   `yaml:"timeout" doc:"How long the API may take until its response headers arrive, retries included." details:"Requests that accept text/event-stream and gRPC have no such limit. While a caller sends a body that is larger than 64 KiB or of unknown length, only the time counts in which the API does not read it."`
 	RequestTimeout  time.Duration   `yaml:"requestTimeout" doc:"The same as server.requestTimeout, for this API; 0s: as there." details:"SignalR's long polling needs 120s here and in timeout."`
@@ -380,7 +380,7 @@ func (d downstreamAPI) check(report report) {
 
 // allowsApps reports whether any access rule allows applications.
 func (d downstreamAPI) allowsApps() bool {
-	return slices.ContainsFunc(d.Access, func(r validate.Rule) bool { return len(r.AppPermissions) > 0 })
+	return slices.ContainsFunc(d.Access, func(r validate.Rule) bool { return len(r.AppPermissions)+len(r.Clients) > 0 })
 }
 
 const tenantRequired = "must be set if azureAd.tenantId is organizations or common: an application requests tokens in one tenant"

@@ -58,6 +58,7 @@ func TestDescriptionIsOfTheConfigurationInForce(t *testing.T) {
 			{Methods: []string{"GET"}, Paths: []string{"/*/items/*/"}, Scopes: []string{"Notes.List"}, AppPermissions: []string{"Notes.All"}},
 			{Methods: []string{"PROPFIND", "PUT"}, Paths: []string{"/v*.*/x", "/"}, AppPermissions: []string{"Notes.All", "Notes.Write"}},
 			{Paths: []string{"/admin"}, AppPermissions: []string{"Notes.Admin"}},
+			{Paths: []string{"/listed"}, Clients: []string{listedApp}},
 		}
 		f.DownstreamAPIs["notes"] = notes
 	})
@@ -76,6 +77,7 @@ func TestDescriptionIsOfTheConfigurationInForce(t *testing.T) {
 		"/app/notes/v{path}.{path2}/x PUT":    "application ID/.default, bearer Notes.All, bearer Notes.Write",
 		"/app/notes PUT":                      "application ID/.default, bearer Notes.All, bearer Notes.Write",
 		"/app/notes/admin PATCH":              "application ID/.default, bearer Notes.Admin",
+		"/app/notes/listed GET":               "application ID/.default",
 		"/signout POST":                       "",
 	} {
 		path, method, _ := strings.Cut(path, " ")
@@ -99,7 +101,7 @@ func TestDescriptionIsOfTheConfigurationInForce(t *testing.T) {
 		flow.Scopes["api://"+demoMiddleTier+"/Notes.List"] != "Notes.List" {
 		t.Errorf("got flow %+v", flow)
 	}
-	for _, secret := range []string{testSecret, "internal.contoso.example", "secret-path", w.api.URL, "X-Api-Key", "must-not-be-seen"} {
+	for _, secret := range []string{testSecret, listedApp, "internal.contoso.example", "secret-path", w.api.URL, "X-Api-Key", "must-not-be-seen"} {
 		if strings.Contains(text, secret) {
 			t.Errorf("%q is in the description", secret)
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // warn reports probable mistakes, which do not keep the service from starting.
@@ -17,8 +18,26 @@ func (f file) warn(report report) {
 		if len(d.Access) == 0 {
 			section("access", "an API without access rules refuses every request")
 		}
+		f.warnOfClients(d, under("access", section))
 		if total := f.requestTimeout(d); d.Timeout > total {
 			section("timeout", fmt.Sprintf("%s is longer than requestTimeout, which ends a request after %s", d.Timeout, total))
+		}
+	}
+}
+
+// warnOfClients reports lists of clients in the access rules of d that do not mean what
+// they seem to.
+func (f file) warnOfClients(d downstreamAPI, report report) {
+	allowed := f.AzureAd.AllowedClients
+	for i, rule := range d.Access {
+		if len(rule.Clients) > 0 && len(rule.Scopes) > 0 && len(rule.AppPermissions) == 0 {
+			report(fmt.Sprintf("[%d].clients", i), "the list does not restrict users: it only lets these applications in on /app, "+
+				"where all others are refused. To restrict which applications users may use, set azureAd.allowedClients")
+		}
+		for j, client := range rule.Clients {
+			if len(allowed) > 0 && !slices.ContainsFunc(allowed, func(id string) bool { return strings.EqualFold(id, client) }) {
+				report(fmt.Sprintf("[%d].clients[%d]", i, j), "azureAd.allowedClients does not list it, so its tokens are refused")
+			}
 		}
 	}
 }

@@ -134,9 +134,9 @@ func New(c Config) *Server {
 	if c.Rate.PerSecond > 0 {
 		rateLimit = newQuotas(c.Rate).rateLimit
 	}
-	anyMethod("/api/*", s.authenticate(rateLimit(s.forward(userRoute))))
-	anyMethod("/app/*", s.authenticate(rateLimit(s.forward(appRoute))))
-	g.POST("/signout", s.authenticate(s.signout)) // without a rate limit: a sign-out must not fail for it
+	anyMethod("/api/*", s.authenticate(s.accessOn(userRoute), rateLimit(s.forward(userRoute))))
+	anyMethod("/app/*", s.authenticate(s.accessOn(appRoute), rateLimit(s.forward(appRoute))))
+	g.POST("/signout", s.authenticate(noAccess, s.signout)) // without a rate limit: a sign-out must not fail for it
 	g.Match(getAndHead, metadataPath, s.metadata)
 	e.Match(getAndHead, s.derivedMetadataPath(), s.metadata)
 	s.addProblems(g)

@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -18,10 +19,29 @@ var (
 	}}
 )
 
+// accessFunc returns the access rules of the API that a request is for, or nil.
+type accessFunc func(r *http.Request) *validate.Access
+
+// noAccess is for routes that belong to no API.
+func noAccess(*http.Request) *validate.Access { return nil }
+
+// accessOn returns the access rules of the API that a request on route is for.
+func (s *Server) accessOn(route route) accessFunc {
+	prefix := s.config.BasePath + route.prefix
+	return func(r *http.Request) *validate.Access {
+		name, _, err := splitTarget(rawPath(r), prefix)
+		if err != nil {
+			return nil
+		}
+		return s.config.APIs[name].Access
+	}
+}
+
 // authenticate validates the caller's token and passes the request on with its caller.
-// It is the only reader of the Authorization header; a token elsewhere in the request is
+// The rules that access returns may name applications that need no app permission. It is
+// the only reader of the Authorization header; a token elsewhere in the request is
 // ignored (RFC 6750, section 2.1).
-func (s *Server) authenticate(next echo.HandlerFunc) echo.HandlerFunc {
+func (s *Server) authenticate(access accessFunc, next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
 		token, err := bearerToken(r.Header["Authorization"])
@@ -29,7 +49,7 @@ func (s *Server) authenticate(next echo.HandlerFunc) echo.HandlerFunc {
 			return err
 		}
 		event := eventOf(r)
-		caller, err := s.validate(event, token)
+		caller, err := s.validate(event, token, access(r))
 		if err != nil {
 			return err
 		}
@@ -39,11 +59,11 @@ func (s *Server) authenticate(next echo.HandlerFunc) echo.HandlerFunc {
 }
 
 // validate validates the token, and counts and traces the validation.
-func (s *Server) validate(event *event, token string) (*validate.Caller, error) {
+func (s *Server) validate(event *event, token string, access *validate.Access) (*validate.Caller, error) {
 	ctx, span := telemetry.Start(event, "validate")
 	defer span.End()
 	start := event.timing.now()
-	caller, err := s.config.Validator.Validate(ctx, token)
+	caller, err := s.config.Validator.ValidateFor(ctx, token, access)
 	event.timing.validated(start)
 	result := validationResult(err)
 	s.config.Telemetry.Validation(ctx, result)

@@ -26,9 +26,9 @@ var describedMethods = []string{"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "PO
 // paths are the same in OpenAPI share an entry that lists all of them.
 func addPaths(paths *openapi3.Paths, api string, rules []validate.Rule, route route, idURI string) {
 	for _, rule := range rules {
-		permissions := rule.Scopes
+		permissions, listed := rule.Scopes, false
 		if route.app {
-			permissions = rule.AppPermissions
+			permissions, listed = rule.AppPermissions, len(rule.Clients) > 0
 		}
 		patterns, methods := rule.Paths, rule.Methods
 		if len(patterns) == 0 {
@@ -37,7 +37,7 @@ func addPaths(paths *openapi3.Paths, api string, rules []validate.Rule, route ro
 		if len(methods) == 0 {
 			methods = describedMethods
 		}
-		if len(permissions) == 0 {
+		if len(permissions) == 0 && !listed {
 			continue // the rule is for the other route
 		}
 		for _, pattern := range patterns {
@@ -51,7 +51,7 @@ func addPaths(paths *openapi3.Paths, api string, rules []validate.Rule, route ro
 			for _, method := range methods {
 				if slices.Contains(describedMethods, method) {
 					operation := operationOf(item, method, api, route)
-					operation.Description += permissionSentence(pattern, permissions, route)
+					operation.Description += permissionSentence(pattern, permissions, listed, route)
 					addSecurity(operation.Security, permissions, route, idURI)
 				}
 			}
@@ -114,13 +114,21 @@ func operationOf(item *openapi3.PathItem, method, api string, route route) *open
 }
 
 // permissionSentence says that any one of these scopes or app permissions grants access
-// to pattern.
-func permissionSentence(pattern string, permissions []string, route route) string {
+// to pattern, and whether a list of applications does.
+func permissionSentence(pattern string, permissions []string, listed bool, route route) string {
 	kind := "scopes"
 	if route.app {
 		kind = "app permissions"
 	}
-	return "`" + pattern + "` needs any one of the " + kind + " `" + strings.Join(permissions, "`, `") + "`.\n\n"
+	const byList = "that this service's configuration names"
+	if len(permissions) == 0 {
+		return "`" + pattern + "` is for applications " + byList + ".\n\n"
+	}
+	sentence := "`" + pattern + "` needs any one of the " + kind + " `" + strings.Join(permissions, "`, `") + "`"
+	if listed {
+		sentence += ", or an application " + byList
+	}
+	return sentence + ".\n\n"
 }
 
 // addSecurity adds to security that any one of these scopes or app permissions is

@@ -9,21 +9,24 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// Rule says what a caller's token must hold for the requests it matches.
+// Rule says what a caller's token must hold for the requests it matches, or which
+// application it must come from.
 type Rule struct {
 	Methods        []string `yaml:"methods" doc:"HTTP methods that the rule is for; empty: all." example:"[GET, HEAD] | [POST, PUT, PATCH, DELETE]"`
 	Paths          []string `yaml:"paths" doc:"Paths that the rule is for: * is one segment or a part of one, ** any number; empty: /**." details:"Paths that an API may read as other ones are refused; those that differ in case only must be allowed in both." example:"[\"/**\"]"`
 	Scopes         []string `yaml:"scopes" doc:"Delegated scopes of which a user's token must hold one; empty: users are refused." example:"[ToDoList.Read, ToDoList.ReadWrite] | [ToDoList.ReadWrite]"`
-	AppPermissions []string `yaml:"appPermissions" doc:"App permissions (roles) of which an app-only token must hold one; empty: applications are refused." example:"[ToDoList.Read.All, ToDoList.ReadWrite.All] | [ToDoList.ReadWrite.All]"`
+	AppPermissions []string `yaml:"appPermissions" doc:"App permissions (roles) of which an app-only token must hold one; empty: applications are refused, but for clients." example:"[ToDoList.Read.All, ToDoList.ReadWrite.All] | [ToDoList.ReadWrite.All]"`
+	Clients        []string `yaml:"clients" doc:"Client IDs of applications that need no app permission on /app; others still do." details:"Their tokens must be app-only: azp or appid, no scp, and idtyp app or the same oid and sub. A list restricts nobody: that is azureAd.allowedClients."`
 }
 
 // Access decides by method and path what a caller may do. The first rule that
 // matches decides. If none matches, the request is refused.
 type Access struct {
-	rules []rule
-	allow []string // methods that the rules name, sorted; nil: all
-	paths bool     // a rule depends on the path
-	folds bool     // a rule has a path that folding changes
+	rules   []rule
+	allow   []string // methods that the rules name, sorted; nil: all
+	clients []string // applications that the rules name, in lower case
+	paths   bool     // a rule depends on the path
+	folds   bool     // a rule has a path that folding changes
 }
 
 type rule struct {
@@ -71,8 +74,16 @@ func NewAccess(rules []Rule, report func(key, problem string)) *Access {
 				report(fmt.Sprintf("[%d].%s[%d]", i, key, j), "is not one name of a scope or app permission")
 			}
 		}
-		if len(r.Scopes) == 0 && len(r.AppPermissions) == 0 {
-			report(fmt.Sprintf("[%d]", i), "a rule needs scopes or appPermissions")
+		compiled.Clients = nil
+		for j, client := range r.Clients {
+			if !IsGUID(client) {
+				report(fmt.Sprintf("[%d].clients[%d]", i, j), notClientID)
+			}
+			compiled.Clients = append(compiled.Clients, strings.ToLower(client))
+		}
+		a.clients = append(a.clients, compiled.Clients...)
+		if len(r.Scopes) == 0 && len(r.AppPermissions) == 0 && len(r.Clients) == 0 {
+			report(fmt.Sprintf("[%d]", i), "a rule needs scopes, appPermissions or clients")
 		}
 		compiled.Methods = nil
 		for j, m := range r.Methods {
@@ -146,6 +157,9 @@ func (a *Access) check(caller *Caller, method string, path reading) error {
 		}
 		held, needed := caller.id.scopes, r.Scopes
 		if caller.id.app {
+			if caller.id.listable && slices.Contains(r.Clients, strings.ToLower(caller.id.client)) {
+				return nil
+			}
 			held, needed = caller.id.roles, r.AppPermissions
 		}
 		if slices.ContainsFunc(needed, func(n string) bool { return slices.Contains(held, n) }) {
@@ -260,6 +274,17 @@ func (a *Access) Rules() []Rule {
 	}
 	return rules
 }
+
+// lists reports whether a rule names the application client. A nil Access names none.
+func (a *Access) lists(client string) bool {
+	return a != nil && slices.Contains(a.clients, strings.ToLower(client))
+}
+
+// listsAny reports whether a rule names any application.
+func (a *Access) listsAny() bool { return a != nil && len(a.clients) > 0 }
+
+// DependsOnPath reports whether any rule names paths, other than all of them.
+func (a *Access) DependsOnPath() bool { return a.paths }
 
 // Scopes returns all delegated scopes in the rules.
 func (a *Access) Scopes() []string {

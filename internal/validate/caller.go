@@ -57,6 +57,7 @@ type identity struct {
 	object, subject, name     string
 	scopes, roles             []string
 	app, cp1                  bool
+	listable                  bool // a rule that names the client allows it, whatever its roles
 	expires                   time.Time
 	notBefore, issuedAt       time.Time
 	key                       *signingKey
@@ -116,8 +117,8 @@ func readIdentity(m members) (*identity, error) {
 // does not say so itself (idtyp), it is an application's if it has roles, no scopes
 // and no sign of a user. A user's roles never count as app permissions. A token with
 // neither scopes nor roles is an ID token, or one that any application in the tenant
-// can get.
-func (id *identity) decideKind(m members) error {
+// can get: the latter is accepted if it is listable and listed is true.
+func (id *identity) decideKind(m members, listed bool) error {
 	kind, err := m.text("idtyp")
 	if err != nil {
 		return err
@@ -129,23 +130,46 @@ func (id *identity) decideKind(m members) error {
 	case kind == "user":
 	case stated:
 		return fmt.Errorf("idtyp is %.100q", kind)
+	case len(id.scopes) > 0:
+	case len(id.roles) > 0:
+		id.app = id.object == id.subject || !hasUser(m)
 	default:
-		id.app = len(id.scopes) == 0 && len(id.roles) > 0 && (id.object == id.subject || !hasUser(m))
+		id.app = id.object == id.subject
 	}
 	if !id.app {
 		id.roles = nil // a user's are not app permissions
 	}
+	id.listable = id.app && !isIDToken(m) && (stated || id.object == id.subject && !hasUser(m))
 	switch {
 	case id.app && len(id.scopes) > 0:
 		return errors.New("an application's token with scp")
-	case id.app && len(id.roles) == 0:
-		return errors.New("an application's token without roles")
+	case id.app && len(id.roles) == 0 && !(id.listable && listed):
+		return errNoRoles
 	case id.app && id.client == "": // a user's ID token can have roles and no other sign of the user
 		return errors.New("an application's token without azp or appid")
 	case !id.app && len(id.scopes) == 0:
 		return errors.New("a user's token without scp")
 	}
 	return nil
+}
+
+// errNoRoles says that only a list of clients could allow the token.
+var errNoRoles = errors.New("an application's token without roles")
+
+// checkListed returns an error for an application's token without roles, unless a rule
+// of access names its client.
+func (id *identity) checkListed(access *Access) error {
+	if id.app && len(id.roles) == 0 && !access.lists(id.client) {
+		return &InvalidTokenError{NotAccess, errNoRoles}
+	}
+	return nil
+}
+
+// isIDToken reports whether any claim occurs in ID tokens only, whatever the claim's
+// type (OpenID Connect Core 1.0, sections 2 and 3.3.2.11).
+func isIDToken(m members) bool {
+	return slices.ContainsFunc([]string{"nonce", "at_hash", "c_hash"},
+		func(name string) bool { _, present := m[name]; return present })
 }
 
 // hasUser reports whether any claim describes a person, whatever the claim's type.

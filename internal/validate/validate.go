@@ -85,13 +85,16 @@ func (c Config) Check(report func(key, problem string)) {
 	}
 	for i, client := range c.AllowedClients {
 		if !IsGUID(client) {
-			report(fmt.Sprintf("allowedClients[%d]", i), "must be an application (client) ID, a GUID: tokens contain no names")
+			report(fmt.Sprintf("allowedClients[%d]", i), notClientID)
 		}
 	}
 	if c.ClockSkew < 0 || c.ClockSkew > 10*time.Minute {
 		report("clockSkew", "must be between 0s and 10m")
 	}
 }
+
+// notClientID is the mistake of a client that is not a GUID.
+const notClientID = "must be an application (client) ID, a GUID: tokens contain no names"
 
 // Validator checks tokens. Run must be running for it to have keys.
 type Validator struct {
@@ -204,6 +207,13 @@ func invalid(reason Reason, format string, args ...any) error {
 // *InvalidTokenError, ErrTenantNotAllowed, ErrClientNotAllowed,
 // ErrKeysUnavailable, or that of ctx if it ended while Validate waited for keys.
 func (v *Validator) Validate(ctx context.Context, token string) (*Caller, error) {
+	return v.ValidateFor(ctx, token, nil)
+}
+
+// ValidateFor is Validate for a call that access decides about. It also accepts an
+// application's token without roles if a rule names its client. Whether a rule allows
+// the call is decided by access.Check. A nil access names no client.
+func (v *Validator) ValidateFor(ctx context.Context, token string, access *Access) (*Caller, error) {
 	if len(token) > MaxTokenSize {
 		return nil, invalid(TooLong, "%d bytes, more than %d", len(token), MaxTokenSize)
 	}
@@ -211,13 +221,16 @@ func (v *Validator) Validate(ctx context.Context, token string) (*Caller, error)
 	digest := sha256.Sum256(append(buf[:0], token...))
 	now := time.Now()
 	if id := v.cache.get(digest, now.Add(-v.skew)); id != nil {
+		if err := id.checkListed(access); err != nil {
+			return nil, err
+		}
 		return &Caller{id: id, token: token, digest: digest}, nil
 	}
 	t, err := parseCompact(token)
 	if err != nil {
 		return nil, &InvalidTokenError{Malformed, err}
 	}
-	id, err := v.check(ctx, t, now)
+	id, err := v.check(ctx, t, access, now)
 	if err != nil {
 		return nil, err
 	}
@@ -229,7 +242,7 @@ func (v *Validator) Validate(ctx context.Context, token string) (*Caller, error)
 // rules are those of RFC 8725 and of Microsoft's pages "Access tokens in the
 // Microsoft identity platform" and "Secure applications and APIs by validating
 // claims".
-func (v *Validator) check(ctx context.Context, t *compact, now time.Time) (*identity, error) {
+func (v *Validator) check(ctx context.Context, t *compact, access *Access, now time.Time) (*identity, error) {
 	if err := t.checkHeader(); err != nil {
 		return nil, err
 	}
@@ -262,7 +275,7 @@ func (v *Validator) check(ctx context.Context, t *compact, now time.Time) (*iden
 	}
 	// An access token, not an ID token (RFC 8725, section 3.12; Microsoft's page
 	// "Verify scopes and app roles protected web API").
-	if err := id.decideKind(t.claims); err != nil {
+	if err := id.decideKind(t.claims, access.listsAny()); err != nil {
 		return nil, &InvalidTokenError{NotAccess, err}
 	}
 
@@ -272,6 +285,9 @@ func (v *Validator) check(ctx context.Context, t *compact, now time.Time) (*iden
 	}
 
 	// Last, so that a forged token does not reveal who is allowed.
+	if err := id.checkListed(access); err != nil {
+		return nil, err
+	}
 	if !v.allows(id.tenant) {
 		return nil, fmt.Errorf("%w: %s", ErrTenantNotAllowed, id.tenant)
 	}

@@ -101,7 +101,7 @@ func judge(t *testing.T, keys json.RawMessage, token string) (parsing, checking 
 		return err, nil
 	}
 	c.signed = signed
-	_, err = vectorValidator(t, keys).check(t.Context(), c, time.Now())
+	_, err = vectorValidator(t, keys).check(t.Context(), c, nil, time.Now())
 	return nil, err
 }
 

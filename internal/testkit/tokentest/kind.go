@@ -29,7 +29,7 @@ var kindRefusals = []Refusal{
 	{"idtyp app with scp", Claim("idtyp", "app"), validate.NotAccess, "with scp"},
 	{"idtyp app with scp and roles", All(Claim("idtyp", "app"), Claim("roles", []string{"Admin"})), validate.NotAccess, "with scp"},
 	{"an app's token without roles", All(appForm, NoClaim("roles")), validate.NotAccess, "without roles"},
-	{"an app's token without roles and idtyp", All(appForm, NoClaim("roles", "idtyp")), validate.NotAccess, "without scp"},
+	{"an app's token without roles and idtyp", All(appForm, NoClaim("roles", "idtyp")), validate.NotAccess, "without roles"},
 	{"an app's token without idtyp, with another sub and a name that is a number", All(appForm, noneIdtyp, Claim("sub", "other"), Claim("name", 7)), validate.NotAccess, "without scp"},
 	{"an app's token with empty roles", All(appForm, Claim("roles", []string{})), validate.NotAccess, "without roles"},
 	{"an app's token with role in place of roles", All(appForm, renamed("roles", "role")), validate.NotAccess, "without roles"},

@@ -39,6 +39,7 @@ type server struct {
 	SidecarAddress string            `yaml:"sidecarAddress" doc:"Must be empty: there is no listener with the interface of Microsoft's sidecar container yet."`
 	PublicURL      string            `yaml:"publicUrl" doc:"The service's URL as clients see it behind a gateway, such as https://api.contoso.example." details:"Challenges and metadata name it. If it has no path, basePath is added."`
 	BasePath       string            `yaml:"basePath" doc:"A prefix of the path that the gateway does not remove, such as /middle."`
+	AllowedHosts   []string          `yaml:"allowedHosts" doc:"Host names that are served, without ports, such as *.contoso.example; others are answered with 400; empty: any." details:"A trusted proxy's X-Forwarded-Host, or host in Forwarded, takes precedence over Host. /healthz and /readyz are exempt, and so are requests without a Host (HTTP/1.0)."`
 	TrustedProxies []string          `yaml:"trustedProxies" doc:"CIDRs of gateways whose X-Forwarded-For, -Host, -Proto or Forwarded are believed, such as 10.0.0.0/8." details:"The headers are continued; from other addresses they are replaced."`
 	TLS            listener.TLSFiles `yaml:"tls" doc:"The certificate of the public listener; without it, the listener has no TLS."`
 	H2C            bool              `yaml:"h2c" doc:"Accept HTTP/2 without TLS too, from a gateway that uses it with prior knowledge."`
@@ -467,7 +468,8 @@ func (f file) telemetryConfig() telemetry.Config {
 func (f file) apiConfig() api.Config {
 	corsKeys := f.Server.CORS
 	return api.Config{
-		PublicURL: f.Server.PublicURL, BasePath: f.Server.BasePath, TrustedProxies: f.Server.TrustedProxies,
+		PublicURL: f.Server.PublicURL, BasePath: f.Server.BasePath,
+		AllowedHosts: f.Server.AllowedHosts, TrustedProxies: f.Server.TrustedProxies,
 		ServerTiming: f.Server.ServerTiming, Profiling: f.Server.AdminProfiling,
 		MaxBodySize: int64(f.Server.MaxBodySize), MaxHeaderSize: int64(f.Server.MaxHeaderSize),
 		Rate: api.Rate{PerSecond: f.Server.RateLimit.RequestsPerSecond, Burst: f.Server.RateLimit.Burst},

@@ -27,6 +27,9 @@ type Config struct {
 	PublicURL string
 	// BasePath is a prefix of the path that the gateway does not remove.
 	BasePath string
+	// AllowedHosts are the host names and addresses by which clients may call, without
+	// ports; *.example.com stands for every name below it. None, or "*": any.
+	AllowedHosts []string
 	// TrustedProxies are CIDRs of proxies whose forwarded headers are believed.
 	TrustedProxies []string
 	// MaxBodySize and MaxHeaderSize limit each request, in bytes.
@@ -81,6 +84,7 @@ func (c Config) Check(report func(key, problem string)) {
 		report("basePath", "must be a plain path that begins with a slash and does not end with one")
 	}
 	c.proxies(report)
+	c.hosts(report)
 	if c.MaxBodySize <= 0 {
 		report("maxBodySize", "must be positive")
 	}
@@ -94,6 +98,11 @@ func (c Config) Check(report func(key, problem string)) {
 // proxies returns the trusted proxies, and reports every mistake in them.
 func (c Config) proxies(report func(key, problem string)) *forwarded.Proxies {
 	return forwarded.NewProxies(c.TrustedProxies, isPlainPath, func(key, problem string) { report("trustedProxies"+key, problem) })
+}
+
+// hosts returns the allowed hosts, and reports every mistake in them.
+func (c Config) hosts(report func(key, problem string)) *allowedHosts {
+	return newAllowedHosts(c.AllowedHosts, func(key, problem string) { report("allowedHosts"+key, problem) })
 }
 
 // isPlainPath reports whether path is empty or can be a part of a route.
@@ -120,13 +129,16 @@ func New(c Config) *Server {
 		c.PublicURL = strings.TrimSuffix(c.PublicURL, "/") + c.BasePath
 	}
 	s := &Server{config: c, proxies: c.proxies(func(string, string) {}), refusedOrigins: newRefusedOrigins()} // checked before
-	var cors []echo.MiddlewareFunc
-	if len(c.CORS.Origins) > 0 {
-		cors = append(cors, s.newCORS())
-	} else {
-		cors = append(cors, s.logRefusedOrigins)
+	var early []echo.MiddlewareFunc
+	if hosts := c.hosts(func(string, string) {}); !hosts.any { // before CORS: other hosts answer no preflight
+		early = append(early, s.rejectOtherHosts(hosts))
 	}
-	e := s.newEcho(cors...)
+	if len(c.CORS.Origins) > 0 {
+		early = append(early, s.newCORS())
+	} else {
+		early = append(early, s.logRefusedOrigins)
+	}
+	e := s.newEcho(early...)
 	g := e.Group(c.BasePath)
 	anyMethod := g.RouteNotFound // Any covers eleven methods only
 	// Wrapped here: as Echo middleware it would be wrapped again for each request.

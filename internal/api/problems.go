@@ -34,7 +34,8 @@ var problemTypes = map[string]problemType{
 	"invalid-request": {
 		http.StatusBadRequest, "Invalid request",
 		"The request is malformed: more than one Authorization header, a method that is not in upper case, " +
-			"an ambiguous path, a query with bytes that must be percent-encoded, a header that is not UTF-8, or a body that ends too early.",
+			"an ambiguous path, a host that is not in server.allowedHosts, a query with bytes that must be percent-encoded, " +
+			"a header that is not UTF-8, or a body that ends too early.",
 		"The client corrects the request.",
 		errPresentation,
 	},

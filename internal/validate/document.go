@@ -17,6 +17,10 @@ import (
 
 const maxDocument = 1 << 20 // bytes of metadata or keys; Entra's are 2 and 12 KB
 
+// metadataPath is what a client adds to an issuer to find its metadata (OpenID Connect
+// Discovery 1.0, section 4).
+const metadataPath = "/.well-known/openid-configuration"
+
 // document is one metadata document of the provider, with the issuer and the keys
 // that it leads to. Only a good answer replaces what it holds.
 type document struct {
@@ -43,7 +47,7 @@ type document struct {
 // newDocument returns the document whose metadata is at path below c's authority.
 func newDocument(c Config, path string) *document {
 	return &document{
-		metadataURL: strings.TrimSuffix(c.Instance, "/") + "/" + c.TenantID + path + "/.well-known/openid-configuration",
+		metadataURL: strings.TrimSuffix(c.Instance, "/") + "/" + c.TenantID + path + metadataPath,
 		oneIssuer:   !IsMultiTenant(c.TenantID) && !IsGUID(c.TenantID),
 		client:      c.Client, retryDelay: minRetryDelay, firstFetch: make(chan struct{}),
 	}

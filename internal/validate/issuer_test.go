@@ -40,7 +40,7 @@ func (c cloud) RoundTrip(r *http.Request) (*http.Response, error) {
 	if validate.IsMultiTenant(tenant) {
 		tenant = "{tenantid}"
 	}
-	if tenant == "contoso.example" {
+	if tenant == "contoso.example" || strings.EqualFold(tenant, contoso) {
 		tenant = contoso
 	}
 	issuer := c.v1
@@ -116,6 +116,54 @@ func TestEveryCloudHasItsOwnIssuers(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestIssuerIsThatOfTheMetadata(t *testing.T) {
+	public := func(tenant string) string { return "https://login.microsoftonline.com/" + tenant + "/v2.0" }
+	for _, row := range []struct {
+		cloud, tenant string
+		allowed       []string
+		want          string
+	}{
+		{"public", contoso, nil, public(contoso)},
+		{"public", strings.ToUpper(contoso), nil, public(contoso)},
+		{"public", "contoso.example", nil, public(contoso)},
+		{"public", "contoso.example", []string{contoso, fabrikam}, public(contoso)},
+		{"public", "organizations", []string{strings.ToUpper(fabrikam)}, public(fabrikam)},
+		{"public", "common", []string{personal}, public(personal)},
+		{"public", "organizations", []string{contoso, fabrikam}, public("organizations")},
+		{"public", "Common", []string{"*"}, public("Common")},
+		{"China", "contoso.example", nil, "https://login.partner.microsoftonline.cn/" + contoso + "/v2.0"},
+		{"External ID", "contoso.example", nil, "https://" + contoso + ".ciamlogin.com/" + contoso + "/v2.0"},
+	} {
+		bubble(t, row.cloud+", "+row.tenant+", "+strings.Join(row.allowed, " "), func(t *testing.T) {
+			c := clouds[row.cloud].withKey()
+			if got, err := c.start(t, row.tenant, row.allowed...).Issuer(); got != row.want || err != nil {
+				t.Errorf("Issuer: got %q, %v, want %q", got, err, row.want)
+			}
+		})
+	}
+}
+
+func TestIssuerIsUnknownUntilMetadataIsFetched(t *testing.T) {
+	bubble(t, "outage", func(t *testing.T) {
+		p := newProvider(jwk("a", keyA()))
+		p.fail(only("/v2.0/", outages["says 500"]))
+		v := p.start(t, nil)
+		if got, err := v.Issuer(); got != "" || !errors.Is(err, validate.ErrKeysUnavailable) {
+			t.Errorf("Issuer in an outage: got %q, %v, want ErrKeysUnavailable", got, err)
+		}
+		p.fail(nil)
+		time.Sleep(10 * time.Second)
+		if got, err := v.Issuer(); got != "https://login.example/"+contoso+"/v2.0" || err != nil {
+			t.Errorf("Issuer after it: got %q, %v", got, err)
+		}
+		p.fail(outages["refuses"])
+		time.Sleep(3 * time.Hour)
+		if _, err := v.Issuer(); err != nil {
+			t.Errorf("Issuer in the next outage: got %v", err)
+		}
+	})
 }
 
 func TestKeysOfAnotherCloudAreNotUsed(t *testing.T) {

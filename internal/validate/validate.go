@@ -29,6 +29,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -148,6 +149,28 @@ func (v *Validator) Ready() error {
 	default:
 		return ErrKeysUnavailable
 	}
+}
+
+// Issuer returns the identifier of the authorization server that issues tokens for this
+// service: the issuer of the v2.0 metadata, so that a client finds the same one in the
+// document that it fetches itself (RFC 8414, section 3.3). The metadata of organizations
+// and common has a template instead of an issuer. If one tenant is allowed, the issuer is
+// that tenant's, otherwise the authority itself. Before the metadata has been fetched,
+// the error is ErrKeysUnavailable.
+func (v *Validator) Issuer() (string, error) {
+	d := v.provider.v2
+	set := d.current.Load()
+	if set == nil {
+		return "", ErrKeysUnavailable
+	}
+	tenant := v.tenantID
+	if tenant == "" && len(v.tenants) == 1 {
+		tenant = slices.Collect(maps.Keys(v.tenants))[0]
+	}
+	if tenant == "" && forTenant(set.issuer, "") != set.issuer {
+		return strings.TrimSuffix(d.metadataURL, metadataPath), nil
+	}
+	return forTenant(set.issuer, tenant), nil
 }
 
 // AwaitKeys waits until Ready returns nil. The error is that of ctx.

@@ -21,7 +21,12 @@ var sentences = map[validate.Reason]string{
 	validate.Malformed:   "The token is malformed.",
 	validate.BadSig:      "The token's signature was not made with a current key of the identity provider.",
 	validate.WrongIssuer: "The token was issued by another issuer or tenant.",
-	validate.WrongAud:    "The token was issued for another audience.",
+	validate.WrongAud: "The token was issued for another audience. " +
+		"Request an access token with a scope of this service, which its metadata lists.",
+	validate.ForGraph: "The token is for Microsoft Graph. " +
+		"Request an access token with a scope of this service, which its metadata lists.",
+	validate.IDToken: "The token is an ID token. " +
+		"Request an access token with a scope of this service, which its metadata lists.",
 	validate.Expired:     "The token has expired.",
 	validate.NotYetValid: "The token is not valid yet.",
 	validate.NotAccess:   "The token is not an access token with scopes or app permissions.",

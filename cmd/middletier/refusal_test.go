@@ -15,6 +15,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"middletier/internal/mockidp"
+	"middletier/internal/validate"
 )
 
 // A refused request reaches neither the token endpoint nor the API.
@@ -39,6 +40,14 @@ func TestRefusedRequestsGoNowhere(t *testing.T) {
 		return w.idp.Sign(claims)
 	}
 	good := user("uti", "good")
+	idToken := func(audience string) string {
+		claims := w.idp.UserClaims("alice", "app", "middletier")
+		for _, name := range []string{"scp", "azp", "azpacr", "xms_cc", "idtyp"} {
+			delete(claims, name)
+		}
+		claims["aud"], claims["nonce"] = audience, "n"
+		return w.idp.Sign(claims)
+	}
 	now := time.Now().Unix()
 	forged := func() string {
 		token := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims(w.idp.UserClaims("alice", "app", "middletier", "ToDoList.ReadWrite")))
@@ -64,7 +73,11 @@ func TestRefusedRequestsGoNowhere(t *testing.T) {
 		{"no token, unknown API", "GET", "/api/nothing/items", "", 401, "missing-token", missing},
 		{"expired", "GET", "/api/todo/items", user("exp", now-120), 401, "invalid-token", invalid("The token has expired.")},
 		{"not yet valid", "GET", "/api/todo/items", user("nbf", now+120), 401, "invalid-token", invalid("The token is not valid yet.")},
-		{"wrong audience", "GET", "/api/todo/items", user("aud", "api://other"), 401, "invalid-token", invalid("The token was issued for another audience.")},
+		{"wrong audience", "GET", "/api/todo/items", user("aud", "api://other"), 401, "invalid-token", invalid(sentences[validate.WrongAud])},
+		{"for Microsoft Graph", "GET", "/api/todo/items", user("aud", "00000003-0000-0000-c000-000000000000"), 401, "invalid-token", invalid(sentences[validate.ForGraph])},
+		{"an ID token", "GET", "/api/todo/items", idToken(demoMiddleTier), 401, "invalid-token", invalid(sentences[validate.IDToken])},
+		{"the client's ID token", "GET", "/api/todo/items", idToken("44444444-4444-4444-8444-444444444444"), 401, "invalid-token", invalid(sentences[validate.IDToken])},
+
 		{"wrong issuer", "GET", "/api/todo/items", user("iss", "https://login.example/"+demoTenant+"/v2.0"), 401, "invalid-token", invalid("The token was issued by another issuer or tenant.")},
 		{"another tenant", "GET", "/api/todo/items", user("tid", fabrikam), 401, "invalid-token", invalid("The token was issued by another issuer or tenant.")},
 		{"foreign key", "GET", "/api/todo/items", forged(), 401, "invalid-token", invalid("The token's signature was not made with a current key of the identity provider.")},

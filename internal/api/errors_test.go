@@ -44,6 +44,8 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		{invalid(validate.Expired), "invalid-token", 401},
 		{invalid(validate.NotYetValid), "invalid-token", 401},
 		{invalid(validate.NotAccess), "invalid-token", 401},
+		{invalid(validate.IDToken), "invalid-token", 401},
+		{invalid(validate.ForGraph), "invalid-token", 401},
 		{invalid(validate.TooLong), "headers-too-large", 431},
 		{validate.ErrKeysUnavailable, "identity-provider-unavailable", 503},
 		{validate.ErrClientNotAllowed, "caller-not-allowed", 403},
@@ -87,6 +89,20 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		if strings.Contains(got.detail, "inner") || got.detail == "" && row.status != statusClientClosed {
 			t.Errorf("%v: detail is %q, want a fixed sentence", row.err, got.detail)
 		}
+	}
+}
+
+// An error_description is sent in quotes and without escapes (RFC 6750, section 3).
+func TestSentencesAboutTokensCanBeSentInAChallenge(t *testing.T) {
+	said := map[string]validate.Reason{}
+	for reason, sentence := range tokenDetails {
+		if i := strings.IndexFunc(sentence, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }); i >= 0 {
+			t.Errorf("%s: %q holds %q", reason, sentence, sentence[i:])
+		}
+		if other, taken := said[sentence]; taken || !strings.HasSuffix(sentence, ".") {
+			t.Errorf("%s: got %q, the same as for %q, or not a sentence", reason, sentence, other)
+		}
+		said[sentence] = reason
 	}
 }
 

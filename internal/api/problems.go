@@ -42,9 +42,12 @@ var problemTypes = map[string]problemType{
 	"invalid-token": {
 		http.StatusUnauthorized, "Invalid token",
 		"The token was not issued for this service, has expired, or is not genuine. The detail says which. " +
+			"It is often a token for Microsoft Graph, which a client gets if it requests scopes without this service's App ID URI, " +
+			"or an ID token, which tells the client who signed in and is for no API. " +
 			"A malformed token that has five parts is encrypted: token encryption (tokenEncryptionKeyId) is on " +
 			"in this service's app registration, and encrypted tokens are not supported.",
-		"The client gets a new access token for this service and repeats the request. " +
+		"The client gets a new access token for this service, with scopes that the document at resource_metadata lists in full, " +
+			"and repeats the request. " +
 			"If tokens are encrypted, the operators remove tokenEncryptionKeyId from the app registration.",
 		&validate.InvalidTokenError{Reason: validate.Expired},
 	},

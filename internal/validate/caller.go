@@ -139,7 +139,7 @@ func (id *identity) decideKind(m members, listed bool) error {
 	if !id.app {
 		id.roles = nil // a user's are not app permissions
 	}
-	id.listable = id.app && !isIDToken(m) && (stated || id.object == id.subject && !hasUser(m))
+	id.listable = id.app && !hasIDTokenClaim(m) && (stated || id.object == id.subject && !hasUser(m))
 	switch {
 	case id.app && len(id.scopes) > 0:
 		return errors.New("an application's token with scp")
@@ -165,11 +165,54 @@ func (id *identity) checkListed(access *Access) error {
 	return nil
 }
 
-// isIDToken reports whether any claim occurs in ID tokens only, whatever the claim's
+// hasIDTokenClaim reports whether any claim occurs in ID tokens only, whatever the claim's
 // type (OpenID Connect Core 1.0, sections 2 and 3.3.2.11).
-func isIDToken(m members) bool {
+func hasIDTokenClaim(m members) bool {
 	return slices.ContainsFunc([]string{"nonce", "at_hash", "c_hash"},
 		func(name string) bool { _, present := m[name]; return present })
+}
+
+// isIDToken reports whether the token is an ID token: it is for the application that
+// signed the user in, and has no scopes. Entra's ID tokens have no azp, appid and idtyp
+// (Microsoft's page "ID token claims reference").
+func (id *identity) isIDToken(m members) bool {
+	if _, stated := m["idtyp"]; stated || len(id.scopes) > 0 {
+		return false
+	}
+	return id.client == "" || strings.EqualFold(id.client, id.audience) && id.object != id.subject
+}
+
+// audienceReason is why a token is refused that is not for this service. It depends only
+// on what the token says: its signature has not been verified, and that of a token for
+// Microsoft Graph cannot be.
+func (id *identity) audienceReason(m members) Reason {
+	switch {
+	case graphAudiences[strings.ToLower(trimSlash(id.audience))]:
+		return ForGraph
+	case id.isIDToken(m):
+		return IDToken
+	}
+	return WrongAud
+}
+
+// kindReason is why a token is refused that is neither a user's nor an application's
+// access token.
+func (id *identity) kindReason(m members) Reason {
+	if id.isIDToken(m) {
+		return IDToken
+	}
+	return NotAccess
+}
+
+// graphAudiences are the application ID of Microsoft Graph, the same in all clouds, and
+// its URLs (Microsoft's page "Microsoft Graph national cloud deployments").
+var graphAudiences = map[string]bool{
+	"00000003-0000-0000-c000-000000000000": true,
+
+	"https://graph.microsoft.com":             true,
+	"https://graph.microsoft.us":              true,
+	"https://dod-graph.microsoft.us":          true,
+	"https://microsoftgraph.chinacloudapi.cn": true,
 }
 
 // hasUser reports whether any claim describes a person, whatever the claim's type.

@@ -22,6 +22,8 @@ var stricter = []struct{ says, why string }{
 	{"token is wrong_", "not a matter of JWS: whose token it is, and for whom"},
 	{"token is expired", "not a matter of JWS: when it is good"},
 	{"token is not_yet_valid", "not a matter of JWS: when it is good"},
+	{"token is id_token", "not a matter of JWS: what kind of token it is"},
+	{"token is microsoft_graph_token", "not a matter of JWS: for whom"},
 	{"token is not_an_access_token", "not a matter of JWS: what kind of token it is"},
 	{": illegal base64", "one token has one spelling: spare bits are zero"},
 	{"claims: ", "not a matter of JWS: the payload is strict JSON"},

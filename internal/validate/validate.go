@@ -209,6 +209,8 @@ const (
 	Expired     Reason = "expired"
 	NotYetValid Reason = "not_yet_valid"
 	NotAccess   Reason = "not_an_access_token"
+	IDToken     Reason = "id_token"
+	ForGraph    Reason = "microsoft_graph_token"
 )
 
 // InvalidTokenError says why a token was not accepted. The wrapped error is for
@@ -288,7 +290,7 @@ func (v *Validator) check(ctx context.Context, t *compact, access *Access, now t
 		return nil, err
 	}
 	if !slices.Contains(v.audiences, trimSlash(id.audience)) {
-		return nil, invalid(WrongAud, "aud is %.100q", id.audience)
+		return nil, invalid(id.audienceReason(t.claims), "aud is %.100q", id.audience)
 	}
 	if !now.Before(id.expires.Add(v.skew)) {
 		return nil, invalid(Expired, "since %s", id.expires.UTC().Format(time.RFC3339))
@@ -299,7 +301,7 @@ func (v *Validator) check(ctx context.Context, t *compact, access *Access, now t
 	// An access token, not an ID token (RFC 8725, section 3.12; Microsoft's page
 	// "Verify scopes and app roles protected web API").
 	if err := id.decideKind(t.claims, access.listsAny()); err != nil {
-		return nil, &InvalidTokenError{NotAccess, err}
+		return nil, &InvalidTokenError{id.kindReason(t.claims), err}
 	}
 
 	// The key, the issuer that it may sign for, and the signature.

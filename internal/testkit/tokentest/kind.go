@@ -5,9 +5,19 @@ import "middletier/internal/validate"
 // kindRefusals are not what a user or an application calls an API with, or do
 // not agree on which of them it is.
 var kindRefusals = []Refusal{
-	{"an ID token", All(idToken, Claim("nonce", "n")), validate.NotAccess, "without scp"},
-	{"an ID token with app roles", All(idToken, Claim("roles", []string{"Admin"})), validate.NotAccess, "without scp"},
-	{"an ID token with app roles and nothing of the user's", All(idToken, NoClaim("oid", "name", "preferred_username"), Claim("roles", []string{"Admin"})), validate.NotAccess, "without azp"},
+	{"an ID token", All(idToken, Claim("nonce", "n")), validate.IDToken, "without scp"},
+	{"an ID token with app roles", All(idToken, Claim("roles", []string{"Admin"})), validate.IDToken, "without scp"},
+	{"an ID token with app roles and nothing of the user's", All(idToken, NoClaim("oid", "name", "preferred_username"), Claim("roles", []string{"Admin"})), validate.IDToken, "without azp"},
+	{"a v1.0 ID token", All(idToken, V1, NoClaim("appid", "appidacr")), validate.IDToken, "without scp"},
+	{"an ID token of the client", All(idToken, Claim("aud", "44444444-4444-4444-8444-444444444444")), validate.IDToken, "aud is"},
+	{"an ID token of the client that names it", func(d *Draft) {
+		client := d.Claims["azp"]
+		All(idToken, Claim("aud", client), Claim("azp", client))(d)
+	}, validate.IDToken, "aud is"},
+	{"an ID token that names us", func(d *Draft) { All(idToken, Claim("azp", d.Claims["aud"]))(d) }, validate.IDToken, "without scp"},
+	{"an app's token for itself, without idtyp and roles", func(d *Draft) {
+		All(appForm, NoClaim("idtyp", "roles"), Claim("azp", d.Claims["aud"]))(d)
+	}, validate.NotAccess, "without scp"},
 	{"a client assertion", func(d *Draft) {
 		client := d.Claims["azp"]
 		d.Claims = map[string]any{"iss": client, "sub": client, "aud": d.Claims["iss"], "jti": "1", "exp": d.Claims["exp"]}

@@ -141,10 +141,7 @@ func accessProblem(e *validate.AccessError) problem {
 	case e.Allow != nil:
 		return problem{kind: "method-not-allowed", detail: "No access rule of this API mentions the method.", allow: e.Allow}
 	case len(e.Needed) == 0:
-		return problem{
-			kind: "insufficient-scope", detail: "No access rule of this API allows the request.",
-			challenge: `Bearer error="insufficient_scope"`,
-		}
+		return problem{kind: "no-access-rule", detail: "No access rule of this API allows the request, whatever the token holds."}
 	}
 	return problem{
 		kind: "insufficient-scope", detail: "The token holds none of the scopes or app permissions that the request needs.",

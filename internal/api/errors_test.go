@@ -54,7 +54,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		{errUserOnApp, "wrong-token-type", 403},
 		{&validate.AccessError{Allow: []string{"GET"}}, "method-not-allowed", 405},
 		{&validate.AccessError{Needed: []string{"Read"}}, "insufficient-scope", 403},
-		{&validate.AccessError{}, "insufficient-scope", 403},
+		{&validate.AccessError{}, "no-access-rule", 403},
 		{errUnknownAPI, "unknown-api", 404},
 		{downstream.ErrPath, "invalid-request", 400},
 		{validate.ErrPath, "invalid-request", 400},

@@ -16,6 +16,7 @@ func TestEveryProblemHasItsGRPCCode(t *testing.T) {
 		"claims-challenge":              codes.Unauthenticated,
 		"interaction-required":          codes.Unauthenticated,
 		"insufficient-scope":            codes.PermissionDenied,
+		"no-access-rule":                codes.PermissionDenied,
 		"wrong-token-type":              codes.PermissionDenied,
 		"caller-not-allowed":            codes.PermissionDenied,
 		"tenant-not-allowed":            codes.PermissionDenied,

@@ -57,6 +57,14 @@ var problemTypes = map[string]problemType{
 		"The client asks for one of the scopes listed, or an administrator grants the application one of the permissions.",
 		&validate.AccessError{Needed: []string{"ToDoList.Read", "ToDoList.ReadWrite"}},
 	},
+	"no-access-rule": {
+		http.StatusForbidden, "No access rule",
+		"The API has no access rules, or no rule matches the method and the path, or the rule that matches first names no scopes " +
+			"(for users, below /api) or no app permissions (for applications, below /app). No other token would be accepted.",
+		"The operators look at downstreamApis.NAME.access: the first rule that matches decides, and an API without rules is closed. " +
+			"If callers may make this request, they add a rule for it, or scopes or appPermissions to the one that matches.",
+		&validate.AccessError{},
+	},
 	"wrong-token-type": {
 		http.StatusForbidden, "Wrong kind of token",
 		"Calls on behalf of a user go to /api/{name}/, calls without a user to /app/{name}/. The token is for the other route.",

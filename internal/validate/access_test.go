@@ -77,6 +77,7 @@ func TestAccessRules(t *testing.T) {
 	add([]validate.Rule{{Scopes: []string{"Read.All"}}}, app, "GET", none, "/") // permissions of an app are no scopes
 	add(nil, user, "GET", none, "/", "/a")
 	add(nil, app, "DELETE", none, "/")
+	add(nil, user, "TRACE", none, "/") // there are no methods that Allow could name
 
 	add(paths, user, "GET", "needs Admin", "/admin", "/admin/", "/admin/x", "/admin/x/y", "/v1/admin", "/v1/admin/", "/v/admin")
 	add(paths, user, "GET", none, "/adminx", "/x/admin", "/v1/admin/x", "/Admin")

@@ -483,13 +483,13 @@ func (f file) apiConfig() api.Config {
 }
 
 // idURI is the App ID URI of this service: the configured one, a URI among the
-// audiences, or api://clientId.
+// audiences, or api://clientId. It has no slash at its end.
 func (a azureAd) idURI() string {
 	if a.AppIDURI != "" {
 		return strings.TrimSuffix(a.AppIDURI, "/")
 	}
 	if i := slices.IndexFunc(a.Audiences, func(audience string) bool { return strings.Contains(audience, "://") }); i >= 0 {
-		return a.Audiences[i]
+		return strings.TrimSuffix(a.Audiences[i], "/")
 	}
 	return "api://" + a.ClientID
 }

@@ -95,7 +95,6 @@ func TestEveryAnswerCanBeReadByListedOrigins(t *testing.T) {
 	}{
 		{"GET", "/api/todo/items", w.alice(), 200, nil},
 		{"GET", "/readyz", "", 200, nil},
-		{"GET", "/.well-known/oauth-protected-resource", "", 200, nil},
 		{"POST", "/signout", w.alice(), 204, nil},
 		{"GET", "/api/todo/%2e%2e/x", w.alice(), 400, nil},
 		{"GET", "/api/todo/items", "", 401, nil},

@@ -95,6 +95,7 @@ func hostileTokensAreRefused(t *testing.T, configure func(*file), foreign []stri
 		t.Run(row.Name, func(t *testing.T) {
 			status, kind := 401, "invalid-token"
 			challenge := fmt.Sprintf(`Bearer error="invalid_token", error_description=%q`, sentences[row.Reason])
+			metadata := map[string]string{"/api/todo/items": w.leadsTo("/api/todo"), "/app/todo/items": w.leadsTo("")}
 			if row.Reason == validate.TooLong { // another token would be as long
 				status, kind, challenge = 431, "headers-too-large", ""
 			}
@@ -102,7 +103,11 @@ func hostileTokensAreRefused(t *testing.T, configure func(*file), foreign []stri
 				status, kind, challenge = 403, "tenant-not-allowed", ""
 			}
 			token := source.UserDraft().Token(row.Change)
-			for _, path := range []string{"/api/todo/items", "/app/todo/items"} {
+			for path, metadata := range metadata {
+				challenge := challenge
+				if status == 401 {
+					challenge += metadata
+				}
 				r := w.call("GET", path, token, "")
 				if got := r.Header.Get("WWW-Authenticate"); r.StatusCode != status || r.kind() != kind || got != challenge {
 					t.Errorf("%s: got  %d %s %s\nwant %d %s %s", path, r.StatusCode, r.kind(), got, status, kind, challenge)

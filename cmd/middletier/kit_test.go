@@ -198,6 +198,12 @@ func (w *world) bob() string { return w.idp.UserToken("bob", "app", "middletier"
 
 func (w *world) daemon() string { return w.idp.AppToken("daemon", "middletier", "ToDoList.Read.All") }
 
+// leadsTo is the parameter of challenges that names the metadata of a resource, by its
+// path: "" is the service itself.
+func (w *world) leadsTo(resource string) string {
+	return `, resource_metadata="` + w.url + "/.well-known/oauth-protected-resource" + resource + `"`
+}
+
 // dial opens a connection to the service, to be used for so long at the most.
 func (w *world) dial(t *testing.T, patience time.Duration) net.Conn {
 	t.Helper()

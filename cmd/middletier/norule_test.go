@@ -20,8 +20,14 @@ func TestRequestThatNoRuleAllowsIsForOperators(t *testing.T) {
 		add("closed")
 		add("mixed",
 			validate.Rule{Methods: []string{"GET"}, Paths: []string{"/users/**"}, Scopes: []string{"ToDoList.Read", "ToDoList.ReadWrite"}},
-			validate.Rule{Methods: []string{"GET"}, Paths: []string{"/reports/**"}, Scopes: []string{}, AppPermissions: []string{"ToDoList.Read.All"}},
-			validate.Rule{Methods: []string{"POST"}, Paths: []string{"/users/**"}, Scopes: []string{"Users.Write", "Users.Manage"}, AppPermissions: []string{"Users.Write.All"}},
+			validate.Rule{
+				Methods: []string{"GET"}, Paths: []string{"/reports/**"},
+				Scopes: []string{}, AppPermissions: []string{"ToDoList.Read.All"},
+			},
+			validate.Rule{
+				Methods: []string{"POST"}, Paths: []string{"/users/**"},
+				Scopes: []string{"Users.Write", "Users.Manage"}, AppPermissions: []string{"Users.Write.All"},
+			},
 		)
 	})
 	alice, daemon := w.alice(), w.daemon()

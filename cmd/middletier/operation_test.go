@@ -207,10 +207,10 @@ func TestProtectedResourceMetadata(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got.Resource != "https://api.contoso.example/middle" || len(got.AuthorizationServers) != 1 || got.AuthorizationServers[0] != w.idp.URL()+"/"+demoTenant+"/v2.0" ||
-		strings.Join(got.Scopes, " ") != "ToDoList.Read ToDoList.ReadWrite" {
+		strings.Join(got.Scopes, " ") != "api://"+demoMiddleTier+"/ToDoList.Read api://"+demoMiddleTier+"/ToDoList.ReadWrite" {
 		t.Errorf("got %s", r.body)
 	}
-	if r := w.call("GET", "/api/todo/items", "", ""); !strings.Contains(r.Header.Get("WWW-Authenticate"), `resource_metadata="https://api.contoso.example/middle/.well-known/oauth-protected-resource"`) {
+	if r := w.call("GET", "/api/todo/items", "", ""); !strings.Contains(r.Header.Get("WWW-Authenticate"), `resource_metadata="https://api.contoso.example/.well-known/oauth-protected-resource/middle/api/todo"`) {
 		t.Errorf("WWW-Authenticate: got %s", r.Header.Get("WWW-Authenticate"))
 	}
 	// Where clients look that know the public URL only.

@@ -50,11 +50,11 @@ func TestProviderRefusals(t *testing.T) {
 		{"login required", mockidp.Fault{Error: "login_required"}, 401, "interaction-required", `Bearer error="interaction_required"`, nil},
 		{"revoked", mockidp.Fault{Error: "invalid_grant", ErrorCodes: []int{50173}}, 401, "interaction-required", `Bearer error="interaction_required"`, nil},
 		{"claims challenge", mockidp.Fault{Error: "interaction_required", Claims: claims}, 401, "claims-challenge", "", func(t *testing.T, r *reply) {
-			want := fmt.Sprintf(`Bearer realm="", authorization_uri="%%s/%s/oauth2/v2.0/authorize", client_id="%s", error="insufficient_claims", claims="%s"`,
+			want := fmt.Sprintf(`Bearer realm="", authorization_uri="%%s/%s/oauth2/v2.0/authorize", client_id="%s", error="insufficient_claims", claims="%s", resource_metadata="http`,
 				demoTenant, demoMiddleTier, base64.StdEncoding.EncodeToString([]byte(claims)))
 			prefix, _, _ := strings.Cut(want, "%s")
 			_, suffix, _ := strings.Cut(want, "%s")
-			if got := r.Header.Get("WWW-Authenticate"); !strings.HasPrefix(got, prefix) || !strings.HasSuffix(got, suffix) {
+			if got := r.Header.Get("WWW-Authenticate"); !strings.HasPrefix(got, prefix) || !strings.Contains(got, suffix) || !strings.HasSuffix(got, `/.well-known/oauth-protected-resource/api/todo"`) {
 				t.Errorf("WWW-Authenticate: got  %s\nwant %s", got, want)
 			}
 		}},
@@ -111,8 +111,12 @@ func TestProviderRefusals(t *testing.T) {
 			if got := w.exchanges(); got != tries {
 				t.Errorf("got %d exchanges, want %d", got, tries)
 			}
-			if got := r.Header.Get("WWW-Authenticate"); row.kind != "claims-challenge" && got != row.challenge {
-				t.Errorf("WWW-Authenticate: got %q, want %q", got, row.challenge)
+			challenge := row.challenge
+			if row.status == 401 {
+				challenge += w.leadsTo("/api/todo")
+			}
+			if got := r.Header.Get("WWW-Authenticate"); row.kind != "claims-challenge" && got != challenge {
+				t.Errorf("WWW-Authenticate: got %q, want %q", got, challenge)
 			}
 			checkProblem(t, w, r, "/api/todo/items")
 			if row.check != nil {
@@ -136,7 +140,6 @@ func TestProviderRefusals(t *testing.T) {
 // A token that has just ended passes our clock skew and not the exchange. A new one is
 // all it takes: nobody has to sign in, and nothing is remembered.
 func TestTokenThatExpiresBeforeItsExchangeIsToldSo(t *testing.T) {
-	expired := `Bearer error="invalid_token", error_description="The token has expired."`
 	for _, row := range []struct {
 		name  string
 		exp   time.Duration // from now
@@ -150,6 +153,7 @@ func TestTokenThatExpiresBeforeItsExchangeIsToldSo(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			w := newWorld(t)
+			expired := `Bearer error="invalid_token", error_description="The token has expired."` + w.leadsTo("/api/todo")
 			claims := w.idp.UserClaims("alice", "app", "middletier", "ToDoList.Read")
 			claims["exp"] = time.Now().Add(row.exp).Unix()
 			token := w.idp.Sign(claims)
@@ -255,7 +259,7 @@ func TestClaimsChallengeNeedsAClientThatHandlesIt(t *testing.T) {
 	claims := w.idp.UserClaims("alice", "app", "middletier", "ToDoList.Read")
 	delete(claims, "xms_cc")
 	r := w.call("GET", "/api/todo/items", w.idp.Sign(claims), "")
-	if got := r.Header.Get("WWW-Authenticate"); r.kind() != "interaction-required" || got != `Bearer error="interaction_required"` {
+	if got := r.Header.Get("WWW-Authenticate"); r.kind() != "interaction-required" || got != `Bearer error="interaction_required"`+w.leadsTo("/api/todo") {
 		t.Errorf("got %s, %q", r.kind(), got)
 	}
 }
@@ -266,7 +270,7 @@ func TestClientInALoopDoesNotHammerTheProvider(t *testing.T) {
 	alice := w.alice()
 	for range 20 {
 		r := w.call("GET", "/api/todo/items", alice, "")
-		wantChallenge(t, r, providerClaims)
+		w.wantChallenge(r, providerClaims)
 		if r.problem.Error != "interaction_required" || r.problem.CorrelationID == "" {
 			t.Errorf("problem: got %s", r.body)
 		}

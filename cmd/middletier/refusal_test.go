@@ -58,19 +58,20 @@ func TestRefusedRequestsGoNowhere(t *testing.T) {
 		}
 		return signed
 	}
+	metadata := w.leadsTo("/api/todo")
 	invalid := func(sentence string) string {
-		return fmt.Sprintf(`Bearer error="invalid_token", error_description=%q`, sentence)
+		return fmt.Sprintf(`Bearer error="invalid_token", error_description=%q`, sentence) + metadata
 	}
-	missing := fmt.Sprintf(`Bearer realm="%s", resource_metadata="%s/.well-known/oauth-protected-resource"`, demoMiddleTier, w.url)
+	missing := fmt.Sprintf(`Bearer realm="%s"`, demoMiddleTier)
 
 	for _, row := range []struct {
 		name, method, path, token string
 		status                    int
 		kind, challenge           string
 	}{
-		{"no token", "GET", "/api/todo/items", "", 401, "missing-token", missing},
-		{"no token on /app", "GET", "/app/todo/items", "", 401, "missing-token", missing},
-		{"no token, unknown API", "GET", "/api/nothing/items", "", 401, "missing-token", missing},
+		{"no token", "GET", "/api/todo/items", "", 401, "missing-token", missing + metadata + `, scope="api://` + demoMiddleTier + `/ToDoList.Read"`},
+		{"no token on /app", "GET", "/app/todo/items", "", 401, "missing-token", missing + w.leadsTo("") + `, scope="api://` + demoMiddleTier + `/.default"`},
+		{"no token, unknown API", "GET", "/api/nothing/items", "", 401, "missing-token", missing + w.leadsTo("")},
 		{"expired", "GET", "/api/todo/items", user("exp", now-120), 401, "invalid-token", invalid("The token has expired.")},
 		{"not yet valid", "GET", "/api/todo/items", user("nbf", now+120), 401, "invalid-token", invalid("The token is not valid yet.")},
 		{"wrong audience", "GET", "/api/todo/items", user("aud", "api://other"), 401, "invalid-token", invalid(sentences[validate.WrongAud])},
@@ -84,8 +85,8 @@ func TestRefusedRequestsGoNowhere(t *testing.T) {
 		{"unknown key id", "GET", "/api/todo/items", foreign.Sign(w.idp.UserClaims("alice", "app", "middletier")), 401, "invalid-token", invalid("The token's signature was not made with a current key of the identity provider.")},
 		{"not a token", "GET", "/api/todo/items", "nonsense", 401, "invalid-token", invalid("The token is malformed.")},
 		{"no scope and no role", "GET", "/api/todo/items", user("scp", nil), 401, "invalid-token", invalid("The token is not an access token with scopes or app permissions.")},
-		{"missing scope", "POST", "/api/todo/items", w.bob(), 403, "insufficient-scope", `Bearer error="insufficient_scope", scope="ToDoList.ReadWrite"`},
-		{"missing app permission", "POST", "/app/todo/items", w.daemon(), 403, "insufficient-scope", `Bearer error="insufficient_scope", scope="ToDoList.ReadWrite.All"`},
+		{"missing scope", "POST", "/api/todo/items", w.bob(), 403, "insufficient-scope", `Bearer error="insufficient_scope", scope="api://` + demoMiddleTier + `/ToDoList.ReadWrite"` + metadata},
+		{"missing app permission", "POST", "/app/todo/items", w.daemon(), 403, "insufficient-scope", `Bearer error="insufficient_scope", scope="api://` + demoMiddleTier + `/.default"` + w.leadsTo("")},
 		{"a user's role is no app permission", "POST", "/app/todo/items", user("roles", []string{"ToDoList.ReadWrite.All"}), 403, "wrong-token-type", ""},
 		{"app on the user's path", "GET", "/api/todo/items", w.daemon(), 403, "wrong-token-type", ""},
 		{"user on the app's path", "GET", "/app/todo/items", good, 403, "wrong-token-type", ""},
@@ -432,7 +433,7 @@ func TestClaimsChallengeOfAnAPIInEverySpelling(t *testing.T) {
 			rw.WriteHeader(401)
 		})
 		alice := w.alice()
-		wantChallenge(t, w.call("GET", "/api/todo/items", alice, ""), claims)
+		w.wantChallenge(w.call("GET", "/api/todo/items", alice, ""), claims)
 		seen := w.idp.Requests()
 		if got := seen[len(seen)-1].Form.Get("claims"); !strings.Contains(got, `"1700000000"`) {
 			t.Errorf("%s: the exchange asked for %s, want the API's claims", challenge, got)

@@ -146,10 +146,10 @@ func TestChallengesThatAskForNothing(t *testing.T) {
 }
 
 // wantChallenge checks that an answer passes claims on to the caller.
-func wantChallenge(t *testing.T, r *reply, claims string) {
-	t.Helper()
-	if want := `claims="` + base64.StdEncoding.EncodeToString([]byte(claims)) + `"`; r.StatusCode != 401 || r.kind() != "claims-challenge" || !strings.HasSuffix(r.Header.Get("WWW-Authenticate"), want) {
-		t.Errorf("got %d %s, %s; want 401 claims-challenge, %s", r.StatusCode, r.kind(), r.Header.Get("WWW-Authenticate"), want)
+func (w *world) wantChallenge(r *reply, claims string) {
+	w.t.Helper()
+	if want := `claims="` + base64.StdEncoding.EncodeToString([]byte(claims)) + `"` + w.leadsTo("/api/todo"); r.StatusCode != 401 || r.kind() != "claims-challenge" || !strings.HasSuffix(r.Header.Get("WWW-Authenticate"), want) {
+		w.t.Errorf("got %d %s, %s; want 401 claims-challenge, %s", r.StatusCode, r.kind(), r.Header.Get("WWW-Authenticate"), want)
 	}
 }
 
@@ -168,8 +168,8 @@ func TestRefusedClaimsGoUpToTheCaller(t *testing.T) {
 			w.challenges(true, challengeFor(apiClaims))
 			w.idp.AddFault(mockidp.Fault{Flow: "on_behalf_of", Error: "interaction_required", Claims: row.provider})
 			for range 3 { // a client in a loop
-				wantChallenge(t, w.call("GET", "/api/todo/items", alice, ""), row.want)
-				if r := w.call("GET", "/api/todo/items", simple, ""); r.StatusCode != 401 || r.kind() != "interaction-required" || r.Header.Get("WWW-Authenticate") != `Bearer error="interaction_required"` {
+				w.wantChallenge(w.call("GET", "/api/todo/items", alice, ""), row.want)
+				if r := w.call("GET", "/api/todo/items", simple, ""); r.StatusCode != 401 || r.kind() != "interaction-required" || r.Header.Get("WWW-Authenticate") != `Bearer error="interaction_required"`+w.leadsTo("/api/todo") {
 					t.Errorf("without cp1: got %d %s, %s; want 401 interaction-required", r.StatusCode, r.kind(), r.Header.Get("WWW-Authenticate"))
 				}
 			}
@@ -189,7 +189,7 @@ func TestSecondChallengeGoesUpToTheCaller(t *testing.T) {
 		rw.Header().Set("WWW-Authenticate", challengeFor(fmt.Sprintf(`{"access_token":{"acrs":{"value":"c%d"}}}`, calls)))
 		rw.WriteHeader(http.StatusUnauthorized)
 	})
-	wantChallenge(t, w.call("GET", "/api/todo/items", w.alice(), ""), `{"access_token":{"acrs":{"value":"c2"}}}`)
+	w.wantChallenge(w.call("GET", "/api/todo/items", w.alice(), ""), `{"access_token":{"acrs":{"value":"c2"}}}`)
 	if calls != 2 || w.exchanges() != 2 {
 		t.Errorf("%d calls and %d exchanges, want 2 and 2", calls, w.exchanges())
 	}

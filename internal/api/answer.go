@@ -57,5 +57,8 @@ func (s *Server) setCacheableIfFixed(c echo.Context) {
 
 // setCacheable lets caches store an answer that does not depend on the request.
 func setCacheable(c echo.Context, maxAge time.Duration) {
-	c.Response().Header().Set("Cache-Control", "public, max-age="+strconv.Itoa(int(maxAge/time.Second)))
+	c.Response().Header().Set("Cache-Control", "public, max-age="+seconds(maxAge))
 }
+
+// seconds is a duration as headers have it.
+func seconds(d time.Duration) string { return strconv.Itoa(int(d / time.Second)) }

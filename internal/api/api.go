@@ -149,8 +149,7 @@ func New(c Config) *Server {
 	anyMethod("/api/*", s.authenticate(s.accessOn(userRoute), rateLimit(s.forward(userRoute))))
 	anyMethod("/app/*", s.authenticate(s.accessOn(appRoute), rateLimit(s.forward(appRoute))))
 	g.POST("/signout", s.authenticate(noAccess, s.signout)) // without a rate limit: a sign-out must not fail for it
-	g.Match(getAndHead, metadataPath, s.metadata)
-	e.Match(getAndHead, s.derivedMetadataPath(), s.metadata)
+	s.addMetadata(e, g)
 	s.addProblems(g)
 	for _, path := range []string{"", "/"} {
 		anyMethod(path, s.redirectToDocs)

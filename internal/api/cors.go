@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -103,10 +102,13 @@ func (s *Server) newCORS() echo.MiddlewareFunc {
 	vary := []string{"Origin"}
 	exposedHeaders := []string{strings.Join(slices.Concat(responseHeaders, c.ResponseHeaders), ", ")}
 	allowedHeaders := strings.Join(slices.Concat(requestHeaders, c.RequestHeaders), ", ")
-	maxAge := strconv.Itoa(int(c.MaxAge / time.Second))
+	maxAge := seconds(c.MaxAge)
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			r, h := c.Request(), c.Response().Header()
+			if s.isMetadata(r) {
+				return s.answerAnyOrigin(c, next)
+			}
 			h["Vary"] = vary
 			origin := r.Header.Get("Origin")
 			allowOrigin := allowedOrigins[origin]
@@ -120,7 +122,7 @@ func (s *Server) newCORS() echo.MiddlewareFunc {
 			case origin != "":
 				s.logRefusedOrigin(r, origin)
 			}
-			if r.Method != http.MethodOptions || origin == "" || r.Header.Get("Access-Control-Request-Method") == "" {
+			if !isPreflight(r) {
 				return next(c)
 			}
 			h.Set("Vary", "Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
@@ -135,6 +137,12 @@ func (s *Server) newCORS() echo.MiddlewareFunc {
 			return c.NoContent(http.StatusNoContent)
 		}
 	}
+}
+
+// isPreflight reports whether r is a browser's question whether a page may make a
+// request (Fetch Standard, section 4.8).
+func isPreflight(r *http.Request) bool {
+	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != ""
 }
 
 // preflightMethods returns the methods that are allowed at the path of a preflight:

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,7 +26,7 @@ const statusClientClosed = 499
 type problem struct {
 	kind          string // a key of problemTypes
 	detail        string
-	challenge     string        // WWW-Authenticate, if it does not depend on the request
+	challenge     string        // what of WWW-Authenticate does not depend on the request
 	allow         []string      // Allow
 	scopes        []string      // any one of them would be enough
 	retryAfter    time.Duration // Retry-After; 0: none
@@ -145,7 +144,7 @@ func accessProblem(e *validate.AccessError) problem {
 	}
 	return problem{
 		kind: "insufficient-scope", detail: "The token holds none of the scopes or app permissions that the request needs.",
-		challenge: fmt.Sprintf(`Bearer error="insufficient_scope", scope="%s"`, strings.Join(e.Needed, " ")), scopes: e.Needed,
+		challenge: `Bearer error="insufficient_scope"`, scopes: e.Needed,
 	}
 }
 
@@ -266,7 +265,7 @@ func (s *Server) handleError(err error, c echo.Context) {
 		event.upload.PrepareEarlyReply()
 	}
 	base := s.baseURL(r)
-	s.setHeaders(resp.Header(), p, base)
+	s.setHeaders(resp.Header(), p, s.targetOf(r, base))
 	if contentType := grpcType(r); contentType != "" {
 		writeGRPC(c, contentType, p)
 		return
@@ -276,10 +275,10 @@ func (s *Server) handleError(err error, c echo.Context) {
 	writeProblem(c, doc)
 }
 
-// setHeaders sets the headers of p. base is the URL of the service.
-func (s *Server) setHeaders(h http.Header, p problem, base string) {
+// setHeaders sets the headers of p, the answer to a request for t.
+func (s *Server) setHeaders(h http.Header, p problem, t target) {
 	h.Set("Cache-Control", "no-store")
-	if challenge := s.challenge(p, base); challenge != "" {
+	if challenge := s.challenge(p, t); challenge != "" {
 		h.Set("WWW-Authenticate", challenge)
 	}
 	if p.allow != nil {
@@ -313,17 +312,4 @@ func writeProblem(c echo.Context, doc document) {
 	if c.Request().Method != http.MethodHead {
 		_, _ = c.Response().Write(append(body, '\n')) // the caller may have left
 	}
-}
-
-// challenge returns the WWW-Authenticate header of a problem, or "". base is the URL of
-// the service.
-func (s *Server) challenge(p problem, base string) string {
-	switch p.kind {
-	case "missing-token": // RFC 9728, section 5.1
-		return fmt.Sprintf("Bearer realm=%q, resource_metadata=%q", s.config.ClientID, base+metadataPath)
-	case "claims-challenge": // Microsoft's page "Claims challenges, claims requests and client capabilities"
-		return fmt.Sprintf(`Bearer realm="", authorization_uri=%q, client_id=%q, error="insufficient_claims", claims=%q`,
-			s.config.Authority+"/oauth2/v2.0/authorize", s.config.ClientID, base64.StdEncoding.EncodeToString([]byte(p.providerError.Claims)))
-	}
-	return p.challenge
 }

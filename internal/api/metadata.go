@@ -16,31 +16,154 @@ const metadataPath = "/.well-known/oauth-protected-resource"
 // change with a restart only.
 const descriptionMaxAge = 5 * time.Minute
 
-// derivedMetadataPath is where clients that know only our URL look for the metadata: the
-// well-known path comes before the path of the resource (RFC 9728, section 3.1). A
-// gateway must route it to this service.
-func (s *Server) derivedMetadataPath() string {
-	path := s.config.BasePath
-	if s.config.PublicURL != "" {
-		u, _ := url.Parse(s.config.PublicURL) // checked before
-		path = strings.TrimSuffix(u.Path, "/")
-	}
-	return metadataPath + path
+// resource is a protected resource in the sense of RFC 9728: the whole service, or one
+// API that users call.
+type resource struct {
+	base string // the URL of the service, without a slash at its end
+	api  string // "" for the whole service
 }
 
-// metadata answers with the protected resource metadata (RFC 9728, section 2), from
-// which clients learn where to request a token and with which scopes.
+// path returns the path of the resource below base.
+func (r resource) path() string {
+	if r.api == "" {
+		return ""
+	}
+	return userRoute.prefix + r.api
+}
+
+// url returns the identifier of the resource: its URL, without a slash at its end.
+func (r resource) url() string { return r.base + r.path() }
+
+// metadataURL returns the URL of the resource's metadata: the well-known path comes
+// between host and path (RFC 9728, section 3.1).
+func (r resource) metadataURL() string {
+	path := urlPath(r.base)
+	return strings.TrimSuffix(r.base, path) + metadataPath + path + r.path()
+}
+
+// urlPath returns the path of a URL that has neither query nor fragment, as it is
+// written.
+func urlPath(url string) string {
+	_, rest, _ := strings.Cut(url, "://")
+	if i := strings.IndexByte(rest, '/'); i >= 0 {
+		return rest[i:]
+	}
+	return ""
+}
+
+// metadata answers with the protected resource metadata (RFC 9728, section 2) of the
+// service or of an API, from which clients learn where to request a token and with which
+// scopes. Until the provider's metadata has been fetched, the answer is 503: a client
+// takes a document without authorization_servers for complete, and may then look for
+// the authorization server at this service.
 func (s *Server) metadata(c echo.Context) error {
-	scopes := []string{}
-	for _, api := range s.config.APIs {
-		scopes = append(scopes, api.Access.Scopes()...)
+	described, err := s.describedResource(c.Request())
+	if err != nil {
+		return err
+	}
+	issuer, err := s.config.Validator.Issuer()
+	if err != nil {
+		return err
+	}
+	s.setCacheableIfFixed(c)
+	return respondJSON(c, http.StatusOK, resourceMetadata{described.url(), []string{issuer}, s.fullScopes(described), []string{"header"}})
+}
+
+// resourceMetadata is a metadata document. An empty list must be left out (RFC 9728,
+// section 3.2).
+type resourceMetadata struct {
+	Resource             string   `json:"resource"`
+	AuthorizationServers []string `json:"authorization_servers"`
+	Scopes               []string `json:"scopes_supported,omitempty"`
+	Methods              []string `json:"bearer_methods_supported"`
+}
+
+// describedResource returns the resource whose metadata r asks for. A gateway must send
+// such requests here. It may leave the path of the service's URL on them or remove it.
+func (s *Server) describedResource(r *http.Request) (resource, error) {
+	path := strings.TrimSuffix(rawPath(r), "/")
+	described := resource{base: s.baseURL(r)}
+	result := error(echo.ErrNotFound)
+	for _, start := range []string{
+		metadataPath + escapePath(urlPath(described.base)),
+		metadataPath + s.config.BasePath,
+		s.config.BasePath + metadataPath,
+		metadataPath,
+	} {
+		rest, ok := strings.CutPrefix(path, start)
+		if rest == "" && ok && (start != metadataPath || s.config.BasePath == "") {
+			return described, nil
+		}
+		name, isAPI := strings.CutPrefix(rest, userRoute.prefix)
+		if !ok || !isAPI || name == "" || strings.Contains(name, "/") {
+			continue
+		}
+		if _, known := s.config.APIs[name]; known {
+			described.api = name
+			return described, nil
+		}
+		result = errUnknownAPI
+	}
+	return resource{}, result
+}
+
+// escapePath returns a path as clients send it.
+func escapePath(path string) string {
+	if u, err := url.Parse(path); err == nil {
+		return u.EscapedPath()
+	}
+	return path
+}
+
+// fullScopes returns the scopes that the access rules of a resource mention, in full and
+// sorted. offline_access is the client's own matter: the service needs no refresh token.
+func (s *Server) fullScopes(of resource) []string {
+	var scopes []string
+	for name, api := range s.config.APIs {
+		if of.api != "" && of.api != name {
+			continue
+		}
+		for _, scope := range api.Access.Scopes() {
+			if scope != "offline_access" {
+				scopes = append(scopes, fullScope(s.config.IDURI, scope))
+			}
+		}
 	}
 	slices.Sort(scopes)
-	s.setCacheableIfFixed(c)
-	return respondJSON(c, http.StatusOK, struct {
-		Resource             string   `json:"resource"`
-		AuthorizationServers []string `json:"authorization_servers"`
-		Scopes               []string `json:"scopes_supported"`
-		Methods              []string `json:"bearer_methods_supported"`
-	}{s.baseURL(c.Request()), []string{s.config.Authority + "/v2.0"}, slices.Compact(scopes), []string{"header"}})
+	return slices.Compact(scopes)
+}
+
+// addMetadata adds the metadata's routes.
+func (s *Server) addMetadata(e *echo.Echo, g *echo.Group) {
+	for _, path := range []string{metadataPath, metadataPath + "/*"} {
+		g.Match(getAndHead, path, s.metadata)
+		if s.config.BasePath != "" {
+			e.Match(getAndHead, path, s.metadata)
+		}
+	}
+}
+
+// isMetadata reports whether r asks for metadata.
+func (s *Server) isMetadata(r *http.Request) bool {
+	return strings.HasPrefix(r.URL.Path, metadataPath) ||
+		s.config.BasePath != "" && strings.HasPrefix(r.URL.Path, s.config.BasePath+metadataPath)
+}
+
+// anyOrigin is the header that lets every page read an answer.
+var anyOrigin = []string{"*"}
+
+// answerAnyOrigin lets pages of every origin read metadata, and answers their
+// preflights. Browser clients that have yet to find out where to sign in must read it
+// (RFC 9728, section 3.1), and it is public.
+func (s *Server) answerAnyOrigin(c echo.Context, next echo.HandlerFunc) error {
+	r, h := c.Request(), c.Response().Header()
+	h["Access-Control-Allow-Origin"] = anyOrigin
+	if !isPreflight(r) {
+		h["Access-Control-Expose-Headers"] = anyOrigin
+		return next(c)
+	}
+	h.Set("Access-Control-Allow-Methods", strings.Join(getAndHead, ", "))
+	h.Set("Access-Control-Allow-Headers", "*, Authorization") // the wildcard does not cover it
+	h.Set("Access-Control-Max-Age", seconds(descriptionMaxAge))
+	return c.NoContent(http.StatusNoContent)
 }

@@ -37,7 +37,7 @@ func (s *Server) explain(name, base string) explanation {
 	if kind.Example != nil {
 		p := problemFor(kind.Example, nil)
 		h := http.Header{"Content-Type": {"application/problem+json"}}
-		s.setHeaders(h, p, base)
+		s.setHeaders(h, p, target{resource: resource{base, "todo"}, scopes: exampleScopes})
 		e.Example = &example{map[string]string{}, p.document(base)}
 		for header := range h {
 			e.Example.Headers[strings.Replace(header, "Www-", "WWW-", 1)] = h.Get(header)

@@ -54,8 +54,9 @@ var problemTypes = map[string]problemType{
 	"insufficient-scope": {
 		http.StatusForbidden, "Insufficient scope",
 		"The token is valid, but has none of the scopes (users) or app permissions (applications) that the request needs.",
-		"The client asks for one of the scopes listed, or an administrator grants the application one of the permissions.",
-		&validate.AccessError{Needed: []string{"ToDoList.Read", "ToDoList.ReadWrite"}},
+		"The client requests the scope of the WWW-Authenticate header, or another one of those listed, " +
+			"or an administrator grants the application one of the permissions.",
+		&validate.AccessError{Needed: exampleScopes},
 	},
 	"no-access-rule": {
 		http.StatusForbidden, "No access rule",
@@ -210,6 +211,9 @@ var problemTypes = map[string]problemType{
 		nil,
 	},
 }
+
+// exampleScopes are those of the access rule for the request of the examples.
+var exampleScopes = []string{"ToDoList.Read", "ToDoList.ReadWrite"}
 
 // providerRefusal is an example of a refusal by the identity provider.
 func providerRefusal(kind obo.Kind, code string, number int) *obo.Error {

@@ -45,7 +45,8 @@ func kindsInCode(t *testing.T) []string {
 func newExplainer(t *testing.T) *Server {
 	return New(Config{
 		MaxBodySize: 1, MaxHeaderSize: 64 << 10, Log: slog.New(slog.DiscardHandler), Telemetry: newTelemetry(t),
-		ClientID: "22222222-2222-4222-8222-222222222222", Authority: "https://login.microsoftonline.com/11111111-1111-4111-8111-111111111111",
+		ClientID: "22222222-2222-4222-8222-222222222222", IDURI: "api://22222222-2222-4222-8222-222222222222",
+		Authority: "https://login.microsoftonline.com/11111111-1111-4111-8111-111111111111",
 	})
 }
 

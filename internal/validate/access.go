@@ -14,7 +14,7 @@ import (
 type Rule struct {
 	Methods        []string `yaml:"methods" doc:"HTTP methods that the rule is for; empty: all." example:"[GET, HEAD] | [POST, PUT, PATCH, DELETE]"`
 	Paths          []string `yaml:"paths" doc:"Paths that the rule is for: * is one segment or a part of one, ** any number; empty: /**." details:"Paths that an API may read as other ones are refused; those that differ in case only must be allowed in both." example:"[\"/**\"]"`
-	Scopes         []string `yaml:"scopes" doc:"Delegated scopes of which a user's token must hold one; empty: users are refused." example:"[ToDoList.Read, ToDoList.ReadWrite] | [ToDoList.ReadWrite]"`
+	Scopes         []string `yaml:"scopes" doc:"Delegated scopes of which a user's token must hold one; empty: users are refused." details:"A challenge names the first one: list the least first." example:"[ToDoList.Read, ToDoList.ReadWrite] | [ToDoList.ReadWrite]"`
 	AppPermissions []string `yaml:"appPermissions" doc:"App permissions (roles) of which an app-only token must hold one; empty: applications are refused, but for clients." example:"[ToDoList.Read.All, ToDoList.ReadWrite.All] | [ToDoList.ReadWrite.All]"`
 	Clients        []string `yaml:"clients" doc:"Client IDs of applications that need no app permission on /app; others still do." details:"Their tokens must be app-only: azp or appid, no scp, and idtyp app or the same oid and sub. A list restricts nobody: that is azureAd.allowedClients."`
 }
@@ -123,6 +123,19 @@ func (a *Access) Check(caller *Caller, method, path string) error {
 		return a.check(caller, method, reading{})
 	}
 	return a.checkReadings(caller, method, path)
+}
+
+// UserScopes returns the scopes of the rule for a request: a user's token needs one of
+// them. It returns nil if no rule lets users make the request. path is the decoded path
+// below the API, of which only the reading as it is counts: the result is advice, and
+// Check decides.
+func (a *Access) UserScopes(method, path string) []string {
+	plain := reading{segments: splitPath(path)}
+	i := slices.IndexFunc(a.rules, func(r rule) bool { return r.matches(method, plain) })
+	if i < 0 || isEchoing(method) {
+		return nil
+	}
+	return a.rules[i].Scopes
 }
 
 // isScope reports whether s is a scope token (RFC 6749, section 3.3). Challenges

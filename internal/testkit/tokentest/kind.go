@@ -17,7 +17,7 @@ var kindRefusals = []Refusal{
 	{"an ID token that names us", func(d *Draft) { All(idToken, Claim("azp", d.Claims["aud"]))(d) }, validate.IDToken, "without scp"},
 	{"an app's token for itself, without idtyp and roles", func(d *Draft) {
 		All(appForm, NoClaim("idtyp", "roles"), Claim("azp", d.Claims["aud"]))(d)
-	}, validate.NotAccess, "without scp"},
+	}, validate.NotAccess, "without roles"},
 	{"a client assertion", func(d *Draft) {
 		client := d.Claims["azp"]
 		d.Claims = map[string]any{"iss": client, "sub": client, "aud": d.Claims["iss"], "jti": "1", "exp": d.Claims["exp"]}

@@ -1,0 +1,79 @@
+package api
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"middletier/internal/downstream"
+)
+
+// target is what a request asks for, as far as challenges say.
+type target struct {
+	resource
+	app    bool     // on the route for applications
+	scopes []string // of the access rule for the request, any one of which a user needs; not in full
+}
+
+// targetOf returns the target of r. base is the URL of the service. APIs that are not
+// configured have no metadata, nor have those on the route for applications: which scope
+// an application requests does not depend on the API.
+func (s *Server) targetOf(r *http.Request, base string) target {
+	path := rawPath(r)
+	t := target{resource: resource{base: base}}
+	if strings.HasPrefix(path, s.config.BasePath+appRoute.prefix) {
+		t.app = true
+		return t
+	}
+	name, rest, err := splitTarget(path, s.config.BasePath+userRoute.prefix)
+	api, known := s.config.APIs[name]
+	if err != nil || !known {
+		return t
+	}
+	t.api = name
+	if forwarded, err := downstream.ParsePath(rest); err == nil {
+		t.scopes = api.Access.UserScopes(r.Method, forwarded.Decoded())
+	}
+	return t
+}
+
+// challenge returns the WWW-Authenticate header of a problem, or "". Every 401, and a
+// token without the scope that is needed, leads to the metadata of what was asked for
+// (RFC 9728, section 5.1; RFC 6750, section 3).
+func (s *Server) challenge(p problem, t target) string {
+	metadata := fmt.Sprintf(", resource_metadata=%q", t.metadataURL())
+	switch p.kind {
+	case "missing-token":
+		return fmt.Sprintf("Bearer realm=%q", s.config.ClientID) + metadata + s.scopeParameter(t, t.scopes)
+	case "insufficient-scope":
+		return p.challenge + s.scopeParameter(t, p.scopes) + metadata
+	case "claims-challenge":
+		return s.claimsChallenge(p.providerError.Claims) + metadata
+	}
+	if problemTypes[p.kind].Status != http.StatusUnauthorized {
+		return p.challenge
+	}
+	return p.challenge + metadata
+}
+
+// claimsChallenge is the challenge of Microsoft's page "Claims challenges, claims
+// requests and client capabilities". The code on that page takes the quote at its end
+// for a part of claims, so another parameter must follow.
+func (s *Server) claimsChallenge(claims string) string {
+	return fmt.Sprintf(`Bearer realm="", authorization_uri=%q, client_id=%q, error="insufficient_claims", claims=%q`,
+		s.config.Authority+"/oauth2/v2.0/authorize", s.config.ClientID, base64.StdEncoding.EncodeToString([]byte(claims)))
+}
+
+// scopeParameter is the scope that a client requests to be allowed what t asks for, in
+// full. Any one of scopes is enough, so it is the first alone: the list is written with
+// the least first. An application requests all that it was given.
+func (s *Server) scopeParameter(t target, scopes []string) string {
+	switch {
+	case t.app:
+		scopes = []string{".default"}
+	case len(scopes) == 0:
+		return ""
+	}
+	return fmt.Sprintf(", scope=%q", fullScope(s.config.IDURI, scopes[0]))
+}

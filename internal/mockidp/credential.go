@@ -1,6 +1,7 @@
 package mockidp
 
 import (
+	"bytes"
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/x509"
@@ -121,7 +122,7 @@ func (a *App) certificateKey(now time.Time) jwt.Keyfunc {
 		}
 		for _, certificate := range a.Certificates {
 			valid := now.After(certificate.NotBefore) && now.Before(certificate.NotAfter)
-			if valid && hasThumbprints(certificate, sha1Print, sha256Print) {
+			if valid && hasThumbprints(certificate, sha1Print, sha256Print) && chainFits(token.Header, certificate) {
 				return certificate.PublicKey, nil
 			}
 		}
@@ -135,6 +136,24 @@ func hasThumbprints(certificate *x509.Certificate, sha1Print, sha256Print string
 	sum1, sum256 := sha1.Sum(certificate.Raw), sha256.Sum256(certificate.Raw)
 	return (sha1Print == "" || urlBase64(sha1Print) == base64.RawURLEncoding.EncodeToString(sum1[:])) &&
 		(sha256Print == "" || urlBase64(sha256Print) == base64.RawURLEncoding.EncodeToString(sum256[:]))
+}
+
+// chainFits reports whether the header has no certificate chain, or one that begins with the
+// certificate (RFC 7515, section 4.1.6).
+func chainFits(header map[string]any, certificate *x509.Certificate) bool {
+	value, present := header["x5c"]
+	if !present {
+		return true
+	}
+	chain, _ := value.([]any)
+	for i, text := range chain {
+		encoded, _ := text.(string)
+		der, err := base64.StdEncoding.DecodeString(encoded)
+		if err != nil || i == 0 && !bytes.Equal(der, certificate.Raw) {
+			return false
+		}
+	}
+	return len(chain) > 0
 }
 
 // urlBase64 converts standard base64, which MSAL Go uses for thumbprints, to base64url.

@@ -156,6 +156,14 @@ func (k kit) post(tenant string, form url.Values) (int, map[string]any) {
 // changed; nil removes one.
 func (k kit) assertion(changes map[string]any) string {
 	k.t.Helper()
+	_, certificate := credential()
+	sum := sha256.Sum256(certificate.Raw)
+	return k.assertionWith(map[string]any{"x5t#S256": base64.StdEncoding.EncodeToString(sum[:])}, changes)
+}
+
+// assertionWith is assertion with a header.
+func (k kit) assertionWith(header, changes map[string]any) string {
+	k.t.Helper()
 	claims := jwt.MapClaims{
 		"iss": middleID, "sub": middleID, "aud": k.URL() + "/" + contoso + "/oauth2/v2.0/token",
 		"jti": rand.Text(), "nbf": time.Now().Unix(), "exp": time.Now().Add(10 * time.Minute).Unix(),
@@ -165,9 +173,7 @@ func (k kit) assertion(changes map[string]any) string {
 			delete(claims, name)
 		}
 	}
-	_, certificate := credential()
-	sum := sha256.Sum256(certificate.Raw)
-	return signAssertion(k.t, map[string]any{"x5t#S256": base64.StdEncoding.EncodeToString(sum[:])}, claims)
+	return signAssertion(k.t, header, claims)
 }
 
 func signAssertion(t *testing.T, header map[string]any, claims jwt.MapClaims) string {

@@ -2,6 +2,7 @@ package mockidp_test
 
 import (
 	"crypto/rand"
+	"crypto/sha1"
 	"encoding/base64"
 	"fmt"
 	"net/http"
@@ -255,6 +256,21 @@ func TestClientAssertionIsRefused(t *testing.T) {
 	if status, body := k.post(contoso, changed("nbf", time.Now().Add(4*time.Minute).Unix())); status != http.StatusOK {
 		t.Errorf("an issuer whose clock is 4 minutes ahead: got %d %v, want 200", status, body)
 	}
+	_, certificate := credential()
+	sum := sha1.Sum(certificate.Raw)
+	named := func(chain any) url.Values {
+		header := map[string]any{"x5t": base64.RawURLEncoding.EncodeToString(sum[:])}
+		if chain != nil {
+			header["x5c"] = chain
+		}
+		return with(k.assertionWith(header, nil))
+	}
+	der := base64.StdEncoding.EncodeToString(certificate.Raw)
+	for name, chain := range map[string]any{"SHA-1 thumbprint": nil, "SHA-1 thumbprint and chain": []string{der, der}} {
+		if status, body := k.post(contoso, named(chain)); status != http.StatusOK {
+			t.Errorf("%s: got %d %v, want 200", name, status, body)
+		}
+	}
 	noType := with(k.assertion(nil))
 	noType.Del("client_assertion_type")
 	refused := []refusalCase{
@@ -263,6 +279,9 @@ func TestClientAssertionIsRefused(t *testing.T) {
 		{name: "tampered", form: with(tamper(k.assertion(nil))), number: 700027},
 		{name: "no thumbprint", form: with(bare), number: 5002723},
 		{name: "unregistered certificate", form: with(unregistered), number: 700027},
+		{name: "chain of nothing", form: named([]string{}), number: 700027},
+		{name: "chain of another certificate", form: named([]string{base64.StdEncoding.EncodeToString([]byte("another"))}), number: 700027},
+		{name: "chain that is no list", form: named(der), number: 700027},
 		{name: "expired", form: changed("exp", time.Now().Add(-time.Second).Unix()), number: 700024},
 		{name: "no expiry", form: changed("exp", nil), number: 700024},
 		{name: "ahead by more", form: changed("nbf", time.Now().Add(6*time.Minute).Unix()), number: 700024},

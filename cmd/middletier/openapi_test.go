@@ -108,6 +108,48 @@ func TestDescriptionIsOfTheConfigurationInForce(t *testing.T) {
 	}
 }
 
+// Metadata is described where clients find it, and as it is.
+func TestDescriptionHoldsTheMetadata(t *testing.T) {
+	for _, row := range []struct{ publicURL, basePath, between string }{
+		{"", "", ""}, {"", "/middle", "/middle"}, {"https://api.contoso.example", "/middle", "/middle"}, {"https://api.contoso.example/public/", "/middle", "/public"},
+	} {
+		w := newWorld(t, notes, func(f *file) { f.Server.PublicURL, f.Server.BasePath = row.publicURL, row.basePath })
+		doc, _ := w.description(row.basePath + "/openapi.json")
+		paths := map[string]string{ // described, and an example
+			"/.well-known/oauth-protected-resource":                               row.basePath + "/.well-known/oauth-protected-resource",
+			"/.well-known/oauth-protected-resource" + row.between + "/api/{name}": "/.well-known/oauth-protected-resource" + row.between + "/api/jobs",
+		}
+		for path, example := range paths {
+			item := doc.Paths.Value(path)
+			if item == nil {
+				t.Errorf("%s is not described", path)
+				continue
+			}
+			r := w.call("GET", example, "", "")
+			var body any
+			if err := json.Unmarshal([]byte(r.body), &body); err != nil {
+				t.Fatal(err)
+			}
+			answer := item.Get.Responses.Status(200).Value
+			if err := answer.Content["application/json"].Schema.Value.VisitJSON(body, openapi3.EnableJSONSchema2020()); err != nil || r.StatusCode != 200 {
+				t.Errorf("%s: got %d, %v in %s", example, r.StatusCode, err, r.body)
+			}
+			if answer.Headers["Access-Control-Allow-Origin"] == nil || item.Get.Responses.Status(503) == nil || item.Get.Responses.Status(404) == nil {
+				t.Errorf("%s: got %+v", path, answer)
+			}
+			if strings.Contains(path, "{") && (len(item.Servers) != 1 || len(item.Parameters) != 1 || len(item.Parameters[0].Value.Schema.Value.Enum) != 3) {
+				t.Errorf("%s: got servers %+v, parameters %+v", path, item.Servers, item.Parameters)
+			}
+		}
+		call := doc.Paths.Value("/api/todo/{path}").Get.Responses
+		for status, header := range map[int]string{401: "WWW-Authenticate", 403: "WWW-Authenticate", 405: "Allow", 429: "Retry-After", 503: "Retry-After"} {
+			if call.Status(status).Value.Headers[header] == nil {
+				t.Errorf("%d: %s is not described", status, header)
+			}
+		}
+	}
+}
+
 // Each problem that a call can meet is a response of its own, as it is sent.
 func TestDescriptionHoldsEveryProblem(t *testing.T) {
 	w := newWorld(t)

@@ -64,7 +64,7 @@ func (s *Server) buildOpenAPI() []byte {
 // status for all problems of that status, and the ways to authenticate.
 func (s *Server) components(base string) *openapi3.Components {
 	result := &openapi3.Components{
-		Schemas:   openapi3.Schemas{"Problem": openapi3.NewSchemaRef("", problemSchema())},
+		Schemas:   openapi3.Schemas{"Problem": openapi3.NewSchemaRef("", schemaOf(document{}))},
 		Examples:  openapi3.Examples{},
 		Responses: openapi3.ResponseBodies{},
 		Headers: openapi3.Headers{"X-Request-ID": {Value: &openapi3.Header{Parameter: openapi3.Parameter{
@@ -72,7 +72,7 @@ func (s *Server) components(base string) *openapi3.Components {
 		}}}},
 		SecuritySchemes: s.securitySchemes(),
 	}
-	byStatus := map[int]openapi3.Examples{}
+	byStatus, headersByStatus := map[int]openapi3.Examples{}, map[int]openapi3.Headers{}
 	for name, kind := range problemTypes {
 		explained := s.explain(name, base)
 		if explained.Example == nil {
@@ -85,28 +85,32 @@ func (s *Server) components(base string) *openapi3.Components {
 		response := problemResponse(kind.Title, openapi3.Examples{name: example})
 		for header, value := range explained.Example.Headers {
 			if header != "Content-Type" { // OpenAPI describes it elsewhere
-				response.Headers[header] = &openapi3.HeaderRef{Value: &openapi3.Header{Parameter: openapi3.Parameter{
-					Schema: openapi3.NewSchemaRef("", openapi3.NewStringSchema()), Example: value,
-				}}}
+				response.Headers[header] = textHeader("", value)
 			}
 		}
 		result.Responses[name] = &openapi3.ResponseRef{Value: response}
 		if byStatus[kind.Status] == nil {
-			byStatus[kind.Status] = openapi3.Examples{}
+			byStatus[kind.Status], headersByStatus[kind.Status] = openapi3.Examples{}, requestIDHeader()
 		}
 		byStatus[kind.Status][name] = example
+		for header := range explained.Example.Headers {
+			if description, described := problemHeaders[header]; described {
+				headersByStatus[kind.Status][header] = textHeader(description, nil)
+			}
+		}
 	}
 	for status, examples := range byStatus {
 		response := problemResponse("One of: "+strings.Join(slices.Sorted(maps.Keys(examples)), ", "), examples)
+		response.Headers = headersByStatus[status]
 		result.Responses[statusResponse(status)] = &openapi3.ResponseRef{Value: response}
 	}
 	return result
 }
 
-// problemSchema is the JSON schema of a problem document.
-func problemSchema() *openapi3.Schema {
+// schemaOf is the JSON schema of the type of a fixed value.
+func schemaOf(value any) *openapi3.Schema {
 	reflector := jsonschema.Reflector{Anonymous: true, DoNotReference: true, AllowAdditionalProperties: true}
-	reflected := reflector.Reflect(document{})
+	reflected := reflector.Reflect(value)
 	reflected.Version = "" // OpenAPI's own applies
 	var schema openapi3.Schema
 	text, err := json.Marshal(reflected)
@@ -126,6 +130,21 @@ func problemResponse(description string, examples openapi3.Examples) *openapi3.R
 	})
 	response.Headers = requestIDHeader()
 	return response
+}
+
+// problemHeaders are the headers that some problems of a status have, and what they say.
+var problemHeaders = map[string]string{
+	"WWW-Authenticate": "Who may call: resource_metadata is the URL of the document that says where to request a token, " +
+		"scope is the scope that would be enough, in full, and claims are those to request (base64)",
+	"Retry-After": "Seconds to wait before the next attempt",
+	"Allow":       "The methods that the access rules of the API mention",
+}
+
+// textHeader describes a header. description and example may be empty.
+func textHeader(description string, example any) *openapi3.HeaderRef {
+	return &openapi3.HeaderRef{Value: &openapi3.Header{Parameter: openapi3.Parameter{
+		Description: description, Schema: openapi3.NewSchemaRef("", openapi3.NewStringSchema()), Example: example,
+	}}}
 }
 
 // requestIDHeader is the header that every answer has.

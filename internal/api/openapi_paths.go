@@ -211,13 +211,19 @@ func (s *Server) servicePaths(root string) *openapi3.Paths {
 	ready.Responses.Set("503", &openapi3.ResponseRef{Value: okResponse(jsonType)})
 	kind := openapi3.NewPathParameter("type").WithDescription("The last part of a problem's type").
 		WithSchema(openapi3.NewStringSchema().WithEnum(typeNames()...))
+	api := openapi3.NewPathParameter("name").WithDescription("The name of the API").
+		WithSchema(openapi3.NewStringSchema().WithEnum(s.apiNames()...))
 	rootServer := openapi3.Servers{{URL: root}}
 	get := func(path, summary string, types ...string) openapi3.NewPathsOption {
 		return openapi3.WithPath(path, &openapi3.PathItem{Get: getOperation(summary, types...)})
 	}
 	return openapi3.NewPaths(
 		openapi3.WithPath("/signout", &openapi3.PathItem{Post: signout}),
-		get(metadataPath, "Where to request tokens for this service (RFC 9728)", jsonType),
+		openapi3.WithPath(metadataPath, &openapi3.PathItem{Get: metadataOperation("Where to request tokens for this service (RFC 9728)")}),
+		openapi3.WithPath(metadataPath+s.resourcePath()+userRoute.prefix+"{name}", &openapi3.PathItem{
+			Servers: rootServer, Parameters: openapi3.Parameters{{Value: api}},
+			Get: metadataOperation("Where to request tokens for an API (RFC 9728), and with which scopes"),
+		}),
 		get("/openapi.json", "This document", jsonType),
 		get("/docs", "A page to read this document", "text/html"),
 		get("/problems", "All problem types", jsonType, "text/html"),
@@ -228,6 +234,36 @@ func (s *Server) servicePaths(root string) *openapi3.Paths {
 		openapi3.WithPath("/healthz", &openapi3.PathItem{Servers: rootServer, Get: getOperation("Whether the process is alive", jsonType)}),
 		openapi3.WithPath("/readyz", &openapi3.PathItem{Servers: rootServer, Get: ready}),
 	)
+}
+
+// resourcePath is the path of the service's URL, as far as it does not depend on the
+// request.
+func (s *Server) resourcePath() string {
+	if s.config.PublicURL != "" {
+		return urlPath(strings.TrimSuffix(s.config.PublicURL, "/"))
+	}
+	return s.config.BasePath
+}
+
+// apiNames are the names of all APIs.
+func (s *Server) apiNames() []any {
+	var names []any
+	for _, name := range slices.Sorted(maps.Keys(s.config.APIs)) {
+		names = append(names, name)
+	}
+	return names
+}
+
+// metadataOperation describes a GET of protected resource metadata.
+func metadataOperation(summary string) *openapi3.Operation {
+	operation := serviceOperation(summary, 404, 413, 431, 500, 503)
+	operation.Security = openapi3.NewSecurityRequirements() // none
+	response := openapi3.NewResponse().WithDescription("The document; without scopes_supported if no access rule names scopes").
+		WithContent(openapi3.NewContentWithSchema(schemaOf(resourceMetadata{}), []string{"application/json"}))
+	response.Headers = requestIDHeader()
+	response.Headers["Access-Control-Allow-Origin"] = textHeader("Pages of every origin may read it", "*")
+	operation.Responses.Set("200", &openapi3.ResponseRef{Value: response})
+	return operation
 }
 
 // typeNames are the names of all problem types.

@@ -72,7 +72,8 @@ func TestAdminListenerForgetsTokens(t *testing.T) {
 			t.Errorf("%s: got %d %s, want 400 invalid-request", path, r.StatusCode, r.body)
 		}
 	}
-	if lines := w.log.lines(t); lines[3]["tenant"] != strings.ToUpper(demoTenant) || lines[3]["oid"] != "AAAAAAAA-0000-4000-8000-000000000001" {
+	if lines := w.log.lines(t); lines[3]["tenant"] != strings.ToUpper(demoTenant) ||
+		lines[3]["oid"] != "AAAAAAAA-0000-4000-8000-000000000001" {
 		t.Errorf("got %v, want whose tokens are dropped", lines[3])
 	}
 	if lines := w.log.lines(t); lines[3]["route"] != "/cache/users/{tid}/{oid}" {

@@ -123,7 +123,8 @@ func TestPausingUploadIsWaitedFor(t *testing.T) {
 				t.Fatal(err)
 			}
 			answer, err := io.ReadAll(conn)
-			if want := fmt.Sprintln(size, error(nil)); err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 200") || !strings.HasSuffix(string(answer), want) {
+			if want := fmt.Sprintln(size, error(nil)); err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 200") ||
+				!strings.HasSuffix(string(answer), want) {
 				t.Errorf("got %s, %v; want 200 and %s", answer, err, want)
 			}
 		})

@@ -114,7 +114,8 @@ func TestSlowDocsPageInABrowser(t *testing.T) {
 			t.Errorf("%s is not shown in %q", path, shown)
 		}
 	}
-	if !strings.Contains(overview, "on behalf of a user") || !strings.Contains(opened, "needs any one of the scopes ToDoList.Read, ToDoList.ReadWrite") || !strings.Contains(opened, "/problems/") {
+	if !strings.Contains(overview, "on behalf of a user") ||
+		!strings.Contains(opened, "needs any one of the scopes ToDoList.Read, ToDoList.ReadWrite") || !strings.Contains(opened, "/problems/") {
 		t.Errorf("got %s\n%s", overview, opened)
 	}
 	files := w.url + "/middle/docs/" + ask(b, chromedp.Evaluate[string](`versions.swaggerUI.version`)) + "/" // so that none is kept beyond its version
@@ -183,13 +184,16 @@ func TestSlowPagesCallFromABrowser(t *testing.T) {
 			e => ({error: String(e)}))`, w.url+path, method, body, token), chromedp.EvalAwaitPromise))
 	}
 	b.do(chromedp.Navigate(listed))
-	if got := call("GET", "/api/todo/items", "nonsense", "null"); got.Status != 401 || got.ID != "from-a-page" || !strings.HasPrefix(got.Challenge, `Bearer error="invalid_token"`) || !strings.Contains(got.Body, "/problems/invalid-token") {
+	if got := call("GET", "/api/todo/items", "nonsense", "null"); got.Status != 401 || got.ID != "from-a-page" ||
+		!strings.HasPrefix(got.Challenge, `Bearer error="invalid_token"`) || !strings.Contains(got.Body, "/problems/invalid-token") {
 		t.Errorf("with a bad token: got %+v", got)
 	}
-	if got := call("POST", "/api/todo/items", w.alice(), `'{"title":"from a page"}'`); got.Status != 201 || !strings.Contains(got.Body, "from a page") {
+	if got := call("POST", "/api/todo/items", w.alice(), `'{"title":"from a page"}'`); got.Status != 201 ||
+		!strings.Contains(got.Body, "from a page") {
 		t.Errorf("with a good one: got %+v", got)
 	}
-	if got := call("DELETE", "/api/todo/items/1", w.bob(), "null"); got.Status != 403 || !strings.Contains(got.Challenge, "insufficient_scope") {
+	if got := call("DELETE", "/api/todo/items/1", w.bob(), "null"); got.Status != 403 ||
+		!strings.Contains(got.Challenge, "insufficient_scope") {
 		t.Errorf("with too little: got %+v", got)
 	}
 	if got := call("PUT", "/api/todo/items", w.alice(), "null"); got.Error == "" {

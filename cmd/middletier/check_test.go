@@ -421,7 +421,8 @@ func TestCheckOnlineTriesRedis(t *testing.T) {
 			w := newStoppedWorld(t, with(row.user))
 			lines, _ := w.check(w.transport())
 			begin, part, _ := strings.Cut(row.want, " … ")
-			if got := lines["Redis"]; !strings.HasPrefix(got, begin) || !strings.Contains(got, part) || strings.Contains(got, "password@") || strings.Contains(got, "guessed") {
+			if got := lines["Redis"]; !strings.HasPrefix(got, begin) || !strings.Contains(got, part) ||
+				strings.Contains(got, "password@") || strings.Contains(got, "guessed") {
 				t.Errorf("got %q, want %q", got, row.want)
 			}
 		})

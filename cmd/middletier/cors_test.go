@@ -71,7 +71,8 @@ func TestPreflightIsAnsweredBeforeAuthentication(t *testing.T) {
 		if vary := r.Header.Get("Vary"); vary != "Origin, Access-Control-Request-Method, Access-Control-Request-Headers" {
 			t.Errorf("%s: Vary is %q", path, vary)
 		}
-		if r := w.from(stranger, "OPTIONS", path, "Access-Control-Request-Method", "GET"); r.StatusCode != 204 || len(granted(r)) > 0 || !strings.HasPrefix(r.Header.Get("Vary"), "Origin, ") {
+		if r := w.from(stranger, "OPTIONS", path, "Access-Control-Request-Method", "GET"); r.StatusCode != 204 ||
+			len(granted(r)) > 0 || !strings.HasPrefix(r.Header.Get("Vary"), "Origin, ") {
 			t.Errorf("%s for an origin that is not listed: got %d %v", path, r.StatusCode, r.Header)
 		}
 	}
@@ -164,7 +165,8 @@ func TestOptionsWithoutPreflightIsForwarded(t *testing.T) {
 	if r := w.from(spa, "OPTIONS", "/api/todo/items"); r.kind() != "missing-token" {
 		t.Errorf("without a token: got %d %s", r.StatusCode, r.body)
 	}
-	if r := w.from(spa, "OPTIONS", "/api/todo/items", "Authorization", "Bearer "+w.bob()); r.StatusCode != 200 || w.api.last(t).Method != "OPTIONS" {
+	if r := w.from(spa, "OPTIONS", "/api/todo/items", "Authorization", "Bearer "+w.bob()); r.StatusCode != 200 ||
+		w.api.last(t).Method != "OPTIONS" {
 		t.Errorf("with one: got %d %s", r.StatusCode, r.body)
 	}
 }
@@ -185,7 +187,8 @@ func TestInsecureOriginIsAnnounced(t *testing.T) {
 	w := newWorld(t, func(f *file) {
 		f.Server.CORS.AllowedOrigins = []string{spa, "http://localhost:3000", "http://127.0.0.1:3000", "http://[::1]:1", "http://spa.contoso.example", "capacitor://localhost"}
 	})
-	if log := w.log.String(); strings.Count(log, `"level":"WARN"`) != 1 || !strings.Contains(log, "http://spa.contoso.example\",\"key\":\"server.cors.allowedOrigins[4]\"") {
+	if log := w.log.String(); strings.Count(log, `"level":"WARN"`) != 1 ||
+		!strings.Contains(log, "http://spa.contoso.example\",\"key\":\"server.cors.allowedOrigins[4]\"") {
 		t.Errorf("log: got %s", log)
 	}
 }
@@ -230,7 +233,8 @@ func TestRateLimitCanBeReadByListedOrigins(t *testing.T) {
 			w.from(spa, "OPTIONS", "/api/todo/items", "Access-Control-Request-Method", "GET")
 		}
 		r := w.from(spa, "GET", "/api/todo/items", "Authorization", "Bearer "+alice)
-		if r.StatusCode != want || granted(r)["Allow-Origin"] != spa || r.Header.Get("RateLimit") == "" || r.Header.Get("RateLimit-Policy") == "" || (r.Header.Get("Retry-After") != "") != (want == 429) {
+		if r.StatusCode != want || granted(r)["Allow-Origin"] != spa || r.Header.Get("RateLimit") == "" ||
+			r.Header.Get("RateLimit-Policy") == "" || (r.Header.Get("Retry-After") != "") != (want == 429) {
 			t.Errorf("got %d %v, want %d", r.StatusCode, r.Header, want)
 		}
 	}

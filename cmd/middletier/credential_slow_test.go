@@ -95,7 +95,8 @@ func TestSlowCredentialIsReplacedUnderTraffic(t *testing.T) {
 				t.Errorf("%d of the last %d exchanges used the new credential, want all", got, trafficRate/2)
 			}
 			traffic.stop()
-			if log := w.log.String(); strings.Contains(log, testSecret) || strings.Contains(log, freshSecret) || strings.Contains(log, "PRIVATE KEY") {
+			if log := w.log.String(); strings.Contains(log, testSecret) || strings.Contains(log, freshSecret) ||
+				strings.Contains(log, "PRIVATE KEY") {
 				t.Error("a credential is logged")
 			}
 		})

@@ -154,7 +154,8 @@ func TestEarlyHintsReachTheCaller(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if statuses = append(statuses, resp.StatusCode); resp.StatusCode == 103 && (resp.Header.Get("Link") == "" || resp.Header["Set-Cookie"] != nil) {
+		if statuses = append(statuses, resp.StatusCode); resp.StatusCode == 103 && (resp.Header.Get("Link") == "" ||
+			resp.Header["Set-Cookie"] != nil) {
 			t.Errorf("103 has %v", resp.Header)
 		}
 		if resp.StatusCode == 204 && (resp.Header.Get("X-Request-Id") == "" || resp.Header["Link"] != nil) {

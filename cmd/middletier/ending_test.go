@@ -79,7 +79,8 @@ func (w *world) wantTimeForBalancer(t *testing.T, path string) {
 	if took := time.Since(start); took < w.file.Server.noticeTime() {
 		t.Errorf("the end takes %v, which load balancers do not notice", took)
 	}
-	if log := w.log.String(); strings.Contains(log, `"level":"ERROR"`) || !strings.Contains(log, `"noticeTime":"1s"`) || !strings.Contains(log, `"upTo":"3s"`) {
+	if log := w.log.String(); strings.Contains(log, `"level":"ERROR"`) || !strings.Contains(log, `"noticeTime":"1s"`) ||
+		!strings.Contains(log, `"upTo":"3s"`) {
 		t.Errorf("got\n%s\nwant what is awaited, and no error", log)
 	}
 }

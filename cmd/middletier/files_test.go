@@ -124,7 +124,8 @@ func TestServeRefusesCAFilesThatGoDoesNotRead(t *testing.T) {
 		path := writeFile(t, row.text)
 		var got []string
 		checkRoots([]string{"SSL_CERT_FILE=" + path})(file{}, func(key, problem string) { got = append(got, key+": "+problem) })
-		if row.want == "" && got != nil || row.want != "" && (len(got) != 1 || !strings.Contains(got[0], strings.ReplaceAll(row.want, "%s", path))) {
+		if row.want == "" && got != nil || row.want != "" && (len(got) != 1 ||
+			!strings.Contains(got[0], strings.ReplaceAll(row.want, "%s", path))) {
 			t.Errorf("%s: got %q, want %q", row.name, got, row.want)
 		}
 	}
@@ -137,7 +138,8 @@ func TestServeRefusesCAFilesThatGoDoesNotRead(t *testing.T) {
 			args = append(args, "todo", "/")
 		}
 		var stderr bytes.Buffer
-		if code := run(t.Context(), args, streams{nil, &bytes.Buffer{}, &stderr}); code != 1 || !strings.Contains(stderr.String(), "SSL_CERT_FILE") {
+		if code := run(t.Context(), args, streams{nil, &bytes.Buffer{}, &stderr}); code != 1 ||
+			!strings.Contains(stderr.String(), "SSL_CERT_FILE") {
 			t.Errorf("%s: got %d %s", command, code, &stderr)
 		}
 	}

@@ -69,7 +69,8 @@ func TestSlowLongChallengeGetsThroughNginx(t *testing.T) {
 	gateway := &world{t: t, url: startNginx(t, "127.0.0.1:"+freePorts(t, 1)[0], []*replica{here, here})}
 	claims := fmt.Sprintf(`{"access_token":{"acrs":{"essential":true,"value":%q}}}`, strings.Repeat("c", 8000))
 	w.idp.AddFault(mockidp.Fault{Flow: "on_behalf_of", Times: 1, Error: "interaction_required", Claims: claims})
-	if r := gateway.call("GET", "/api/todo/items", w.alice(), ""); r.StatusCode != 401 || r.kind() != "claims-challenge" || len(r.Header.Get("WWW-Authenticate")) < 10_000 {
+	if r := gateway.call("GET", "/api/todo/items", w.alice(), ""); r.StatusCode != 401 || r.kind() != "claims-challenge" ||
+		len(r.Header.Get("WWW-Authenticate")) < 10_000 {
 		t.Errorf("got %d %s", r.StatusCode, r.body)
 	}
 }

@@ -66,7 +66,8 @@ func TestErrorsForCallersByGRPC(t *testing.T) {
 				t.Fatal(err)
 			}
 			h := resp.Header
-			if resp.StatusCode != 200 || h.Get("Content-Type") != row.answered || h.Get("Grpc-Status") != row.status || h.Get("Grpc-Message") != row.message {
+			if resp.StatusCode != 200 || h.Get("Content-Type") != row.answered || h.Get("Grpc-Status") != row.status ||
+				h.Get("Grpc-Message") != row.message {
 				t.Errorf("got %d with %v, want %s with status %s, %q", resp.StatusCode, h, row.answered, row.status, row.message)
 			}
 			if len(body) > 0 || h.Get("X-Request-Id") == "" || row.challenge != (h.Get("Www-Authenticate") != "") {
@@ -74,7 +75,8 @@ func TestErrorsForCallersByGRPC(t *testing.T) {
 			}
 			eventually(t, func() bool { // the line comes after the answer
 				return slices.ContainsFunc(w.log.lines(t), func(line map[string]any) bool {
-					return line["requestId"] == h.Get("X-Request-Id") && line["problem"] == row.kind && line["status"] == 200.0 && line["level"] == row.level
+					return line["requestId"] == h.Get("X-Request-Id") && line["problem"] == row.kind && line["status"] == 200.0 &&
+						line["level"] == row.level
 				})
 			}, func() string { return fmt.Sprintf("want a line with %s at level %s: %s", row.kind, row.level, w.log) })
 		})
@@ -241,7 +243,8 @@ func (g *grpcCalls) ends() {
 
 	_, err := g.add(g.ctx, "todo", "nothing")
 	refusal := status.Convert(err)
-	if refusal.Code() != grpccodes.FailedPrecondition || refusal.Message() != "nothing is not – 100 % – enough" || len(refusal.Details()) != 1 {
+	if refusal.Code() != grpccodes.FailedPrecondition || refusal.Message() != "nothing is not – 100 % – enough" ||
+		len(refusal.Details()) != 1 {
 		g.Errorf("the API's own error: got %v with details %v", err, refusal.Details())
 	}
 }

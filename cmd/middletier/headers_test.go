@@ -88,7 +88,8 @@ func TestRequestIDs(t *testing.T) {
 			t.Errorf("%q: answered %q, the API got %q", id, got, w.api.last(t).Header["X-Request-Id"])
 		}
 	}
-	if got := w.say("/api/todo/items", alice, "X-Request-ID: one", "X-Request-ID: two").Header["X-Request-Id"]; len(got) != 1 || got[0] == "one" || got[0] == "two" {
+	if got := w.say("/api/todo/items", alice, "X-Request-ID: one", "X-Request-ID: two").Header["X-Request-Id"]; len(got) != 1 ||
+		got[0] == "one" || got[0] == "two" {
 		t.Errorf("two ids: answered %q, want one of ours", got)
 	}
 }

@@ -35,7 +35,8 @@ func TestKeysAreNotFetchedFromElsewhere(t *testing.T) {
 					t.Fatalf("%d fetches in 10 s, want it tried again", w.idp.Count(flow))
 				}
 			}
-			if r := w.call("GET", "/api/todo/items", w.alice(), ""); r.StatusCode != 503 || r.kind() != "identity-provider-unavailable" || r.Header.Get("Retry-After") == "" {
+			if r := w.call("GET", "/api/todo/items", w.alice(), ""); r.StatusCode != 503 ||
+				r.kind() != "identity-provider-unavailable" || r.Header.Get("Retry-After") == "" {
 				t.Errorf("got %d %s, want 503 with Retry-After", r.StatusCode, r.body)
 			}
 			w.idp.ClearFaults()

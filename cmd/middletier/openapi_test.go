@@ -97,7 +97,8 @@ func TestDescriptionIsOfTheConfigurationInForce(t *testing.T) {
 		t.Error("a path for applications only is described for users")
 	}
 	flow := doc.Components.SecuritySchemes["user"].Value.Flows.AuthorizationCode
-	if authority := w.idp.URL() + "/" + demoTenant; flow.AuthorizationURL != authority+"/oauth2/v2.0/authorize" || flow.TokenURL != authority+"/oauth2/v2.0/token" ||
+	if authority := w.idp.URL() + "/" + demoTenant; flow.AuthorizationURL != authority+"/oauth2/v2.0/authorize" ||
+		flow.TokenURL != authority+"/oauth2/v2.0/token" ||
 		flow.Scopes["api://"+demoMiddleTier+"/Notes.List"] != "Notes.List" {
 		t.Errorf("got flow %+v", flow)
 	}
@@ -204,7 +205,8 @@ func TestDocsFiles(t *testing.T) {
 	}
 	for r, encoding := range map[*reply]string{packed: "gzip", plain: ""} {
 		h := r.Header
-		if h.Get("Content-Encoding") != encoding || h.Get("Vary") != "Accept-Encoding" || h.Get("Content-Type") != "text/javascript; charset=utf-8" || h.Get("Cache-Control") != "public, max-age=31536000" {
+		if h.Get("Content-Encoding") != encoding || h.Get("Vary") != "Accept-Encoding" ||
+			h.Get("Content-Type") != "text/javascript; charset=utf-8" || h.Get("Cache-Control") != "public, max-age=31536000" {
 			t.Errorf("got %v", h)
 		}
 	}
@@ -243,10 +245,12 @@ func TestDescriptionIsFitForGenerators(t *testing.T) {
 			if operation.Security == nil || open != (len(*operation.Security) == 0) {
 				t.Errorf("%s: got security %v, want none said: %v", where, operation.Security, open)
 			}
-			if operation.Summary == "" || operation.Responses.Value("2XX") == nil && operation.Responses.Status(200) == nil && operation.Responses.Status(204) == nil {
+			if operation.Summary == "" || operation.Responses.Value("2XX") == nil && operation.Responses.Status(200) == nil &&
+				operation.Responses.Status(204) == nil {
 				t.Errorf("%s: has no summary, or no answer that succeeds", where)
 			}
-			if answer := operation.Responses.Value("2XX"); !open && path != "/signout" && (answer == nil || answer.Value.Content["application/json"].Schema == nil) {
+			if answer := operation.Responses.Value("2XX"); !open && path != "/signout" && (answer == nil ||
+				answer.Value.Content["application/json"].Schema == nil) {
 				t.Errorf("%s: its 2XX is %+v", where, answer)
 			}
 		}
@@ -261,12 +265,15 @@ func TestDescriptionIsFitForGenerators(t *testing.T) {
 	}
 	for path, multi := range map[string][]bool{"/api/todo/{path}": {true}, "/api/notes/lists/{path}/items/{path2}": {false, true}} {
 		for i, parameter := range doc.Paths.Value(path).Parameters {
-			if said := parameter.Value.Extensions["x-multi-segment"] == true; said != multi[i] || said != strings.Contains(parameter.Value.Description, "%2F") {
+			if said := parameter.Value.Extensions["x-multi-segment"] == true; said != multi[i] ||
+				said != strings.Contains(parameter.Value.Description, "%2F") {
 				t.Errorf("%s: %s is %+v", path, parameter.Value.Name, parameter.Value)
 			}
 		}
 	}
-	if tag := doc.Tags.Get("closed"); tag == nil || !strings.Contains(tag.Description, "refused") || !strings.Contains(doc.Info.Description, "`closed` has no access rules") || strings.Contains(doc.Tags.Get("notes").Description, "refused") {
+	if tag := doc.Tags.Get("closed"); tag == nil || !strings.Contains(tag.Description, "refused") ||
+		!strings.Contains(doc.Info.Description, "`closed` has no access rules") ||
+		strings.Contains(doc.Tags.Get("notes").Description, "refused") {
 		t.Errorf("an API without rules: got %+v and %q", tag, doc.Info.Description)
 	}
 	if again := newWorld(t, change); w.idp != again.idp {

@@ -81,7 +81,8 @@ func TestStartedWithTheProviderDown(t *testing.T) {
 	if r := w.call("GET", "/healthz", "", ""); r.StatusCode != 200 {
 		t.Errorf("healthz: got %d, want 200", r.StatusCode)
 	}
-	if r := w.call("GET", "/api/todo/items", alice, ""); r.StatusCode != 503 || r.kind() != "identity-provider-unavailable" || r.Header.Get("Retry-After") == "" {
+	if r := w.call("GET", "/api/todo/items", alice, ""); r.StatusCode != 503 || r.kind() != "identity-provider-unavailable" ||
+		r.Header.Get("Retry-After") == "" {
 		t.Errorf("call: got %d %s, want 503 identity-provider-unavailable with Retry-After", r.StatusCode, r.body)
 	}
 	if err := w.idp.Restart(); err != nil {
@@ -214,7 +215,8 @@ func TestProtectedResourceMetadata(t *testing.T) {
 		t.Errorf("WWW-Authenticate: got %s", r.Header.Get("WWW-Authenticate"))
 	}
 	// Where clients look that know the public URL only.
-	if derived := w.call("GET", "/.well-known/oauth-protected-resource/middle", "", ""); derived.body != r.body || r.Header.Get("Cache-Control") != "public, max-age=300" || r.Header.Get("Content-Type") != "application/json" {
+	if derived := w.call("GET", "/.well-known/oauth-protected-resource/middle", "", ""); derived.body != r.body ||
+		r.Header.Get("Cache-Control") != "public, max-age=300" || r.Header.Get("Content-Type") != "application/json" {
 		t.Errorf("got %v %s, want %s", r.Header, derived.body, r.body)
 	}
 }
@@ -336,7 +338,8 @@ func TestProblemTypeIsExplainedWhereItPoints(t *testing.T) {
 	w := newWorld(t)
 	at := strings.TrimPrefix(w.call("GET", "/api/todo/items", "", "").problem.Type, w.url)
 	page := w.from(spa, "GET", at, "Accept", "text/html,*/*;q=0.8")
-	if page.StatusCode != 200 || !strings.Contains(page.body, "<h2>Who must act</h2>") || !strings.Contains(page.body, "WWW-Authenticate: Bearer realm=") {
+	if page.StatusCode != 200 || !strings.Contains(page.body, "<h2>Who must act</h2>") ||
+		!strings.Contains(page.body, "WWW-Authenticate: Bearer realm=") {
 		t.Errorf("for a browser: got %d %s", page.StatusCode, page.body)
 	}
 	r := w.call("GET", at, "", "")
@@ -347,7 +350,8 @@ func TestProblemTypeIsExplainedWhereItPoints(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.body), &got); err != nil {
 		t.Fatal(err)
 	}
-	if got.Type != w.url+at || got.Meaning == "" || got.Action == "" || got.Example.Document.Type != got.Type || r.Header.Get("Vary") != "Accept" {
+	if got.Type != w.url+at || got.Meaning == "" || got.Action == "" || got.Example.Document.Type != got.Type ||
+		r.Header.Get("Vary") != "Accept" {
 		t.Errorf("else: got %v %s", r.Header, r.body)
 	}
 	if r := w.call("GET", "/problems/nothing", "", ""); r.StatusCode != 404 || r.kind() != "not-found" {

@@ -43,7 +43,8 @@ func TestProviderRefusals(t *testing.T) {
 		check     func(t *testing.T, r *reply)
 	}{
 		{"interaction required", mockidp.Fault{Error: "interaction_required", Suberror: "basic_action", ErrorCodes: []int{50076}}, 401, "interaction-required", `Bearer error="interaction_required"`, func(t *testing.T, r *reply) {
-			if p := r.problem; p.Error != "interaction_required" || p.Suberror != "basic_action" || len(p.ErrorCodes) != 1 || p.ErrorCodes[0] != 50076 || p.CorrelationID == "" {
+			if p := r.problem; p.Error != "interaction_required" || p.Suberror != "basic_action" || len(p.ErrorCodes) != 1 ||
+				p.ErrorCodes[0] != 50076 || p.CorrelationID == "" {
 				t.Errorf("problem: got %s", r.body)
 			}
 		}},
@@ -163,7 +164,8 @@ func TestTokenThatExpiresBeforeItsExchangeIsToldSo(t *testing.T) {
 			}
 			for calls := 1; calls <= 2; calls++ {
 				r := w.call("GET", "/api/todo/items", token, "")
-				if got := r.Header.Get("WWW-Authenticate"); r.StatusCode != 401 || r.kind() != "invalid-token" || got != expired || r.problem.Detail != "The token has expired." {
+				if got := r.Header.Get("WWW-Authenticate"); r.StatusCode != 401 || r.kind() != "invalid-token" || got != expired ||
+					r.problem.Detail != "The token has expired." {
 					t.Errorf("got %d %s with %q, want 401 invalid-token with %q", r.StatusCode, r.body, got, expired)
 				}
 				if got := w.exchanges(); got != calls {

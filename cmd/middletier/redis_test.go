@@ -32,7 +32,8 @@ func patientWithRedis(f *file) { f.TokenCache.Redis.Timeout = 5 * time.Second }
 // entries are the keys of tokens.
 func entries(server *redistest.Server) (n int) {
 	for _, key := range server.Keys() {
-		if !strings.HasSuffix(key, ":lock") && !strings.HasSuffix(key, ":probe") && !strings.HasSuffix(key, ":user") && !strings.HasSuffix(key, ":generation") {
+		if !strings.HasSuffix(key, ":lock") && !strings.HasSuffix(key, ":probe") && !strings.HasSuffix(key, ":user") &&
+			!strings.HasSuffix(key, ":generation") {
 			n++
 		}
 	}

@@ -111,7 +111,8 @@ func TestRefusedRequestsGoNowhere(t *testing.T) {
 			if row.status == 405 && r.Header.Get("Allow") != "DELETE, GET, HEAD, POST" {
 				t.Errorf("Allow: got %q", r.Header.Get("Allow"))
 			}
-			if lines := w.log.lines(t); len(lines) != before+1 || lines[before]["problem"] != row.kind || lines[before]["requestId"] != r.problem.RequestID {
+			if lines := w.log.lines(t); len(lines) != before+1 || lines[before]["problem"] != row.kind ||
+				lines[before]["requestId"] != r.problem.RequestID {
 				t.Errorf("log lines of the request: %v, want one with problem and requestId", lines[before:])
 			}
 			checkProblem(t, w, r, row.path)

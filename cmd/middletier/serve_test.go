@@ -146,13 +146,15 @@ func TestEnvironmentWinsOverTheFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.AzureAd.TenantID != "11111111-1111-4111-8111-111111111111" || f.AzureAd.ClientID != "from-the-environment" || f.Server.RequestTimeout != 5*time.Second ||
+	if f.AzureAd.TenantID != "11111111-1111-4111-8111-111111111111" || f.AzureAd.ClientID != "from-the-environment" ||
+		f.Server.RequestTimeout != 5*time.Second ||
 		f.DownstreamAPIs["todo"].Scopes[0] != "api://other/.default" || f.AzureAd.ClientCredentials[0].ClientSecret != "another" {
 		t.Errorf("got %+v", f)
 	}
 	bare := writeConfig(t, strings.NewReplacer("  tenantId: 11111111-1111-4111-8111-111111111111\n", "  tenantId: ''\n", "  clientId: 22222222-2222-4222-8222-222222222222\n", "").Replace(goodConfig))
 	f, err = load(bare, []string{"AZURE_TENANT_ID=contoso.example", "AZURE_CLIENT_ID=by-workload-identity", "AZURE_AUTHORITY_HOST=https://login.microsoftonline.us/"})
-	if err != nil || f.AzureAd.TenantID != "contoso.example" || f.AzureAd.ClientID != "by-workload-identity" || f.AzureAd.Instance != "https://login.microsoftonline.us/" {
+	if err != nil || f.AzureAd.TenantID != "contoso.example" || f.AzureAd.ClientID != "by-workload-identity" ||
+		f.AzureAd.Instance != "https://login.microsoftonline.us/" {
 		t.Errorf("AZURE_ variables where the file says nothing: got %+v, %v", f.AzureAd, err)
 	}
 	f, err = load(bare, []string{"AZURE_CLIENT_ID=x", "AzureAd__Instance=https://Contoso.ciamlogin.com/"})
@@ -182,13 +184,15 @@ func TestFederatedTokenFileFromTheEnvironment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := f.AzureAd.ClientCredentials; got[0].SignedAssertionFileDiskPath != "/var/run/token" || got[1].SignedAssertionFileDiskPath != "/own" {
+	if got := f.AzureAd.ClientCredentials; got[0].SignedAssertionFileDiskPath != "/var/run/token" ||
+		got[1].SignedAssertionFileDiskPath != "/own" {
 		t.Errorf("got %q and %q", got[0].SignedAssertionFileDiskPath, got[1].SignedAssertionFileDiskPath)
 	}
 	if _, err := load(writeConfig(t, goodConfig), environ); err != nil {
 		t.Errorf("beside another kind of credential: %v", err)
 	}
-	if _, err := load(writeConfig(t, federated), nil); err == nil || !strings.Contains(err.Error(), "config.yaml:5: azureAd.clientCredentials[0].signedAssertionFileDiskPath: must be set") {
+	if _, err := load(writeConfig(t, federated), nil); err == nil ||
+		!strings.Contains(err.Error(), "config.yaml:5: azureAd.clientCredentials[0].signedAssertionFileDiskPath: must be set") {
 		t.Errorf("without the variable: got %v", err)
 	}
 }
@@ -230,7 +234,8 @@ func TestShippedConfigHoldsEveryDefault(t *testing.T) {
 	if fmt.Sprint(f.Server, f.TokenCache, f.Logging, f.Telemetry) != fmt.Sprint(want.Server, want.TokenCache, want.Logging, want.Telemetry) {
 		t.Errorf("got  %+v\nwant %+v", f, want)
 	}
-	if got, want := f.AzureAd, want.AzureAd; got.Instance != want.Instance || got.ClockSkew != want.ClockSkew || got.Timeout != want.Timeout || got.MaxConcurrentExchanges != want.MaxConcurrentExchanges {
+	if got, want := f.AzureAd, want.AzureAd; got.Instance != want.Instance || got.ClockSkew != want.ClockSkew ||
+		got.Timeout != want.Timeout || got.MaxConcurrentExchanges != want.MaxConcurrentExchanges {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 	text, err := os.ReadFile("../../config.yaml")

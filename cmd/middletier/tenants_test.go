@@ -61,7 +61,8 @@ func TestTenantThatIsNotAllowedIsToldSoOnceItsTokenVerified(t *testing.T) {
 	w := newWorld(t, multiTenant("organizations", demoTenant))
 	good := w.mallory()
 	for range 2 {
-		if r := w.call("GET", "/api/todo/items", good, ""); r.StatusCode != 403 || r.kind() != "tenant-not-allowed" || r.Header.Get("WWW-Authenticate") != "" {
+		if r := w.call("GET", "/api/todo/items", good, ""); r.StatusCode != 403 || r.kind() != "tenant-not-allowed" ||
+			r.Header.Get("WWW-Authenticate") != "" {
 			t.Errorf("got %d %s %q, want 403 tenant-not-allowed", r.StatusCode, r.body, r.Header.Get("WWW-Authenticate"))
 		}
 	}
@@ -87,7 +88,8 @@ func TestCheckAndCallOfAMultiTenantService(t *testing.T) {
 	d.Tenant, d.Access = "", d.Access[:0]
 	w.file.DownstreamAPIs["todo"] = d
 	lines, err = w.check(w.transport())
-	if err != nil || !strings.HasPrefix(lines["todo: app token"], "skipped tenant: must be set if") || !strings.HasPrefix(lines["clientCredentials[0]"], "skipped loaded, but not tried: no API has scopes of one resource") {
+	if err != nil || !strings.HasPrefix(lines["todo: app token"], "skipped tenant: must be set if") ||
+		!strings.HasPrefix(lines["clientCredentials[0]"], "skipped loaded, but not tried: no API has scopes of one resource") {
 		t.Errorf("check without a tenant for the API: got %v, %q", err, lines)
 	}
 	var out syncBuffer

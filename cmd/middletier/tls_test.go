@@ -125,7 +125,8 @@ func TestServesOverTLS(t *testing.T) {
 			}
 			defer conn.Close()
 			state := conn.ConnectionState()
-			if state.NegotiatedProtocol != row.negotiated || state.Version != row.version || state.PeerCertificates[0].Subject.CommonName != "server" {
+			if state.NegotiatedProtocol != row.negotiated || state.Version != row.version ||
+				state.PeerCertificates[0].Subject.CommonName != "server" {
 				t.Errorf("got %q, version %x, %v", state.NegotiatedProtocol, state.Version, state.PeerCertificates[0].Subject)
 			}
 		})

@@ -76,7 +76,8 @@ func TestTraceGoesOn(t *testing.T) {
 			}
 		}
 	}
-	if got, want := sent.Header.Get("Traceparent"), "00-"+traceID+"-"+hex.EncodeToString(call.SpanId)+"-01"; got != want || sent.Header.Get("Tracestate") != "vendor=value" {
+	if got, want := sent.Header.Get("Traceparent"), "00-"+traceID+"-"+hex.EncodeToString(call.SpanId)+"-01"; got != want ||
+		sent.Header.Get("Tracestate") != "vendor=value" {
 		t.Errorf("the API got traceparent %q, tracestate %q, want %q and the caller's", got, sent.Header.Get("Tracestate"), want)
 	}
 	if line["traceId"] != traceID {
@@ -105,7 +106,8 @@ func TestUntracedRequestsGoOnAsTheyCame(t *testing.T) {
 	ours := w.api.last(t).Header.Get("Traceparent")
 	stop()
 	// One server span: Bob's, whose trace began here.
-	if server := c.span(t, "GET /api/{name}/{path…}"); len(server.ParentSpanId) != 0 || !strings.HasPrefix(ours, "00-"+hex.EncodeToString(server.TraceId)+"-") {
+	if server := c.span(t, "GET /api/{name}/{path…}"); len(server.ParentSpanId) != 0 ||
+		!strings.HasPrefix(ours, "00-"+hex.EncodeToString(server.TraceId)+"-") {
 		t.Errorf("got trace %x, parent %x; the API got %q", server.TraceId, server.ParentSpanId, ours)
 	}
 }
@@ -123,7 +125,8 @@ func TestTraceOfErrors(t *testing.T) {
 	w.traced("/api/todo/items", w.alice(), "01")
 	stop()
 	server, call := c.span(t, "GET /api/{name}/{path…}"), c.span(t, "GET todo")
-	if got := attributesOf(server.Attributes)["error.type"]; got != "downstream-unreachable" || server.Status.GetCode() != tracepb.Status_STATUS_CODE_ERROR {
+	if got := attributesOf(server.Attributes)["error.type"]; got != "downstream-unreachable" ||
+		server.Status.GetCode() != tracepb.Status_STATUS_CODE_ERROR {
 		t.Errorf("server span: got error.type %q, status %v", got, server.Status)
 	}
 	if got := attributesOf(call.Attributes)["error.type"]; got != "unreachable" || call.Status.GetCode() != tracepb.Status_STATUS_CODE_ERROR {
@@ -153,7 +156,8 @@ func TestTraceOfAnAnswerThatBreaksOff(t *testing.T) {
 	stop()
 	server := c.span(t, "GET /api/{name}/{path…}")
 	got := attributesOf(server.Attributes)
-	if got["error.type"] != "downstream-broke-off" || got["http.response.status_code"] != "200" || server.Status.GetCode() != tracepb.Status_STATUS_CODE_ERROR {
+	if got["error.type"] != "downstream-broke-off" || got["http.response.status_code"] != "200" ||
+		server.Status.GetCode() != tracepb.Status_STATUS_CODE_ERROR {
 		t.Errorf("got %v, status %v", got, server.Status)
 	}
 }

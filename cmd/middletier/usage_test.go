@@ -16,7 +16,8 @@ func TestHelpAndVersionAreAskedForInEverySpelling(t *testing.T) {
 		"version": "middletier dev, commit", "--version": "middletier dev, commit", "version --help": "Usage: middletier version",
 	} {
 		var stdout, stderr bytes.Buffer
-		if code := run(t.Context(), strings.Fields(line), streams{nil, &stdout, &stderr}); code != 0 || !strings.Contains(stdout.String(), want) || stderr.Len() > 0 {
+		if code := run(t.Context(), strings.Fields(line), streams{nil, &stdout, &stderr}); code != 0 ||
+			!strings.Contains(stdout.String(), want) || stderr.Len() > 0 {
 			t.Errorf("%s: got %d\n%s%s, want 0 and %q", line, code, &stdout, &stderr, want)
 		}
 	}
@@ -39,7 +40,8 @@ func TestUnknownWordsNameTheNearest(t *testing.T) {
 		var stdout, stderr bytes.Buffer
 		code := run(t.Context(), strings.Fields(line), streams{nil, &stdout, &stderr})
 		lines := strings.Split(strings.TrimSpace(stderr.String()), "\n")
-		if code != 2 || stdout.Len() > 0 || len(lines) != 2 || !strings.HasPrefix(lines[0], "middletier: "+want) || !strings.Contains(lines[1], "--help") {
+		if code != 2 || stdout.Len() > 0 || len(lines) != 2 || !strings.HasPrefix(lines[0], "middletier: "+want) ||
+			!strings.Contains(lines[1], "--help") {
 			t.Errorf("%s: got %d\n%s%s, want 2, a line that begins with %q, and where the help is", line, code, &stdout, &stderr, want)
 		}
 	}

@@ -58,7 +58,8 @@ func TestEveryProblemTypeIsExplained(t *testing.T) {
 	}
 	for _, kind := range kinds {
 		known, ok := problemTypes[kind]
-		if !ok || known.Title == "" || !strings.HasSuffix(known.Meaning, ".") || !regexp.MustCompile(`^(The client|The user|The operators|Nobody) .*\.$`).MatchString(known.Action) {
+		if !ok || known.Title == "" || !strings.HasSuffix(known.Meaning, ".") ||
+			!regexp.MustCompile(`^(The client|The user|The operators|Nobody) .*\.$`).MatchString(known.Action) {
 			t.Errorf("%s: %+v, want a meaning, and who must act first", kind, known)
 		}
 		if kind == "client-closed-request" {
@@ -69,7 +70,8 @@ func TestEveryProblemTypeIsExplained(t *testing.T) {
 			continue
 		}
 		example := s.explain(kind, "https://api.example").Example
-		if known.Status == 401 && example.Headers["WWW-Authenticate"] == "" || (known.Status == 503 || known.Status == 429) && example.Headers["Retry-After"] == "" {
+		if known.Status == 401 && example.Headers["WWW-Authenticate"] == "" || (known.Status == 503 || known.Status == 429) &&
+			example.Headers["Retry-After"] == "" {
 			t.Errorf("%s: the example's headers are %v", kind, example.Headers)
 		}
 		r := httptest.NewRequest("GET", "https://api.example/problems/"+kind, nil)

@@ -97,7 +97,8 @@ func TestManagementRefusesWhatItDoesNotKnow(t *testing.T) {
 		{"/mock/tokens", `{}`, "claims must be an object"},
 		{"/mock/tokens", `{"claims":{},"alg":"none"}`, `unknown field "alg"`},
 	} {
-		if status, body := k.do("POST", c.path, "application/json", c.body); status != http.StatusBadRequest || !strings.Contains(string(body), c.want) {
+		if status, body := k.do("POST", c.path, "application/json", c.body); status != http.StatusBadRequest ||
+			!strings.Contains(string(body), c.want) {
 			t.Errorf("POST %s %.40s: got %d %s, want 400 and %q", c.path, c.body, status, body, c.want)
 		}
 	}
@@ -128,7 +129,8 @@ func TestManagementShowsRequestsWithoutSecrets(t *testing.T) {
 	k := start(t)
 	k.post(contoso, k.daemon())
 	_, body := k.do("GET", "/mock/requests", "", "")
-	if text := string(body); strings.Contains(text, "s3cret") || !strings.Contains(text, `"client_secret":["***"]`) || !strings.Contains(text, `"flow":"client_credentials"`) {
+	if text := string(body); strings.Contains(text, "s3cret") || !strings.Contains(text, `"client_secret":["***"]`) ||
+		!strings.Contains(text, `"flow":"client_credentials"`) {
 		t.Errorf("GET /mock/requests: got %s", body)
 	}
 	if got := k.Requests()[0].Form.Get("client_secret"); got != "s3cret" {

@@ -38,7 +38,8 @@ func TestMetadata(t *testing.T) {
 		if strings.HasSuffix(path, "/v2.0") {
 			suffix = "/v2.0"
 		}
-		if len(keys) != 1 || key["kid"] != k.KeyID() || key["x5t"] != k.KeyID() || key["issuer"] != k.URL()+"/{tenantid}"+suffix || key["e"] != "AQAB" {
+		if len(keys) != 1 || key["kid"] != k.KeyID() || key["x5t"] != k.KeyID() || key["issuer"] != k.URL()+"/{tenantid}"+suffix ||
+			key["e"] != "AQAB" {
 			t.Errorf("keys of %s: got %v", path, keys)
 		}
 	}
@@ -51,7 +52,8 @@ func TestUnknownTenantHasNoMetadata(t *testing.T) {
 	k := start(t)
 	for _, path := range []string{"/nobody/v2.0/.well-known/openid-configuration", "/consumers/.well-known/openid-configuration", "/nobody/discovery/v2.0/keys"} {
 		status, body := k.do("GET", path, "", "")
-		if status != http.StatusBadRequest || !strings.Contains(string(body), `"invalid_tenant"`) || !strings.Contains(string(body), "AADSTS90002") {
+		if status != http.StatusBadRequest || !strings.Contains(string(body), `"invalid_tenant"`) ||
+			!strings.Contains(string(body), "AADSTS90002") {
 			t.Errorf("GET %s: got %d %s, want 400 invalid_tenant", path, status, body)
 		}
 	}
@@ -210,7 +212,8 @@ func TestFaultAnswersInEntrasWords(t *testing.T) {
 	}
 	status, body := k.post(contoso, k.obo())
 	if status != http.StatusBadRequest || body["error"] != "interaction_required" || body["suberror"] != "basic_action" ||
-		!strings.Contains(fmt.Sprint(body["claims"]), "acrs") || !strings.HasPrefix(fmt.Sprint(body["error_description"]), "AADSTS50076: MFA. Trace ID: ") {
+		!strings.Contains(fmt.Sprint(body["claims"]), "acrs") ||
+		!strings.HasPrefix(fmt.Sprint(body["error_description"]), "AADSTS50076: MFA. Trace ID: ") {
 		t.Errorf("faulty exchange: got %d %v", status, body)
 	}
 	if status, body := k.post(contoso, k.obo()); status != http.StatusOK {
@@ -238,7 +241,8 @@ func TestFaultThrottlesAndBreaks(t *testing.T) {
 		t.Errorf("throttled: got %d %v", throttled.StatusCode, throttled.Header)
 	}
 	path := strings.TrimPrefix(address, k.URL())
-	if status, body := k.do("POST", path, "application/x-www-form-urlencoded", k.daemon().Encode()); status != 200 || string(body) != `{"broken":` {
+	if status, body := k.do("POST", path, "application/x-www-form-urlencoded", k.daemon().Encode()); status != 200 ||
+		string(body) != `{"broken":` {
 		t.Errorf("broken: got %d %s", status, body)
 	}
 	if dropped, err := k.client.PostForm(address, k.daemon()); err == nil {

@@ -73,7 +73,8 @@ func FuzzParseObject(f *testing.F) {
 		read, err := parseObject(data, newNames("exp", "aud", "kid"))
 		if err == nil {
 			sameAsOthers(t, data, read, "exp", "aud", "kid")
-		} else if text := shortError(err).Error(); len(text) > 500 || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
+		} else if text := shortError(err).Error(); len(text) > 500 ||
+			strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
 			t.Errorf("%q is refused with %q, which is not a short line", data, text)
 		}
 	})

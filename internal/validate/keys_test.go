@@ -276,7 +276,8 @@ func TestFirstCallersWaitForTheFirstKeys(t *testing.T) {
 		v := p.start(t, nil)
 		for _, want := range []time.Duration{2 * time.Second, 2 * time.Second, 0} {
 			began := time.Now()
-			if _, err := v.Validate(t.Context(), signed("a", keyA(), v1Form)); !errors.Is(err, validate.ErrKeysUnavailable) || time.Since(began) != want {
+			if _, err := v.Validate(t.Context(), signed("a", keyA(), v1Form)); !errors.Is(err, validate.ErrKeysUnavailable) ||
+				time.Since(began) != want {
 				t.Errorf("got %v after %s, want ErrKeysUnavailable after %s", err, time.Since(began), want)
 			}
 		}
@@ -317,7 +318,8 @@ func TestCallerThatLeavesDoesNotWaitForTheFirstKeys(t *testing.T) {
 		v := p.start(t, nil)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := v.Validate(ctx, signed("a", keyA())); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, validate.ErrKeysUnavailable) {
+		if _, err := v.Validate(ctx, signed("a", keyA())); !errors.Is(err, context.DeadlineExceeded) ||
+			errors.Is(err, validate.ErrKeysUnavailable) {
 			t.Errorf("got %v, want the context's own error", err)
 		}
 		if err := v.AwaitKeys(ctx); !errors.Is(err, context.DeadlineExceeded) {

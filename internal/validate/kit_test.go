@@ -71,7 +71,8 @@ func respond(r *http.Request, status int, body string) *http.Response {
 // to fetch is an error of the test.
 func toPlatform(t testing.TB) *http.Client {
 	return &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
-		if r.URL.Host != "localhost" || !strings.HasSuffix(r.URL.Path, "/.well-known/openid-configuration") && !strings.HasSuffix(r.URL.Path, "/keys") {
+		if r.URL.Host != "localhost" || !strings.HasSuffix(r.URL.Path, "/.well-known/openid-configuration") &&
+			!strings.HasSuffix(r.URL.Path, "/keys") {
 			t.Errorf("fetched %s", r.URL)
 		}
 		recorder := httptest.NewRecorder()

@@ -73,7 +73,7 @@ func (c callCommand) request(ctx context.Context, f file, d downstreamAPI, stdin
 	if raw != "" && raw[0] != '/' {
 		raw = "/" + raw
 	}
-	path, err := downstream.ParsePath(raw)
+	path, err := client.ParsePath(raw)
 	if err != nil {
 		return nil, fmt.Errorf("PATH: %w", err)
 	}

@@ -90,6 +90,7 @@ type downstreamAPI struct {
 	RequestTimeout  time.Duration   `yaml:"requestTimeout" doc:"The same as server.requestTimeout, for this API; 0s: as there." details:"SignalR's long polling needs 120s here and in timeout."`
 	Retry           retry           `yaml:"retry" doc:"Whether a call is sent again when the API cannot be reached or answers 502, 503 or 504." details:"That holds for GET, HEAD, OPTIONS, PUT and DELETE with a body up to 64 KiB. The API's Retry-After is honoured up to 2 s; an answer with a longer one goes to the caller at once."`
 	Access          []validate.Rule `yaml:"access" doc:"What a caller's token must hold; the first rule that matches method and path decides; none: 403."`
+	EncodedSlashes  bool            `yaml:"encodedSlashes" doc:"Forward paths with %2F, such as OData keys and object names, instead of answering 400; not if a rule names paths." details:"%2F is forwarded byte for byte. Dot segments and empty segments stay refused, also between encoded slashes."`
 	RequestHeaders  requestHeaders  `yaml:"requestHeaders" doc:"Changes to request headers, beyond the fixed rules."`
 	ResponseHeaders responseHeaders `yaml:"responseHeaders" doc:"Changes to response headers, beyond the fixed rules."`
 }
@@ -376,7 +377,9 @@ func (d downstreamAPI) check(report report) {
 	if d.Tenant != "" && !validate.IsTenant(d.Tenant) {
 		report("tenant", "must be one tenant's GUID or domain")
 	}
-	validate.NewAccess(d.Access, under("access", report))
+	if access := validate.NewAccess(d.Access, under("access", report)); d.EncodedSlashes && access.DependsOnPath() {
+		report("encodedSlashes", "must be false if an access rule names paths: the API may read %2F as a slash, and so as another path than the rule's")
+	}
 }
 
 // allowsApps reports whether any access rule allows applications.
@@ -456,7 +459,7 @@ func (f file) redisConfig() redistier.Config {
 func (f file) downstreamConfig(d downstreamAPI) downstream.Config {
 	return downstream.Config{
 		BaseURL: d.BaseURL, Timeout: d.Timeout, RequestTimeout: f.requestTimeout(d),
-		Attempts: d.Retry.Attempts, KeepCookies: d.ResponseHeaders.KeepCookies,
+		Attempts: d.Retry.Attempts, EncodedSlashes: d.EncodedSlashes, KeepCookies: d.ResponseHeaders.KeepCookies,
 		DropRequest: d.RequestHeaders.Drop, SetRequest: d.RequestHeaders.Set, DropResponse: d.ResponseHeaders.Drop,
 	}
 }

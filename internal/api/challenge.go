@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-
-	"middletier/internal/downstream"
 )
 
 // target is what a request asks for, as far as challenges say.
@@ -32,7 +30,7 @@ func (s *Server) targetOf(r *http.Request, base string) target {
 		return t
 	}
 	t.api = name
-	if forwarded, err := downstream.ParsePath(rest); err == nil {
+	if forwarded, err := api.Client.ParsePath(rest); err == nil {
 		t.scopes = api.Access.UserScopes(r.Method, forwarded.Decoded())
 	}
 	return t

@@ -79,7 +79,7 @@ func permit(r *http.Request, caller *validate.Caller, api API, route route, path
 		}
 		return downstream.Path{}, errAppOnUser
 	}
-	target, err := downstream.ParsePath(path)
+	target, err := api.Client.ParsePath(path)
 	if err != nil {
 		return downstream.Path{}, err
 	}

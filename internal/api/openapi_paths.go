@@ -61,8 +61,8 @@ func addPaths(paths *openapi3.Paths, api string, rules []validate.Rule, route ro
 
 // multiSegmentText describes a parameter that may hold slashes, which OpenAPI cannot
 // express.
-const multiSegmentText = "Any number of segments, such as `items/1`. The slashes between them are sent as they are: " +
-	"a client that encodes them as `%2F` is answered 400."
+const multiSegmentText = "Any number of segments, such as `items/1`. The slashes between them must be sent as they are, " +
+	"not as `%2F`."
 
 // pathTemplate turns the pattern of an access rule into a path with parameters.
 // Parameters are numbered: paths that differ only in parameter names are equal in

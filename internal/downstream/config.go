@@ -26,6 +26,9 @@ type Config struct {
 	// RequestTimeout bounds the whole request, unless it is for a stream or its
 	// response is one.
 	RequestTimeout time.Duration
+	// EncodedSlashes lets the paths of calls have slashes as %2F, for keys and names that
+	// contain one. No decision may depend on such a path: the API may read a slash or not.
+	EncodedSlashes bool
 	// KeepCookies passes the API's Set-Cookie headers to callers.
 	KeepCookies bool
 	// DropRequest and DropResponse are headers to remove, in addition to the fixed rules.

@@ -8,7 +8,7 @@ import (
 )
 
 // Path is a request path below an API, in two forms: decoded for access rules, and raw as
-// it is sent. Only ParsePath makes one, so a Path is always below the API's base URL.
+// it is sent. Only ParsePath and Client.ParsePath make one, so a Path is always below the API's base URL.
 type Path struct {
 	decoded string
 	raw     string
@@ -25,7 +25,18 @@ var ErrPath = errors.New("the path cannot be forwarded safely")
 // begins with a slash or is empty. ParsePath refuses dot segments, encoded slashes and
 // dots, backslashes, NUL and control characters, empty segments other than the last (also
 // those with only parameters), and invalid UTF-8; all of it also if percent-encoded twice.
-func ParsePath(raw string) (Path, error) {
+func ParsePath(raw string) (Path, error) { return parsePath(raw, false) }
+
+// ParsePath is the function ParsePath for a call to c's API. If Config.EncodedSlashes is
+// set, it accepts encoded slashes. Decoded has them as slashes, and all else holds for
+// the segments between those too.
+func (c *Client) ParsePath(raw string) (Path, error) { return parsePath(raw, c.config.EncodedSlashes) }
+
+// decodedSlashes decodes slashes only. No other escape can result, since none holds a
+// slash.
+var decodedSlashes = strings.NewReplacer("%2F", "/", "%2f", "/")
+
+func parsePath(raw string, encodedSlashes bool) (Path, error) {
 	decoded, err := url.PathUnescape(raw)
 	if err != nil || raw != "" && raw[0] != '/' || !utf8.ValidString(decoded) {
 		return Path{}, ErrPath
@@ -35,8 +46,12 @@ func ParsePath(raw string) (Path, error) {
 			return Path{}, ErrPath
 		}
 	}
+	escaped := raw
+	if encodedSlashes {
+		escaped = decodedSlashes.Replace(raw)
+	}
 	if strings.ContainsFunc(decoded, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\\' }) ||
-		hidesSyntax(raw) || hidesSyntax(decoded) {
+		hidesSyntax(escaped) || hidesSyntax(decoded) {
 		return Path{}, ErrPath
 	}
 	segments := strings.Split(decoded, "/")

@@ -71,15 +71,64 @@ func TestPathsThatAreRefused(t *testing.T) {
 	}
 }
 
+// encodedSlashes returns a client of an API that may have encoded slashes in its paths.
+func encodedSlashes(t testing.TB) *downstream.Client {
+	t.Helper()
+	client, err := downstream.New(downstream.Config{BaseURL: "https://api.example/base", EncodedSlashes: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
+}
+
+func TestPathsWithEncodedSlashes(t *testing.T) {
+	client := encodedSlashes(t)
+	for raw, decoded := range map[string]string{
+		"/a%2Fb":               "/a/b",
+		"/a%2fb%2Fc/d":         "/a/b/c/d",
+		"/Photos('x%2Fy.png')": "/Photos('x/y.png')",
+		"/a%2F":                "/a/",
+		"/a%2F..b%2F.c":        "/a/..b/.c",
+		"/a%2Fb;v=1%2Fc":       "/a/b;v=1/c",
+		"/50%25%2Foff":         "/50%/off",
+		"/plain":               "/plain",
+	} {
+		if got, err := client.ParsePath(raw); err != nil || got.Decoded() != decoded {
+			t.Errorf("%q: got %q %v, want %q", raw, got.Decoded(), err, decoded)
+		} else if u := client.URL(got, "").RequestURI(); u != "/base"+raw {
+			t.Errorf("%q: sent as %q", raw, u)
+		}
+	}
+	for _, raw := range []string{
+		"%2Fa", "/%2F", "/%2Fevil.example", "/a%2F%2Fb", "/a/%2Fb", "/a%2F/b", "/%2f%2fevil.example",
+		"/a%2F..%2Fb", "/%2F..%2Fb", "/a%2F..", "/..%2Fa", "/.%2Fa", "/a%2f.%2fb", "/a%2F../b", "/a/..%2Fb",
+		"/a%2F%2e%2e%2Fb", "/a%2F.%2e%2Fb", "/%2e%2e%2Fa", "/a%2F%2eb", "/a%2Eb",
+		"/a%2F..;%2Fb", "/a%2F..;x/b", "/a%2F..%3Bx%2Fb", "/..;x%2Fa", "/a%2F;x%2Fb", "/;x%2Fadmin",
+		"/a%252Fb", "/a%252fb", "/a%25%32%46b", "/a%25%32fb", "/a%2%46b", "/a%2F%252e%252e%2Fb", "/a%2F..%252Fb",
+		"/a%5Cb", "/a%2F..%5Cb", "/a%255Cb", `/a%2F\b`, "/a%2F%00", "/a%2F%2500", "/a%2F%0d%0a", "/a%2F%c0%af", "/a%2F?b", "/a%2F#b",
+	} {
+		if got, err := client.ParsePath(raw); !errors.Is(err, downstream.ErrPath) {
+			t.Errorf("%q: got %q %v, want ErrPath", raw, got.Decoded(), err)
+		}
+	}
+}
+
 // FuzzParsePath checks that other parsers read an accepted path as ParsePath does.
 func FuzzParsePath(f *testing.F) {
 	for _, raw := range []string{
 		"", "/", "/lists/1", "/a%20b", "/..;x/a", "/%2e%2e/a", "/%252e/a", "//evil", `/a\b`, "/%25%32%65", "/;x/a", "/%c0%ae", "/ä", "/a?b#c",
-		"/a%00", "/\"<>{}|^`[]", "/50%25", "/a;v=1/b", "/@h:1/..",
+		"/a%00", "/a%2Fb", "/a%2F..%2fb", "/\"<>{}|^`[]", "/50%25", "/a;v=1/b", "/@h:1/..",
 	} {
 		f.Add(raw)
 	}
+	slashes := encodedSlashes(f)
 	f.Fuzz(func(t *testing.T, raw string) {
+		// Encoded slashes are accepted if plain ones are, and read as those.
+		read, readErr := slashes.ParsePath(raw)
+		plain, plainErr := downstream.ParsePath(strings.NewReplacer("%2F", "/", "%2f", "/").Replace(raw))
+		if raw[:min(len(raw), 1)] != "%" && ((readErr == nil) != (plainErr == nil) || read.Decoded() != plain.Decoded()) {
+			t.Errorf("%q: got %q %v, want %q %v", raw, read.Decoded(), readErr, plain.Decoded(), plainErr)
+		}
 		p, err := downstream.ParsePath(raw)
 		if err != nil {
 			if !errors.Is(err, downstream.ErrPath) || p != (downstream.Path{}) {

@@ -50,6 +50,7 @@ type server struct {
 	MaxHeaderSize  config.Size       `yaml:"maxHeaderSize" doc:"The largest request headers; larger ones are answered with 431." details:"A token with many groups can have 18 KB."`
 	RateLimit      rateLimit         `yaml:"rateLimit" doc:"How often each caller may send requests; more are answered with 429." details:"A caller is a user, or an application that calls without a user."`
 	ShutdownGrace  time.Duration     `yaml:"shutdownGrace" doc:"How long running requests may take to finish after a signal to stop." details:"New connections are served for a third of it, at most 5s. The stop is immediate if no request runs and, for a minute, neither /readyz was asked nor a trusted proxy called."`
+	EasyAuth       bool              `yaml:"easyAuth" doc:"Without Authorization, take the user's token from X-MS-TOKEN-AAD-ACCESS-TOKEN, as App Service's built-in sign-in sends it." details:"It is validated like any other. Requests with it are refused if a page of another origin sent them. Container Apps has the same sign-in."`
 	ServerTiming   bool              `yaml:"serverTiming" doc:"Add Server-Timing to answers: the time for validation, token (and its source) and API."`
 	AdminProfiling bool              `yaml:"adminProfiling" doc:"Serve /debug/pprof/ on the admin listener."`
 }
@@ -473,7 +474,7 @@ func (f file) apiConfig() api.Config {
 	return api.Config{
 		PublicURL: f.Server.PublicURL, BasePath: f.Server.BasePath,
 		AllowedHosts: f.Server.AllowedHosts, TrustedProxies: f.Server.TrustedProxies,
-		ServerTiming: f.Server.ServerTiming, Profiling: f.Server.AdminProfiling,
+		EasyAuth: f.Server.EasyAuth, ServerTiming: f.Server.ServerTiming, Profiling: f.Server.AdminProfiling,
 		MaxBodySize: int64(f.Server.MaxBodySize), MaxHeaderSize: int64(f.Server.MaxHeaderSize),
 		Rate: api.Rate{PerSecond: f.Server.RateLimit.RequestsPerSecond, Burst: f.Server.RateLimit.Burst},
 		CORS: api.CORS{

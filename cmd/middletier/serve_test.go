@@ -65,7 +65,7 @@ func TestServeReportsEveryMistake(t *testing.T) {
 		{"bad size", goodConfig + "server:\n  maxBodySize: huge\n", []string{"config.yaml:12: server.maxBodySize: "}},
 		{"bad base URL", change("https://todo.contoso.example/v1/", "todo.contoso.example"), []string{"config.yaml:8: downstreamApis.todo.baseUrl: must be an http or https URL"}},
 		{"scopes of two resources", change("[api://todo/.default]", "[api://todo/Read, api://other/Read]"), []string{"config.yaml:9: downstreamApis.todo.scopes: "}},
-		{"a rule for nobody", change(", scopes: [ToDoList.Read]", ""), []string{"config.yaml:10: downstreamApis.todo.access[0]: a rule needs scopes or appPermissions"}},
+		{"a rule for nobody", change(", scopes: [ToDoList.Read]", ""), []string{"config.yaml:10: downstreamApis.todo.access[0]: a rule needs scopes, appPermissions or clients"}},
 		{"a bad pattern", change("methods: [GET]", "paths: [items]"), []string{"config.yaml:10: downstreamApis.todo.access[0].paths[0]: a path begins with a slash"}},
 		{"tenants not said", change("11111111-1111-4111-8111-111111111111", "organizations"), []string{"azureAd.allowedTenants: must be set"}},
 		{"apps in no tenant", strings.Replace(change("11111111-1111-4111-8111-111111111111", "common\n  allowedTenants: ['*']"), ", scopes: [ToDoList.Read]", ", appPermissions: [A]", 1), []string{"downstreamApis.todo.tenant: must be set if"}},
@@ -342,11 +342,11 @@ func TestCommandLine(t *testing.T) {
 		want string
 	}{
 		{[]string{"--help"}, 0, "Usage: middletier"},
-		{[]string{"serve", "--help"}, 0, `--config="config.yaml"`},
+		{[]string{"serve", "--help"}, 0, "--config=FILE"},
 		{[]string{"demo", "--help"}, 0, "--port=8080"},
-		{[]string{"check", "--help"}, 0, `--config="config.yaml"`},
+		{[]string{"check", "--help"}, 0, "--config=FILE"},
 		{[]string{"check", "--help"}, 0, "--online"},
-		{[]string{"call", "--help"}, 0, `--config="config.yaml"`},
+		{[]string{"call", "--help"}, 0, "--config=FILE"},
 		{[]string{"call", "--help"}, 0, "--method=METHOD"},
 		{[]string{"mock", "--help"}, 0, `--address="127.0.0.1:9443"`},
 		{[]string{"mock", "--help"}, 0, `--ca-out="ca.pem"`},

@@ -13,6 +13,10 @@ func (f file) warn(report report) {
 	if len(f.DownstreamAPIs) == 0 {
 		report("downstreamApis", "there is no API that requests could be forwarded to")
 	}
+	if f.Server.EasyAuth && len(f.Server.TrustedProxies) == 0 {
+		report("server.easyAuth", "server.trustedProxies does not list the platform's front end, so requests of the service's own pages "+
+			"may count as cross-site: their origin is https, and the front end calls the service over http")
+	}
 	for _, name := range slices.Sorted(maps.Keys(f.DownstreamAPIs)) {
 		d, section := f.DownstreamAPIs[name], under("downstreamApis."+name, report)
 		if len(d.Access) == 0 {

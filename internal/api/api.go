@@ -39,6 +39,9 @@ type Config struct {
 	// CORS lists the other origins whose pages may call.
 	CORS CORS
 
+	// EasyAuth takes the caller's token from the header that the built-in sign-in of App
+	// Service and of Container Apps adds, if there is no Authorization.
+	EasyAuth bool
 	// ServerTiming adds the durations of a request's parts to its answer.
 	ServerTiming bool
 

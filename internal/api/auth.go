@@ -40,11 +40,11 @@ func (s *Server) accessOn(route route) accessFunc {
 // authenticate validates the caller's token and passes the request on with its caller.
 // The rules that access returns may name applications that need no app permission. It is
 // the only reader of the Authorization header; a token elsewhere in the request is
-// ignored (RFC 6750, section 2.1).
+// ignored, except that of EasyAuth (RFC 6750, section 2.1).
 func (s *Server) authenticate(access accessFunc, next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
-		token, err := bearerToken(r.Header["Authorization"])
+		token, err := s.token(c)
 		if err != nil {
 			return err
 		}
@@ -56,6 +56,17 @@ func (s *Server) authenticate(access accessFunc, next echo.HandlerFunc) echo.Han
 		event.caller = caller
 		return next(c)
 	}
+}
+
+// token returns the caller's token. If EasyAuth is on, the platform may have added it.
+func (s *Server) token(c echo.Context) (string, error) {
+	h := c.Request().Header
+	if s.config.EasyAuth {
+		if values := h[easyAuthHeader]; values != nil {
+			return s.easyAuthToken(c, values)
+		}
+	}
+	return bearerToken(h["Authorization"])
 }
 
 // validate validates the token, and counts and traces the validation.

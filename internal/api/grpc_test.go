@@ -21,6 +21,7 @@ func TestEveryProblemHasItsGRPCCode(t *testing.T) {
 		"caller-not-allowed":            codes.PermissionDenied,
 		"tenant-not-allowed":            codes.PermissionDenied,
 		"consent-required":              codes.PermissionDenied,
+		"cross-site-request":            codes.PermissionDenied,
 		"invalid-request":               codes.InvalidArgument,
 		"unknown-api":                   codes.Unimplemented,
 		"not-found":                     codes.Unimplemented,

@@ -33,7 +33,7 @@ var problemTypes = map[string]problemType{
 	},
 	"invalid-request": {
 		http.StatusBadRequest, "Invalid request",
-		"The request is malformed: more than one Authorization header, a method that is not in upper case, " +
+		"The request is malformed: more than one token, a method that is not in upper case, " +
 			"an ambiguous path, a host that is not in server.allowedHosts, a query with bytes that must be percent-encoded, " +
 			"a header that is not UTF-8, or a body that ends too early.",
 		"The client corrects the request.",
@@ -101,6 +101,14 @@ var problemTypes = map[string]problemType{
 		"Neither the user nor an administrator has consented to this service calling the downstream API on the user's behalf.",
 		"The user or an administrator opens the consentUri.",
 		consentExample,
+	},
+	"cross-site-request": {
+		http.StatusForbidden, "Cross-site request",
+		"With server.easyAuth, a user's token may come from a cookie, which browsers send with requests of any site. " +
+			"A page of another origin sent this one: Sec-Fetch-Site or Origin says so.",
+		"The client sends an access token in the Authorization header, or is a page of the service's own origin. " +
+			"If such a page is refused, the operators set server.publicUrl, or server.trustedProxies to the platform's front end.",
+		errCrossSite,
 	},
 	"unknown-api": {
 		http.StatusNotFound, "Unknown API",

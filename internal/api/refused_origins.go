@@ -56,7 +56,7 @@ func (o *refusedOrigins) shouldLog(origin string) bool {
 // logRefusedOrigin logs the origin of a page whose browser does not let it read the
 // answer, so that operators see what to configure.
 func (s *Server) logRefusedOrigin(r *http.Request, origin string) {
-	if r.Header.Get("Sec-Fetch-Site") == "same-origin" || strings.HasPrefix(s.baseURL(r)+"/", origin+"/") {
+	if r.Header.Get("Sec-Fetch-Site") == "same-origin" || s.isOwnOrigin(r, origin) {
 		return // a page of this service
 	}
 	if name := printable(origin); s.refusedOrigins.shouldLog(name) {

@@ -11,24 +11,24 @@ import (
 )
 
 const (
-	// slackBase is the garbage that may wait, in bytes, where next to nothing
-	// lives beside tokens: less would have a small heap collected all the time.
+	// slackBase is the least garbage, in bytes, at which the collector runs. With less,
+	// a small heap would be collected all the time.
 	slackBase = 16 << 20
 
-	// headroom is how much more may wait, in bytes, while tokens have more room
-	// than they take: the seldomer the collector runs, the less it delays requests.
+	// headroom is how much more garbage is allowed, in bytes, while the token cache is
+	// not full. The less often the collector runs, the less it delays requests.
 	headroom = 48 << 20
 
-	// interval is how often the heap is measured. Memory for tokens grows with
-	// exchanges, which are not that fast.
+	// interval is how often the heap is measured. The token cache grows by exchanges,
+	// which take longer.
 	interval = time.Second
 )
 
-// Run lets garbage grow as large as what lives beside tokens, and some more, until
-// ctx ends. The function size returns the bytes of cached tokens and the bytes that
-// are left for more. Go's default counts tokens too: a heap with 256 MiB of tokens
-// would be collected at 512 MiB. To collect sooner costs little, because tokens hold
-// no pointers to follow. Run does nothing where GOGC is set.
+// Run sets the collector's target until ctx ends: it allows as much garbage as the live
+// heap without tokens, and some more. The function size returns the bytes of cached
+// tokens and the bytes that are left for more. Go's default counts tokens too: a heap
+// with 256 MiB of tokens would be collected at 512 MiB. To collect earlier costs little,
+// because tokens hold no pointers to follow. Run does nothing if GOGC is set.
 func Run(ctx context.Context, size func() (tokens, room int)) {
 	if os.Getenv("GOGC") != "" {
 		return
@@ -48,9 +48,9 @@ func Run(ctx context.Context, size func() (tokens, room int)) {
 	}
 }
 
-// percent is the GOGC at which a heap with live bytes, tokens among them,
-// grows by what lives beside the tokens, slackBase, and as much of their room as headroom
-// allows.
+// percent returns the GOGC for a heap of live bytes, which include tokens. It allows as
+// much garbage as the rest of the heap, plus slackBase, plus the token cache's free room up
+// to headroom.
 func percent(live, tokens, room int) int {
 	slack := slackBase + min(max(room-tokens, 0), headroom)
 	live = max(live, tokens, slackBase) // live is that of the last collection, and 0 before it

@@ -36,7 +36,7 @@ func Parse(data []byte, password string) (Bundle, error) {
 	return parse(data, func(pfx []byte) (Bundle, error) { return parsePFX(pfx, password) })
 }
 
-// ParsePEM is Parse where nobody can say a password.
+// ParsePEM is Parse for files that cannot have a password.
 func ParsePEM(data []byte) (Bundle, error) {
 	return parse(data, func([]byte) (Bundle, error) {
 		return Bundle{}, errors.New("is a PFX, and PEM is expected: convert it with " + toPEM)
@@ -75,8 +75,8 @@ var (
 	errNotBinary = errors.New("not DER")
 )
 
-// parsePEM reads the blocks of text. Lines may be indented, and what stands
-// between blocks is left out, as PEM has it (RFC 7468, section 2).
+// parsePEM reads the blocks of text. Lines may be indented, and text between blocks is
+// ignored (RFC 7468, section 2).
 func parsePEM(text string) (Bundle, error) {
 	lines := strings.Split(strings.ReplaceAll(text, mark, ""), "\n")
 	for i, line := range lines {
@@ -142,7 +142,7 @@ func (b *Bundle) add(block *pem.Block, others *[]string) error {
 	return nil
 }
 
-// complaint says what else there is, where there is neither certificate nor key.
+// complaint says what a file without certificate and key has instead.
 func (b *Bundle) complaint(others []string) error {
 	switch {
 	case len(b.Certificates) > 0 || len(b.Keys) > 0:
@@ -153,7 +153,7 @@ func (b *Bundle) complaint(others []string) error {
 	return errors.New("holds no certificate and no private key")
 }
 
-// parseKey reads the three forms that PEM labels tell apart, whatever the label.
+// parseKey reads a key in any of its three forms, whatever its PEM label says.
 func parseKey(der []byte) (crypto.Signer, error) {
 	var key any
 	key, err := x509.ParsePKCS8PrivateKey(der)
@@ -169,8 +169,8 @@ func parseKey(der []byte) (crypto.Signer, error) {
 	return nil, errors.New("is not a private key that can be read")
 }
 
-// Pair returns the key whose certificate is valid for longest, of those that are
-// valid at now if there are any.
+// Pair returns the key whose certificate is valid longest. Certificates that are not
+// valid at now count only if there is no other.
 func (b Bundle) Pair(now time.Time) (Pair, error) {
 	switch {
 	case len(b.Keys) == 0 && len(b.Certificates) == 0:
@@ -200,7 +200,7 @@ func matches(c *x509.Certificate, key crypto.Signer) bool {
 	return ok && public.Equal(c.PublicKey)
 }
 
-// later reports whether a is the better one to show from now on.
+// later reports whether a is the better certificate to use from now on.
 func later(a, b *x509.Certificate, now time.Time) bool {
 	valid := func(c *x509.Certificate) int {
 		if now.Before(c.NotBefore) || now.After(c.NotAfter) {
@@ -211,7 +211,7 @@ func later(a, b *x509.Certificate, now time.Time) bool {
 	return cmp.Or(cmp.Compare(valid(a), valid(b)), a.NotAfter.Compare(b.NotAfter), a.NotBefore.Compare(b.NotBefore)) > 0
 }
 
-// chain orders the certificates for who verifies them (RFC 8446, section 4.4.2).
+// chain orders the certificates as verifiers expect them (RFC 8446, section 4.4.2).
 func (b Bundle) chain(p Pair) []*x509.Certificate {
 	left := slices.DeleteFunc(slices.Clone(b.Certificates), func(c *x509.Certificate) bool { return matches(c, p.Key) })
 	chain := []*x509.Certificate{p.Leaf}

@@ -11,7 +11,7 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 )
 
-// toPEM makes PEM of any PFX.
+// toPEM converts a PFX to PEM.
 const toPEM = "openssl pkcs12 -in FILE -nodes -out FILE.pem (add -legacy where OpenSSL 3 refuses its encryption)"
 
 const tagSequence = 0x30

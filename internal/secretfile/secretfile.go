@@ -1,9 +1,9 @@
 // Package secretfile reads the small files that people hand to a service:
 // secrets, tokens, certificates and keys, whichever system wrote them.
 //
-// Editors and shells leave traces: a byte order mark, line ends of Windows, an
-// empty line, UTF-16. What has one meaning is read, anything else is refused with
-// a sentence to act on. No error quotes what was read.
+// Editors and shells leave traces: a byte order mark, Windows line ends, an empty line,
+// UTF-16. Content with one possible meaning is read. Anything else is refused, and the
+// error says what to change. No error quotes the content.
 package secretfile
 
 import (
@@ -34,7 +34,7 @@ var (
 // Read returns what is in the file at path, which may be a symbolic link to one. The
 // error names the path.
 func Read(path string) ([]byte, error) {
-	// Without O_NONBLOCK a named pipe that nobody writes to is waited for, for ever.
+	// Without O_NONBLOCK, opening a named pipe without a writer would block for ever.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
@@ -80,8 +80,8 @@ func Secret(data []byte) (string, error) {
 	return text, nil
 }
 
-// Base64 returns the bytes that text stands for: in lines or not, padded or not,
-// in either alphabet (RFC 4648, sections 4 and 5).
+// Base64 decodes text: with or without line breaks and padding, in either alphabet
+// (RFC 4648, sections 4 and 5).
 func Base64(text string) ([]byte, error) {
 	text, err := plain([]byte(text))
 	if err != nil {
@@ -96,7 +96,7 @@ func Base64(text string) ([]byte, error) {
 	return data, nil
 }
 
-// plain returns data as text, without what editors put around it.
+// plain returns data as text, without a byte order mark and surrounding white space.
 func plain(data []byte) (string, error) {
 	if isUTF16(data) {
 		return "", errUTF16

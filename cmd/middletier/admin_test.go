@@ -152,7 +152,7 @@ tokenCache: {redis: {url: "redis://:canary-of-redis@cache:6379", passwordFile: /
 	}
 }
 
-// A web page that an operator looks at cannot use the operator's admin listener.
+// A web page in an operator's browser cannot use the operator's admin listener.
 func TestAdminListenerRefusesWebPages(t *testing.T) {
 	w := newStoppedWorld(t)
 	admin := w.admin(t)
@@ -217,7 +217,7 @@ func TestAdminListenerRefusesForeignNamesOnEveryRoute(t *testing.T) {
 	}
 }
 
-// What a problem of the admin listener points to exists.
+// The type of an admin listener's problem leads to a page that exists.
 func TestTypesOfAdminProblemsExist(t *testing.T) {
 	for name, change := range map[string]func(*file){
 		"alone": func(*file) {}, "below a base path": func(f *file) { f.Server.BasePath = "/middle" },
@@ -259,8 +259,8 @@ func TestProfilingIsAskedFor(t *testing.T) {
 	}
 }
 
-// What operators ask for is on the admin listener only, and that one is on the
-// loopback unless somebody says otherwise.
+// Routes for operators are on the admin listener only, which is on loopback by
+// default.
 func TestAdminRoutesAreNotPublic(t *testing.T) {
 	w := newWorld(t, func(f *file) { f.Server.BasePath = "/middle" })
 	for path, method := range map[string]string{

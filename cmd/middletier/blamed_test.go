@@ -12,8 +12,8 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// An API may end an HTTP/2 connection over the headers of one caller: the streams of 20
-// others run on.
+// If an API ends an HTTP/2 connection because of one caller's headers, the streams
+// of 20 other callers continue.
 func TestBlamedCallerHarmsNoStream(t *testing.T) {
 	const others = 20
 	for _, code := range []http2.ErrCode{http2.ErrCodeProtocol, http2.ErrCodeCompression} {

@@ -18,8 +18,8 @@ import (
 // bench" sends 10 GiB.
 const bodyVariable = "MIDDLETIER_TEST_BODY"
 
-// A large body is streamed in each direction: what client, service and API allocate
-// for it together is a small part of it, however large it is.
+// A large body is streamed in each direction: client, service and API together
+// allocate only a small part of its size.
 func TestSlowLargeBodiesTakeNoMemory(t *testing.T) {
 	size := int64(512 << 20)
 	if text := os.Getenv(bodyVariable); text != "" {

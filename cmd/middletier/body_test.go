@@ -30,8 +30,8 @@ func (w *world) post(body io.Reader) *http.Response {
 	return resp
 }
 
-// Neither upload nor answer is held back: each chunk is answered with an event
-// before the next is sent.
+// Neither upload nor answer is buffered: the client receives an event for each chunk
+// before it sends the next.
 func TestUploadAndEventsStreamAtOnce(t *testing.T) {
 	w := newWorld(t)
 	w.api.handle(func(rw http.ResponseWriter, r *http.Request) {
@@ -96,8 +96,8 @@ func (zeroReader) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A caller may pause for longer than a body is waited for that nobody reads, and
-// for longer than the API may take.
+// A caller may pause its upload for longer than an unread body is waited for, and
+// for longer than the API's timeout.
 func TestPausingUploadIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(f *file) {
@@ -131,8 +131,8 @@ func TestPausingUploadIsWaitedFor(t *testing.T) {
 	}
 }
 
-// A client that does not read holds the API up: what is in between is what
-// sockets hold.
+// If a client does not read, the API cannot send: only the sockets' buffers are
+// between them.
 func TestReaderThatTakesNothingPressesBack(t *testing.T) {
 	const size = 128 << 20
 	w := newWorld(t)
@@ -211,8 +211,7 @@ func TestContinueIsSaidWhenTheBodyIsWanted(t *testing.T) {
 	}
 }
 
-// A client must never take a part of an answer for the whole, and the log says
-// that there was only a part.
+// A client can always tell that an answer is incomplete, and the log says so.
 func TestAnswerThatBreaksOffIsSeenAsBroken(t *testing.T) {
 	w := newStoppedWorld(t)
 	p := w.start()

@@ -93,8 +93,8 @@ func ask[T any](b *browser, action chromedp.Action[T]) T {
 	return got
 }
 
-// The page shows every operation, with nothing from elsewhere and without an
-// exception from its own policy.
+// The page shows every operation. It loads nothing from other servers, and its
+// policy has no exceptions.
 func TestSlowDocsPageInABrowser(t *testing.T) {
 	w := newWorld(t, func(f *file) { f.Server.BasePath = "/middle" })
 	b := newBrowser(t)
@@ -134,8 +134,8 @@ func TestSlowDocsPageInABrowser(t *testing.T) {
 	}
 }
 
-// The pages can be read on a phone without moving them from side to side; of the
-// problems' the one with the longest lines. Their policies let their styles in.
+// The pages can be read on a phone without scrolling sideways; of the problem pages,
+// the one with the longest lines is tried. Their policies allow their styles.
 func TestSlowPagesOnAPhone(t *testing.T) {
 	w := newWorld(t)
 	b := newBrowser(t)
@@ -166,8 +166,8 @@ func newSite(t *testing.T) string {
 	return site.URL
 }
 
-// A page of a listed origin calls, and learns from errors what to do; another
-// origin's learns nothing.
+// A page of a listed origin can call the service and read its errors; a page of
+// another origin can read nothing.
 func TestSlowPagesCallFromABrowser(t *testing.T) {
 	listed, other := newSite(t), newSite(t)
 	w := newWorld(t, func(f *file) { f.Server.CORS.AllowedOrigins = []string{listed} })

@@ -43,8 +43,7 @@ func runProcess(t *testing.T, environment []string, stdin string, args ...string
 	return outcome{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 }
 
-// A call goes out with the application's own token, and its answer comes back so
-// that it can be piped.
+// call uses the application's own token, and its output can be piped.
 func TestCallSendsWhatItIsTold(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "body.json")
 	if err := os.WriteFile(file, []byte("{\n\"from\": \"a file\"}\n"), 0o600); err != nil {
@@ -251,7 +250,7 @@ func TestCallEndsWhenItIsToldTo(t *testing.T) {
 	}
 }
 
-// The API's time is for its answer to begin. The answer may take longer.
+// The API's timeout ends when its answer begins. The rest may take longer.
 func TestCallGivesTheAPIItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out, status bytes.Buffer

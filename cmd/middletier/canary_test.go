@@ -17,9 +17,9 @@ import (
 	"middletier/internal/testkit/redistest"
 )
 
-// Nothing that could be replayed is in the log, in a metric, in a trace, in what
-// the admin listener tells, or in an answer,
-// whatever happens: every flow, and everything that goes wrong on the way.
+// Nothing that could be replayed is in the log, the metrics, the traces, the admin
+// listener's answers or other answers: every flow is tried, with every failure on
+// the way.
 func TestSecretsAreSeenNowhere(t *testing.T) {
 	c := newCollector(t)
 	redis := redistest.Start(t, "--requirepass", "canary-of-redis")
@@ -138,8 +138,8 @@ func TestSecretsAreSeenNowhere(t *testing.T) {
 	}
 }
 
-// Whatever an API or the identity provider sends in place of HTTP, with what it was
-// sent in it, none of that is in the log.
+// If an API or the identity provider answers with malformed HTTP that repeats what
+// it received, none of that is in the log.
 func TestMalformedAnswersAreNotLogged(t *testing.T) {
 	variants := map[string]string{
 		"no HTTP":                    "%s\r\n\r\n",

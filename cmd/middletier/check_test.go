@@ -110,8 +110,7 @@ func (w *world) check(provider http.RoundTripper) (lines map[string]string, err 
 	return lines, err
 }
 
-// Whatever is broken fails by itself, and says what to do; the rest is found to
-// be good.
+// Each broken part fails alone, with a reason to act on; all other trials succeed.
 func TestCheckOnlineFindsWhatIsBroken(t *testing.T) {
 	api := func(change func(*downstreamAPI)) func(*file) {
 		return func(f *file) {
@@ -278,8 +277,8 @@ func (w *world) expectCheck(provider http.RoundTripper, want map[string]string) 
 	}
 }
 
-// A trial that hangs ends after its limit, also when it does not heed its
-// context, and holds up no other.
+// A trial that hangs ends after its limit, even if it ignores its context, and
+// delays no other trial.
 func TestCheckBoundsEachTrial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})

@@ -21,8 +21,8 @@ func TestSlowFishCompletes(t *testing.T) {
 	}
 }
 
-// zsh completes in an interactive shell only: what it would be asked for is
-// recorded by functions in place of its own.
+// zsh completes only in an interactive shell: functions in place of its own record
+// what would be offered.
 func TestSlowZshCompletes(t *testing.T) {
 	zsh := tooltest.Find(t, "zsh", "zsh")
 	script := completionScript(t, "zsh")

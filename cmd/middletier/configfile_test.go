@@ -86,8 +86,7 @@ func TestDocumentsNameKeysThatExist(t *testing.T) {
 // kindOfCredential is an entry of clientCredentials that is commented out.
 var kindOfCredential = regexp.MustCompile(`(?m)(^    # - sourceType: (\w+).*\n(    #   .*\n)+)`)
 
-// Whoever takes the comment signs off a credential has one that is right but for
-// its values.
+// An uncommented credential of the example is correct except for its values.
 func TestEveryCredentialOfTheExampleCanBeUncommented(t *testing.T) {
 	example := currentExample()
 	kinds := kindOfCredential.FindAllStringSubmatch(example, -1)

@@ -48,7 +48,7 @@ func granted(r *reply) map[string]string {
 	return got
 }
 
-// The browser asks without a token, and is answered before one is looked for.
+// A browser's preflight request has no token and needs none.
 func TestPreflightIsAnsweredBeforeAuthentication(t *testing.T) {
 	w := newWorld(t, allowSPA, func(f *file) { f.Server.BasePath = "/middle" })
 	for path, methods := range map[string]string{
@@ -81,7 +81,7 @@ func TestPreflightIsAnsweredBeforeAuthentication(t *testing.T) {
 	}
 }
 
-// Whatever the answer is, a page of a listed origin can read it, and why.
+// A page of a listed origin can read every answer, errors included.
 func TestEveryAnswerCanBeReadByListedOrigins(t *testing.T) {
 	w := newWorld(t, allowSPA, func(f *file) {
 		f.Server.MaxBodySize = 10
@@ -136,7 +136,7 @@ func TestEveryAnswerCanBeReadByListedOrigins(t *testing.T) {
 	}
 }
 
-// What an API says of browsers is about itself; what it says of caches holds.
+// An API's CORS headers are not forwarded; its Vary is.
 func TestAPIsOwnVaryIsKept(t *testing.T) {
 	w := newWorld(t, allowSPA)
 	w.api.handle(func(rw http.ResponseWriter, _ *http.Request) {
@@ -155,7 +155,7 @@ func TestAPIsOwnVaryIsKept(t *testing.T) {
 	}
 }
 
-// OPTIONS that does not ask for permission is a request like any other.
+// OPTIONS that is no preflight request is treated like any other method.
 func TestOptionsWithoutPreflightIsForwarded(t *testing.T) {
 	w := newWorld(t, allowSPA, func(f *file) {
 		todo := f.DownstreamAPIs["todo"]
@@ -225,7 +225,7 @@ func TestUnsafeCORSIsRefusedAtStart(t *testing.T) {
 	}
 }
 
-// A page finds out that it calls too often. Asking whether it may does not count.
+// A page can read that it exceeds the rate limit. Preflight requests do not count.
 func TestRateLimitCanBeReadByListedOrigins(t *testing.T) {
 	w := newWorld(t, allowSPA, func(f *file) { f.Server.RateLimit = rateLimit{RequestsPerSecond: 0.01, Burst: 1} })
 	alice := w.alice()
@@ -241,7 +241,7 @@ func TestRateLimitCanBeReadByListedOrigins(t *testing.T) {
 	}
 }
 
-// A page sees Server-Timing of another origin only where that origin is named.
+// A page of another origin sees Server-Timing only if its origin is listed.
 func TestTimingIsShownToListedOrigins(t *testing.T) {
 	w := newWorld(t, allowSPA, func(f *file) { f.Server.ServerTiming = true })
 	w.api.handle(func(rw http.ResponseWriter, _ *http.Request) { rw.Header().Set("Timing-Allow-Origin", "*") })
@@ -258,8 +258,8 @@ func TestTimingIsShownToListedOrigins(t *testing.T) {
 	}
 }
 
-// An origin that is refused is named in the log, once for many requests, so that
-// somebody finds out what to configure.
+// A refused origin is logged once, however many requests it makes, so that operators
+// know what to configure.
 func TestRefusedOriginIsNamedInTheLog(t *testing.T) {
 	for name, change := range map[string]func(*file){"some are listed": allowSPA, "none is": func(*file) {}} {
 		w := newWorld(t, change)

@@ -16,8 +16,8 @@ import (
 	"middletier/internal/testkit/mounttest"
 )
 
-// While a credential is replaced, the platform takes the old one and the new one.
-// No request fails, and the new one is used soon.
+// While a credential is replaced, the platform accepts the old and the new one. No
+// request fails, and the new one is soon in use.
 func TestSlowCredentialIsReplacedUnderTraffic(t *testing.T) {
 	const freshSecret = "another-client-secret-that-must-not-be-seen"
 	oldCertificate, oldPath := newCertificate(t)

@@ -8,7 +8,8 @@ import (
 	"middletier/internal/mockidp"
 )
 
-// An exchange that fails fails for all who wait, and is not remembered.
+// If an exchange fails, it fails for all waiting requests, and the failure is not
+// cached.
 func TestSlowFailedExchangeFailsAllWhoWait(t *testing.T) {
 	for _, row := range []struct {
 		name   string

@@ -119,9 +119,8 @@ func TestExchangeOutlivesTheCallerWhoBeganIt(t *testing.T) {
 	}
 }
 
-// Past refresh_in, requests go on with the held token while one exchange, on
-// behalf of the user, brings another. Here it does not end until they are
-// answered.
+// After refresh_in, requests use the cached token while one exchange on behalf of
+// the user fetches another. Here it does not end before they are answered.
 func TestNoRequestWaitsForARenewal(t *testing.T) {
 	w := newWorld(t, unhurried)
 	w.idp.AddFault(mockidp.Fault{Flow: "on_behalf_of", Times: 1, Body: `{"token_type":"Bearer","expires_in":3600,"refresh_in":1,"access_token":"the-first"}`})

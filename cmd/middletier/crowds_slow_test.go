@@ -91,9 +91,9 @@ func allowDescriptors(t *testing.T, n uint64) {
 	t.Cleanup(func() { _ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &before) }) // they were allowed before
 }
 
-// Many slow, idle or hostile connections at a time: all calls of others are
-// answered, and when the crowd has left, so has what it took. Latencies are
-// logged, not judged: they are the machine's too.
+// While many slow, idle or hostile connections exist, all calls of others are
+// answered. When the crowd has left, its resources are free. Latencies are logged
+// without a limit: they depend on the machine.
 func TestSlowCrowdsCostOthersNothing(t *testing.T) {
 	idle, measured := idleCrowd, false
 	if text := os.Getenv(idleVariable); text != "" { // 5 s of 200 calls a second in a turn

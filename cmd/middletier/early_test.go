@@ -62,8 +62,9 @@ func protocolClients(t *testing.T) map[string]*http.Client {
 	return clients
 }
 
-// An API may end its answer while the caller's body stays open, as a gRPC server
-// that has heard enough. The answer's end and its trailers arrive at once.
+// An API may end its answer while the caller's body is still open, such as a gRPC
+// server that has received enough. The end of the answer and its trailers arrive at
+// once.
 func TestAnswerEndsBeforeTheUpload(t *testing.T) { answerEndsBeforeTheUpload(t, 20) }
 
 // answerEndsBeforeTheUpload makes so many calls by each protocol.

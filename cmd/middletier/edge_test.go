@@ -44,8 +44,8 @@ func (w *world) answerInTurn(texts ...string) (closed <-chan struct{}) {
 	return left
 }
 
-// Whatever an API sends before its call fails, the problem document is whole and
-// holds nothing of it.
+// If a call fails after the API has sent something, the problem document is complete
+// and contains nothing of it.
 func TestProblemHoldsNothingOfTheAPI(t *testing.T) {
 	const invalid = "downstream-invalid-response"
 	hints := "HTTP/1.1 103 Early Hints\r\n" + theirs + "\r\n"
@@ -138,7 +138,8 @@ func checkHeadersOfAProblem(t *testing.T, r *reply) {
 	}
 }
 
-// An API's hints reach the caller before its answer, with headers that may pass.
+// An API's early hints reach the caller before its answer, without headers that are
+// not forwarded.
 func TestEarlyHintsReachTheCaller(t *testing.T) {
 	w := newWorld(t)
 	w.answerInTurn("HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\nSet-Cookie: a=b\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n")
@@ -170,7 +171,7 @@ func TestEarlyHintsReachTheCaller(t *testing.T) {
 	}
 }
 
-// HTTP/2 can bring bytes in a query that would end the request line of HTTP/1.1.
+// A query over HTTP/2 can contain bytes that would end the request line of HTTP/1.1.
 func TestQueryWithBytesThatMustBeEncodedIsRefused(t *testing.T) {
 	w := newWorld(t, func(f *file) { f.Server.H2C = true })
 	alice := w.alice()
@@ -207,7 +208,7 @@ func TestQueryWithBytesThatMustBeEncodedIsRefused(t *testing.T) {
 	}
 }
 
-// The method counts as headers do, and nothing that a caller sends makes a log line
+// The method counts towards the limit of headers, and no caller can make a log line
 // long.
 func TestLongMethodIsRefusedAndLoggedInPart(t *testing.T) {
 	w := newWorld(t)
@@ -231,8 +232,8 @@ func TestLongMethodIsRefusedAndLoggedInPart(t *testing.T) {
 	}
 }
 
-// Without publicUrl, what the service says of itself depends on Host, and a cache must
-// not give it to others. With publicUrl it may be kept.
+// Without publicUrl, pages depend on Host, so caches must not store them. With
+// publicUrl they may.
 func TestCachesKeepNothingThatDependsOnHost(t *testing.T) {
 	paths := []string{"/problems/internal", "/problems/", "/.well-known/oauth-protected-resource", "/openapi.json", "/docs", "/nothing", "/api/todo/items", "/healthz", "/readyz", "/"}
 	w := newWorld(t)
@@ -251,7 +252,7 @@ func TestCachesKeepNothingThatDependsOnHost(t *testing.T) {
 	}
 }
 
-// Links of an API below its base URL lead the caller back to us.
+// Links of an API below its base URL become URLs of this service.
 func TestLinksOfAnAPIAreTheCallersOwn(t *testing.T) {
 	for _, row := range []struct {
 		name   string
@@ -338,7 +339,7 @@ func TestForwardedPrefixIsWrittenAfresh(t *testing.T) {
 	}
 }
 
-// A browser that asks for / is led to the page about the service.
+// A browser that requests / is redirected to the page about the service.
 func TestBrowsersAreLedToTheDocumentation(t *testing.T) {
 	const browser = "Accept: text/html,application/xhtml+xml,*/*;q=0.8"
 	for _, row := range []struct {

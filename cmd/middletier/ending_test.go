@@ -11,8 +11,8 @@ import (
 // what the end takes.
 const soon = 4 * time.Second
 
-// Where nobody counts on the service there is nothing to wait for, also not for a
-// connection that a browser has opened just in case.
+// If no load balancer was seen, the service stops at once, even if a browser has
+// opened a connection that it does not use.
 func TestServiceThatNobodyCountsOnEndsAtOnce(t *testing.T) {
 	w := newStoppedWorld(t, func(f *file) { f.Server.ShutdownGrace = time.Minute })
 	p, stop := w.startStoppable()
@@ -38,8 +38,8 @@ func TestServiceThatNobodyCountsOnEndsAtOnce(t *testing.T) {
 	}
 }
 
-// Load balancers get their time, which a line says, and what they ask meanwhile is
-// answered and is no error in the log.
+// If a load balancer was seen, the service waits for it and logs that. Probes
+// meanwhile are answered, and are no errors in the log.
 func TestServiceBehindALoadBalancerSaysWhatItAwaits(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
@@ -85,7 +85,7 @@ func (w *world) wantTimeForBalancer(t *testing.T, path string) {
 	}
 }
 
-// A request that runs is waited for, and counted in the line.
+// The service waits for running requests, and logs how many there were.
 func TestRunningRequestIsAwaitedAndNamed(t *testing.T) {
 	t.Parallel()
 	w := newStoppedWorld(t, func(f *file) { f.Server.ShutdownGrace = 6 * time.Second })
@@ -111,7 +111,7 @@ func TestRunningRequestIsAwaitedAndNamed(t *testing.T) {
 	<-ended
 }
 
-// Not to be ready yet is what every start is like.
+// A 503 of /readyz at the start is no error in the log.
 func TestReadinessAtStartIsNoError(t *testing.T) {
 	w := newStoppedWorld(t)
 	w.idp.Stop()

@@ -65,8 +65,8 @@ func TestFilesMadeOnWindowsAreRead(t *testing.T) {
 	}
 }
 
-// What cannot be read is refused before the service listens, with key, line and a
-// reason, and without what is in it.
+// A file that cannot be read is refused before the service listens, with key, line
+// and reason, and without its content.
 func TestServeRefusesFilesThatItCannotRead(t *testing.T) {
 	pair := writePair(t, t.TempDir(), "server")
 	der, _ := pem.Decode([]byte(contentOf(t, pair.CertFile)))
@@ -108,7 +108,7 @@ func TestServeRefusesFilesThatItCannotRead(t *testing.T) {
 	}
 }
 
-// Go passes over such files, and the service would wait for keys for ever.
+// Go ignores such files, and the service would wait for keys for ever.
 func TestServeRefusesCAFilesThatGoDoesNotRead(t *testing.T) {
 	ca := contentOf(t, writePair(t, t.TempDir(), "ca").CertFile)
 	der, _ := pem.Decode([]byte(ca))
@@ -145,8 +145,8 @@ func TestServeRefusesCAFilesThatGoDoesNotRead(t *testing.T) {
 	}
 }
 
-// Of two certificates for the key the one that lasts is shown, and the issuer
-// follows what it issued, whatever their order in the file.
+// Of two certificates for one key the one that is valid longer is used, and its
+// issuer follows it, whatever their order in the file.
 func TestListenerShowsTheLongestValidCertificate(t *testing.T) {
 	pair := writePair(t, t.TempDir(), "server")
 	other := contentOf(t, writePair(t, t.TempDir(), "other").CertFile)

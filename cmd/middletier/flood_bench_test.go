@@ -27,9 +27,9 @@ const (
 	floodConns  = 64
 )
 
-// BenchmarkFlood sends requests of known users, first alone and then beside many
-// more with garbage for tokens, and reports the known users' latency in both. It
-// fails when one of them is not served. See docs/performance.md.
+// BenchmarkFlood sends requests of known users, alone and together with many more
+// with invalid tokens, and reports the known users' latency in both cases. It fails
+// if one of them is not served. See docs/performance.md.
 func BenchmarkFlood(b *testing.B) {
 	platform, secret := startBenchPlatform(b)
 	api := httptest.NewServer(http.HandlerFunc(answerBench))

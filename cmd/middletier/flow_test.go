@@ -72,7 +72,8 @@ func TestCallsAtOnceByANewUserShareOneExchange(t *testing.T) {
 	}
 }
 
-// Every caller's calls arrive with a token of their own, however they interleave.
+// Each caller's calls arrive with that caller's own token, in whatever order they
+// are made.
 func TestTokensOfUsersNeverMix(t *testing.T) {
 	w := newWorld(t)
 	var wg sync.WaitGroup

@@ -8,8 +8,8 @@ import (
 	"middletier/internal/testkit/redistest"
 )
 
-// What operators and users have had forgotten is not served again, also where Redis
-// has evicted lists of users' tokens or somebody has overwritten them.
+// Tokens that a user's sign-out or an operator deleted are not used again, even if
+// Redis has evicted lists of users' tokens or somebody has overwritten them.
 func TestForgottenUserIsNotServedAfterEviction(t *testing.T) {
 	for _, row := range []struct {
 		name   string
@@ -49,7 +49,7 @@ func TestForgottenUserIsNotServedAfterEviction(t *testing.T) {
 	}
 }
 
-// A sealed value that is put back after a sign-out is of no use.
+// A sealed value that is restored after a sign-out cannot be used.
 func TestSignedOutTokenIsNotServedWhenItIsPutBack(t *testing.T) {
 	redis := redistest.Start(t)
 	w := newWorld(t, withRedis(redis), patientWithRedis)

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// Requests whose end is in doubt. What reaches the API has one beginning and one
-// end, whatever came, and what may be a second request is one by itself: without a
-// token it goes nowhere.
+// Requests whose end is ambiguous. Every request that reaches the API has one clear
+// beginning and end, and a smuggled second request is treated as a request of its
+// own: without a token it is refused.
 func TestRequestsWhoseEndIsInDoubt(t *testing.T) {
 	w := newWorld(t)
 	alice := w.alice()

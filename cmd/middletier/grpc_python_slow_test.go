@@ -11,7 +11,8 @@ import (
 	"middletier/internal/testkit/tooltest"
 )
 
-// Python's gRPC, which is that of C++, Ruby and PHP too, makes calls of all kinds.
+// Python's gRPC library, which shares its core with C++, Ruby and PHP, makes calls
+// of all kinds.
 func TestSlowGRPCFromPython(t *testing.T) {
 	python := tooltest.Find(t, "python3", "python3-venv")
 	environment := filepath.Join(t.TempDir(), "venv")

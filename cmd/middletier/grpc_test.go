@@ -23,8 +23,8 @@ import (
 	"middletier/internal/config"
 )
 
-// Callers by gRPC can read no problem document: they get a status of gRPC, in the
-// headers of an answer without a body. The log has what it was.
+// gRPC libraries cannot read a problem document: they get a gRPC status in the
+// headers of an answer without a body. The log has the problem.
 func TestErrorsForCallersByGRPC(t *testing.T) {
 	w := newWorld(t, func(f *file) {
 		f.Server.H2C, f.Server.MaxBodySize = true, 1000
@@ -170,7 +170,8 @@ func (g *grpcCalls) left(method string) {
 	}
 }
 
-// All kinds of calls, and ends of them, as grpc-go makes and serves them.
+// All kinds of calls, and all ways in which they end, with grpc-go as client and
+// server.
 func TestGRPC(t *testing.T) {
 	for name, secureAPI := range map[string]bool{"TLS to the API": true, "TLS from the caller": false} {
 		t.Run(name, func(t *testing.T) {

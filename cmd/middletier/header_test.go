@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Headers over which servers end a connection that all callers share do not reach an
-// API, and are no fault of the service's: the log says INFO.
+// Headers because of which some servers end a shared connection do not reach an API.
+// They are the caller's fault: the log says INFO.
 func TestHeadersThatNoServerMustTake(t *testing.T) {
 	w := newWorld(t)
 	for _, row := range []struct {

@@ -11,9 +11,8 @@ import (
 	"time"
 )
 
-// A client can name headers as its connection's own, and so have them dropped;
-// those that the service sets are set all the same, and what is for one hop stays
-// on it.
+// A client can name headers in Connection, and so have them removed. Headers that
+// the service sets are set nevertheless, and hop-by-hop headers are not forwarded.
 func TestHeadersOfOneHop(t *testing.T) {
 	w := newWorld(t)
 	resp := rawRequest(t, w, "POST /api/todo/items HTTP/1.1\r\nHost: middle.example\r\nAuthorization: Bearer "+w.alice()+"\r\n"+
@@ -47,7 +46,7 @@ func TestHeadersOfOneHop(t *testing.T) {
 	}
 }
 
-// The same of an answer: the service's own headers stay.
+// The same for an answer: the service's own headers stay.
 func TestHeadersOfAnAnswer(t *testing.T) {
 	w := newWorld(t)
 	w.api.handle(func(rw http.ResponseWriter, _ *http.Request) {
@@ -74,7 +73,7 @@ func TestHeadersOfAnAnswer(t *testing.T) {
 	}
 }
 
-// Ids of requests are taken from the client where they can do no harm in a log.
+// A client's request ID is used if it is harmless in a log.
 func TestRequestIDs(t *testing.T) {
 	w := newWorld(t)
 	alice := w.alice()
@@ -94,8 +93,8 @@ func TestRequestIDs(t *testing.T) {
 	}
 }
 
-// Servers that map header names to variables take an underscore for a dash. So a
-// header that is dropped or set has one name in all spellings, also in trailers.
+// Servers that map header names to variables treat an underscore as a dash. So a
+// header that is dropped or set is matched in both spellings, in trailers too.
 func TestConfiguredHeadersHaveOneNameInEverySpelling(t *testing.T) {
 	w := newWorld(t, func(f *file) {
 		api := f.DownstreamAPIs["todo"]

@@ -79,9 +79,9 @@ func (w *world) lastError() string {
 	return line.Error
 }
 
-// Every hostile token is refused for its fault, and costs nobody anything: not
-// the token endpoint, not the API, not a server that it names, and the provider
-// at most one fetch of keys in 30 seconds.
+// Every hostile token is refused for its own fault. It causes no request to the
+// token endpoint, to the API or to a server that it names, and at most one fetch of
+// keys in 30 seconds.
 func TestHostileTokensAreRefused(t *testing.T) { hostileTokensAreRefused(t, func(*file) {}, nil) }
 
 // hostileTokensAreRefused refuses the foreign ones for their tenant. It is nil where
@@ -129,8 +129,8 @@ func hostileTokensAreRefused(t *testing.T, configure func(*file), foreign []stri
 	}
 }
 
-// Callers cannot help it that their tokens are encrypted: log and problem page tell
-// the operators what to change.
+// If tokens are encrypted, callers can change nothing: log and problem page tell
+// operators what to change.
 func TestEncryptedTokenIsExplainedToOperators(t *testing.T) {
 	w := newWorld(t)
 	r := w.call("GET", "/api/todo/items", w.alice()+".AAAA.AAAA", "")
@@ -146,7 +146,7 @@ func TestEncryptedTokenIsExplainedToOperators(t *testing.T) {
 	}
 }
 
-// Every kind of good token is traded, and served.
+// Every kind of valid token is exchanged, and the call is forwarded.
 func TestGoodTokensOfEveryKindAreServed(t *testing.T) {
 	goodTokensOfEveryKindAreServed(t, func(*file) {})
 }

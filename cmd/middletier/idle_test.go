@@ -25,8 +25,9 @@ func slowlyBehind(url string) func(*file) {
 	}
 }
 
-// An HTTP/2 API may give up a request whose body is open and idle, before it has answered:
-// the caller learns it at once, not when the time for the request is over.
+// If an HTTP/2 API resets a request whose body is open and idle, before it has
+// answered, the caller gets the answer at once, not at the end of the request's
+// timeout.
 func TestAPIThatGivesUpAnIdleUploadIsNotAwaited(t *testing.T) {
 	for name, answer := range map[string]func(c *wiretest.Conn, s *wiretest.Stream) bool{
 		"INTERNAL_ERROR": func(c *wiretest.Conn, s *wiretest.Stream) bool { c.Reset(s, http2.ErrCodeInternal); return true },
@@ -56,7 +57,7 @@ func TestAPIThatGivesUpAnIdleUploadIsNotAwaited(t *testing.T) {
 	}
 }
 
-// The same of an HTTP/1.1 API that closes the connection.
+// The same for an HTTP/1.1 API that closes the connection.
 func TestHTTP1APIThatGivesUpAnIdleUploadIsNotAwaited(t *testing.T) {
 	for name, start := range map[string]func(*httptest.Server){"clear": (*httptest.Server).Start, "TLS": (*httptest.Server).StartTLS} {
 		t.Run(name, func(t *testing.T) {

@@ -13,9 +13,9 @@ import (
 	"middletier/internal/mockidp"
 )
 
-// A connection is used again where a request's body came to its end, however the
-// request ended. Else it is closed with the answer, and soon: what is left of a
-// body is neither waited for nor taken for a request.
+// A connection is reused if the request's body was complete, however the request
+// ended. Otherwise it is closed with the answer, soon: the rest of the body is
+// neither waited for nor read as a request.
 func TestConnectionIsKeptOnlyBehindAWholeBody(t *testing.T) {
 	t.Parallel()
 	const (
@@ -157,8 +157,8 @@ func TestConnectionIsKeptOnlyBehindAWholeBody(t *testing.T) {
 	}
 }
 
-// What the transport reads of a body beside the answer must not touch that. The
-// race detector sees it within a few calls.
+// What the transport reads of a body while the answer is sent must not change the
+// answer. The race detector reports it within a few calls.
 func TestBodyGrowsTooLargeBesideTheAnswer(t *testing.T) {
 	w := newWorld(t, func(f *file) { f.Server.MaxBodySize = 1000 })
 	alice := w.alice()
@@ -183,8 +183,8 @@ func TestBodyGrowsTooLargeBesideTheAnswer(t *testing.T) {
 	}
 }
 
-// A caller that wants its connection closed, as nginx does by default, has the
-// answer also where its body is refused unread.
+// A caller that requests Connection: close, as nginx does by default, receives the
+// answer even if its body is refused unread.
 func TestRefusalReachesWhoStillSends(t *testing.T) {
 	w := newWorld(t)
 	w.idp.AddFault(mockidp.Fault{Flow: "on_behalf_of", Status: 503})

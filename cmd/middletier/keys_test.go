@@ -9,7 +9,8 @@ import (
 	"middletier/internal/testkit/tokentest"
 )
 
-// A key that another one replaces under its own name serves its first token.
+// If a key is replaced by another one with the same ID, the first token that the new
+// key signed is accepted.
 func TestKeyReplacedUnderItsNameIsFetched(t *testing.T) {
 	w := newStoppedWorld(t)
 	keys := tokentest.Encode(map[string]any{"keys": []any{tokentest.JWK(w.idp.KeyID(), tokentest.ForeignKey(), "issuer", nil)}})
@@ -21,8 +22,7 @@ func TestKeyReplacedUnderItsNameIsFetched(t *testing.T) {
 	}
 }
 
-// A provider that sends us elsewhere for its metadata or keys is out of order:
-// nobody is trusted for being named in a redirect.
+// Redirects of metadata or keys are not followed: they are failures of the provider.
 func TestKeysAreNotFetchedFromElsewhere(t *testing.T) {
 	for _, flow := range []string{"metadata", "keys"} {
 		t.Run(flow, func(t *testing.T) {

@@ -99,8 +99,8 @@ func (u *upstream) hold() (arrived chan struct{}, release func()) {
 	return arrived, func() { close(answer) }
 }
 
-// Told to end, the program is not ready at once, serves new connections for a
-// moment, lets what runs finish, and exits with 0.
+// After a signal to stop, the program is not ready at once, serves new connections
+// for a moment, lets running requests finish, and exits with 0.
 func TestServeDrainsAndExitsCleanly(t *testing.T) {
 	t.Parallel()
 	w := newStoppedWorld(t)
@@ -174,7 +174,8 @@ func TestStreamsEndAtTheGrace(t *testing.T) {
 	}
 }
 
-// The log tells requests that the end cut off from those whose callers left.
+// The log distinguishes requests that were cut off at the stop from those whose
+// callers left.
 func TestRequestsCutOffAtTheGraceAreLoggedAsSuch(t *testing.T) {
 	w := newStoppedWorld(t, func(f *file) { f.Server.H2C, f.Server.ShutdownGrace = true, 300*time.Millisecond })
 	p, stop := w.startStoppable()
@@ -257,8 +258,8 @@ func TestHangupSaysWhatNeedsARestart(t *testing.T) {
 	}
 }
 
-// Without descriptors nothing new begins, and what is there goes on; with them
-// all is as before.
+// Without free descriptors no new connection is accepted and running requests
+// continue; with free ones everything works again.
 func TestServeOutlivesExhaustedDescriptors(t *testing.T) {
 	w := newStoppedWorld(t)
 	s := w.startService("few-descriptors", "shutdownGrace: 0s")
@@ -290,8 +291,8 @@ func TestServeOutlivesExhaustedDescriptors(t *testing.T) {
 	}
 }
 
-// Whoever read the log is gone, and the next line would end other programs
-// (SIGPIPE); or reads no more, and all requests would wait.
+// If the reader of the log has exited, the next line does not end the program
+// (SIGPIPE); if it no longer reads, no request waits.
 func TestServeOutlivesItsLog(t *testing.T) {
 	for _, row := range []struct {
 		name  string

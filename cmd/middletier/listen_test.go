@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// A connection too many waits until another one ends; it is not refused, and
-// operators are not kept out.
+// A connection over the limit waits until another one ends. It is not refused, and
+// the admin listener has no such limit.
 func TestConnectionsBeyondTheLimitWait(t *testing.T) {
 	w := newStoppedWorld(t)
 	s := w.startService("middletier", "shutdownGrace: 0s, maxConnections: 2")
@@ -51,8 +51,7 @@ func TestConnectionsBeyondTheLimitWait(t *testing.T) {
 	}
 }
 
-// Where net/http itself would refuse is far beyond the limit, so that the answer
-// is the service's.
+// net/http's own limit is far above ours, so the answer is the service's.
 func TestHeadersFarBeyondTheLimitGetAProblemDocument(t *testing.T) {
 	w := newWorld(t)
 	req, err := http.NewRequest("GET", w.url+"/api/todo/items", nil)

@@ -92,8 +92,8 @@ func (w *world) requestOverHTTP2(t *testing.T, method, path, token string) strin
 	}
 }
 
-// No spelling of a method leads round the rule for it, whatever the API makes of
-// that spelling.
+// No spelling of a method bypasses the rule for it, whatever the API makes of that
+// spelling.
 func TestSpellingOfTheMethodDoesNotLeadRoundItsRule(t *testing.T) {
 	w := newWorld(t, readersAndWriters)
 	deleted := foldMethods(w)
@@ -151,8 +151,8 @@ func TestSpellingOfTheMethodDoesNotLeadRoundItsRule(t *testing.T) {
 	checkProblem(t, w, r, "/api/todo/items/1")
 }
 
-// A header that names another method, which some frameworks obey, is judged as
-// that method, and is forwarded to where that is allowed.
+// If a header names another method, which some frameworks obey, the access rules
+// must allow that method too.
 func TestMethodInAHeaderIsHeldToItsRule(t *testing.T) {
 	w := newWorld(t, readersAndWriters)
 	deleted := foldMethods(w)

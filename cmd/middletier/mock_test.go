@@ -9,7 +9,7 @@ import (
 	"middletier/internal/testkit/redistest"
 )
 
-// What the mock prints works as it stands.
+// The commands that the mock prints work unchanged.
 func TestMockCommandsWorkAsPrinted(t *testing.T) {
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	p := startProcess(t, nil, "mock", "--address", "127.0.0.1:0", "--ca-out", ca)
@@ -45,8 +45,8 @@ func TestMockSaysWhichFlagIsAtFault(t *testing.T) {
 	}
 }
 
-// The parts of deploy/compose.yaml find each other, here with addresses for its
-// names.
+// The services of deploy/compose.yaml reach each other, here with addresses in place
+// of their names.
 func TestComposeConfigurationRuns(t *testing.T) {
 	redis := redistest.Start(t)
 	text, err := os.ReadFile("../../deploy/compose-config.yaml")

@@ -190,7 +190,8 @@ func TestDescriptionNamesThePublicURL(t *testing.T) {
 	}
 }
 
-// The viewer's files are sent packed to those who unpack, and plain to others.
+// The viewer's files are sent compressed to clients that accept that, and
+// uncompressed to others.
 func TestDocsFiles(t *testing.T) {
 	w := newWorld(t)
 	_, after, _ := strings.Cut(w.call("GET", "/docs", "", "").body, `<script src="`)
@@ -217,9 +218,9 @@ func TestDocsFiles(t *testing.T) {
 	}
 }
 
-// What generators of clients need: names that are unique and stay, answers that
-// succeed, and no token where none is asked for (the recommended rules of Redocly's
-// linter, as far as it calls them errors).
+// The description has what client generators need: unique and stable names,
+// successful responses, and no token for routes that need none (those of the
+// recommended rules of Redocly's linter that it reports as errors).
 func TestDescriptionIsFitForGenerators(t *testing.T) {
 	change := func(f *file) {
 		notes := f.DownstreamAPIs["todo"]

@@ -236,8 +236,8 @@ func TestProtectedResourceMetadataBelowAPrefix(t *testing.T) {
 	}
 }
 
-// A caller that closes its side has left. What it then reads, if anything, must not
-// look like an answer.
+// A caller that closes its side has left. If it still reads, it must not receive
+// anything like an answer.
 func TestCallerThatHalfClosesGetsNoAnswer(t *testing.T) {
 	w := newWorld(t)
 	called, leave := make(chan struct{}), make(chan struct{})
@@ -264,7 +264,7 @@ func TestCallerThatHalfClosesGetsNoAnswer(t *testing.T) {
 	}
 }
 
-// A body that does not come holds nothing up where nobody reads it: the answer is
+// If nobody reads a body that does not arrive, it delays nothing: the answer is
 // sent, and the connection ends.
 func TestStalledBodyOfARefusedRequestIsNotAwaited(t *testing.T) {
 	t.Parallel()
@@ -283,8 +283,8 @@ func TestStalledBodyOfARefusedRequestIsNotAwaited(t *testing.T) {
 	}
 }
 
-// An offer to speak another protocol may be ignored; Java's client makes one with
-// every request.
+// An offer to switch protocols may be ignored; Java's client sends one with every
+// request.
 func TestUpgradeToOtherProtocolsIsIgnored(t *testing.T) {
 	w := newWorld(t)
 	r := rawRequest(t, w, "GET /api/todo/items HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+w.alice()+
@@ -312,7 +312,7 @@ func TestHeadIsAnsweredWhereGetIs(t *testing.T) {
 // onlyStyled is the policy of a page that loads nothing and has a style in it.
 var onlyStyled = regexp.MustCompile(`^default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; style-src 'sha256-[^' ]+'$`)
 
-// What the service itself answers is what its Content-Type says, and its pages
+// Browsers must not guess the type of the service's own answers (nosniff), and its pages
 // load nothing and run in no frame.
 func TestOwnAnswersCannotBeMisunderstood(t *testing.T) {
 	w := newWorld(t)
@@ -333,7 +333,8 @@ func TestOwnAnswersCannotBeMisunderstood(t *testing.T) {
 	}
 }
 
-// A problem's type leads to its explanation: in words for browsers, as JSON else.
+// A problem's type is the address of its explanation: HTML for browsers, JSON
+// otherwise.
 func TestProblemTypeIsExplainedWhereItPoints(t *testing.T) {
 	w := newWorld(t)
 	at := strings.TrimPrefix(w.call("GET", "/api/todo/items", "", "").problem.Type, w.url)

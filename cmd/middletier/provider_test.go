@@ -138,8 +138,9 @@ func TestProviderRefusals(t *testing.T) {
 	}
 }
 
-// A token that has just ended passes our clock skew and not the exchange. A new one is
-// all it takes: nobody has to sign in, and nothing is remembered.
+// A token that has just expired is accepted within our clock skew, but not by the
+// exchange. A new token is all that is needed: no sign-in is requested, and nothing
+// is cached.
 func TestTokenThatExpiresBeforeItsExchangeIsToldSo(t *testing.T) {
 	for _, row := range []struct {
 		name  string
@@ -210,7 +211,8 @@ func TestRefusalsThatNoUserCanEndAreTheOperators(t *testing.T) {
 	}
 }
 
-// Throttling that looks like a bad grant is no reason to sign in, and ends with its time.
+// Throttling that looks like invalid_grant leads to no sign-in, and ends when its
+// time has passed.
 func TestThrottlingInTheFormOfABadGrant(t *testing.T) {
 	for _, number := range []int{50196, 90055, 90024, 90033, 90090, 50033} {
 		w := newWorld(t)
@@ -229,8 +231,8 @@ func TestThrottlingInTheFormOfABadGrant(t *testing.T) {
 	}
 }
 
-// On the way without a user the provider refuses us, whatever it says: there is no
-// user to act, and our challenge is not the daemon's.
+// On /app any refusal of the provider is a refusal of this service: there is no user
+// who could act, and no challenge is forwarded to the daemon.
 func TestRefusalsOfTheAppItselfAreOurs(t *testing.T) {
 	for _, fault := range []mockidp.Fault{
 		{Error: "interaction_required", Claims: `{"access_token":{"nbf":{"essential":true,"value":"1"}}}`},
@@ -316,8 +318,8 @@ func TestThrottledUserIsLeftAlone(t *testing.T) {
 	}
 }
 
-// An answer that comes a byte a second is none: the exchange is given up in
-// azureAd.timeout, and what came of it is forgotten.
+// An answer of one byte a second counts as none: the exchange ends after
+// azureAd.timeout, and its part of an answer is discarded.
 func TestProviderThatDrips(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(f *file) { f.AzureAd.Timeout = 3 * time.Second })

@@ -147,7 +147,7 @@ func TestTrustedProxies(t *testing.T) {
 	}
 }
 
-// From anyone else such headers count for nothing, whatever they are called.
+// Such headers from anyone else are ignored, in any spelling.
 func TestProxiesThatAreNotTrusted(t *testing.T) {
 	for name, trusted := range map[string][]string{"by default": nil, "others are trusted": {"10.0.0.0/8", "2001:db8::/32"}} {
 		w := withProxies(t, trusted)

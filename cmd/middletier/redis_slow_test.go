@@ -9,8 +9,8 @@ import (
 	"middletier/internal/testkit/redistest"
 )
 
-// No request fails when Redis is lost, or waits for it long. The times are
-// logged: on a busy machine they say more of the machine.
+// No request fails or waits long when Redis is lost. The times are logged without a
+// limit: they depend on the machine.
 func TestSlowRedisLostUnderLoad(t *testing.T) {
 	for _, row := range []struct {
 		name          string
@@ -63,7 +63,7 @@ func TestSlowRedisLostUnderLoad(t *testing.T) {
 	}
 }
 
-// Two processes with one Redis, be it a server, a cluster or behind a sentinel.
+// Two processes share one Redis: a server, a cluster, or one behind a sentinel.
 func TestSlowTwoProgramsShareOneRedis(t *testing.T) {
 	for name, start := range map[string]func(testing.TB) *redistest.Server{
 		"server":   func(t testing.TB) *redistest.Server { return redistest.Start(t) },

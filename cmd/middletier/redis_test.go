@@ -136,7 +136,7 @@ tokenCache: {redis: {%[6]s}}
 	return p
 }
 
-// A Redis that still reads its data at the start is used when it has done so.
+// A Redis that is still loading its data at the start is used when it has finished.
 func TestRedisIsLoading(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
@@ -159,7 +159,7 @@ func TestRedisIsLoading(t *testing.T) {
 	eventually(t, func() bool { return entries(redis) == 1 }, func() string { return "nothing is written to Redis" })
 }
 
-// Whoever reads all of Redis learns nothing of tokens or users.
+// Reading all of Redis reveals nothing about tokens or users.
 func TestNothingReadableInRedis(t *testing.T) {
 	redis := redistest.Start(t)
 	w := newWorld(t, withRedis(redis), patientWithRedis)

@@ -8,8 +8,8 @@ import (
 	"middletier/internal/testkit/redistest"
 )
 
-// A Redis that answers what it never should fails no request, let alone the process,
-// and is used again when it has come to its senses.
+// A Redis with invalid answers fails no request and does not end the process. It is
+// used again when its answers are valid.
 func TestRedisAnswersWrongly(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
@@ -37,7 +37,7 @@ func TestRedisAnswersWrongly(t *testing.T) {
 	eventually(t, func() bool { return entries(redis) > 0 }, func() string { return "nothing is written to Redis" })
 }
 
-// The log says at the start whether Redis is there, without a request.
+// The log says at the start whether Redis can be reached, before any request.
 func TestRedisIsAnnouncedAtStart(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t, "--requirepass", "canary-of-redis")

@@ -144,8 +144,8 @@ func checkProblem(t *testing.T, w *world, r *reply, path string) {
 	}
 }
 
-// How a token is presented is judged over a raw connection, which sends what a
-// client library would tidy up.
+// The presentation of a token is tested over a raw connection, because client
+// libraries would correct it.
 func TestPresentationOfTheToken(t *testing.T) {
 	w := newWorld(t)
 	alice := w.alice()
@@ -316,8 +316,8 @@ func TestDownstreamFailures(t *testing.T) {
 	}
 }
 
-// A token that the API refuses is dropped, and the call made once more with a
-// fresh one.
+// If the API refuses a token, it is dropped, and the call is repeated once with a
+// new one.
 func TestRejectedTokenIsReplacedOnce(t *testing.T) {
 	w := newWorld(t)
 	refused := ""
@@ -344,7 +344,7 @@ func TestRejectedTokenIsReplacedOnce(t *testing.T) {
 	}
 }
 
-// What an API that refuses every token costs: two exchanges, and then none for a while.
+// An API that refuses every token costs two exchanges, and then none for a while.
 func TestAPIThatRefusesEveryTokenCostsFewExchanges(t *testing.T) {
 	w := newWorld(t)
 	w.api.handle(func(rw http.ResponseWriter, _ *http.Request) {
@@ -365,8 +365,8 @@ func TestAPIThatRefusesEveryTokenCostsFewExchanges(t *testing.T) {
 	}
 }
 
-// A token that the API took for a time is replaced when it is refused, as often as that
-// happens.
+// A token that the API accepted for a time is replaced when it is refused, each
+// time.
 func TestTokenThatWasAcceptedIsReplacedAtOnce(t *testing.T) {
 	w := newWorld(t)
 	var refused sync.Map
@@ -391,7 +391,7 @@ func TestTokenThatWasAcceptedIsReplacedAtOnce(t *testing.T) {
 	}
 }
 
-// A 401 that asks for a key or for proof of possession is not about our token.
+// A 401 that requests a key or proof of possession is not about our token.
 func TestAPIThatAsksForAnotherCredential(t *testing.T) {
 	const detail = "The downstream API asks for another kind of credential than a bearer token, such as a key."
 	for challenge, schemes := range map[string]string{
@@ -417,8 +417,8 @@ func TestAPIThatAsksForAnotherCredential(t *testing.T) {
 	}
 }
 
-// Claims challenges of Azure Resource Manager and of others who do not write them as
-// Microsoft's page does.
+// Claims challenges of Azure Resource Manager and of others that differ in form from
+// Microsoft's page.
 func TestClaimsChallengeOfAnAPIInEverySpelling(t *testing.T) {
 	const claims = `{"access_token":{"nbf":{"essential":true,"value":"1700000000"}}}`
 	encoded := base64.StdEncoding.EncodeToString([]byte(claims))

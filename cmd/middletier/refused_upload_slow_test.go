@@ -65,8 +65,8 @@ func newRefusals(t *testing.T) []refusal {
 	}
 }
 
-// Whoever refuses an upload, and however it is sent: its caller sees the status, every
-// time.
+// The caller of a refused upload sees the status every time, whoever refuses it and
+// however it is sent.
 func TestSlowRefusalsReachUploads(t *testing.T) {
 	for _, r := range newRefusals(t) {
 		for name, send := range map[string]func(*http.Client, uploadRow) (int, error){

@@ -155,8 +155,8 @@ func (u *uploads) run(t *testing.T, times int) {
 	}
 }
 
-// A caller that sends all before it reads, and one that reads at once, see why their
-// upload is refused: the rest of it is read, and thrown away.
+// A caller that reads only after it has sent everything, and one that reads at once,
+// both see why their upload is refused: the rest of it is read and discarded.
 func TestRefusalsReachUploads(t *testing.T) {
 	u := newUploads(t, 200<<10, 5<<20)
 	u.rows = append(u.rows, uploadRow{name: "too large", path: "/api/todo/items", token: u.token, size: tooLarge + 1, status: 413})
@@ -180,9 +180,9 @@ func TestRefusalsReachUploadsOfOperators(t *testing.T) {
 	}
 }
 
-// A connection that counts against server.maxConnections lingers as others do: the
-// caller sees the end of the answer while it still sends, and may go on sending. Then
-// its slot is free.
+// A connection that counts towards server.maxConnections lingers like others: the
+// caller sees the end of the answer while it still sends, and may continue to send.
+// Then its slot is free.
 func TestLimitedConnectionsLinger(t *testing.T) {
 	w := newWorld(t, func(f *file) { f.Server.MaxConnections = 1 })
 	for range 3 {
@@ -205,8 +205,8 @@ func TestLimitedConnectionsLinger(t *testing.T) {
 	}
 }
 
-// A caller that is refused and sends on does not hold the end of the service up for the
-// 5 s that its connection would linger.
+// A refused caller that continues to send does not delay the stop of the service by
+// the 5 s that its connection would linger.
 func TestLingeringDoesNotOutliveTheService(t *testing.T) {
 	w := newStoppedWorld(t, func(f *file) {
 		f.Server.TLS = writePair(t, t.TempDir(), "server")

@@ -9,8 +9,8 @@ import (
 	"middletier/internal/mockidp"
 )
 
-// An API's 401 means our token, not the caller's: it is dropped, and another
-// fetched. What can come of it, on both paths.
+// An API's 401 is about our token, not the caller's: the token is dropped and
+// another one fetched. The rows are what can follow, on both paths.
 func TestAPIThatRejectsOurToken(t *testing.T) {
 	const refusedClaims = `{"access_token":{"acrs":{"essential":true,"value":"c9"}}}`
 	for _, row := range []struct {

@@ -39,8 +39,8 @@ func release(t *testing.T) string {
 	return dist
 }
 
-// Whoever builds the same source elsewhere gets the same bytes, and the SBOM
-// names what is in the binary.
+// Two builds of the same source give the same bytes, and the SBOM names what is in
+// the binary.
 func TestSlowReleaseIsReproducible(t *testing.T) {
 	requireTools(t, "make", "sha256sum")
 	first, second := release(t), release(t)

@@ -197,7 +197,7 @@ func TestFederatedTokenFileFromTheEnvironment(t *testing.T) {
 	}
 }
 
-// What a team has in appsettings.json carries over.
+// Keys of an appsettings.json are accepted.
 func TestAppsettingsJSONWorks(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "appsettings.json")
 	if err := os.WriteFile(path, []byte(`{
@@ -420,7 +420,7 @@ func eventually(t *testing.T, holds func() bool, otherwise func() string) {
 	}
 }
 
-// What the demo prints works as it stands.
+// The commands that the demo prints work unchanged.
 func TestDemoCommandsWorkAsPrinted(t *testing.T) {
 	p := startProcess(t, nil, "demo", "--port", "0")
 	p.await(t, "Ctrl-C stops it.")

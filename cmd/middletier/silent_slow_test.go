@@ -134,9 +134,9 @@ func startSpeaking(t *testing.T, scheme string, overHTTP2 bool, handler http.Han
 	return api
 }
 
-// Connections to the API and to the identity provider die without a word while tokens
-// with a new signing key arrive: keys, exchange and API all depend on dead ones. They
-// are replaced within 20 s.
+// Connections to the API and to the identity provider die silently while tokens with
+// a new signing key arrive, so that fetching keys, exchanges and calls all use dead
+// ones. They are replaced within 20 s.
 func TestSlowSilentConnectionsAreReplaced(t *testing.T) {
 	for _, row := range []struct {
 		name, scheme string
@@ -210,9 +210,9 @@ func (w *world) wantServedAgain(within time.Duration) {
 	}
 }
 
-// A request on an HTTP/1.1 connection that dies without a word while the provider is
-// well is sent again on another one, if it is safe. One that the API may have
-// processed is not.
+// If an HTTP/1.1 connection dies silently while the provider works, its request is
+// sent again on another one if it is safe. One that the API may have processed is
+// not.
 func TestSlowRequestOnADeadHTTP1Connection(t *testing.T) {
 	for method, want := range map[string]int{"GET": 200, "POST": 502} {
 		t.Run(method, func(t *testing.T) {
@@ -239,9 +239,9 @@ func TestSlowRequestOnADeadHTTP1Connection(t *testing.T) {
 	}
 }
 
-// HTTP/1.1 does not tell a proxy that acknowledges what it throws away from a slow API.
-// The first request ends with 504 at the API's timeout, and the next use no connection
-// from before.
+// Over HTTP/1.1 a proxy that acknowledges and discards requests looks like a slow
+// API. The first request ends with 504 at the API's timeout, and the next ones use
+// no old connection.
 func TestSlowAcknowledgedSilenceOverHTTP1(t *testing.T) {
 	const callers = 5
 	var arrived sync.WaitGroup

@@ -23,7 +23,7 @@ func answers(text string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(text)) }
 }
 
-// An API has the time that is configured for it, more or less than that of all.
+// An API's own timeout counts, whether it is longer or shorter than the server's.
 func TestRequestTimeoutOfOneAPI(t *testing.T) {
 	t.Parallel()
 	const pause = 1500 * time.Millisecond
@@ -68,8 +68,8 @@ func (w *world) fetchToken(token string) {
 	}
 }
 
-// What asks for a stream as such waits for its first part as long as it takes: a tool
-// may be silent until then. Its answer may still be no stream.
+// A request that accepts a stream has no deadline for the first part of the answer:
+// a tool may be silent for long. Its answer need not be a stream.
 func TestRequestForAStreamHasNoDeadline(t *testing.T) {
 	t.Parallel()
 	const pause = 1500 * time.Millisecond

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// With server.serverTiming, answers tell what took how long, errors too.
+// With server.serverTiming, answers have the times of each step, errors too.
 func TestServerTiming(t *testing.T) {
 	w := newWorld(t, func(f *file) { f.Server.ServerTiming = true })
 	alice := w.alice()

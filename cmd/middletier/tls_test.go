@@ -159,8 +159,8 @@ func trustingClient(t *testing.T, http2 bool) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
-// A proxy that knows that it may speaks HTTP/2 without TLS, others HTTP/1.1; it
-// is off unless asked for.
+// With server.h2c a proxy with prior knowledge may use HTTP/2 without TLS, and
+// others HTTP/1.1. It is off by default.
 func TestHTTP2WithoutTLSIfConfigured(t *testing.T) {
 	for _, on := range []bool{true, false} {
 		w := newWorld(t, func(f *file) { f.Server.H2C = on })

@@ -80,8 +80,8 @@ func (w *world) simple() string {
 	return w.idp.Sign(claims)
 }
 
-// An API that wants more than our token says so; the exchange is repeated with
-// its claims, and the call with the new token.
+// If an API requests claims, the exchange is repeated with them, and the call with
+// the new token.
 func TestClaimsChallengeOfAnAPIIsAnswered(t *testing.T) {
 	encoded := base64.StdEncoding.EncodeToString([]byte(apiClaims))
 	url := base64.URLEncoding.EncodeToString([]byte(apiClaims))
@@ -116,7 +116,7 @@ func TestClaimsChallengeOfAnAPIIsAnswered(t *testing.T) {
 	}
 }
 
-// What cannot be understood asks for nothing: the token is replaced, and then
+// A challenge that cannot be read requests nothing: the token is replaced, and then
 // the API has refused two.
 func TestChallengesThatAskForNothing(t *testing.T) {
 	encode := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
@@ -180,7 +180,7 @@ func TestRefusedClaimsGoUpToTheCaller(t *testing.T) {
 	}
 }
 
-// The provider gave a token for the claims, and the API still asks.
+// The provider has issued a token for the claims, and the API requests them again.
 func TestSecondChallengeGoesUpToTheCaller(t *testing.T) {
 	w := newWorld(t)
 	calls := 0

@@ -40,7 +40,7 @@ func (w *world) traced(path, token, flags string) *reply {
 	return w.do(req)
 }
 
-// A caller's trace goes on through validation, exchange and API.
+// A caller's trace continues through validation, exchange and API.
 func TestTraceGoesOn(t *testing.T) {
 	c := newCollector(t)
 	w := newStoppedWorld(t, func(f *file) { f.Telemetry.OTLPEndpoint, f.Telemetry.TraceSampleRatio = c.URL, 0 })
@@ -93,7 +93,7 @@ func TestTraceGoesOn(t *testing.T) {
 	}
 }
 
-// Of a request that is not traced the API gets what the caller sent.
+// For a request that is not traced, the API receives the caller's trace headers.
 func TestUntracedRequestsGoOnAsTheyCame(t *testing.T) {
 	c := newCollector(t)
 	w := newStoppedWorld(t, func(f *file) { f.Telemetry.OTLPEndpoint, f.Telemetry.TraceSampleRatio = c.URL, 1 })
@@ -134,7 +134,8 @@ func TestTraceOfErrors(t *testing.T) {
 	}
 }
 
-// An answer that its API broke off is an error, though its status was sent before.
+// An answer that its API did not complete is an error, though its status was sent
+// before.
 func TestTraceOfAnAnswerThatBreaksOff(t *testing.T) {
 	c := newCollector(t)
 	w := newStoppedWorld(t, func(f *file) { f.Telemetry.OTLPEndpoint, f.Telemetry.TraceSampleRatio = c.URL, 1 })
@@ -162,7 +163,7 @@ func TestTraceOfAnAnswerThatBreaksOff(t *testing.T) {
 	}
 }
 
-// A collector that is gone is logged once and changes nothing.
+// An unreachable collector is logged once and changes nothing.
 func TestCollectorIsGone(t *testing.T) {
 	c := newCollector(t)
 	c.Close()

@@ -9,8 +9,9 @@ import (
 	"testing"
 )
 
-// Trailers of a request over HTTP/2 reach an API over HTTP/2, and those of its answer
-// come back, whether the length of the request's body is known or not.
+// Trailers of a request over HTTP/2 reach an API over HTTP/2, and the answer's
+// trailers reach the caller, whether or not the length of the request's body is
+// known.
 func TestTrailersOverHTTP2(t *testing.T) {
 	var h2c http.Protocols
 	h2c.SetUnencryptedHTTP2(true)

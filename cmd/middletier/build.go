@@ -123,9 +123,10 @@ func buildAPIs(f file, tel *telemetry.Telemetry, log *slog.Logger) (map[string]a
 		if err != nil {
 			return nil, err
 		}
+		tenant, _ := f.appTenant(d) // checked before, where applications may call
 		apis[name] = api.API{
 			Access: validate.NewAccess(d.Access, func(string, string) {}), // checked before
-			Client: client, Scopes: d.Scopes, AppScope: d.appScope(), Tenant: d.Tenant,
+			Client: client, Scopes: d.Scopes, AppScope: d.appScope(), Tenant: tenant,
 		}
 	}
 	return apis, nil

@@ -224,6 +224,9 @@ func credentialTrials(f file, names []string, client *http.Client) []trial {
 	}
 	var all []trial
 	for i, entry := range f.AzureAd.ClientCredentials {
+		if entry.Skip {
+			continue
+		}
 		all = append(all, trial{fmt.Sprintf("clientCredentials[%d]", i), func(ctx context.Context) (string, error) {
 			alone, err := exchanger(ctx, []credential.Config{entry})
 			if err != nil {

@@ -73,19 +73,22 @@ type azureAd struct {
 	ClientID               string              `yaml:"clientId" doc:"The application (client) ID of this service's registration; default from AZURE_CLIENT_ID." yours:"00000000-0000-0000-0000-000000000000"`
 	Audiences              []string            `yaml:"audiences" doc:"Accepted values of aud; empty: clientId and api://clientId." details:"Of a URI, one slash at the end makes no difference."`
 	AppIDURI               string              `yaml:"appIdUri" doc:"What scopes of this service begin with; empty: the first audience that is a URI, else api://clientId."`
+	SendX5C                bool                `yaml:"sendX5C" doc:"Send the certificate's chain with the client assertion (authentication by subject name and issuer)."`
+	AzureRegion            string              `yaml:"azureRegion" doc:"The Azure region whose token endpoint is used for application tokens, such as westeurope; TryAutoDetect: that of this host; default from MSAL_FORCE_REGION."`
+	AppHomeTenantID        string              `yaml:"appHomeTenantId" doc:"The tenant in which to request tokens as an application, if tenantId is organizations or common; default of each API's tenant."`
 	AllowedTenants         []string            `yaml:"allowedTenants" doc:"GUIDs of tenants whose tokens are accepted, * for any; required with organizations or common."`
 	AllowedClients         []string            `yaml:"allowedClients" doc:"Client IDs of applications whose tokens are accepted (azp or appid); empty: any."`
 	ClockSkew              time.Duration       `yaml:"clockSkew" doc:"How far the identity provider's clock may be from ours."`
 	ClientCapabilities     []string            `yaml:"clientCapabilities" doc:"What is declared to the identity provider; cp1: this service handles claims challenges."`
 	Timeout                time.Duration       `yaml:"timeout" doc:"The longest time for a token exchange, its retry included."`
 	MaxConcurrentExchanges int                 `yaml:"maxConcurrentExchanges" doc:"How many token exchanges run at once; more wait; after timeout they are answered with 503." details:"While others wait, one caller holds at most a quarter of them, one API or tenant at most three quarters."`
-	ClientCredentials      []credential.Config `yaml:"clientCredentials" doc:"What proves who this service is; the first entry that loads is used." details:"Each entry is of one kind."`
+	ClientCredentials      []credential.Config `yaml:"clientCredentials" doc:"What proves who this service is; the first entry that loads is used; default from AZURE_CLIENT_SECRET, or AZURE_CLIENT_CERTIFICATE_PATH with AZURE_CLIENT_CERTIFICATE_PASSWORD." details:"Each entry is of one kind. Without sourceType the keys decide."`
 }
 
 type downstreamAPI struct {
 	BaseURL         string          `yaml:"baseUrl" doc:"The API's URL; paths of requests are appended to it; h2c://… for HTTP/2 without TLS (gRPC)." yours:"https://todo.contoso.example/v1/"`
 	Scopes          []string        `yaml:"scopes" doc:"Delegated scopes to request on behalf of users, all of one resource." yours:"[api://todo/.default]"`
-	Tenant          string          `yaml:"tenant" doc:"The tenant in which to request tokens as an application; default: azureAd.tenantId." details:"Required if azureAd.tenantId is organizations or common and a rule has appPermissions or clients."`
+	Tenant          string          `yaml:"tenant" doc:"The tenant in which to request tokens as an application; default: azureAd.appHomeTenantId, else azureAd.tenantId." details:"One of them is required if azureAd.tenantId is organizations or common and a rule has appPermissions or clients."`
 	AppScopes       []string        `yaml:"appScopes" doc:"The scope to request as an application; default: RESOURCE/.default, derived from scopes."`
 	Timeout         time.Duration   `yaml:"timeout" doc:"How long the API may take until its response headers arrive, retries included." details:"Requests that accept text/event-stream and gRPC have no such limit. While a caller sends a body that is larger than 64 KiB or of unknown length, only the time counts in which the API does not read it."`
 	RequestTimeout  time.Duration   `yaml:"requestTimeout" doc:"The same as server.requestTimeout, for this API; 0s: as there." details:"SignalR's long polling needs 120s here and in timeout."`
@@ -244,13 +247,42 @@ func (a *azureAd) inherit(environ []string, instance bool) (from map[string]stri
 	if a.ClientID == "" {
 		take(&a.ClientID, "clientId", "AZURE_CLIENT_ID")
 	}
+	if a.AzureRegion == "" {
+		take(&a.AzureRegion, "azureRegion", "MSAL_FORCE_REGION")
+	}
+	if name := "REGION_NAME"; strings.EqualFold(a.AzureRegion, obo.AutoDetectRegion) && obo.RegionName(azure[name]) != "" {
+		take(&a.AzureRegion, "azureRegion", name) // of Azure's own hosting
+	}
+	if len(a.ClientCredentials) == 0 {
+		a.ClientCredentials = inheritedCredential(take, azure)
+	}
 	for i := range a.ClientCredentials {
+		a.ClientCredentials[i].DecideSourceType()
 		if c := &a.ClientCredentials[i]; c.SourceType == "SignedAssertionFilePath" && c.SignedAssertionFileDiskPath == "" {
 			key := fmt.Sprintf("clientCredentials[%d].signedAssertionFileDiskPath", i)
 			take(&c.SignedAssertionFileDiskPath, key, "AZURE_FEDERATED_TOKEN_FILE")
 		}
 	}
 	return from
+}
+
+// inheritedCredential is the credential of the variables that Azure's own libraries read, if
+// they hold one.
+func inheritedCredential(take func(into *string, key, name string), azure map[string]string) []credential.Config {
+	const entry = "clientCredentials[0]."
+	var c credential.Config
+	switch {
+	case azure["AZURE_CLIENT_SECRET"] != "":
+		c.SourceType = "ClientSecret"
+		take(&c.ClientSecret, entry+"clientSecret", "AZURE_CLIENT_SECRET")
+	case azure["AZURE_CLIENT_CERTIFICATE_PATH"] != "":
+		c.SourceType = "Path"
+		take(&c.CertificateDiskPath, entry+"certificateDiskPath", "AZURE_CLIENT_CERTIFICATE_PATH")
+		take(&c.CertificatePassword, entry+"certificatePassword", "AZURE_CLIENT_CERTIFICATE_PASSWORD")
+	default:
+		return nil
+	}
+	return []credential.Config{c}
 }
 
 // inherit fills a missing endpoint from the variable of OpenTelemetry's own programs,
@@ -322,6 +354,9 @@ func (f file) check(report report) {
 	if u, err := url.Parse(f.AzureAd.AppIDURI); f.AzureAd.AppIDURI != "" && (err != nil || u.Scheme == "" || u.Host == "") {
 		report("azureAd.appIdUri", "must be a URI, such as api://CLIENT-ID")
 	}
+	if id := f.AzureAd.AppHomeTenantID; id != "" && !validate.IsTenant(id) {
+		report("azureAd.appHomeTenantId", "must be one tenant's GUID or domain")
+	}
 	f.oboConfig().Check(under("azureAd", report))
 	f.cacheConfig().Check(under("tokenCache", report))
 	f.redisConfig().Check(under("tokenCache.redis", report))
@@ -388,12 +423,14 @@ func (d downstreamAPI) allowsApps() bool {
 	return slices.ContainsFunc(d.Access, func(r validate.Rule) bool { return len(r.AppPermissions)+len(r.Clients) > 0 })
 }
 
-const tenantRequired = "must be set if azureAd.tenantId is organizations or common: an application requests tokens in one tenant"
+const tenantRequired = "must be set if azureAd.tenantId is organizations or common and there is no azureAd.appHomeTenantId: " +
+	"an application requests tokens in one tenant"
 
 // appTenant is the tenant in which to request application tokens for d, "" for our own,
 // and whether one is known.
 func (f file) appTenant(d downstreamAPI) (tenant string, known bool) {
-	return d.Tenant, d.Tenant != "" || !validate.IsMultiTenant(f.AzureAd.TenantID)
+	tenant = cmp.Or(d.Tenant, f.AzureAd.AppHomeTenantID)
+	return tenant, tenant != "" || !validate.IsMultiTenant(f.AzureAd.TenantID)
 }
 
 // requestTimeout is the longest time for a whole request to d.
@@ -420,8 +457,8 @@ func (f file) effective() file {
 		if scope := d.appScope(); scope != "" {
 			d.AppScopes = []string{scope}
 		}
-		if _, known := f.appTenant(d); known {
-			d.Tenant = cmp.Or(d.Tenant, f.AzureAd.TenantID)
+		if tenant, known := f.appTenant(d); known {
+			d.Tenant = cmp.Or(tenant, f.AzureAd.TenantID)
 		}
 		d.RequestTimeout = f.requestTimeout(d)
 		apis[name] = d
@@ -442,6 +479,7 @@ func (f file) oboConfig() obo.Config {
 	return obo.Config{
 		Instance: f.AzureAd.Instance, TenantID: f.AzureAd.TenantID, ClientID: f.AzureAd.ClientID,
 		Credentials: f.AzureAd.ClientCredentials, Capabilities: f.AzureAd.ClientCapabilities,
+		SendX5C: f.AzureAd.SendX5C, Region: f.AzureAd.AzureRegion,
 		Timeout: f.AzureAd.Timeout, MaxConcurrent: f.AzureAd.MaxConcurrentExchanges,
 	}
 }

@@ -56,7 +56,7 @@ func TestServeReportsEveryMistake(t *testing.T) {
 		{"misspelt key", change("tenantId", "tenentId"), []string{`config.yaml:3: azureAd.tenentId: unknown key; did you mean "tenantId"?`, "azureAd.tenantId: must be set"}},
 		{"no client id", change("clientId: 2222", "audiences: [x] # 2222"), []string{"azureAd.clientId: must be set"}},
 		{"no credentials", change("clientCredentials: [{sourceType: ClientSecret, clientSecret: s3cret-value}]", "clientCredentials: []"), []string{"config.yaml:5: azureAd.clientCredentials: must hold at least one credential"}},
-		{"two kinds of secret", change("clientSecret: s3cret-value", "clientSecret: s3cret-value, certificateDiskPath: x.pem"), []string{"config.yaml:5: azureAd.clientCredentials[0].certificateDiskPath: does not belong to ClientSecret"}},
+		{"two kinds of secret", change("sourceType: ClientSecret, clientSecret: s3cret-value", "clientSecret: s3cret-value, certificateDiskPath: x.pem"), []string{"config.yaml:5: azureAd.clientCredentials[0].sourceType: must be set: the entry holds keys of ClientSecret and Path"}},
 		{"secret by value and by file", change("clientSecret: s3cret-value", "clientSecret: s3cret-value, clientSecretFile: x"), []string{"config.yaml:5: azureAd.clientCredentials[0]: ClientSecret needs exactly one of"}},
 		{"broken YAML", "azureAd: [\n  tenantId: }\n", []string{"config.yaml:"}},
 		{"no secret file and a bad size", change("clientSecret: s3cret-value", "clientSecretFile: /nonexistent/secret") + "server: {maxBodySize: 0}\n", []string{"config.yaml:5: azureAd.clientCredentials[0].clientSecretFile: open /nonexistent/secret", "server.maxBodySize: must be positive"}},

@@ -17,6 +17,12 @@ func (f file) warn(report report) {
 		report("server.easyAuth", "server.trustedProxies does not list the platform's front end, so requests of the service's own pages "+
 			"may count as cross-site: their origin is https, and the front end calls the service over http")
 	}
+	for i, entry := range f.AzureAd.ClientCredentials {
+		entry.Warn(under(fmt.Sprintf("azureAd.clientCredentials[%d]", i), report))
+		if f.AzureAd.SendX5C && !entry.Skip && entry.SourceType == "Path" && entry.CertificateDiskPath == "" {
+			report("azureAd.sendX5C", fmt.Sprintf("has no effect on clientCredentials[%d], which has a key and no certificate", i))
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(f.DownstreamAPIs)) {
 		d, section := f.DownstreamAPIs[name], under("downstreamApis."+name, report)
 		if len(d.Access) == 0 {

@@ -26,8 +26,8 @@ func openAssertionFile(_ StoreConfig, entry Config) loader {
 
 // parse returns a credential that reads the file at every use. While there is nothing good
 // in it, such as in the middle of being replaced, it uses the last good token.
-func (f *assertionFile) parse(data []byte) (confidential.Credential, time.Time, error) {
-	if err := f.accept(data); err != nil {
+func (f *assertionFile) parse(data [][]byte) (confidential.Credential, time.Time, error) {
+	if err := f.accept(data[0]); err != nil {
 		return confidential.Credential{}, time.Time{}, fmt.Errorf("%s %w", f.file, err)
 	}
 	return confidential.NewCredFromAssertionCallback(func(context.Context, confidential.AssertionRequestOptions) (string, error) {

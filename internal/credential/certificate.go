@@ -2,9 +2,7 @@ package credential
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
@@ -12,99 +10,171 @@ import (
 	"time"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
-	"github.com/golang-jwt/jwt/v5"
 
 	"middletier/internal/secretfile"
 )
 
-// clientAssertionLife is the lifetime of MSAL's own client assertions too.
-const clientAssertionLife = 10 * time.Minute
-
-// ClientAssertionError says that there is no client assertion, so that nothing was sent to the
-// provider.
-type ClientAssertionError struct{ err error }
-
-func (e *ClientAssertionError) Error() string { return "client assertion: " + e.err.Error() }
-
-func (e *ClientAssertionError) Unwrap() error { return e.err }
-
 // certificateEntry is a certificate with its key, PEM or PFX.
 type certificateEntry struct {
 	content
-	password string // of the PFX
-	claims   map[string]string
+	keyFile    string // of the key; "": it is with the certificate
+	password   string // of the PFX
+	thumbprint string // that the certificate must have; "": any
+	claims     map[string]string
+	sendX5C    bool
 }
 
-func openCertificateFile(_ StoreConfig, entry Config) loader {
-	file := content{key: "certificateDiskPath", file: entry.CertificateDiskPath}
-	return certificateEntry{file, entry.CertificatePassword, entry.ClientClaims}
-}
-
-func openEncodedCertificate(_ StoreConfig, entry Config) loader {
-	text := content{key: "base64EncodedValue", text: entry.Base64EncodedValue}
-	return certificateEntry{text, entry.CertificatePassword, entry.ClientClaims}
-}
-
-func (e certificateEntry) parse(data []byte) (confidential.Credential, time.Time, error) {
-	c, err := parseCertificate(data, e.password)
-	if err != nil {
-		return confidential.Credential{}, time.Time{}, errors.New(strings.TrimPrefix(e.file+": "+err.Error(), ": "))
+func openCertificateFile(s StoreConfig, entry Config) loader {
+	if entry.CertificateDiskPath == "" {
+		return keyEntry{content{key: "privateKeyDiskPath", file: entry.PrivateKeyDiskPath}, entry.CertificateThumbprint, entry.ClientClaims}
 	}
-	return c.withClaims(e.claims), c.leaf.NotAfter, nil
+	return certificateEntry{
+		content: content{key: "certificateDiskPath", file: entry.CertificateDiskPath}, keyFile: entry.PrivateKeyDiskPath,
+		password: entry.CertificatePassword, thumbprint: entry.CertificateThumbprint, claims: entry.ClientClaims, sendX5C: s.SendX5C,
+	}
 }
+
+func openEncodedCertificate(s StoreConfig, entry Config) loader {
+	text := content{key: "base64EncodedValue", text: entry.Base64EncodedValue}
+	return certificateEntry{content: text, password: entry.CertificatePassword, claims: entry.ClientClaims, sendX5C: s.SendX5C}
+}
+
+func (e certificateEntry) paths() []string {
+	if e.keyFile == "" {
+		return e.content.paths()
+	}
+	return append(e.content.paths(), e.keyFile)
+}
+
+// read returns the certificate, and then the key if it has a file of its own.
+func (e certificateEntry) read(ctx context.Context) ([][]byte, error) {
+	data, err := e.content.read(ctx)
+	if err != nil || e.keyFile == "" {
+		return data, err
+	}
+	key, err := secretfile.Read(e.keyFile)
+	if err != nil {
+		return nil, keyFileError{err}
+	}
+	return append(data, key), nil
+}
+
+func (e certificateEntry) parse(data [][]byte) (confidential.Credential, time.Time, error) {
+	c, err := e.certificate(data)
+	if err != nil {
+		return confidential.Credential{}, time.Time{}, err
+	}
+	credential := c.credential
+	if len(e.claims) > 0 { // MSAL lets nobody add claims
+		credential = c.signer(e.claims, e.sendX5C).credential()
+	}
+	return credential, c.leaf.NotAfter, nil
+}
+
+// certificate reads what read returned. Errors name the file.
+func (e certificateEntry) certificate(data [][]byte) (*certificate, error) {
+	inFile := func(err error) error { return errors.New(strings.TrimPrefix(e.file+": "+err.Error(), ": ")) }
+	bundle, err := secretfile.Parse(data[0], e.password)
+	if err != nil {
+		return nil, inFile(err)
+	}
+	if e.keyFile != "" {
+		keys, err := secretfile.Parse(data[1], e.password)
+		if err == nil && len(keys.Keys) == 0 {
+			err = errors.New("holds no private key")
+		}
+		if err != nil {
+			return nil, keyFileError{errors.New(e.keyFile + ": " + err.Error())}
+		}
+		bundle.Keys = keys.Keys
+	}
+	c, err := newCertificate(bundle)
+	if err != nil {
+		return nil, inFile(err)
+	}
+	if e.thumbprint != "" {
+		if wanted, err := parseThumbprint(e.thumbprint); err != nil || !wanted.isOf(c.leaf) {
+			return nil, inFile(errors.New("is another certificate than that of certificateThumbprint"))
+		}
+	}
+	return c, nil
+}
+
+// keyFileError is about the file of privateKeyDiskPath.
+type keyFileError struct{ error }
+
+func (keyFileError) origin() string { return "privateKeyDiskPath" }
+
+func (e keyFileError) Unwrap() error { return e.error }
 
 // certificate is a certificate of ours with its key.
 type certificate struct {
 	leaf       *x509.Certificate
+	chain      []*x509.Certificate // begins with leaf
 	key        *rsa.PrivateKey
-	credential confidential.Credential // the two, and the chain
+	credential confidential.Credential // all of it
 }
 
-// parseCertificate reads a certificate, its chain if there is one, and its key
-// from PEM or PFX (PKCS #12). Errors do not quote what was read.
-func parseCertificate(data []byte, password string) (*certificate, error) {
-	bundle, err := secretfile.Parse(data, password)
-	if err != nil {
-		return nil, err
-	}
+// newCertificate takes a certificate, its chain if there is one, and its key.
+func newCertificate(bundle secretfile.Bundle) (*certificate, error) {
 	pair, err := bundle.Pair(time.Now())
 	if err != nil {
 		return nil, err
 	}
-	key, ok := pair.Key.(*rsa.PrivateKey)
-	if !ok {
-		return nil, errors.New("the private key is not RSA: Microsoft Entra takes certificates with an RSA key only")
+	key, err := rsaKey(pair.Key)
+	if err != nil {
+		return nil, err
 	}
 	credential, err := confidential.NewCredFromCert(pair.Chain, key)
 	if err != nil {
 		return nil, err
 	}
-	return &certificate{leaf: pair.Leaf, key: key, credential: credential}, nil
+	return &certificate{leaf: pair.Leaf, chain: pair.Chain, key: key, credential: credential}, nil
 }
 
-// withClaims returns the certificate as a credential whose client assertions hold extra
-// claims. MSAL signs client assertions too, but does not let us add claims. ("Microsoft
-// identity platform application authentication certificate credentials".)
-func (c *certificate) withClaims(extra map[string]string) confidential.Credential {
-	if len(extra) == 0 {
-		return c.credential
+func rsaKey(key any) (*rsa.PrivateKey, error) {
+	if key, ok := key.(*rsa.PrivateKey); ok {
+		return key, nil
 	}
-	thumbprint := sha256.Sum256(c.leaf.Raw)
-	return confidential.NewCredFromAssertionCallback(func(_ context.Context, o confidential.AssertionRequestOptions) (string, error) {
-		now := time.Now()
-		claims := jwt.MapClaims{}
-		for name, value := range extra {
-			claims[name] = value
+	return nil, errors.New("the private key is not RSA: Microsoft Entra takes certificates with an RSA key only")
+}
+
+// signer returns what signs client assertions with extra claims.
+func (c *certificate) signer(extra map[string]string, sendX5C bool) assertionSigner {
+	s := assertionSigner{key: c.key, thumbprint: sha256Of(c.leaf), claims: extra}
+	if sendX5C {
+		for _, certificate := range c.chain {
+			s.chain = append(s.chain, base64.StdEncoding.EncodeToString(certificate.Raw))
 		}
-		claims["aud"], claims["iss"], claims["sub"] = o.TokenEndpoint, o.ClientID, o.ClientID
-		claims["jti"] = rand.Text()
-		claims["nbf"], claims["exp"] = now.Unix(), now.Add(clientAssertionLife).Unix()
-		token := jwt.NewWithClaims(jwt.SigningMethodPS256, claims)
-		token.Header["x5t#S256"] = base64.RawURLEncoding.EncodeToString(thumbprint[:])
-		assertion, err := token.SignedString(c.key)
-		if err != nil {
-			return "", &ClientAssertionError{err}
+	}
+	return s
+}
+
+// keyEntry is a private key of which only the certificate's thumbprint is known.
+type keyEntry struct {
+	content
+	thumbprint string
+	claims     map[string]string
+}
+
+// parse returns a credential whose client assertions name the certificate by its thumbprint.
+// MSAL needs the certificate.
+func (e keyEntry) parse(data [][]byte) (credential confidential.Credential, expires time.Time, err error) {
+	bundle, err := secretfile.Parse(data[0], "")
+	switch {
+	case err != nil:
+	case len(bundle.Keys) != 1:
+		err = errors.New("must hold one private key")
+	default:
+		var s assertionSigner
+		if s.key, err = rsaKey(bundle.Keys[0]); err != nil {
+			break
 		}
-		return assertion, nil
-	})
+		if s.thumbprint, err = parseThumbprint(e.thumbprint); err != nil {
+			return credential, expires, err // without the file: Check has refused it
+		}
+		s.claims = e.claims
+		return s.credential(), expires, nil
+	}
+	return credential, expires, errors.New(e.file + ": " + err.Error())
 }

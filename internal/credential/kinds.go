@@ -14,8 +14,9 @@ import (
 // loader in a file of its own, and its keys in Config.
 type kind struct {
 	open  func(s StoreConfig, entry Config) loader
-	oneOf []string // keys of which exactly one must be set
-	all   []string // keys that must all be set
+	oneOf []string                                         // keys of which exactly one must be set
+	all   []string                                         // keys that must all be set
+	check func(c Config, report func(key, problem string)) // further rules; nil: none
 
 	// remote: loading asks the network.
 	remote bool
@@ -27,7 +28,7 @@ type kind struct {
 // kinds are all there are, by their sourceType.
 var kinds = map[string]kind{
 	"ClientSecret":                       {open: openSecret, oneOf: []string{"clientSecret", "clientSecretFile"}},
-	"Path":                               {open: openCertificateFile, all: []string{"certificateDiskPath"}},
+	"Path":                               {open: openCertificateFile, check: checkCertificateFile},
 	"Base64Encoded":                      {open: openEncodedCertificate, all: []string{"base64EncodedValue"}},
 	"KeyVault":                           {open: openVaultCertificate, all: []string{"keyVaultUrl", "keyVaultCertificateName"}, remote: true},
 	"SignedAssertionFilePath":            {open: openAssertionFile, all: []string{"signedAssertionFileDiskPath"}, federated: true},
@@ -37,24 +38,25 @@ var kinds = map[string]kind{
 // unknown is an entry of no kind, which Check refuses.
 type unknown struct{ content }
 
-func (unknown) read(context.Context) ([]byte, error) { return nil, errors.New("is not known") }
+func (unknown) read(context.Context) ([][]byte, error) { return nil, errors.New("is not known") }
 
-func (unknown) parse([]byte) (credential confidential.Credential, expires time.Time, err error) {
+func (unknown) parse([][]byte) (credential confidential.Credential, expires time.Time, err error) {
 	return credential, expires, errors.New("is not known")
 }
 
 // loader loads the credential of one entry, one call at a time.
 type loader interface {
-	// origin is the key that says where it loads from.
+	// origin is the key that says where it loads from. An error may have an origin of
+	// its own.
 	origin() string
-	// path is the file that it reads, "" for none.
-	path() string
-	// read returns what the credential is made of. Errors name the file, never what is
-	// in it.
-	read(ctx context.Context) ([]byte, error)
+	// paths are the files that it reads.
+	paths() []string
+	// read returns what the credential is made of, file by file. Errors name the file,
+	// never what is in it.
+	read(ctx context.Context) ([][]byte, error)
 	// parse makes a credential of what read returned. expires is the end of its
 	// certificate; zero: it has none.
-	parse(data []byte) (credential confidential.Credential, expires time.Time, err error)
+	parse(data [][]byte) (credential confidential.Credential, expires time.Time, err error)
 }
 
 // content is where the bytes of a credential are: in a file, or in the entry itself.
@@ -66,11 +68,17 @@ type content struct {
 
 func (c content) origin() string { return c.key }
 
-func (c content) path() string { return c.file }
-
-func (c content) read(context.Context) ([]byte, error) {
-	if c.file != "" {
-		return secretfile.Read(c.file)
+func (c content) paths() []string {
+	if c.file == "" {
+		return nil
 	}
-	return []byte(c.text), nil
+	return []string{c.file}
+}
+
+func (c content) read(context.Context) ([][]byte, error) {
+	if c.file == "" {
+		return [][]byte{[]byte(c.text)}, nil
+	}
+	data, err := secretfile.Read(c.file)
+	return [][]byte{data}, err
 }

@@ -1,6 +1,7 @@
 package credential
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,12 +30,12 @@ type managedIdentity struct {
 func openManagedIdentity(s StoreConfig, entry Config) loader {
 	return &managedIdentity{
 		content: content{key: "managedIdentityClientId"}, clientID: entry.ManagedIdentityClientID,
-		audience: exchangeAudience(s.Instance), turn: make(chan struct{}, 1),
+		audience: cmp.Or(entry.TokenExchangeURL, exchangeAudience(s.Instance)), turn: make(chan struct{}, 1),
 	}
 }
 
 // read asks for a token, to see that there is one. Each use asks again.
-func (m *managedIdentity) read(ctx context.Context) ([]byte, error) {
+func (m *managedIdentity) read(ctx context.Context) ([][]byte, error) {
 	if m.client == nil {
 		client, err := newManagedIdentityClient(m.clientID)
 		if err != nil {
@@ -59,7 +60,7 @@ func newManagedIdentityClient(clientID string) (managedidentity.Client, error) {
 }
 
 // parse returns a credential that asks for a token at every use.
-func (m *managedIdentity) parse([]byte) (confidential.Credential, time.Time, error) {
+func (m *managedIdentity) parse([][]byte) (confidential.Credential, time.Time, error) {
 	return confidential.NewCredFromAssertionCallback(func(ctx context.Context, _ confidential.AssertionRequestOptions) (string, error) {
 		token, err := m.token(ctx)
 		if err != nil {

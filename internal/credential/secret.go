@@ -18,8 +18,8 @@ func openSecret(_ StoreConfig, entry Config) loader {
 	return secret{content{key: "clientSecret", text: entry.ClientSecret}}
 }
 
-func (secret) parse(data []byte) (confidential.Credential, time.Time, error) {
-	text, err := secretfile.Secret(data)
+func (secret) parse(data [][]byte) (confidential.Credential, time.Time, error) {
+	text, err := secretfile.Secret(data[0])
 	if err != nil {
 		return confidential.Credential{}, time.Time{}, err
 	}

@@ -3,6 +3,7 @@ package credential
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -22,6 +23,7 @@ type credentialSource struct {
 
 	held    *Loaded // the last good one; nil: it has never loaded
 	problem error   // why the last attempt to load failed
+	cause   string  // the key that problem is about
 }
 
 // newSource returns the source of the entry at i.
@@ -41,6 +43,9 @@ func (c StoreConfig) newSource(i int) *credentialSource {
 func (c StoreConfig) CheckLoading(report func(key, problem string)) {
 	var failed []*credentialSource
 	for i, entry := range c.Entries {
+		if entry.Skip {
+			continue
+		}
 		wellFormed := true
 		entry.Check(func(string, string) { wellFormed = false })
 		if !wellFormed || kinds[entry.SourceType].remote {
@@ -53,7 +58,7 @@ func (c StoreConfig) CheckLoading(report func(key, problem string)) {
 		failed = append(failed, s)
 	}
 	for _, s := range failed {
-		report(s.key+"."+s.origin(), strings.TrimPrefix(s.problem.Error(), s.key+"."+s.origin()+": "))
+		report(s.key+"."+s.cause, strings.TrimPrefix(s.problem.Error(), s.key+"."+s.cause+": "))
 	}
 }
 
@@ -90,13 +95,28 @@ func (s *credentialSource) load(ctx context.Context) {
 	}
 	s.problem = nil
 	if err != nil {
-		s.problem = fmt.Errorf("%s.%s: %w", s.key, s.origin(), err)
+		s.cause = s.origin()
+		var own interface{ origin() string }
+		if errors.As(err, &own) {
+			s.cause = own.origin()
+		}
+		s.problem = fmt.Errorf("%s.%s: %w", s.key, s.cause, err)
 	}
 }
 
+// digestOf hashes each part, so that the border between two parts counts.
+func digestOf(data [][]byte) [32]byte {
+	var digests []byte
+	for _, part := range data {
+		digest := sha256.Sum256(part)
+		digests = append(digests, digest[:]...)
+	}
+	return sha256.Sum256(digests)
+}
+
 // accept makes a credential of data, unless s holds that one already.
-func (s *credentialSource) accept(data []byte) error {
-	digest := sha256.Sum256(data)
+func (s *credentialSource) accept(data [][]byte) error {
+	digest := digestOf(data)
 	if s.held != nil && s.held.digest == digest {
 		return nil
 	}

@@ -53,6 +53,8 @@ type StoreConfig struct {
 	Entries []Config
 	// Instance is the base URL of the cloud.
 	Instance string
+	// SendX5C: client assertions carry the certificate's chain.
+	SendX5C bool
 	// Client reaches vaults.
 	Client *http.Client
 	// VaultCredential opens Azure Key Vault; nil: Azure's default chain of
@@ -78,8 +80,10 @@ type Store struct {
 // ends it may ask a vault or the Azure host.
 func NewStore(ctx context.Context, c StoreConfig) (*Store, error) {
 	s := &Store{config: c, reloading: make(chan struct{}, 1)}
-	for i := range c.Entries {
-		s.sources = append(s.sources, c.newSource(i))
+	for i, entry := range c.Entries {
+		if !entry.Skip {
+			s.sources = append(s.sources, c.newSource(i))
+		}
 	}
 	if err := s.reload(ctx, func(*credentialSource) bool { return true }); err != nil {
 		return nil, err
@@ -99,7 +103,7 @@ func (s *Store) Run(ctx context.Context) {
 	defer poll.Stop()
 	defer remote.Stop()
 	defer daily.Stop()
-	if !slices.ContainsFunc(s.sources, func(source *credentialSource) bool { return source.path() != "" }) {
+	if !slices.ContainsFunc(s.sources, func(source *credentialSource) bool { return source.paths() != nil }) {
 		poll.Stop()
 	}
 	for {
@@ -116,16 +120,18 @@ func (s *Store) Run(ctx context.Context) {
 	}
 }
 
-// isSettledFile reports whether s reads a file that nobody is writing now.
+// isSettledFile reports whether s reads files that nobody is writing now.
 func (s *credentialSource) isSettledFile() bool {
-	if s.path() == "" {
-		return false
+	for _, path := range s.paths() {
+		info, err := os.Stat(path)
+		if err != nil {
+			continue // reading it says why
+		}
+		if !isSettled(info.ModTime(), time.Now()) {
+			return false
+		}
 	}
-	info, err := os.Stat(s.path())
-	if err != nil {
-		return true // reading it says why
-	}
-	return isSettled(info.ModTime(), time.Now())
+	return s.paths() != nil
 }
 
 // isSettled reports whether a file that was written then is complete now. Another machine's

@@ -43,7 +43,7 @@ type vaultCertificate struct {
 
 func openVaultCertificate(s StoreConfig, entry Config) loader {
 	return &vaultCertificate{
-		certificateEntry: certificateEntry{content: content{key: "keyVaultCertificateName"}, claims: entry.ClientClaims},
+		certificateEntry: certificateEntry{content: content{key: "keyVaultCertificateName"}, claims: entry.ClientClaims, sendX5C: s.SendX5C},
 		config:           s, url: entry.KeyVaultURL, name: entry.KeyVaultCertificateName,
 	}
 }
@@ -102,7 +102,7 @@ var errVaultAnswerTooLarge = failure.New(fmt.Sprintf("the vault's answer is larg
 // read gets the newest version of the certificate with its key, as PEM or PFX. A
 // vault keeps the two together as a secret of the same name ("About Azure Key
 // Vault certificates").
-func (v *vaultCertificate) read(ctx context.Context) ([]byte, error) {
+func (v *vaultCertificate) read(ctx context.Context) ([][]byte, error) {
 	if v.client == nil {
 		client, err := newVaultClient(v.config, v.url)
 		if err != nil {
@@ -125,7 +125,7 @@ func (v *vaultCertificate) read(ctx context.Context) ([]byte, error) {
 	}
 	switch *secret.ContentType {
 	case "application/x-pem-file", "application/x-pkcs12": // the latter in base64
-		return []byte(*secret.Value), nil
+		return [][]byte{[]byte(*secret.Value)}, nil
 	}
 	return nil, errors.New("is not a certificate with its key")
 }

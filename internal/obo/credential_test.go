@@ -6,6 +6,8 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha1"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
@@ -96,6 +98,16 @@ func (p pair) pfx() string {
 	return string(data)
 }
 
+func sha1Hex(p pair) string {
+	sum := sha1.Sum(p.certificate.Raw)
+	return fmt.Sprintf("% X", sum)
+}
+
+func sha256Hex(p pair) string {
+	sum := sha256.Sum256(p.certificate.Raw)
+	return fmt.Sprintf("%x", sum)
+}
+
 // file writes a file and returns its name.
 func file(t *testing.T, content string) string {
 	t.Helper()
@@ -117,6 +129,13 @@ func TestCredentialsLoad(t *testing.T) {
 	}
 	encoded := func(content, password string) credential.Config {
 		return credential.Config{SourceType: "Base64Encoded", Base64EncodedValue: base64.StdEncoding.EncodeToString([]byte(content)), CertificatePassword: password}
+	}
+	split := func(certificate, key, thumbprint string) credential.Config {
+		c := credential.Config{SourceType: "Path", PrivateKeyDiskPath: file(t, key), CertificateThumbprint: thumbprint}
+		if certificate != "" {
+			c.CertificateDiskPath = file(t, certificate)
+		}
+		return c
 	}
 	assertionFile := func(content string) credential.Config {
 		return credential.Config{SourceType: "SignedAssertionFilePath", SignedAssertionFileDiskPath: file(t, content)}
@@ -162,6 +181,18 @@ func TestCredentialsLoad(t *testing.T) {
 		{"PFX without password", path(rsa.pfx(), ""), "set certificatePassword"},
 		{"PFX with an EC key", path(ec.pfx(), pfxPassword), "RSA key"},
 		{"PEM with an encrypted key", path(rsa.certificatePEM()+strings.ReplaceAll(rsa.keyPEM(), "PRIVATE KEY", "ENCRYPTED PRIVATE KEY"), ""), "is an encrypted private key"},
+		{"certificate and key in two files", split(rsa.certificatePEM(), rsa.keyPEM(), ""), ""},
+		{"certificate in DER and key in PKCS #1", split(string(rsa.certificate.Raw), pkcs1, ""), ""},
+		{"certificate with SHA-1 thumbprint", split(rsa.certificatePEM(), rsa.keyPEM(), "\u200e"+sha1Hex(rsa)), ""},
+		{"certificate with SHA-256 thumbprint", split(rsa.certificatePEM(), rsa.keyPEM(), sha256Hex(rsa)), ""},
+		{"certificate with another thumbprint", split(rsa.certificatePEM(), rsa.keyPEM(), sha1Hex(otherPair())), "clientCredentials[0].certificateDiskPath"},
+		{"certificate of another key's file", split(rsa.certificatePEM(), otherPair().keyPEM(), ""), "fits none of the certificates"},
+		{"key file without key", split(rsa.certificatePEM(), rsa.certificatePEM(), ""), "clientCredentials[0].privateKeyDiskPath"},
+		{"key file that is encrypted", split(rsa.certificatePEM(), strings.ReplaceAll(rsa.keyPEM(), "PRIVATE KEY", "ENCRYPTED PRIVATE KEY"), ""), "openssl pkey"},
+		{"key file missing", credential.Config{SourceType: "Path", CertificateDiskPath: file(t, rsa.certificatePEM()), PrivateKeyDiskPath: "/nowhere/key"}, "clientCredentials[0].privateKeyDiskPath: open /nowhere/key"},
+		{"key with a thumbprint", split("", rsa.keyPEM(), sha1Hex(rsa)), ""},
+		{"EC key with a thumbprint", split("", ec.keyPEM(), sha1Hex(ec)), "clientCredentials[0].privateKeyDiskPath"},
+		{"no key with a thumbprint", split("", rsa.certificatePEM(), sha1Hex(rsa)), "must hold one private key"},
 		{"base64 of a PFX", encoded(rsa.pfx(), pfxPassword), ""},
 		{"base64 of a PEM", encoded(rsa.certificatePEM()+rsa.keyPEM(), ""), ""},
 		{"base64 in lines", credential.Config{SourceType: "Base64Encoded", Base64EncodedValue: inLines(base64.StdEncoding.EncodeToString([]byte(rsa.pfx()))), CertificatePassword: pfxPassword}, ""},
@@ -237,6 +268,10 @@ func TestCheck(t *testing.T) {
 		c.Credentials = credentials
 		return c
 	}
+	inRegion := func(c obo.Config, region string) obo.Config {
+		c.Region = region
+		return c
+	}
 	noTimeout, noTurns := with(secret), with(secret)
 	noTimeout.Timeout, noTurns.MaxConcurrent = 0, 0
 	for _, c := range []struct {
@@ -252,9 +287,9 @@ func TestCheck(t *testing.T) {
 		{"secret without source", with(credential.Config{SourceType: "ClientSecret"}), []string{"clientCredentials[0]"}},
 		{"secret twice", with(credential.Config{SourceType: "ClientSecret", ClientSecret: ourSecret, ClientSecretFile: "x"}), []string{"clientCredentials[0]"}},
 		{"path without source", with(credential.Config{SourceType: "Path", CertificatePassword: pfxPassword}), []string{"clientCredentials[0].certificateDiskPath"}},
-		{"secret and certificate", with(credential.Config{SourceType: "ClientSecret", ClientSecret: ourSecret, CertificateDiskPath: "x"}), []string{"clientCredentials[0].certificateDiskPath"}},
-		{"certificate and secret", with(credential.Config{SourceType: "Path", CertificateDiskPath: "x", ClientSecret: ourSecret, ClientSecretFile: "y"}), []string{"clientCredentials[0].clientSecret", "clientCredentials[0].clientSecretFile"}},
-		{"secret with a password", with(credential.Config{SourceType: "ClientSecret", ClientSecret: ourSecret, CertificatePassword: pfxPassword}), []string{"clientCredentials[0].certificatePassword"}},
+		{"secret and certificate", with(credential.Config{SourceType: "ClientSecret", ClientSecret: ourSecret, CertificateDiskPath: "x"}), nil},
+		{"certificate and secret", with(credential.Config{SourceType: "Path", CertificateDiskPath: "x", ClientSecret: ourSecret, ClientSecretFile: "y"}), nil},
+		{"secret with a password", with(credential.Config{SourceType: "ClientSecret", ClientSecret: ourSecret, CertificatePassword: pfxPassword}), nil},
 		{"one of each kind", with(
 			credential.Config{SourceType: "Base64Encoded", Base64EncodedValue: ourSecret, CertificatePassword: pfxPassword, ClientClaims: map[string]string{"a": "b"}},
 			credential.Config{SourceType: "KeyVault", KeyVaultURL: "https://contoso.vault.azure.net/", KeyVaultCertificateName: "middle-tier"},
@@ -271,12 +306,19 @@ func TestCheck(t *testing.T) {
 		{"a managed identity with all that is another kind's", with(credential.Config{
 			SourceType: "SignedAssertionFromManagedIdentity", ClientSecret: ourSecret, ClientSecretFile: "x", CertificateDiskPath: "x", Base64EncodedValue: ourSecret,
 			CertificatePassword: pfxPassword, KeyVaultURL: "https://x.example", KeyVaultCertificateName: "x", SignedAssertionFileDiskPath: "x", ClientClaims: map[string]string{"a": "b"},
-		}), []string{
-			"clientCredentials[0].base64EncodedValue", "clientCredentials[0].certificateDiskPath", "clientCredentials[0].certificatePassword", "clientCredentials[0].clientClaims",
-			"clientCredentials[0].clientSecret", "clientCredentials[0].clientSecretFile", "clientCredentials[0].keyVaultCertificateName", "clientCredentials[0].keyVaultUrl",
-			"clientCredentials[0].signedAssertionFileDiskPath",
-		}},
-		{"an identity in a vault's entry", with(credential.Config{SourceType: "KeyVault", KeyVaultURL: "https://x.example", KeyVaultCertificateName: "x", ManagedIdentityClientID: "x"}), []string{"clientCredentials[0].managedIdentityClientId"}},
+		}), nil},
+		{"an identity in a vault's entry", with(credential.Config{SourceType: "KeyVault", KeyVaultURL: "https://x.example", KeyVaultCertificateName: "x", ManagedIdentityClientID: "x"}), nil},
+		{"no type and keys of two kinds", with(credential.Config{ClientSecret: ourSecret, CertificateDiskPath: "x"}), []string{"clientCredentials[0].sourceType"}},
+		{"key without certificate and thumbprint", with(credential.Config{SourceType: "Path", PrivateKeyDiskPath: "x"}), []string{"clientCredentials[0].certificateThumbprint"}},
+		{"thumbprint alone", with(credential.Config{SourceType: "Path", CertificateThumbprint: strings.Repeat("AB:", 20)}), []string{"clientCredentials[0].certificateDiskPath"}},
+		{"key and thumbprint", with(credential.Config{SourceType: "Path", PrivateKeyDiskPath: "x", CertificateThumbprint: strings.Repeat("AB:", 20)}), nil},
+		{"thumbprint of no length", with(credential.Config{SourceType: "Path", CertificateDiskPath: "x", CertificateThumbprint: "abcd"}), []string{"clientCredentials[0].certificateThumbprint"}},
+		{"thumbprint of no digits", with(credential.Config{SourceType: "Path", CertificateDiskPath: "x", CertificateThumbprint: strings.Repeat("x", 40)}), []string{"clientCredentials[0].certificateThumbprint"}},
+		{"skipped", with(secret, credential.Config{Skip: true, SourceType: "Vault"}), nil},
+		{"all skipped", with(credential.Config{Skip: true, SourceType: "ClientSecret", ClientSecret: ourSecret}), []string{"clientCredentials"}},
+		{"region by its displayed name", inRegion(with(secret), "West Europe"), nil},
+		{"detected region", inRegion(with(secret), "tryautodetect"), nil},
+		{"region that is a host", inRegion(with(secret), "evil.example/"), []string{"azureRegion"}},
 		{"vault without TLS", with(credential.Config{SourceType: "KeyVault", KeyVaultURL: "http://x.example", KeyVaultCertificateName: "x"}), []string{"clientCredentials[0].keyVaultUrl"}},
 		{"vault with a path", with(credential.Config{SourceType: "KeyVault", KeyVaultURL: "https://x.example/secrets/x", KeyVaultCertificateName: "x"}), []string{"clientCredentials[0].keyVaultUrl"}},
 		{"certificate of no name", with(credential.Config{SourceType: "KeyVault", KeyVaultURL: "https://x.example", KeyVaultCertificateName: "../x"}), []string{"clientCredentials[0].keyVaultCertificateName"}},

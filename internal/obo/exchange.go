@@ -72,11 +72,12 @@ type Client struct {
 	current     atomic.Pointer[activeCredential]
 }
 
-// activeCredential is the credential in use and the MSAL client that holds it. It never
+// activeCredential is the credential in use and the MSAL clients that hold it. It never
 // changes: exchanges that run keep the one they began with.
 type activeCredential struct {
 	*credential.Loaded
-	msal *msalClient
+	forUsers *msalClient
+	forApp   *msalClient // the same if there is no region
 }
 
 // NewClient returns a Client for c, whose Check must have passed. It fails when
@@ -90,6 +91,7 @@ func NewClient(ctx context.Context, c Config) (*Client, error) {
 	if c.Exchanged == nil {
 		c.Exchanged = func(Flow, time.Duration, error) {}
 	}
+	c.Region = c.region(ctx)
 	client := &Client{config: c, turns: newTurns(c.MaxConcurrent)}
 	store := c.storeConfig()
 	store.Use = client.use
@@ -102,11 +104,20 @@ func NewClient(ctx context.Context, c Config) (*Client, error) {
 
 // use has all exchanges that begin from now on made with a credential.
 func (c *Client) use(loaded *credential.Loaded) error {
-	msal, err := newMSALClient(func() (confidential.Client, error) { return c.config.newMSAL(loaded.Credential) })
+	clientIn := func(region string) (*msalClient, error) {
+		return newMSALClient(func() (confidential.Client, error) { return c.config.newMSAL(loaded.Credential, region) })
+	}
+	forUsers, err := clientIn(noRegion) // regional endpoints do not serve users
 	if err != nil {
 		return err
 	}
-	c.current.Store(&activeCredential{loaded, msal})
+	forApp := forUsers
+	if c.config.Region != "" {
+		if forApp, err = clientIn(c.config.Region); err != nil {
+			return err
+		}
+	}
+	c.current.Store(&activeCredential{loaded, forUsers, forApp})
 	return nil
 }
 
@@ -126,16 +137,21 @@ func (c *Client) String() string { return "exchanges as " + c.config.ClientID }
 // GoString is String, for %#v.
 func (c *Client) GoString() string { return c.String() }
 
-// newMSAL returns what makes the requests with a credential.
-func (c Config) newMSAL(credential confidential.Credential) (confidential.Client, error) {
-	msal, err := confidential.New(c.authority(c.TenantID), c.ClientID, credential,
+// newMSAL returns what makes the requests with a credential, in a region or noRegion.
+func (c Config) newMSAL(credential confidential.Credential, region string) (confidential.Client, error) {
+	options := []confidential.Option{
 		confidential.WithHTTPClient(recorder{c.Client}),
 		confidential.WithClientCapabilities(c.Capabilities),
 		confidential.WithCache(forgetful{}),
 		// We ask the configured authority and no other: discovery would send us
 		// to Microsoft's public cloud, also from private ones.
 		confidential.WithInstanceDiscovery(false),
-	)
+		confidential.WithAzureRegion(region),
+	}
+	if c.SendX5C {
+		options = append(options, confidential.WithX5C())
+	}
+	msal, err := confidential.New(c.authority(c.TenantID), c.ClientID, credential, options...)
 	if err != nil {
 		return msal, fmt.Errorf("azureAd: %w", err)
 	}
@@ -263,7 +279,11 @@ func (c *Client) exchange(ctx context.Context, r tokenRequest) (_ grant, err err
 func (c *Client) try(ctx context.Context, active *activeCredential, r tokenRequest) (grant, *Error) {
 	var recorded recording
 	asking := context.WithValue(ctx, recordingKey{}, &recorded)
-	msal := active.msal.forTenant(r.inTenant())
+	client := active.forApp
+	if r.user != nil {
+		client = active.forUsers
+	}
+	msal := client.forTenant(r.inTenant())
 	err := requestToken(asking, msal, r)
 	if err == nil && recorded.last.Load() == nil {
 		// MSAL had a token in the moment between two exchanges of one assertion. It

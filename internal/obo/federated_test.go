@@ -236,6 +236,16 @@ func TestManagedIdentitySignsForUs(t *testing.T) {
 	}
 	assertion := foreignToken(t, nil)
 	host := startAzureHost(t, givesToken(assertion))
+	config := (&platform{}).config()
+	config.Credentials = []credential.Config{managed("signs-elsewhere")}
+	config.Credentials[0].TokenExchangeURL = "api://AnotherCloud"
+	if _, err := obo.NewClient(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	if got := host.requests()[0].URL.Query().Get("resource"); got != "api://AnotherCloud" {
+		t.Errorf("the host was asked for %q, want the configured audience", got)
+	}
+	host = startAzureHost(t, givesToken(assertion))
 	r := startReal(t, managed(""))
 	for range 3 {
 		if _, err := r.cache.OnBehalfOf(t.Context(), r.assertion("alice", ourTenant), todo, obo.Challenge{}); err != nil {

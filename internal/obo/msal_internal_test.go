@@ -31,7 +31,7 @@ func TestTenantsInMemoryAreBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := newMSALClient(func() (confidential.Client, error) { return config.newMSAL(credential) })
+	m, err := newMSALClient(func() (confidential.Client, error) { return config.newMSAL(credential, noRegion) })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,6 +27,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,6 +47,14 @@ type Config struct {
 	ClientID string
 	// Credentials prove that we are ClientID, in the order of preference.
 	Credentials []credential.Config
+	// SendX5C: client assertions carry the certificate's chain, so that the provider can
+	// check its subject name and issuer.
+	SendX5C bool
+	// Region is the Azure region whose token endpoint gives tokens as ourselves, or
+	// AutoDetectRegion; "": the global endpoint.
+	Region string
+	// HostMetadataURL is where AutoDetectRegion asks; "": where every Azure host answers.
+	HostMetadataURL string
 	// Capabilities are declared to the provider; cp1: claims challenges are
 	// handled.
 	Capabilities []string
@@ -69,7 +78,7 @@ type Config struct {
 // Check reports every mistake in c by its key. Instance, TenantID and ClientID
 // are checked by package validate, which needs them too.
 func (c Config) Check(report func(key, problem string)) {
-	if len(c.Credentials) == 0 {
+	if !slices.ContainsFunc(c.Credentials, func(entry credential.Config) bool { return !entry.Skip }) {
 		report("clientCredentials", "must hold at least one credential: tokens are exchanged with it")
 	}
 	for i, entry := range c.Credentials {
@@ -77,6 +86,7 @@ func (c Config) Check(report func(key, problem string)) {
 			report(strings.TrimSuffix(fmt.Sprintf("clientCredentials[%d].%s", i, key), "."), problem)
 		})
 	}
+	c.checkRegion(report)
 	if c.Timeout <= 0 {
 		report("timeout", "must be positive")
 	}
@@ -93,7 +103,7 @@ func (c Config) CheckLoading(report func(key, problem string)) {
 // storeConfig is what is needed to load credentials.
 func (c Config) storeConfig() credential.StoreConfig {
 	return credential.StoreConfig{
-		Entries: c.Credentials, Instance: c.Instance, Client: c.Client, VaultCredential: c.VaultCredential, Log: c.Log,
+		Entries: c.Credentials, Instance: c.Instance, SendX5C: c.SendX5C, Client: c.Client, VaultCredential: c.VaultCredential, Log: c.Log,
 	}
 }
 

@@ -8,9 +8,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"middletier/internal/credential"
@@ -97,6 +99,62 @@ func TestCertificatesOfOtherProgramsAreUsed(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// sentHeaders records the headers of the service's requests to the token endpoint.
+func (w *world) sentHeaders() func() http.Header {
+	var mu sync.Mutex
+	var last http.Header
+	d := detour(func(r *http.Request, platform http.RoundTripper) (*http.Response, error) {
+		mu.Lock()
+		last = r.Header.Clone()
+		mu.Unlock()
+		return platform.RoundTrip(r)
+	})
+	w.detour.Store(&d)
+	return func() http.Header {
+		mu.Lock()
+		defer mu.Unlock()
+		return last
+	}
+}
+
+// The caller, this service and the provider log one request under the same id.
+func TestExchangeSaysWhoAsksAndUnderWhichID(t *testing.T) {
+	w := newWorld(t)
+	sent := w.sentHeaders()
+	const id = "0F8FAD5B-D9CB-469F-A165-70867728950E"
+	user := w.idp.UserClaims("alice", "app", "middletier", "ToDoList.Read")
+	anchor := fmt.Sprintf("oid:%v@%v", user["oid"], user["tid"])
+	for _, row := range []struct {
+		name, path, token, id string
+		wantAnchor            string
+		wantID                bool
+	}{
+		{"user", "/api/todo/items", w.alice(), id, anchor, true},
+		{"application", "/app/todo/items", w.daemon(), id, "", true},
+		{"id that is no GUID", "/api/todo/items", w.bob(), "request-1", "", false},
+	} {
+		req, err := http.NewRequest("GET", w.url+row.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+row.token)
+		req.Header.Set("X-Request-ID", row.id)
+		if r := w.do(req); r.StatusCode != 200 {
+			t.Fatalf("%s: got %d %s, want 200", row.name, r.StatusCode, r.body)
+		}
+		got := sent()
+		if anchor := got.Get("X-AnchorMailbox"); row.wantID && anchor != row.wantAnchor {
+			t.Errorf("%s: x-anchormailbox: got %q, want %q", row.name, anchor, row.wantAnchor)
+		}
+		if ids := got.Values("client-request-id"); len(ids) != 1 || (ids[0] == row.id) != row.wantID || len(ids[0]) != len(id) {
+			t.Errorf("%s: client-request-id: got %q, want a GUID, the caller's %v", row.name, ids, row.wantID)
+		}
+		if capability := got.Get("x-ms-lib-capability"); capability != "retry-after, h429" {
+			t.Errorf("%s: x-ms-lib-capability: got %q", row.name, capability)
+		}
 	}
 }
 

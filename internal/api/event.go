@@ -50,10 +50,14 @@ type user struct{ tenant, oid string }
 
 type eventKey struct{}
 
-// Value returns the event for its own key, and the server context's value for others.
+// Value returns the event for its own key, the request id as the correlation id of token
+// exchanges, and the server context's value for other keys.
 func (e *event) Value(key any) any {
-	if key == (eventKey{}) {
+	switch key {
+	case eventKey{}:
 		return e
+	case obo.CorrelationID{}:
+		return e.id
 	}
 	return e.Context.Value(key)
 }

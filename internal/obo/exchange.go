@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -277,7 +279,7 @@ func (c *Client) exchange(ctx context.Context, r tokenRequest) (_ grant, err err
 
 // try makes one exchange with a credential, and reads the provider's response.
 func (c *Client) try(ctx context.Context, active *activeCredential, r tokenRequest) (grant, *Error) {
-	var recorded recording
+	recorded := recording{header: exchangeHeader(ctx, r)}
 	asking := context.WithValue(ctx, recordingKey{}, &recorded)
 	client := active.forApp
 	if r.user != nil {
@@ -342,6 +344,7 @@ func (rec recorder) Do(req *http.Request) (*http.Response, error) {
 		recorded = &recording{}
 	}
 	recorded.last.Store(nil) // not that of an earlier request
+	maps.Copy(req.Header, recorded.header)
 	resp, err := rec.Client.Do(req)
 	if err != nil {
 		return nil, err
@@ -359,6 +362,24 @@ func (rec recorder) Do(req *http.Request) (*http.Response, error) {
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	recorded.last.Store(&response{token: req.Method == http.MethodPost, status: resp.StatusCode, header: resp.Header, body: body})
 	return resp, nil
+}
+
+// guid matches a GUID. Entra's correlation ids are GUIDs.
+var guid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+
+// exchangeHeader returns the headers of an exchange that Microsoft's other libraries send and
+// MSAL for Go does not (v1.10.1), under canonical names.
+func exchangeHeader(ctx context.Context, r tokenRequest) http.Header {
+	header := http.Header{"X-Ms-Lib-Capability": {"retry-after, h429"}} // we honour Retry-After, also with 429
+	if r.user != nil && guid.MatchString(r.user.ObjectID) && guid.MatchString(r.user.TenantID) {
+		// The provider routes the request to where the user's data is, and can use its
+		// backup there.
+		header["X-Anchormailbox"] = []string{"oid:" + r.user.ObjectID + "@" + r.user.TenantID}
+	}
+	if id, ok := ctx.Value(CorrelationID{}).(string); ok && guid.MatchString(id) {
+		header["Client-Request-Id"] = []string{id} // in place of MSAL's own
+	}
+	return header
 }
 
 // withIssuerAt returns the metadata of an External ID tenant with an issuer at the
@@ -388,7 +409,10 @@ type recordingKey struct{}
 
 // recording holds the last response of the provider in one exchange. MSAL's discovery may
 // write it in another goroutine.
-type recording struct{ last atomic.Pointer[response] }
+type recording struct {
+	header http.Header // to send
+	last   atomic.Pointer[response]
+}
 
 type response struct {
 	token  bool // of the token endpoint, else of discovery

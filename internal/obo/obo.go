@@ -149,6 +149,10 @@ type Assertion struct {
 	Expires  time.Time // no token outlives the one it was traded for
 }
 
+// CorrelationID is the key of a context's value, a string: the id under which the caller and
+// the provider log the same request. One that is no GUID is not sent to the provider.
+type CorrelationID struct{}
+
 // Challenge says what an API had against the last token; the zero value: nothing.
 type Challenge struct {
 	RejectedToken string // not returned again, except during the pause after two 401s in a row

@@ -28,7 +28,7 @@ import (
 type checkCommand struct {
 	configFlag
 
-	Online bool `help:"Also try the files of server.tls, the identity provider, each credential, Redis and each API. Without it, only the configuration is read, and nothing is sent."`
+	Online bool `help:"Also try the files of server.tls, the identity provider, each credential, Redis and each API. Without it, nothing is sent."`
 }
 
 // trialTimeout is the longest time for each trial.
@@ -38,6 +38,9 @@ func (c checkCommand) run(ctx context.Context, std streams) error {
 	f, doc, err := c.load(os.Environ(), checkRoots(os.Environ()))
 	if err != nil {
 		return err
+	}
+	if !c.Online { // the trials read them
+		f.warnOfFiles(doc.Warn)
 	}
 	printWarnings(std.err, doc)
 	if !c.Online {

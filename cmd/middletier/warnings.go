@@ -13,6 +13,10 @@ func (f file) warn(report report) {
 	if len(f.DownstreamAPIs) == 0 {
 		report("downstreamApis", "there is no API that requests could be forwarded to")
 	}
+	if len(f.Server.TrustedProxies) > 0 && f.Server.PublicURL == "" {
+		report("server.publicUrl", "it is not set, so challenges, metadata and problem types name the host that each request names, "+
+			"as server.trustedProxies say. Set it to the URL that clients call")
+	}
 	if f.Server.EasyAuth && len(f.Server.TrustedProxies) == 0 {
 		report("server.easyAuth", "server.trustedProxies does not list the platform's front end, so requests of the service's own pages "+
 			"may count as cross-site: their origin is https, and the front end calls the service over http")
@@ -26,13 +30,37 @@ func (f file) warn(report report) {
 	for _, name := range slices.Sorted(maps.Keys(f.DownstreamAPIs)) {
 		d, section := f.DownstreamAPIs[name], under("downstreamApis."+name, report)
 		if len(d.Access) == 0 {
-			section("access", "an API without access rules refuses every request")
+			section("access", "an API without access rules refuses every request. "+f.AzureAd.suggestRules(d))
 		}
 		f.warnOfClients(d, under("access", section))
 		if total := f.requestTimeout(d); d.Timeout > total {
 			section("timeout", fmt.Sprintf("%s is longer than requestTimeout, which ends a request after %s", d.Timeout, total))
 		}
 	}
+}
+
+// suggestRules says which access rules d could have. If d's scopes are this service's
+// own, they can be required of callers.
+func (a azureAd) suggestRules(d downstreamAPI) string {
+	var own []string
+	for _, scope := range d.Scopes {
+		for _, resource := range []string{a.idURI(), "api://" + a.ClientID, a.ClientID} {
+			if name, ok := strings.CutPrefix(scope, resource+"/"); ok && name != ".default" && !slices.Contains(own, name) {
+				own = append(own, name)
+			}
+		}
+	}
+	if own != nil {
+		return fmt.Sprintf("To allow users with its scopes: access: [{scopes: [%s]}]", strings.Join(own, ", "))
+	}
+	return "With scopes of this service in place of the two names: " +
+		"access: [{methods: [GET, HEAD], scopes: [SCOPE-TO-READ]}, {scopes: [SCOPE-TO-WRITE]}]"
+}
+
+// warnOfFiles reports every file that serve needs and cannot read: secrets, certificates
+// and passwords. A pipeline that checks a configuration before its deployment has none.
+func (f file) warnOfFiles(report report) {
+	checkServing(f, func(key, problem string) { report(key, problem+". serve does not start without it") })
 }
 
 // warnOfClients reports lists of clients in the access rules of d that do not mean what

@@ -41,7 +41,7 @@ func (d *Document) decodeStruct(n *node, v reflect.Value, key string, r rules) {
 		f, ok := fieldNamed(fields, e.name)
 		if !ok {
 			name := cutUnknownKey(e.name)
-			d.add(e.value.place, join(key, name), unknownKey(name, fields))
+			d.add(e.value.place, join(key, name), unknownKey(name, fieldNames(fields)))
 			continue
 		}
 		n.entries[i].name = f.name // for Document.Tree

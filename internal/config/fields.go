@@ -145,6 +145,14 @@ func fieldNamed(fields []field, name string) (field, bool) {
 	return fields[i], true
 }
 
+func fieldNames(fields []field) []string {
+	var names []string
+	for _, f := range fields {
+		names = append(names, f.name)
+	}
+	return names
+}
+
 // holdsSecret reports whether type t contains a secret: text in place of such a value
 // may be the secret, one level too high.
 func holdsSecret(t reflect.Type) bool {
@@ -184,11 +192,7 @@ func setDefaults(v reflect.Value) {
 
 // unknownKey is the problem of an unknown key. It suggests the nearest known key if it is
 // near: with more than one wrong letter in three, a suggestion would mislead.
-func unknownKey(name string, fields []field) string {
-	var names []string
-	for _, f := range fields {
-		names = append(names, f.name)
-	}
+func unknownKey(name string, names []string) string {
 	if nearest := Closest(name, names); len(nearest) > 0 && isNear(name, nearest[0]) {
 		return fmt.Sprintf("unknown key; did you mean %q?", nearest[0])
 	}
@@ -196,28 +200,4 @@ func unknownKey(name string, fields []field) string {
 }
 
 // isNear reports whether one name may be a misspelling of the other.
-func isNear(a, b string) bool {
-	return distance(strings.ToLower(a), strings.ToLower(b)) <= (len(a)+2)/3
-}
-
-// distance is the edit distance of a and b: letters to insert, delete or replace.
-func distance(a, b string) int {
-	from, to := []rune(a), []rune(b)
-	row := make([]int, len(to)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i, r := range from {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j, s := range to {
-			replace := diagonal
-			if r != s {
-				replace++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replace, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(to)]
-}
+func isNear(a, b string) bool { return Distance(a, b) <= (len(a)+2)/3 }

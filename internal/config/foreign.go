@@ -3,18 +3,31 @@ package config
 import (
 	"iter"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// Tree is a value as it was written, before its type is known. Keys match in any case.
+// Tree is a value as it was written, before it is read into the target. Keys match in any
+// case.
 type Tree struct {
-	doc    *Document
-	node   *node
-	parent *node
-	name   string // in parent: a key or an index
-	key    string
+	doc  *Document
+	node *node
+	up   *Tree
+	name string // in up: a key or an index
+	key  string
 }
+
+// Source is the kind of place where a value was written.
+type Source int
+
+// The sources of values.
+const (
+	YAML Source = iota
+	JSON
+	Environment
+)
 
 // Name returns the last level of the key, as it was written.
 func (t Tree) Name() string { return t.name }
@@ -22,11 +35,43 @@ func (t Tree) Name() string { return t.name }
 // Key returns the key of the value, as it was written.
 func (t Tree) Key() string { return t.key }
 
-// IsStrict reports whether the value is from a YAML file, in which every key must be one of
-// this program's.
-func (t Tree) IsStrict() bool {
-	return t.node.variable == "" && t.node.source < len(t.doc.names) &&
-		!strings.EqualFold(filepath.Ext(t.doc.names[t.node.source]), ".json")
+// Parent returns the mapping or list that holds the value. The root is its own parent.
+func (t Tree) Parent() Tree {
+	if t.up == nil {
+		return t
+	}
+	return *t.up
+}
+
+// typ returns the type of the target's value, or nil if the target has none.
+func (t Tree) typ() reflect.Type {
+	if t.up == nil {
+		return t.doc.target
+	}
+	return typeBelow(t.up.typ(), t.name)
+}
+
+// IsKnown reports whether the key is one of the target's.
+func (t Tree) IsKnown() bool { return t.typ() != nil }
+
+// Keys returns the target's keys that the value can have.
+func (t Tree) Keys() []string {
+	typ := t.typ()
+	if typ == nil || shapeOf(typ) != structShape {
+		return nil
+	}
+	return fieldNames(fieldsOf(typ))
+}
+
+// Source returns the kind of place where the value was written.
+func (t Tree) Source() Source {
+	switch {
+	case t.node.variable != "":
+		return Environment
+	case t.node.source < len(t.doc.names) && strings.EqualFold(filepath.Ext(t.doc.names[t.node.source]), ".json"):
+		return JSON
+	}
+	return YAML
 }
 
 // Text returns the text of a scalar value. ok is false for any other kind of value.
@@ -44,9 +89,13 @@ func (t Tree) IsSecret() bool { return t.node.secret }
 // Where says where the value was written: appsettings.json:12, or the variable.
 func (t Tree) Where() string { return t.doc.where(t.node.place) }
 
-// IsEmpty reports whether the value is null, or has no keys or items.
-func (t Tree) IsEmpty() bool {
-	return t.node.kind != scalarNode && len(t.node.entries) == 0 && len(t.node.items) == 0
+// IsEmpty reports whether there is no text in the value, nor in any value below it.
+func (t Tree) IsEmpty() bool { return t.node.isEmpty() }
+
+func (n *node) isEmpty() bool {
+	return n.text == "" &&
+		!slices.ContainsFunc(n.entries, func(e entry) bool { return !e.value.isEmpty() }) &&
+		!slices.ContainsFunc(n.items, func(item *node) bool { return !item.isEmpty() })
 }
 
 // Get returns the value at a path of keys and indexes.
@@ -71,10 +120,10 @@ func (t Tree) Get(path ...string) (Tree, bool) {
 func (t Tree) All() iter.Seq[Tree] {
 	var all []Tree
 	for _, e := range t.node.entries {
-		all = append(all, Tree{t.doc, e.value, t.node, e.name, join(t.key, e.name)})
+		all = append(all, Tree{t.doc, e.value, &t, e.name, join(t.key, e.name)})
 	}
 	for i, item := range t.node.items {
-		all = append(all, Tree{t.doc, item, t.node, strconv.Itoa(i), index(t.key, i)})
+		all = append(all, Tree{t.doc, item, &t, strconv.Itoa(i), index(t.key, i)})
 	}
 	return func(yield func(Tree) bool) {
 		for _, child := range all {
@@ -83,6 +132,22 @@ func (t Tree) All() iter.Seq[Tree] {
 			}
 		}
 	}
+}
+
+// typeBelow returns the type of the value called name below one of type t, or nil.
+func typeBelow(t reflect.Type, name string) reflect.Type {
+	if t == nil {
+		return nil
+	}
+	switch shapeOf(t) {
+	case structShape:
+		if f, ok := fieldNamed(fieldsOf(t), name); ok {
+			return f.typ
+		}
+	case mapShape, listShape:
+		return t.Elem()
+	}
+	return nil
 }
 
 // Items yields the items of a list, or of a mapping that may stand for one, in its order.
@@ -96,25 +161,26 @@ func (t Tree) Items() iter.Seq[Tree] {
 
 // Remove takes the value out of the tree.
 func (t Tree) Remove() {
-	if t.parent == nil {
+	if t.up == nil {
 		return
 	}
-	for i, e := range t.parent.entries {
+	parent := t.up.node
+	for i, e := range parent.entries {
 		if e.value == t.node {
-			t.parent.entries = append(t.parent.entries[:i:i], t.parent.entries[i+1:]...)
+			parent.entries = append(parent.entries[:i:i], parent.entries[i+1:]...)
 			return
 		}
 	}
-	for i, item := range t.parent.items {
+	for i, item := range parent.items {
 		if item == t.node {
-			t.parent.items = append(t.parent.items[:i:i], t.parent.items[i+1:]...)
+			parent.items = append(parent.items[:i:i], parent.items[i+1:]...)
 			return
 		}
 	}
 }
 
-// Move takes the value out of the tree and adds it to the mapping to, as name. A value
-// that is there already stays, and Move reports false.
+// Move takes the value out of the tree and adds it to the mapping to, as name. If to has
+// such a value, that stays, and Move reports false.
 func (t Tree) Move(to Tree, name string) bool {
 	t.Remove()
 	return to.add(name, t.node)
@@ -131,8 +197,8 @@ func (t Tree) SetTexts(texts []string) {
 	}
 }
 
-// AddText adds a text to a mapping, as name, as if it had been written where from was. A
-// value that is there already stays, and AddText reports false.
+// AddText adds a text to a mapping, as name, as if it had been written where from was. If
+// the mapping has such a value, that stays, and AddText reports false.
 func (t Tree) AddText(name, text string, from Tree) bool {
 	return t.add(name, &node{place: from.node.place, kind: scalarNode, text: text})
 }
@@ -146,16 +212,15 @@ func (t Tree) AddItem(name string, from Tree) Tree {
 	item := &node{place: from.node.place, kind: mappingNode}
 	list.node.items = append(list.node.items, item)
 	i := len(list.node.items) - 1
-	return Tree{t.doc, item, list.node, strconv.Itoa(i), index(list.key, i)}
+	return Tree{t.doc, item, &list, strconv.Itoa(i), index(list.key, i)}
 }
 
 // Mapping returns the value called name of a mapping, which it makes if there is none, as
 // if it had been written where from was.
 func (t Tree) Mapping(name string, from Tree) Tree {
-	if child, ok := t.Get(name); ok && !child.IsEmpty() {
+	if child, ok := t.Get(name); ok && (child.IsMapping() || child.IsList() || !child.IsEmpty()) {
 		return child
-	}
-	if child, ok := t.Get(name); ok {
+	} else if ok {
 		child.Remove()
 	}
 	t.add(name, &node{place: from.node.place, kind: mappingNode, mayBeList: true})
@@ -164,8 +229,11 @@ func (t Tree) Mapping(name string, from Tree) Tree {
 }
 
 func (t Tree) add(name string, n *node) bool {
-	if t.node.entry(name) != nil {
+	if earlier := t.node.entry(name); earlier != nil && earlier.kind != nullNode {
 		return false
+	} else if earlier != nil {
+		*earlier = *n
+		return true
 	}
 	if t.node.kind == nullNode {
 		t.node.kind = mappingNode
@@ -184,5 +252,17 @@ func (t Tree) Warn(text string) {
 // Refuse adds a mistake about the value, and takes it out of the tree.
 func (t Tree) Refuse(problem string) {
 	t.doc.add(t.node.place, t.key, problem)
+	t.Remove()
+}
+
+// Report adds a mistake about the value, which stays: the program's own checks of it are
+// dropped.
+func (t Tree) Report(problem string) { t.doc.add(t.node.place, t.key, problem) }
+
+// RefuseUnknown adds the mistake that the key is none of names, and takes the value out of
+// the tree.
+func (t Tree) RefuseUnknown(names []string) {
+	name := cutUnknownKey(t.name)
+	t.doc.add(t.node.place, join(t.Parent().key, name), unknownKey(name, names))
 	t.Remove()
 }

@@ -25,7 +25,6 @@ import (
 	"os"
 	"reflect"
 	"slices"
-	"strings"
 )
 
 // maxFileSize is far above any real configuration: a larger file is the wrong file.
@@ -36,6 +35,7 @@ type Document struct {
 	names      []string // of the files, for Mistake.Where
 	source     int      // the index of the file that is being read
 	root       *node
+	target     reflect.Type
 	mistakes   []sortable
 	warnings   []sortable
 	unreadable int  // how many of mistakes, at the front, are values that could not be read
@@ -65,7 +65,7 @@ type Input struct {
 // unusable. All other mistakes are in the Document, so that the caller can add more
 // before it calls Err. The Document is never nil.
 func Load(in Input, target any) (*Document, error) {
-	d := &Document{names: in.Files, root: &node{kind: mappingNode}}
+	d := newDocument(in.Files, target)
 	for i, path := range in.Files {
 		d.source = i
 		text, err := readFile(path)
@@ -80,9 +80,13 @@ func Load(in Input, target any) (*Document, error) {
 
 // Parse is Load for the text of one file. name is the file's name in mistakes.
 func Parse(name string, text []byte, in Input, target any) (*Document, error) {
-	d := &Document{names: []string{name}, root: &node{kind: mappingNode}}
+	d := newDocument([]string{name}, target)
 	d.lay(d.parse(name, text))
 	return d.finish(in, target)
+}
+
+func newDocument(names []string, target any) *Document {
+	return &Document{names: names, root: &node{kind: mappingNode}, target: reflect.TypeOf(target).Elem()}
 }
 
 // lay lays the tree of a file over those before.
@@ -131,14 +135,20 @@ func (d *Document) finish(in Input, target any) (*Document, error) {
 func (d *Document) Tree() Tree { return Tree{doc: d, node: d.root} }
 
 // Report adds a mistake that the program's own checks found. Its place is that of key,
-// or of the nearest parent that is present. If the key's value could not be read, the
-// mistake is dropped: the checks saw only the default.
+// or of the nearest parent that is present. If the key's value, or one that holds it,
+// could not be read, the mistake is dropped: the checks saw only the default.
 func (d *Document) Report(key, problem string) {
-	if slices.ContainsFunc(d.mistakes[:d.unreadable], func(m sortable) bool { return strings.EqualFold(m.Key, key) }) {
+	if slices.ContainsFunc(d.mistakes[:d.unreadable], func(m sortable) bool { return m.Key != "" && isWithin(key, m.Key) }) {
 		return
 	}
 	n, _ := d.root.find(key)
 	d.add(n.place, key, problem)
+}
+
+// isWithin reports whether key is outer or below it.
+func isWithin(key, outer string) bool {
+	_, ok := cutName(key, outer)
+	return ok
 }
 
 // Warn adds a warning, which is no mistake. Its place is found as in Report.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"middletier/internal/api"
+	"middletier/internal/appsettings"
 	"middletier/internal/config"
 	"middletier/internal/credential"
 	"middletier/internal/downstream"
@@ -211,7 +212,7 @@ func loadDocument(files []string, environ []string, more ...func(file, report)) 
 
 // input is what the configuration is read from.
 func input(files, environ []string) config.Input {
-	return config.Input{Files: files, Environ: environ}
+	return config.Input{Files: files, Environ: environ, IsForeign: appsettings.IsForeign, Translate: appsettings.Translate}
 }
 
 // checkLoading reports credentials that cannot be read. Commands that use them call

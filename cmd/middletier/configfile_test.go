@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"middletier/internal/appsettings"
 	"middletier/internal/config"
 )
 
@@ -37,28 +38,38 @@ var readmeKeys = []string{
 	"server.address", "server.publicUrl", "server.trustedProxies", "tokenCache.redis.url",
 }
 
-// What stands around the README's table of keys.
+// What stands around the part of a document that make generate writes.
 const (
 	tableBegin = "<!-- Written by make generate from the code; do not edit. -->\n\n"
 	tableEnd   = "\n<!-- End of what make generate writes. -->\n"
 )
 
 func TestReadmeIsCurrent(t *testing.T) {
-	text, err := os.ReadFile("../../README.md")
+	f := defaults()
+	table, err := config.Table(&f, readmeKeys...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkGeneratedPart(t, "README.md", table)
+}
+
+func TestMigratingIsCurrent(t *testing.T) {
+	checkGeneratedPart(t, "docs/migrating.md", appsettings.Reference())
+}
+
+// checkGeneratedPart compares the part of a document that make generate writes.
+func checkGeneratedPart(t *testing.T, name, part string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("../..", name))
 	if err != nil {
 		t.Fatal(err)
 	}
 	before, rest, begun := strings.Cut(string(text), tableBegin)
 	_, after, ended := strings.Cut(rest, tableEnd)
 	if !begun || !ended {
-		t.Fatal("README.md has no place for the table of keys")
+		t.Fatalf("%s has no place for what make generate writes", name)
 	}
-	f := defaults()
-	table, err := config.Table(&f, readmeKeys...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	checkGenerated(t, "README.md", []byte(before+tableBegin+table+tableEnd+after))
+	checkGenerated(t, name, []byte(before+tableBegin+part+tableEnd+after))
 }
 
 // writtenKey is a key of the configuration in a document.
@@ -83,6 +94,22 @@ func TestDocumentsNameKeysThatExist(t *testing.T) {
 	}
 }
 
+// registered are values in place of the example's placeholders.
+var registered = []string{"AzureAd__TenantId=" + demoTenant, "AzureAd__ClientId=" + demoMiddleTier}
+
+// As it is, the example is refused, by the keys that everyone must set.
+func TestExampleMustBeFilledIn(t *testing.T) {
+	_, err := load("../../config.yaml", nil)
+	for _, key := range []string{"azureAd.tenantId", "azureAd.clientId"} {
+		if err == nil || strings.Count(err.Error(), key+": is a placeholder of a sample") != 1 {
+			t.Errorf("got %v, want %s as a placeholder", err, key)
+		}
+	}
+	if err != nil && strings.Count(err.Error(), "\n") != 1 {
+		t.Errorf("got %v, want nothing else", err)
+	}
+}
+
 // kindOfCredential is an entry of clientCredentials that is commented out.
 var kindOfCredential = regexp.MustCompile(`(?m)(^    # - sourceType: (\w+).*\n(    #   .*\n)+)`)
 
@@ -102,7 +129,7 @@ func TestEveryCredentialOfTheExampleCanBeUncommented(t *testing.T) {
 			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			f, err := load(path, nil)
+			f, err := load(path, registered)
 			if kind[2] == "Base64Encoded" { // the value itself is missing
 				if err == nil || !strings.Contains(err.Error(), "base64EncodedValue") || strings.Contains(err.Error(), "\n") {
 					t.Errorf("got %v, want a mistake in base64EncodedValue alone", err)

@@ -226,7 +226,7 @@ func TestAppsettingsJSONWorks(t *testing.T) {
 
 // The configuration in the repository holds every key, with its default.
 func TestShippedConfigHoldsEveryDefault(t *testing.T) {
-	f, err := load("../../config.yaml", nil)
+	f, err := load("../../config.yaml", registered)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,41 @@
+package appsettings
+
+import (
+	"regexp"
+
+	"middletier/internal/config"
+)
+
+// placeholder is what Microsoft's samples and templates have in place of values, such as
+// "Enter_the_Client_Id_Here", "[Enter the Client Id …]", "<client-id>" and "YOUR_CLIENT_ID".
+var placeholder = regexp.MustCompile(`(?i)enter_the_|enter_your_|^\s*\[\s*(enter|copy|paste|insert|your)\b` +
+	`|^\s*<[^<>]+>\s*$|^\s*\{[^{}]+\}\s*$|^\s*enter (the|your|here)\b` +
+	`|^\s*your[ _-]?(client|tenant|app|application|directory|secret|api|scope|domain)\b|^\s*YOUR_` +
+	`|00000000-0000-0000-0000-000000000000|^11111111-1111-1111-11111111111111111$`)
+
+// partPlaceholder is a placeholder in a part of a URL or a scope, where < and { are never
+// meant.
+var partPlaceholder = regexp.MustCompile(`://\S*[<{\[]`)
+
+// refusePlaceholder refuses v if it, or one of its items, is a placeholder, and reports
+// whether it did. The value is not quoted: it may be a secret.
+func refusePlaceholder(v config.Tree, belongs string) bool {
+	text, ok := v.Text()
+	switch {
+	case !ok:
+		refused := false
+		for child := range v.All() {
+			if _, ok := child.Text(); ok && refusePlaceholder(child, belongs) {
+				refused = true
+			}
+		}
+		return refused
+	case !placeholder.MatchString(text) && !partPlaceholder.MatchString(text):
+		return false
+	case v.IsKnown():
+		v.Report("is a placeholder of a sample; here belongs " + belongs)
+	default:
+		v.Refuse("is a placeholder of a sample; here belongs " + belongs)
+	}
+	return true
+}

@@ -214,8 +214,7 @@ func (t *translation) finish(v config.Tree, l *level) {
 			t.leftover(child)
 		case below == nil && (child.IsKnown() || v.IsKnown() && v.Keys() == nil):
 		case below == nil:
-			ours := v.Keys()
-			child.RefuseUnknown(append(ours, l.names(ours)...))
+			refuseUnknown(child, v.Keys(), l)
 		case child.IsKnown():
 			t.finish(child, below)
 		case below.ours: // a key that the target does not have is reported later
@@ -229,6 +228,16 @@ func (t *translation) finish(v config.Tree, l *level) {
 				child.Remove()
 			}
 		}
+	}
+}
+
+// refuseUnknown refuses a key that is neither one of ours nor of Microsoft's at this level.
+// If ours are nearer, or there are no others, that is reported later.
+func refuseUnknown(v config.Tree, ours []string, l *level) {
+	theirs := l.names(ours)
+	nearest := config.Closest(v.Name(), slices.Concat(ours, theirs))
+	if len(ours) == 0 || slices.Contains(theirs, nearest[0]) {
+		v.RefuseUnknown(slices.Concat(ours, theirs))
 	}
 }
 

@@ -127,6 +127,7 @@ func buildAPIs(f file, tel *telemetry.Telemetry, log *slog.Logger) (map[string]a
 		apis[name] = api.API{
 			Access: validate.NewAccess(d.Access, func(string, string) {}), // checked before
 			Client: client, Scopes: d.Scopes, AppScope: d.appScope(), Tenant: tenant,
+			AppOnly: d.appOnly(),
 		}
 	}
 	return apis, nil

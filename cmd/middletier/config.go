@@ -91,6 +91,7 @@ type downstreamAPI struct {
 	Scopes          []string        `yaml:"scopes" doc:"Delegated scopes to request on behalf of users, all of one resource." yours:"[api://todo/.default]"`
 	Tenant          string          `yaml:"tenant" doc:"The tenant in which to request tokens as an application; default: azureAd.appHomeTenantId, else azureAd.tenantId." details:"One of them is required if azureAd.tenantId is organizations or common and a rule has appPermissions or clients."`
 	AppScopes       []string        `yaml:"appScopes" doc:"The scope to request as an application; default: RESOURCE/.default, derived from scopes."`
+	RequestAppToken bool            `yaml:"requestAppToken" doc:"Call the API as the application only: every call to /api is answered with 403." details:"So it is if appScopes is set and scopes is not."`
 	Timeout         time.Duration   `yaml:"timeout" doc:"How long the API may take until its response headers arrive, retries included." details:"Requests that accept text/event-stream and gRPC have no such limit. While a caller sends a body that is larger than 64 KiB or of unknown length, only the time counts in which the API does not read it."`
 	RequestTimeout  time.Duration   `yaml:"requestTimeout" doc:"The same as server.requestTimeout, for this API; 0s: as there." details:"SignalR's long polling needs 120s here and in timeout."`
 	Retry           retry           `yaml:"retry" doc:"Whether a call is sent again when the API cannot be reached or answers 502, 503 or 504." details:"That holds for GET, HEAD, OPTIONS, PUT and DELETE with a body up to 64 KiB. The API's Retry-After is honoured up to 2 s; an answer with a longer one goes to the caller at once."`
@@ -408,7 +409,7 @@ func (d downstreamAPI) check(report report) {
 	if len(d.AppScopes) > 1 || len(d.AppScopes) == 1 && !strings.HasSuffix(d.AppScopes[0], "/.default") {
 		report("appScopes", "must be one scope of the form RESOURCE/.default")
 	}
-	if d.appScope() == "" && d.allowsApps() {
+	if d.appScope() == "" && (d.allowsApps() || d.RequestAppToken) {
 		report("appScopes", "must be set: the resource cannot be derived from scopes")
 	}
 	if d.Tenant != "" && !validate.IsTenant(d.Tenant) {
@@ -417,6 +418,11 @@ func (d downstreamAPI) check(report report) {
 	if access := validate.NewAccess(d.Access, under("access", report)); d.EncodedSlashes && access.DependsOnPath() {
 		report("encodedSlashes", "must be false if an access rule names paths: the API may read %2F as a slash, and so as another path than the rule's")
 	}
+}
+
+// appOnly reports whether the API is called as the application only.
+func (d downstreamAPI) appOnly() bool {
+	return d.RequestAppToken || len(d.Scopes) == 0 && len(d.AppScopes) > 0
 }
 
 // allowsApps reports whether any access rule allows applications.

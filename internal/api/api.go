@@ -71,6 +71,8 @@ type API struct {
 	// requested in Tenant, or in our own tenant if that is empty.
 	Scopes           []string
 	AppScope, Tenant string
+	// AppOnly: the API is not called on behalf of users.
+	AppOnly bool
 }
 
 // Check reports every mistake in the server section by its key.

@@ -30,6 +30,7 @@ var (
 	errUnknownAPI = newRequestError("unknown-api", "No downstream API of that name is configured.")
 	errAppOnUser  = newRequestError("wrong-token-type", "The token has no user. Calls without a user go to /app/{name}/.")
 	errUserOnApp  = newRequestError("wrong-token-type", "The token is for a user. Calls on behalf of a user go to /api/{name}/.")
+	errAppOnly    = newRequestError("wrong-token-type", "This API is called as the application only. Calls without a user go to /app/{name}/.")
 )
 
 // forward sends a call to {prefix}{name}/{path…} on to the API, with a token for it, and
@@ -78,6 +79,9 @@ func permit(r *http.Request, caller *validate.Caller, api API, route route, path
 			return downstream.Path{}, errUserOnApp
 		}
 		return downstream.Path{}, errAppOnUser
+	}
+	if api.AppOnly && !route.app {
+		return downstream.Path{}, errAppOnly
 	}
 	target, err := api.Client.ParsePath(path)
 	if err != nil {

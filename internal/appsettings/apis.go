@@ -107,7 +107,7 @@ func (t *translation) logLevel(v config.Tree) {
 	case level == "":
 		v.Refuse("must be Trace, Debug, Information, Warning, Error, Critical or None")
 		return
-	case has && !given.IsEmpty():
+	case has && !given.IsBlank():
 		v.Warn("is ignored: logging.level says this here")
 	case strings.EqualFold(text, "none"):
 		v.Warn("logging.level is error here: the log cannot be turned off")

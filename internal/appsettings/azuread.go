@@ -37,7 +37,7 @@ func (t *translation) entraID(v config.Tree) {
 	}
 	v.Remove()
 	list, ok := azure.Get("ClientCredentials")
-	t.hasCredentials = ok && !list.IsEmpty()
+	t.hasCredentials = ok && !list.IsBlank()
 }
 
 // authority maps a URL of the form INSTANCE/TENANT or INSTANCE/TENANT/v2.0.
@@ -97,7 +97,7 @@ func splitAuthority(text string) (instance, tenant, problem string) {
 // contradicts reports whether the mapping v has another value of that name.
 func contradicts(v config.Tree, name, value string, equal func(a, b string) bool) bool {
 	other, ok := v.Get(name)
-	if !ok || other.IsEmpty() {
+	if !ok || other.IsBlank() {
 		return false
 	}
 	text, isText := other.Text()
@@ -126,7 +126,7 @@ func (t *translation) cloud(v config.Tree) {
 	switch {
 	case !known:
 		v.Refuse("must be AzurePublic, AzureChina or AzureUsGovernment; for another cloud, set instance")
-	case has && !given.IsEmpty():
+	case has && !given.IsBlank():
 		v.Warn("is ignored: instance says this here")
 		v.Remove()
 	default:
@@ -179,7 +179,7 @@ func (t *translation) addAudience(text string, from config.Tree) {
 				return
 			}
 		}
-		if !list.IsList() && !list.IsEmpty() {
+		if !list.IsList() && !list.IsBlank() {
 			return // a mistake that is reported later
 		}
 	}
@@ -200,8 +200,9 @@ func (t *translation) clockSkew(v config.Tree) {
 }
 
 func (t *translation) acl(v config.Tree) {
-	if clients, ok := v.Parent().Get("allowedClients"); ok && !clients.IsEmpty() {
-		v.Warn("is for a listener with the sidecar's interface, which does not exist yet; for /app, name the applications in clients of access rules")
+	if clients, ok := v.Parent().Get("allowedClients"); ok && !clients.IsBlank() {
+		v.Warn("is for a listener with the sidecar's interface, which does not exist yet; " +
+			"for /app, name the applications in clients of access rules")
 		v.Remove()
 		return
 	}

@@ -75,7 +75,7 @@ type translation struct {
 func Translate(root config.Tree) {
 	t := &translation{root: root}
 	if list, ok := root.Get("AzureAd", "ClientCredentials"); ok {
-		t.hasCredentials = !list.IsEmpty()
+		t.hasCredentials = !list.IsBlank()
 	}
 	for _, s := range table {
 		for _, r := range s.rows {
@@ -91,7 +91,7 @@ func Translate(root config.Tree) {
 // decide applies r to v if it is for v's value.
 func (t *translation) decide(r row, v config.Tree) {
 	switch {
-	case v.IsEmpty():
+	case v.IsBlank():
 		if !v.IsKnown() {
 			v.Remove()
 		}
@@ -220,11 +220,11 @@ func (t *translation) finish(v config.Tree, l *level) {
 		case below.ours: // a key that the target does not have is reported later
 		case below.below == nil || below.decided && !child.IsMapping():
 			refuseUnlessBool(child)
-		case !child.IsMapping() && !child.IsEmpty():
+		case !child.IsMapping() && !child.IsBlank():
 			child.Refuse("expected a mapping")
 		default:
 			t.finish(child, below)
-			if child.IsEmpty() {
+			if child.IsBlank() {
 				child.Remove()
 			}
 		}

@@ -89,13 +89,18 @@ func (t Tree) IsSecret() bool { return t.node.secret }
 // Where says where the value was written: appsettings.json:12, or the variable.
 func (t Tree) Where() string { return t.doc.where(t.node.place) }
 
-// IsEmpty reports whether there is no text in the value, nor in any value below it.
-func (t Tree) IsEmpty() bool { return t.node.isEmpty() }
+// IsEmpty reports whether the value is null, or has no keys or items.
+func (t Tree) IsEmpty() bool {
+	return t.node.kind != scalarNode && len(t.node.entries) == 0 && len(t.node.items) == 0
+}
 
-func (n *node) isEmpty() bool {
+// IsBlank reports whether there is no text in the value, nor in any value below it.
+func (t Tree) IsBlank() bool { return t.node.isBlank() }
+
+func (n *node) isBlank() bool {
 	return n.text == "" &&
-		!slices.ContainsFunc(n.entries, func(e entry) bool { return !e.value.isEmpty() }) &&
-		!slices.ContainsFunc(n.items, func(item *node) bool { return !item.isEmpty() })
+		!slices.ContainsFunc(n.entries, func(e entry) bool { return !e.value.isBlank() }) &&
+		!slices.ContainsFunc(n.items, func(item *node) bool { return !item.isBlank() })
 }
 
 // Get returns the value at a path of keys and indexes.
@@ -218,7 +223,7 @@ func (t Tree) AddItem(name string, from Tree) Tree {
 // Mapping returns the value called name of a mapping, which it makes if there is none, as
 // if it had been written where from was.
 func (t Tree) Mapping(name string, from Tree) Tree {
-	if child, ok := t.Get(name); ok && (child.IsMapping() || child.IsList() || !child.IsEmpty()) {
+	if child, ok := t.Get(name); ok && (child.IsMapping() || child.IsList() || !child.IsBlank()) {
 		return child
 	} else if ok {
 		child.Remove()

@@ -1,20 +1,29 @@
 package main
 
 import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 )
 
 // importWorld has a platform that issues tokens for the API under its URL too.
-func importWorld(t *testing.T) (w *world, environment []string, api string) {
+func importWorld(t *testing.T, certificates ...*x509.Certificate) (w *world, environment []string, api string) {
 	t.Helper()
 	target := newUpstream(t)
 	directory := testDirectory()
 	for i, app := range directory.Apps {
+		if app.ClientID == demoMiddleTier {
+			directory.Apps[i].Certificates = certificates
+		}
 		if app.ClientID == demoToDo {
 			directory.Apps[i].IDURIs = append(app.IDURIs, target.URL)
 		}
@@ -27,7 +36,10 @@ func importWorld(t *testing.T) (w *world, environment []string, api string) {
 // The file of a daemon becomes a configuration with which check finds no mistake, and call
 // gets a token with the credential that the file held.
 func TestImportedDaemonsCallTheirAPI(t *testing.T) {
-	w, environment, api := importWorld(t)
+	certificates, pem := newCertificate(t)
+	_, keyFile := inTwoFiles(t, pem)
+	key, thumbprint := readText(t, keyFile), fmt.Sprintf("%x", sha256.Sum256(certificates[0].Raw))
+	w, environment, api := importWorld(t, certificates[0])
 	env := fmt.Sprintf("TENANT_ID=%s\nCLIENT_ID=%s\nAAD_ENDPOINT=%s/\nGRAPH_ENDPOINT=%s\n", demoTenant, demoMiddleTier, w.idp.URL(), api)
 	parameters := fmt.Sprintf(`{"authority":"%s/%s","client_id":"%s","scope":["%s/.default"],"endpoint":"%[4]s/v1.0/items",`,
 		w.idp.URL(), demoTenant, demoMiddleTier, api)
@@ -37,6 +49,29 @@ func TestImportedDaemonsCallTheirAPI(t *testing.T) {
 		files            []string
 	}{
 		{"secret for Node", ".env", env + "CLIENT_SECRET=" + testSecret, []string{"graph", "/v1.0/users"}, []string{"client-secret", "config.yaml"}},
+		{
+			"certificate for Node", ".env",
+			env + "CERTIFICATE_THUMBPRINT=" + thumbprint + "\nCERTIFICATE_PRIVATE_KEY=\"" + key + "\"\n",
+			[]string{"graph", "/v1.0/users"},
+			[]string{"client-key.pem", "config.yaml"},
+		},
+		{
+			"certificate for Node, in one line", ".env",
+			env + "CERTIFICATE_THUMBPRINT=" + thumbprint + "\nCERTIFICATE_PRIVATE_KEY=\"" + strings.ReplaceAll(key, "\n", `\n`) + "\"\n",
+			[]string{"graph", "/v1.0/users"},
+			[]string{"client-key.pem", "config.yaml"},
+		},
+		{
+			"assertion for Node", ".env", env + "CLIENT_ASSERTION=" + clientAssertion(t, w, certificates[0], key),
+			[]string{"graph", "/v1.0/users"},
+			[]string{"client-assertion", "config.yaml"},
+		},
+		{
+			"certificate for Python", "parameters.json",
+			parameters + `"thumbprint":"` + thumbprint + `","private_key_file":"` + keyFile + `"}`,
+			[]string{"api", "/items"},
+			[]string{"config.yaml"},
+		},
 		{"secret for Python", "parameters.json", parameters + `"secret":"` + testSecret + `"}`, []string{"api", "/items"}, []string{"client-secret", "config.yaml"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -64,6 +99,26 @@ func TestImportedDaemonsCallTheirAPI(t *testing.T) {
 			}
 		})
 	}
+}
+
+// clientAssertion signs an assertion for the middle tier's application.
+func clientAssertion(t *testing.T, w *world, certificate *x509.Certificate, keyPEM string) string {
+	t.Helper()
+	key, err := jwt.ParseRSAPrivateKeyFromPEM([]byte(keyPEM))
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := jwt.NewWithClaims(jwt.SigningMethodPS256, jwt.MapClaims{
+		"aud": w.idp.URL() + "/" + demoTenant + "/oauth2/v2.0/token", "iss": demoMiddleTier, "sub": demoMiddleTier, "jti": "1",
+		"nbf": time.Now().Add(-time.Minute).Unix(), "exp": time.Now().Add(5 * time.Minute).Unix(),
+	})
+	sum := sha256.Sum256(certificate.Raw)
+	token.Header["x5t#S256"] = base64.RawURLEncoding.EncodeToString(sum[:])
+	signed, err := token.SignedString(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed
 }
 
 // checkFiles wants these files in folder and no others. Only their owner may read those
@@ -108,27 +163,37 @@ func readText(t *testing.T, path string) string {
 
 // A service with the imported appsettings.json serves what it said.
 func TestImportedAppSettingsAreServed(t *testing.T) {
-	w, environment, api := importWorld(t)
+	certificates, pem := newCertificate(t)
+	w, environment, api := importWorld(t, certificates[0])
 	folder := t.TempDir()
 	source, out := filepath.Join(folder, "appsettings.json"), filepath.Join(folder, "config.yaml")
 	writeTo(t, source, fmt.Sprintf(`{
   // as the template has it
   "AzureAd": {
     "Instance": "%s/", "TenantId": "%s", "ClientId": "%s",
-    "ClientCredentials": [ { "SourceType": "ClientSecret", "ClientSecret": "%s" } ],
+    "ClientCredentials": [
+      { "SourceType": "Base64Encoded", "Base64EncodedValue": "%s", "CertificatePassword": "not needed" },
+      { "SourceType": 6, "ClientSecret": "%s" }
+    ],
+    "Scopes": "ToDoList.Read",
   },
   "DownstreamApis": { "Todo": { "BaseUrl": "%s/v1/", "Scopes": [ "api://todo/.default" ] } },
   "Server": { "RequestTimeout": "00:00:20" }
-}`, w.idp.URL(), demoTenant, demoMiddleTier, testSecret, api))
-	if o := runProcess(t, nil, "", "import", source, "--out", out); o.code != 0 {
+}`, w.idp.URL(), demoTenant, demoMiddleTier, base64.StdEncoding.EncodeToString([]byte(readText(t, pem))), testSecret, api))
+	o := runProcess(t, nil, "", "import", source, "--out", out)
+	if o.code != 0 || !strings.Contains(o.stderr, "not carried over, or different here: AzureAd.Scopes: ") {
 		t.Fatalf("import: got %+v", o)
 	}
-	checkFiles(t, folder, []string{"appsettings.json", "client-secret", "config.yaml"})
+	checkFiles(t, folder, []string{"appsettings.json", "certificate-password", "client-certificate.pem", "client-secret", "config.yaml"})
+	if text := readText(t, out); strings.Contains(text, testSecret) || strings.Contains(text, "not needed") ||
+		!strings.Contains(text, "# - AzureAd.Scopes: ") {
+		t.Errorf("got\n%s", text)
+	}
 	f, err := load(out, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.Server.RequestTimeout.String() != "20s" || f.DownstreamAPIs["Todo"].BaseURL != api+"/v1/" || f.AzureAd.ClientCredentials[0].ClientSecret != "" {
+	if f.Server.RequestTimeout.String() != "20s" || f.DownstreamAPIs["Todo"].BaseURL != api+"/v1/" || len(f.AzureAd.ClientCredentials) != 2 || f.AzureAd.ClientCredentials[1].SourceType != "ClientSecret" {
 		t.Errorf("got %+v", f)
 	}
 	if o := runProcess(t, environment, "", "call", "--config", out, "Todo", "/items"); o.code != 0 {

@@ -17,11 +17,13 @@ import (
 // certificateEntry is a certificate with its key, PEM or PFX.
 type certificateEntry struct {
 	content
-	keyFile    string // of the key; "": it is with the certificate
-	password   string // of the PFX
-	thumbprint string // that the certificate must have; "": any
-	claims     map[string]string
-	sendX5C    bool
+	keyFile  string // of the key; "": it is with the certificate
+	password string // of the PFX
+	// passwordFile is a file with the password; "": password is it.
+	passwordFile string
+	thumbprint   string // that the certificate must have; "": any
+	claims       map[string]string
+	sendX5C      bool
 }
 
 func openCertificateFile(s StoreConfig, entry Config) loader {
@@ -30,33 +32,50 @@ func openCertificateFile(s StoreConfig, entry Config) loader {
 	}
 	return certificateEntry{
 		content: content{key: "certificateDiskPath", file: entry.CertificateDiskPath}, keyFile: entry.PrivateKeyDiskPath,
-		password: entry.CertificatePassword, thumbprint: entry.CertificateThumbprint, claims: entry.ClientClaims, sendX5C: s.SendX5C,
+		password: entry.CertificatePassword, passwordFile: entry.CertificatePasswordFile, thumbprint: entry.CertificateThumbprint, claims: entry.ClientClaims, sendX5C: s.SendX5C,
 	}
 }
 
 func openEncodedCertificate(s StoreConfig, entry Config) loader {
 	text := content{key: "base64EncodedValue", text: entry.Base64EncodedValue}
-	return certificateEntry{content: text, password: entry.CertificatePassword, claims: entry.ClientClaims, sendX5C: s.SendX5C}
+	return certificateEntry{content: text, password: entry.CertificatePassword, passwordFile: entry.CertificatePasswordFile, claims: entry.ClientClaims, sendX5C: s.SendX5C}
 }
 
 func (e certificateEntry) paths() []string {
-	if e.keyFile == "" {
-		return e.content.paths()
+	paths := e.content.paths()
+	for _, other := range e.others() {
+		paths = append(paths, other.path)
 	}
-	return append(e.content.paths(), e.keyFile)
+	return paths
 }
 
-// read returns the certificate, and then the key if it has a file of its own.
+// other is a file beside that of the certificate.
+type other struct{ key, path string }
+
+// others are the files of the key and of the password, if they have any.
+func (e certificateEntry) others() (files []other) {
+	for _, file := range []other{{"privateKeyDiskPath", e.keyFile}, {"certificatePasswordFile", e.passwordFile}} {
+		if file.path != "" {
+			files = append(files, file)
+		}
+	}
+	return files
+}
+
+// read returns the certificate, and then what others has.
 func (e certificateEntry) read(ctx context.Context) ([][]byte, error) {
 	data, err := e.content.read(ctx)
-	if err != nil || e.keyFile == "" {
-		return data, err
-	}
-	key, err := secretfile.Read(e.keyFile)
 	if err != nil {
-		return nil, keyFileError{err}
+		return nil, err
 	}
-	return append(data, key), nil
+	for _, file := range e.others() {
+		more, err := secretfile.Read(file.path)
+		if err != nil {
+			return nil, fileError{file.key, err}
+		}
+		data = append(data, more)
+	}
+	return data, nil
 }
 
 func (e certificateEntry) parse(data [][]byte) (confidential.Credential, time.Time, error) {
@@ -74,17 +93,24 @@ func (e certificateEntry) parse(data [][]byte) (confidential.Credential, time.Ti
 // certificate reads what read returned. Errors name the file.
 func (e certificateEntry) certificate(data [][]byte) (*certificate, error) {
 	inFile := func(err error) error { return errors.New(strings.TrimPrefix(e.file+": "+err.Error(), ": ")) }
-	bundle, err := secretfile.Parse(data[0], e.password)
+	password := e.password
+	if e.passwordFile != "" {
+		var err error
+		if password, err = secretfile.Secret(data[len(data)-1]); err != nil {
+			return nil, fileError{"certificatePasswordFile", errors.New(e.passwordFile + ": " + err.Error())}
+		}
+	}
+	bundle, err := secretfile.Parse(data[0], password)
 	if err != nil {
 		return nil, inFile(err)
 	}
 	if e.keyFile != "" {
-		keys, err := secretfile.Parse(data[1], e.password)
+		keys, err := secretfile.Parse(data[1], password)
 		if err == nil && len(keys.Keys) == 0 {
 			err = errors.New("holds no private key")
 		}
 		if err != nil {
-			return nil, keyFileError{errors.New(e.keyFile + ": " + err.Error())}
+			return nil, fileError{"privateKeyDiskPath", errors.New(e.keyFile + ": " + err.Error())}
 		}
 		bundle.Keys = keys.Keys
 	}
@@ -100,12 +126,15 @@ func (e certificateEntry) certificate(data [][]byte) (*certificate, error) {
 	return c, nil
 }
 
-// keyFileError is about the file of privateKeyDiskPath.
-type keyFileError struct{ error }
+// fileError is about a file that another key names than that of the certificate.
+type fileError struct {
+	key string
+	error
+}
 
-func (keyFileError) origin() string { return "privateKeyDiskPath" }
+func (e fileError) origin() string { return e.key }
 
-func (e keyFileError) Unwrap() error { return e.error }
+func (e fileError) Unwrap() error { return e.error }
 
 // certificate is a certificate of ours with its key.
 type certificate struct {

@@ -19,6 +19,7 @@ type Config struct {
 	PrivateKeyDiskPath          string            `yaml:"privateKeyDiskPath" only:"Path" doc:"A file with the private key, if it is not with the certificate; read again when it changes."`
 	CertificateThumbprint       string            `yaml:"certificateThumbprint" only:"Path" doc:"The certificate's SHA-1 or SHA-256 thumbprint; with certificateDiskPath another certificate is refused; with privateKeyDiskPath alone it stands for the certificate."`
 	CertificatePassword         string            `yaml:"certificatePassword" secret:"true" only:"Path,Base64Encoded" doc:"The password of the PFX file; better set from the environment."`
+	CertificatePasswordFile     string            `yaml:"certificatePasswordFile" only:"Path,Base64Encoded" doc:"A file that holds that password; read again when it changes."`
 	KeyVaultURL                 string            `yaml:"keyVaultUrl" only:"KeyVault" doc:"The vault; Azure's default credential opens it." example:"https://contoso.vault.azure.net"`
 	KeyVaultCertificateName     string            `yaml:"keyVaultCertificateName" only:"KeyVault" doc:"A certificate with an exportable key; read again every hour." example:"middletier"`
 	SignedAssertionFileDiskPath string            `yaml:"signedAssertionFileDiskPath" only:"SignedAssertionFilePath" doc:"A file with a token of another platform, such as Kubernetes; read at every use; default from AZURE_FEDERATED_TOKEN_FILE." example:"/var/run/secrets/azure/tokens/azure-identity-token"`
@@ -146,6 +147,9 @@ func (c Config) checkValues(report func(key, problem string)) {
 	}
 	if c.SourceType == "KeyVault" && c.KeyVaultCertificateName != "" && !vaultCertificateName.MatchString(c.KeyVaultCertificateName) {
 		report("keyVaultCertificateName", "must be a name of letters, digits and dashes")
+	}
+	if c.CertificatePassword != "" && c.CertificatePasswordFile != "" {
+		report("certificatePasswordFile", "cannot be set together with certificatePassword")
 	}
 	if !slices.Contains(c.keys()["clientClaims"].kinds, c.SourceType) {
 		return

@@ -127,6 +127,10 @@ func TestCredentialsLoad(t *testing.T) {
 	path := func(content, password string) credential.Config {
 		return credential.Config{SourceType: "Path", CertificateDiskPath: file(t, content), CertificatePassword: password}
 	}
+	passwordIn := func(entry credential.Config, content string) credential.Config {
+		entry.CertificatePasswordFile = file(t, content)
+		return entry
+	}
 	encoded := func(content, password string) credential.Config {
 		return credential.Config{SourceType: "Base64Encoded", Base64EncodedValue: base64.StdEncoding.EncodeToString([]byte(content)), CertificatePassword: password}
 	}
@@ -179,6 +183,10 @@ func TestCredentialsLoad(t *testing.T) {
 		{"certificate without its key", path(string(rsa.certificate.Raw), ""), "holds a certificate, but not its private key"},
 		{"PFX with another password", path(rsa.pfx(), pfxPassword+"x"), "does not open"},
 		{"PFX without password", path(rsa.pfx(), ""), "set certificatePassword"},
+		{"PFX with the password in a file", passwordIn(path(rsa.pfx(), ""), pfxPassword+"\r\n"), ""},
+		{"PFX with another password in a file", passwordIn(path(rsa.pfx(), ""), "x"), "does not open"},
+		{"PFX with an empty file for the password", passwordIn(path(rsa.pfx(), ""), ""), "clientCredentials[0].certificatePasswordFile: "},
+		{"PFX in base64 with the password in a file", passwordIn(encoded(rsa.pfx(), ""), pfxPassword), ""},
 		{"PFX with an EC key", path(ec.pfx(), pfxPassword), "RSA key"},
 		{"PEM with an encrypted key", path(rsa.certificatePEM()+strings.ReplaceAll(rsa.keyPEM(), "PRIVATE KEY", "ENCRYPTED PRIVATE KEY"), ""), "is an encrypted private key"},
 		{"certificate and key in two files", split(rsa.certificatePEM(), rsa.keyPEM(), ""), ""},

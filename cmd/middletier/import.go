@@ -73,6 +73,7 @@ func (c importCommand) appSettings(text []byte) (migrate.Result, error) {
 		name = "appsettings.json"
 	}
 	doc, err := config.Parse(name, text, input(nil, nil), &f)
+	unsupported := doc.TakeUnsupported()
 	if err == nil {
 		err = doc.Err()
 	}
@@ -80,8 +81,8 @@ func (c importCommand) appSettings(text []byte) (migrate.Result, error) {
 		return migrate.Result{}, err
 	}
 	var notes []string
-	for _, w := range doc.Warnings() {
-		notes = append(notes, w.Key+": "+strings.TrimPrefix(w.Problem, "warning: "))
+	for _, m := range append(doc.Warnings(), unsupported...) {
+		notes = append(notes, m.Key+": "+strings.TrimPrefix(m.Problem, "warning: "))
 	}
 	return migrate.FromTree(c.File, doc.Tree(), notes, c.beside), nil
 }
@@ -103,6 +104,9 @@ func (c importCommand) verify(result migrate.Result) error {
 		err = doc.Err()
 	}
 	if err != nil {
+		for _, note := range result.Notes {
+			err = fmt.Errorf("%w\nnot carried over: %s", err, note)
+		}
 		return fmt.Errorf("%s: what it holds makes no configuration, and nothing is written:\n%w", c.File, err)
 	}
 	return nil

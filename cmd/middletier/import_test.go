@@ -176,6 +176,7 @@ func TestImportedAppSettingsAreServed(t *testing.T) {
       { "SourceType": 6, "ClientSecret": "%s" }
     ],
     "Scopes": "ToDoList.Read",
+    "TokenDecryptionCredentials": [ { "SourceType": "Path" } ],
   },
   "DownstreamApis": { "Todo": { "BaseUrl": "%s/v1/", "Scopes": [ "api://todo/.default" ] } },
   "Server": { "RequestTimeout": "00:00:20" }
@@ -186,7 +187,7 @@ func TestImportedAppSettingsAreServed(t *testing.T) {
 	}
 	checkFiles(t, folder, []string{"appsettings.json", "certificate-password", "client-certificate.pem", "client-secret", "config.yaml"})
 	if text := readText(t, out); strings.Contains(text, testSecret) || strings.Contains(text, "not needed") ||
-		!strings.Contains(text, "# - AzureAd.Scopes: ") {
+		!strings.Contains(text, "# - AzureAd.Scopes: ") || !strings.Contains(text, "# - AzureAd.TokenDecryptionCredentials: ") {
 		t.Errorf("got\n%s", text)
 	}
 	f, err := load(out, nil)

@@ -206,7 +206,7 @@ func (t *translation) acl(v config.Tree) {
 		v.Remove()
 		return
 	}
-	v.Refuse(aclText)
+	v.RefuseUnsupported(aclText)
 }
 
 func (t *translation) callbackPath(v config.Tree) {

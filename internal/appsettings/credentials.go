@@ -141,7 +141,7 @@ func skipEntry(reason string) func(*translation, config.Tree) {
 				return
 			}
 		}
-		v.Refuse(reason)
+		v.RefuseUnsupported(reason)
 	}
 }
 

@@ -106,7 +106,7 @@ func (t *translation) decide(r row, v config.Tree) {
 		v.Warn(r.text)
 		v.Remove()
 	case r.verdict == refuse:
-		v.Refuse(r.text)
+		v.RefuseUnsupported(r.text)
 	}
 }
 

@@ -250,13 +250,20 @@ func (t Tree) add(name string, n *node) bool {
 // Warn adds a warning about the value.
 func (t Tree) Warn(text string) {
 	t.doc.warnings = append(t.doc.warnings, sortable{
-		Mistake{Key: t.key, Where: t.doc.where(t.node.place), Problem: "warning: " + text}, t.node.place,
+		Mistake: Mistake{Key: t.key, Where: t.doc.where(t.node.place), Problem: "warning: " + text}, at: t.node.place,
 	})
 }
 
 // Refuse adds a mistake about the value, and takes it out of the tree.
 func (t Tree) Refuse(problem string) {
 	t.doc.add(t.node.place, t.key, problem)
+	t.Remove()
+}
+
+// RefuseUnsupported is Refuse for a value that is right, but that this program cannot do.
+func (t Tree) RefuseUnsupported(problem string) {
+	t.doc.add(t.node.place, t.key, problem)
+	t.doc.mistakes[len(t.doc.mistakes)-1].unsupported = true
 	t.Remove()
 }
 

@@ -154,7 +154,7 @@ func isWithin(key, outer string) bool {
 // Warn adds a warning, which is no mistake. Its place is found as in Report.
 func (d *Document) Warn(key, text string) {
 	n, _ := d.root.find(key)
-	d.warnings = append(d.warnings, sortable{Mistake{Key: key, Where: d.where(n.place), Problem: "warning: " + text}, n.place})
+	d.warnings = append(d.warnings, sortable{Mistake: Mistake{Key: key, Where: d.where(n.place), Problem: "warning: " + text}, at: n.place})
 }
 
 // Warnings returns the warnings, in the order of Err.
@@ -165,6 +165,22 @@ func (d *Document) Warnings() Mistakes { return sorted(d.warnings) }
 func (d *Document) Has(key string) bool {
 	n, exact := d.root.find(key)
 	return exact && n.kind != nullNode
+}
+
+// TakeUnsupported returns the values that this program cannot do, in the order of Err, which
+// does not return them any more.
+func (d *Document) TakeUnsupported() Mistakes {
+	var taken, rest []sortable
+	for _, m := range d.mistakes {
+		if m.unsupported {
+			taken = append(taken, m)
+		} else {
+			rest = append(rest, m)
+		}
+	}
+	d.mistakes = rest
+	d.unreadable = min(d.unreadable, len(rest))
+	return sorted(taken)
 }
 
 // Err returns all mistakes as a Mistakes, ordered by place: the file, the environment,
@@ -178,7 +194,7 @@ func (d *Document) Err() error {
 
 func (d *Document) add(p place, key, problem string) {
 	m := Mistake{Key: key, Where: d.where(p), Problem: problem}
-	d.mistakes = append(d.mistakes, sortable{m, p})
+	d.mistakes = append(d.mistakes, sortable{Mistake: m, at: p})
 }
 
 // fail adds a mistake that makes the whole file unusable.

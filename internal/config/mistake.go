@@ -54,7 +54,8 @@ func (p place) rank() int {
 // sortable is a mistake with its place, by which it is sorted.
 type sortable struct {
 	Mistake
-	at place
+	at          place
+	unsupported bool // it is right, but this program cannot do it
 }
 
 func sorted(found []sortable) Mistakes {

@@ -23,7 +23,7 @@ type Config struct {
 	KeyVaultURL                 string            `yaml:"keyVaultUrl" only:"KeyVault" doc:"The vault; Azure's default credential opens it." example:"https://contoso.vault.azure.net"`
 	KeyVaultCertificateName     string            `yaml:"keyVaultCertificateName" only:"KeyVault" doc:"A certificate with an exportable key; read again every hour." example:"middletier"`
 	SignedAssertionFileDiskPath string            `yaml:"signedAssertionFileDiskPath" only:"SignedAssertionFilePath" doc:"A file with a token of another platform, such as Kubernetes; read at every use; default from AZURE_FEDERATED_TOKEN_FILE." example:"/var/run/secrets/azure/tokens/azure-identity-token"`
-	ManagedIdentityClientID     string            `yaml:"managedIdentityClientId" only:"SignedAssertionFromManagedIdentity" doc:"A user-assigned identity; empty: the system-assigned one."`
+	ManagedIdentityClientID     string            `yaml:"managedIdentityClientId" only:"SignedAssertionFromManagedIdentity,KeyVault" doc:"A user-assigned managed identity. Empty: the system-assigned one signs the assertion; Azure's default credential opens the vault."`
 	TokenExchangeURL            string            `yaml:"tokenExchangeUrl" only:"SignedAssertionFromManagedIdentity" doc:"The audience of the managed identity's token; default: that of the cloud, such as api://AzureADTokenExchange."`
 	ClientClaims                map[string]string `yaml:"clientClaims" only:"Path,Base64Encoded,KeyVault" doc:"More claims for the assertion that is signed with the certificate."`
 	Skip                        bool              `yaml:"skip" doc:"Leave this entry out."`
@@ -70,6 +70,9 @@ func (c Config) kindsOfKeys() (kinds []string) {
 		if key.isSet && len(key.kinds) == 1 && !slices.Contains(kinds, key.kinds[0]) {
 			kinds = append(kinds, key.kinds[0])
 		}
+	}
+	if len(kinds) == 0 && c.ManagedIdentityClientID != "" { // a vault has keys of its own
+		return []string{"SignedAssertionFromManagedIdentity"}
 	}
 	slices.Sort(kinds)
 	return kinds

@@ -18,6 +18,7 @@ func TestKeysDecideTheSourceTypeThatIsMissing(t *testing.T) {
 		{credential.Config{Base64EncodedValue: "x", CertificatePassword: "y"}, "Base64Encoded"},
 		{credential.Config{KeyVaultURL: "x"}, "KeyVault"},
 		{credential.Config{ManagedIdentityClientID: "x"}, "SignedAssertionFromManagedIdentity"},
+		{credential.Config{ManagedIdentityClientID: "x", KeyVaultURL: "y"}, "KeyVault"},
 		{credential.Config{SourceType: "Path", ClientSecret: "x"}, "Path"},
 		{credential.Config{ClientSecret: "x", CertificateDiskPath: "y"}, ""},
 		{credential.Config{CertificatePassword: "x"}, ""},

@@ -38,20 +38,29 @@ type vaultCertificate struct {
 	config StoreConfig // how to reach the vault, and as whom
 	url    string
 	name   string
+	opener string            // the client ID of the managed identity that opens it; "": Azure's default credential does
 	client *azsecrets.Client // nil before the first read
 }
 
 func openVaultCertificate(s StoreConfig, entry Config) loader {
 	return &vaultCertificate{
 		certificateEntry: certificateEntry{content: content{key: "keyVaultCertificateName"}, claims: entry.ClientClaims, sendX5C: s.SendX5C},
-		config:           s, url: entry.KeyVaultURL, name: entry.KeyVaultCertificateName,
+		config:           s, url: entry.KeyVaultURL, name: entry.KeyVaultCertificateName, opener: entry.ManagedIdentityClientID,
 	}
 }
 
-// newVaultClient asks nothing yet.
-func newVaultClient(c StoreConfig, vaultURL string) (*azsecrets.Client, error) {
+// newVaultClient asks nothing yet. opener is as in vaultCertificate.
+func newVaultClient(c StoreConfig, vaultURL, opener string) (*azsecrets.Client, error) {
 	who := c.VaultCredential
-	if who == nil {
+	switch {
+	case who != nil:
+	case opener != "":
+		identity, err := azidentity.NewManagedIdentityCredential(&azidentity.ManagedIdentityCredentialOptions{ID: azidentity.ClientID(opener)})
+		if err != nil {
+			return nil, errors.New(oneLine(err))
+		}
+		who = identity
+	default:
 		var options azidentity.DefaultAzureCredentialOptions
 		switch exchangeAudience(c.Instance) { // the vaults of a cloud are opened with its own tokens
 		case "api://AzureADTokenExchangeUSGov":
@@ -104,7 +113,7 @@ var errVaultAnswerTooLarge = failure.New(fmt.Sprintf("the vault's answer is larg
 // Vault certificates").
 func (v *vaultCertificate) read(ctx context.Context) ([][]byte, error) {
 	if v.client == nil {
-		client, err := newVaultClient(v.config, v.url)
+		client, err := newVaultClient(v.config, v.url, v.opener)
 		if err != nil {
 			return nil, err
 		}

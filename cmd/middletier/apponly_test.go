@@ -1,6 +1,9 @@
 package main
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // An API that is called as the application only has no calls on behalf of users, whatever
 // the token.
@@ -24,6 +27,9 @@ func TestAPIThatIsCalledAsTheApplicationOnly(t *testing.T) {
 			}
 			if r := w.call("GET", "/app/todo/items", w.daemon(), ""); r.StatusCode != 200 {
 				t.Errorf("an application on /app: got %d %s", r.StatusCode, r.body)
+			}
+			if r := w.call("GET", "/openapi.json", "", ""); strings.Contains(r.body, `"/api/todo/{path}": {`) || !strings.Contains(r.body, `"/app/todo`) {
+				t.Errorf("the description has the wrong paths of the API:\n%s", r.body)
 			}
 			if n := w.idp.Count("on_behalf_of"); n != 0 {
 				t.Errorf("got %d exchanges", n)

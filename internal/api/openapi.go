@@ -40,7 +40,8 @@ func (s *Server) buildOpenAPI() []byte {
 		Components: s.components(base),
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.config.APIs)) {
-		rules := s.config.APIs[name].Access.Rules()
+		api := s.config.APIs[name]
+		rules := api.Access.Rules()
 		tag := &openapi3.Tag{Name: name, Description: "An API that this service calls"}
 		if len(rules) == 0 {
 			tag.Description = "This API has no access rules: every call to it is refused."
@@ -48,7 +49,9 @@ func (s *Server) buildOpenAPI() []byte {
 		}
 		doc.Tags = append(doc.Tags, tag)
 		for _, route := range []route{userRoute, appRoute} {
-			addPaths(doc.Paths, name, rules, route, s.config.IDURI)
+			if route.app || !api.AppOnly {
+				addPaths(doc.Paths, name, rules, route, s.config.IDURI)
+			}
 		}
 	}
 	doc.Tags = append(doc.Tags, &openapi3.Tag{Name: serviceTag, Description: "The service itself"})

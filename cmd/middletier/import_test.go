@@ -202,6 +202,37 @@ func TestImportedAppSettingsAreServed(t *testing.T) {
 	}
 }
 
+// What is a secret is never in the configuration that import writes, also in a list, and
+// it stays the credential that the file names.
+func TestImportedConfigurationHoldsNoSecret(t *testing.T) {
+	const file = `{"AzureAd": {"TenantId": "` + demoTenant + `", "ClientId": "` + demoMiddleTier + `", "ClientCredentials": [%s]},
+"DownstreamApis": {"Todo": {"BaseUrl": "https://todo.contoso.example/", "Scopes": ["api://todo/.default"], "RequestHeaders": {"Set": {"X-Key": "hidden-header"}}}},
+"TokenCache": {"Redis": {"Url": "redis://u:hidden-url@redis.example", "EncryptionKeys": ["hidden-key-1", "hidden-key-2"]}}}`
+	encoded := base64.StdEncoding.EncodeToString([]byte("hidden-certificate"))
+	for _, row := range []struct{ name, entry, kind, text, file string }{
+		{"alone", `{"SourceType": "ClientSecret", "ClientSecret": "hidden-secret"}`, "ClientSecret", "clientSecretFile: %s/client-secret\n", "client-secret"},
+		{"two secrets", `{"SourceType": "ClientSecret", "ClientSecret": "hidden-secret", "ClientSecretFile": "/old"}`, "ClientSecret", "clientSecretFile: %s/client-secret\n", "client-secret"},
+		{"rest of another kind", `{"SourceType": "ClientSecret", "ClientSecret": "hidden-secret", "Base64EncodedValue": "` + encoded + `"}`, "ClientSecret", "clientSecretFile: %s/client-secret\n", "client-secret"},
+		{"certificate with a rest", `{"SourceType": "Base64Encoded", "Base64EncodedValue": "` + encoded + `", "CertificateDiskPath": "/old.pfx"}`, "Path", "certificateDiskPath: %s/client-certificate.pfx\n", "client-certificate.pfx"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			folder := t.TempDir()
+			source, out := filepath.Join(folder, "appsettings.json"), filepath.Join(folder, "config.yaml")
+			writeTo(t, source, fmt.Sprintf(file, row.entry))
+			o := runProcess(t, nil, "", "import", source, "--out", out)
+			if o.code != 0 || strings.Contains(o.stdout+o.stderr, "hidden") || !strings.Contains(o.stderr, "tokenCache.redis.encryptionKeys[1] is a secret") {
+				t.Fatalf("got %+v", o)
+			}
+			text := readText(t, out)
+			if want := fmt.Sprintf(row.text, folder); strings.Contains(text, "hidden") || strings.Contains(text, encoded) || !strings.Contains(text, want) ||
+				!strings.Contains(text, "sourceType: "+row.kind+"\n") || strings.Contains(text, "/old") {
+				t.Errorf("got\n%s\nwant %q", text, want)
+			}
+			checkFiles(t, folder, []string{"appsettings.json", row.file, "config.yaml"})
+		})
+	}
+}
+
 // On standard output there is no secret, and none is written anywhere.
 func TestImportToStandardOutputWritesNothing(t *testing.T) {
 	folder := t.TempDir()

@@ -59,8 +59,12 @@ var secretFiles = []struct {
 	{"base64EncodedValue", "certificateDiskPath", "client-certificate", "the certificate with its key", decodeBase64},
 }
 
+// encodedCertificate is the sourceType of a certificate in the configuration itself.
+const encodedCertificate = "Base64Encoded"
+
 // moveSecrets moves the secrets of an entry of clientCredentials into files.
 func (m *mover) moveSecrets(entry config.Tree) {
+	kind, hasKind := entry.Get("sourceType")
 	for _, s := range secretFiles {
 		value, found := entry.Get(s.key)
 		if !found {
@@ -73,14 +77,27 @@ func (m *mover) moveSecrets(entry config.Tree) {
 		}
 		name := s.file
 		if s.key == "base64EncodedValue" {
+			if hasKind && !isText(kind, "", encodedCertificate) {
+				continue // it has no effect there
+			}
 			name += extensionOf(content)
-			if kind, found := entry.Get("sourceType"); found {
+			if hasKind {
 				kind.SetText("Path")
 			}
+		}
+		if earlier, found := entry.Get(s.fileKey); found && !earlier.IsBlank() {
+			m.notes = append(m.notes, earlier.Key()+" is left out: "+s.key+" stands beside it.")
+			earlier.Remove()
 		}
 		entry.AddText(s.fileKey, m.add(name, content, s.what), value)
 		value.Remove()
 	}
+}
+
+// isText reports whether v is one of texts, in any case.
+func isText(v config.Tree, texts ...string) bool {
+	text, ok := v.Text()
+	return ok && slices.ContainsFunc(texts, func(t string) bool { return strings.EqualFold(strings.TrimSpace(text), t) })
 }
 
 func decodeBase64(text string) []byte {
@@ -120,26 +137,35 @@ func (m *mover) fieldsOf(t config.Tree) []field {
 		case child.IsEmpty():
 			continue
 		case child.IsSecret():
-			m.notes = append(m.notes, child.Key()+" is a secret: set it in the environment, as "+variableOf(child.Key())+".")
+			m.leaveOut(child)
 			continue
 		case isText:
 			f.text = text
 		case child.IsList():
 			f.texts, f.entries = m.itemsOf(child)
 		default:
-			if f.fields = m.fieldsOf(child); f.fields == nil {
-				continue
-			}
+			f.fields = m.fieldsOf(child)
+		}
+		if !isText && f.fields == nil && f.texts == nil && f.entries == nil {
+			continue
 		}
 		fields = append(fields, f)
 	}
 	return fields
 }
 
-// itemsOf returns the items of a list of texts, or of a list of entries.
+// leaveOut notes where a secret belongs that the configuration may not hold.
+func (m *mover) leaveOut(secret config.Tree) {
+	m.notes = append(m.notes, secret.Key()+" is a secret: set it in the environment, as "+variableOf(secret.Key())+".")
+}
+
+// itemsOf returns the items of a list of texts, or of a list of entries. Secrets are left
+// out.
 func (m *mover) itemsOf(list config.Tree) (texts []string, entries [][]field) {
 	for item := range list.All() {
-		if text, isText := item.Text(); isText {
+		if item.IsSecret() {
+			m.leaveOut(item)
+		} else if text, isText := item.Text(); isText {
 			texts = append(texts, text)
 		} else if entry := m.fieldsOf(item); entry != nil {
 			entries = append(entries, entry)

@@ -118,6 +118,25 @@ func TestOverlaysMeetInOneKey(t *testing.T) {
 	}
 }
 
+// A template's empty text is no value: it does not keep out what another key says.
+func TestEmptyTextsGiveWay(t *testing.T) {
+	got, doc := load(t, "appsettings.json", []byte(`{"Server": {"AllowedHosts": ""}, "AllowedHosts": "a.example", `+
+		`"AzureAd": {"Instance": "", "TenantId": "", "Authority": "https://login.microsoftonline.us/contoso.example/v2.0"}}`))
+	if err := doc.Err(); err != nil || len(doc.Warnings()) > 0 {
+		t.Fatalf("got %v, %v", err, doc.Warnings())
+	}
+	if a := got.AzureAd; a.Instance != "https://login.microsoftonline.us/" || a.TenantID != "contoso.example" {
+		t.Errorf("got instance %q and tenantId %q", a.Instance, a.TenantID)
+	}
+	if strings.Join(got.Server.AllowedHosts, " ") != "a.example" {
+		t.Errorf("got hosts %q", got.Server.AllowedHosts)
+	}
+	got, _ = load(t, "appsettings.json", []byte(`{"AzureAd": {"Instance": "", "AzureCloudInstance": "AzureChina"}}`))
+	if got.AzureAd.Instance != "https://login.partner.microsoftonline.cn/" {
+		t.Errorf("got instance %q", got.AzureAd.Instance)
+	}
+}
+
 // An entry that is skipped does not count as another one that can be used.
 func TestOnlyEntryThatIsNotSkippedMustBeUsable(t *testing.T) {
 	const store = `{"SourceType": "StoreWithThumbprint"}`

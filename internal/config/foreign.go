@@ -103,6 +103,9 @@ func (n *node) isBlank() bool {
 		!slices.ContainsFunc(n.items, func(item *node) bool { return !item.isBlank() })
 }
 
+// isEmptyText reports whether n is the text that templates have in place of a value.
+func (n *node) isEmptyText() bool { return n.kind == scalarNode && n.text == "" }
+
 // Get returns the value at a path of keys and indexes.
 func (t Tree) Get(path ...string) (Tree, bool) {
 	for _, name := range path {
@@ -185,7 +188,7 @@ func (t Tree) Remove() {
 }
 
 // Move takes the value out of the tree and adds it to the mapping to, as name. If to has
-// such a value, that stays, and Move reports false.
+// such a value, other than an empty text, that stays, and Move reports false.
 func (t Tree) Move(to Tree, name string) bool {
 	t.Remove()
 	return to.add(name, t.node)
@@ -203,7 +206,8 @@ func (t Tree) SetTexts(texts []string) {
 }
 
 // AddText adds a text to a mapping, as name, as if it had been written where from was. If
-// the mapping has such a value, that stays, and AddText reports false.
+// the mapping has such a value, other than an empty text, that stays, and AddText reports
+// false.
 func (t Tree) AddText(name, text string, from Tree) bool {
 	return t.add(name, &node{place: from.node.place, kind: scalarNode, text: text})
 }
@@ -234,7 +238,7 @@ func (t Tree) Mapping(name string, from Tree) Tree {
 }
 
 func (t Tree) add(name string, n *node) bool {
-	if earlier := t.node.entry(name); earlier != nil && earlier.kind != nullNode {
+	if earlier := t.node.entry(name); earlier != nil && earlier.kind != nullNode && !earlier.isEmptyText() {
 		return false
 	} else if earlier != nil {
 		*earlier = *n

@@ -66,6 +66,9 @@ func TestPlaceholdersAreRefused(t *testing.T) {
 		{`{"AzureAd": {"ClientCredentials": [{"SourceType": "ClientSecret", "ClientSecret": "Enter_the_Client_Secret_Here"}]}}`, "ClientSecret: is a placeholder"},
 		{`{"AzureAd": {"ClientCredentials": [{"SourceType": "ClientSecret", "ClientSecret": "Enter8Q~a<b>{c}.your_client"}]}}`, ""},
 		{`{"DownstreamApis": {"a": {"BaseUrl": "https://{your-api}/"}}}`, "DownstreamApis.a.BaseUrl: is a placeholder"},
+		{`{"DownstreamApis": {"a": {"BaseUrl": "http://[::1]:5000/v1/"}}}`, ""},
+		{`{"DownstreamApis": {"a": {"BaseUrl": "http://[fe80::1%25eth0]:5000/"}}}`, ""},
+		{`{"DownstreamApis": {"a": {"BaseUrl": "http://[::1]:5000/[version]/"}}}`, "DownstreamApis.a.BaseUrl: is a placeholder"},
 		{`{"DownstreamApis": {"a": {"Scopes": ["api://a/.default", "api://Enter_the_Web_Api_Id_Here/x"]}}}`, "DownstreamApis.a.Scopes[1]: is a placeholder"},
 		{`{"DownstreamApi": {"Scopes": "[Enter here the scopes for your web API]"}}`, "Scopes: is a placeholder"},
 	} {

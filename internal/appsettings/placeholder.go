@@ -17,6 +17,14 @@ var placeholder = regexp.MustCompile(`(?i)enter_the_|enter_your_|^\s*\[\s*(enter
 // meant.
 var partPlaceholder = regexp.MustCompile(`://\S*[<{\[]`)
 
+// address matches an IPv6 address in a URL, which is no placeholder.
+var address = regexp.MustCompile(`://\[[0-9a-fA-F]*:[0-9a-fA-F:.]+(%25[A-Za-z0-9._-]+)?\]`)
+
+// isPlaceholder reports whether a text is a placeholder, or has one in it.
+func isPlaceholder(text string) bool {
+	return placeholder.MatchString(text) || partPlaceholder.MatchString(address.ReplaceAllString(text, "://"))
+}
+
 // refusePlaceholder refuses v if it, or one of its items, is a placeholder, and reports
 // whether it did. The value is not quoted: it may be a secret.
 func refusePlaceholder(v config.Tree, belongs string) bool {
@@ -30,7 +38,7 @@ func refusePlaceholder(v config.Tree, belongs string) bool {
 			}
 		}
 		return refused
-	case !placeholder.MatchString(text) && !partPlaceholder.MatchString(text):
+	case !isPlaceholder(text):
 		return false
 	case v.IsKnown():
 		v.Report("is a placeholder of a sample; here belongs " + belongs)

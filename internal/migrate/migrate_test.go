@@ -51,6 +51,19 @@ func TestFormsAreToldApart(t *testing.T) {
 	}
 }
 
+// A key in the query of the endpoint is not written into the configuration.
+func TestKeysInTheEndpointAreLeftOut(t *testing.T) {
+	got, err := read("parameters.json", `{"authority":"https://login.microsoftonline.com/contoso.example","client_id":"`+client+
+		`","scope":["api://todo/.default"],"secret":"Qz7Kw9Xv","endpoint":"https://h.example/v1/items?$top=1&code=hidden&hidden&$skip=2"}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(got.Config, "hidden") || !strings.Contains(got.Config, "call todo '/items?$top=1&$skip=2'\n") ||
+		strings.Join(got.Notes, " ") != "endpoint: query parameters that may be keys are left out of the call." {
+		t.Errorf("got\n%s\n%q", got.Config, got.Notes)
+	}
+}
+
 // What a file's values become, as lines of config.yaml and files.
 func TestDaemonsFiles(t *testing.T) {
 	const parameters = `{"authority":"https://login.microsoftonline.com/contoso.example","client_id":"` + client + `","scope":`

@@ -86,6 +86,9 @@ func FromParameters(path string, text []byte, file func(name string) string) (Re
 	if d.api, err = apiOfParameters(p); err != nil {
 		return Result{}, err
 	}
+	if _, query, _ := strings.Cut(p.Endpoint, "?"); odataOf(query) != query {
+		d.notes = append(d.notes, "endpoint: query parameters that may be keys are left out of the call.")
+	}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		if !slices.Contains(parameterNames, name) {
 			d.notes = append(d.notes, name+": this program has nothing of this name.")
@@ -147,10 +150,22 @@ func apiOfParameters(p parameters) (daemonAPI, error) {
 		rest = first
 	}
 	call := "/" + rest
-	if endpoint.RawQuery != "" {
-		call = "'" + call + "?" + strings.ReplaceAll(endpoint.RawQuery, "'", "%27") + "'"
+	if query := odataOf(endpoint.RawQuery); query != "" {
+		call = "'" + call + "?" + strings.ReplaceAll(query, "'", "%27") + "'"
 	}
 	return daemonAPI{name: resourceName(p.Scope[0], endpoint.Hostname()), baseURL: base, scope: p.Scope[0], call: call}, nil
+}
+
+// odataOf returns the parameters of a query that are OData's own, such as $top. Others may be
+// secrets, such as the key of an Azure function.
+func odataOf(query string) string {
+	var own []string
+	for parameter := range strings.SplitSeq(query, "&") {
+		if strings.HasPrefix(parameter, "$") {
+			own = append(own, parameter)
+		}
+	}
+	return strings.Join(own, "&")
 }
 
 // resourceName returns a short name for the API: graph for https://graph.microsoft.com,

@@ -140,6 +140,25 @@ func TestEmptyTextsGiveWay(t *testing.T) {
 	}
 }
 
+// A list of AzureAd's that stands beside AzureAd restricts nobody. It is not taken for
+// another part of the application.
+func TestListsBesideAzureAdAreRefused(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"Audiences": ["a"]}`:                     "Audiences: belongs below AzureAd",
+		`{"Audiences:0": "a"}`:                     "Audiences: belongs below AzureAd",
+		`{"TenantId": "a", "Widgets": ["a", "b"]}`: "",
+	} {
+		_, doc := load(t, "appsettings.json", []byte(text))
+		got := ""
+		if err := doc.Err(); err != nil {
+			got = err.Error()
+		}
+		if want == "" != (got == "") || !strings.Contains(got, want) {
+			t.Errorf("%s: got %q, want %q", text, got, want)
+		}
+	}
+}
+
 // An entry that is skipped does not count as another one that can be used.
 func TestOnlyEntryThatIsNotSkippedMustBeUsable(t *testing.T) {
 	const store = `{"SourceType": "StoreWithThumbprint"}`

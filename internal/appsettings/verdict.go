@@ -270,7 +270,22 @@ func (t *translation) leftover(v config.Tree) {
 		v.RefuseUnknown(ours)
 		return
 	}
+	if t.isListOfAzureAd(v) {
+		v.Refuse("belongs below AzureAd: it has no effect here")
+		return
+	}
 	t.other(v)
+}
+
+// isListOfAzureAd reports whether v is one of AzureAd's lists, which say who is let in.
+func (t *translation) isListOfAzureAd(v config.Tree) bool {
+	if !t.root.HasList("AzureAd", v.Name()) {
+		return false
+	}
+	for range v.Items() {
+		return true
+	}
+	return false
 }
 
 // other takes v as a section of another part of the application.

@@ -63,6 +63,16 @@ func (t Tree) Keys() []string {
 	return fieldNames(fieldsOf(typ))
 }
 
+// HasList reports whether the target has a list at a path of keys below the value, which
+// need not be there.
+func (t Tree) HasList(path ...string) bool {
+	typ := t.typ()
+	for _, name := range path {
+		typ = typeBelow(typ, name)
+	}
+	return typ != nil && shapeOf(typ) == listShape
+}
+
 // Source returns the kind of place where the value was written.
 func (t Tree) Source() Source {
 	switch {

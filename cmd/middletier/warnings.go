@@ -40,8 +40,12 @@ func (f file) warn(report report) {
 }
 
 // suggestRules says which access rules d could have. If d's scopes are this service's
-// own, they can be required of callers.
+// own, they can be required of callers. Of an API that is called as the application only,
+// no user's token is let in.
 func (a azureAd) suggestRules(d downstreamAPI) string {
+	if d.appOnly() {
+		return "With an app role of this service in place of the name: access: [{appPermissions: [APP-ROLE]}]"
+	}
 	var own []string
 	for _, scope := range d.Scopes {
 		for _, resource := range []string{a.idURI(), "api://" + a.ClientID, a.ClientID} {

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"regexp"
@@ -203,12 +204,24 @@ func loadDocument(files []string, environ []string, more ...func(file, report)) 
 	if !doc.Has("server.address") {
 		f.Server.inherit(environ, doc.from)
 	}
+	doc.refuseInheritedPlaceholders(environ)
 	f.turnOff(doc.Report)
 	f.check(doc.Report)
 	for _, check := range more {
 		check(f, doc.Report)
 	}
 	return f, doc, doc.Err()
+}
+
+// refuseInheritedPlaceholders refuses placeholders of samples in the variables of other
+// programs that keys are taken from.
+func (d document) refuseInheritedPlaceholders(environ []string) {
+	variables := environment(environ)
+	for _, key := range slices.Sorted(maps.Keys(d.from)) {
+		if problem := appsettings.PlaceholderProblem(key, variables[d.from[key]]); problem != "" {
+			d.Report(key, problem)
+		}
+	}
 }
 
 // input is what the configuration is read from.

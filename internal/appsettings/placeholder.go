@@ -2,6 +2,8 @@ package appsettings
 
 import (
 	"regexp"
+	"slices"
+	"strings"
 
 	"middletier/internal/config"
 )
@@ -25,6 +27,28 @@ func isPlaceholder(text string) bool {
 	return placeholder.MatchString(text) || partPlaceholder.MatchString(address.ReplaceAllString(text, "://"))
 }
 
+const isSample = "is a placeholder of a sample; here belongs "
+
+// PlaceholderProblem says what belongs in a key, such as azureAd.clientId, whose value is
+// from elsewhere than the configuration, if the value is a placeholder of a sample.
+// Otherwise it returns "".
+func PlaceholderProblem(key, value string) string {
+	if !isPlaceholder(value) {
+		return ""
+	}
+	levels := strings.Split(strings.NewReplacer("[", ".", "]", "").Replace(key), ".")
+	for _, s := range table {
+		for _, r := range s.rows {
+			for _, path := range s.paths(r) {
+				if r.belongs != "" && slices.EqualFunc(path, levels, matches) {
+					return isSample + r.belongs
+				}
+			}
+		}
+	}
+	return ""
+}
+
 // refusePlaceholder refuses v if it, or one of its items, is a placeholder, and reports
 // whether it did. The value is not quoted: it may be a secret.
 func refusePlaceholder(v config.Tree, belongs string) bool {
@@ -41,9 +65,9 @@ func refusePlaceholder(v config.Tree, belongs string) bool {
 	case !isPlaceholder(text):
 		return false
 	case v.IsKnown():
-		v.Report("is a placeholder of a sample; here belongs " + belongs)
+		v.Report(isSample + belongs)
 	default:
-		v.Refuse("is a placeholder of a sample; here belongs " + belongs)
+		v.Refuse(isSample + belongs)
 	}
 	return true
 }

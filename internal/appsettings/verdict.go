@@ -262,11 +262,8 @@ func (t *translation) leftover(v config.Tree) {
 	if v.IsKnown() || v.Source() == config.YAML || !strings.ContainsFunc(name, func(r rune) bool { return r >= 'A' && r <= 'Z' }) {
 		return // a key that is unknown is reported later
 	}
-	ours := t.root.Keys()
-	for _, r := range table[0].rows { // sections with another name
-		ours = append(ours, strings.Split(r.keys, ", ")...)
-	}
-	if slices.ContainsFunc(ours, func(known string) bool { return config.Distance(known, name) <= misspellings }) {
+	ours := sections(t.root.Keys())
+	if isMisspelt(name, ours) {
 		v.RefuseUnknown(ours)
 		return
 	}
@@ -286,6 +283,19 @@ func (t *translation) isListOfAzureAd(v config.Tree) bool {
 		return true
 	}
 	return false
+}
+
+// sections returns ours and the sections of the table that have another name.
+func sections(ours []string) []string {
+	ours = slices.Clone(ours)
+	for _, r := range table[0].rows {
+		ours = append(ours, strings.Split(r.keys, ", ")...)
+	}
+	return ours
+}
+
+func isMisspelt(name string, ours []string) bool {
+	return slices.ContainsFunc(ours, func(known string) bool { return config.Distance(known, name) <= misspellings })
 }
 
 // other takes v as a section of another part of the application.
@@ -311,8 +321,12 @@ func (t *translation) warnOthers() {
 }
 
 // IsForeign reports whether an environment variable is for Translate, by the levels of its
-// name.
-func IsForeign(path []string) bool {
+// name. ours are the sections of this program. One that is nearly such a section is for
+// Translate too, which refuses it, as it does in a file.
+func IsForeign(path, ours []string) bool {
+	if len(path) > 1 && isMisspelt(path[0], sections(ours)) {
+		return true
+	}
 	for _, s := range table {
 		for _, r := range s.rows {
 			for _, key := range s.paths(r) {

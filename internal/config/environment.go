@@ -35,7 +35,7 @@ func (d *Document) variables(in Input, fields []field) []variable {
 		name, value, _ := strings.Cut(assignment, "=")
 		path := strings.Split(strings.ReplaceAll(name, ":", "__"), "__")
 		_, known := fieldNamed(fields, path[0])
-		if known && len(path) > 1 || !known && in.IsForeign != nil && in.IsForeign(path) {
+		if known && len(path) > 1 || !known && in.IsForeign != nil && in.IsForeign(path, fieldNames(fields)) {
 			ours = append(ours, variable{name, path, value})
 		}
 	}

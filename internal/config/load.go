@@ -52,8 +52,8 @@ type Input struct {
 	Environ []string
 
 	// IsForeign, if set, says which names of variables that do not begin with a key of the
-	// target are for Translate. path is the name's levels.
-	IsForeign func(path []string) bool
+	// target are for Translate. path is the name's levels, keys are the target's.
+	IsForeign func(path, keys []string) bool
 
 	// Translate, if set, changes the keys of another program into this program's, before
 	// the values are read into the target.

@@ -44,7 +44,7 @@ func TestMisspeltSectionsInTheEnvironment(t *testing.T) {
 	for variable, want := range map[string]string{
 		"Serverr__Address=:9":                `environment variable Serverr__Address: Serverr: unknown key; did you mean "server"?`,
 		"loggin__level=debug":                `environment variable loggin__level: loggin: unknown key; did you mean "logging"?`,
-		"DOWNSTREAMAPPIS__todo__BaseUrl=x":   `environment variable DOWNSTREAMAPPIS__todo__BaseUrl: DOWNSTREAMAPPIS: unknown key; did you mean "downstreamApis"?`,
+		"DOWNSTREAMAPPIS__a__b=x":            `environment variable DOWNSTREAMAPPIS__a__b: DOWNSTREAMAPPIS: unknown key; did you mean "downstreamApis"?`,
 		"AzureAd_ClientId=one underscore":    "",
 		"MyCompany__Feature__Enabled=a word": "",
 	} {

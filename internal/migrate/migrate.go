@@ -195,6 +195,19 @@ var (
 // placeholder matches what samples hold in place of a value.
 var placeholder = regexp.MustCompile(`(?i)enter[_ ]the[_ ]|\[enter |^<.*>$|^your[_ -]|^\{.*\}$`)
 
+// belongs says what stands in the place of a placeholder.
+var belongs = map[string]string{
+	envTenant: "the tenant's GUID or domain", envSubdomain: "the tenant's name, the SUB of SUB.ciamlogin.com",
+	envClient: "the application (client) ID of the registration", envSecret: "the client secret of the registration",
+	envThumbprint: "the thumbprint of the registration's certificate", envAssertion: "a signed token of another platform",
+	envInstance: "the URL of the cloud, such as https://login.microsoftonline.com/",
+	envGraph:    "the URL of Microsoft Graph, such as " + defaultGraph,
+	"authority": "a URL such as https://login.microsoftonline.com/TENANT", "client_id": "the application (client) ID of the registration",
+	"scope": "RESOURCE/.default, such as " + defaultGraph + ".default", "endpoint": "the API's URL, such as " + defaultGraph + "v1.0/users",
+	"secret": "the client secret of the registration", "thumbprint": "the thumbprint of the registration's certificate",
+	"private_key_file": "the path of the certificate's private key, in PEM",
+}
+
 // checkValues returns what is missing or still a sample's placeholder.
 func checkValues(values map[string]string) error {
 	var problems []error
@@ -204,7 +217,7 @@ func checkValues(values map[string]string) error {
 		case value == "":
 			problems = append(problems, fmt.Errorf("%s is missing", name))
 		case placeholder.MatchString(value), strings.Trim(value, "0-") == "":
-			problems = append(problems, fmt.Errorf("%s is still the sample's placeholder", name))
+			problems = append(problems, fmt.Errorf("%s is still the sample's placeholder; here belongs %s", name, belongs[name]))
 		}
 	}
 	return errors.Join(problems...)

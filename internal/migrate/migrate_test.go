@@ -165,7 +165,9 @@ func TestDaemonsFilesThatAreRefused(t *testing.T) {
 		{"no key", ".env", ids + "CERTIFICATE_THUMBPRINT=AB\nCERTIFICATE_PRIVATE_KEY=" + secret, "CERTIFICATE_PRIVATE_KEY is not a private key in PEM"},
 		{
 			"placeholders", ".env", "TENANT_ID=Enter_the_Tenant_Info_Here\nCLIENT_ID=00000000-0000-0000-0000-000000000000\nCLIENT_SECRET=Enter_the_Client_Secret_Here",
-			"CLIENT_ID is still the sample's placeholder\nTENANT_ID is still the sample's placeholder\nCLIENT_SECRET is still the sample's placeholder",
+			"CLIENT_ID is still the sample's placeholder; here belongs the application (client) ID of the registration\n" +
+				"TENANT_ID is still the sample's placeholder; here belongs the tenant's GUID or domain\n" +
+				"CLIENT_SECRET is still the sample's placeholder; here belongs the client secret of the registration",
 		},
 		{"no variable", ".env", ids + "\n" + secret, "line 4 is not NAME=VALUE"},
 		{"Graph is no URL", ".env", ids + "CLIENT_SECRET=s\nGRAPH_ENDPOINT=graph", "GRAPH_ENDPOINT is not a URL"},
@@ -190,6 +192,34 @@ func TestDaemonsFilesThatAreRefused(t *testing.T) {
 				t.Errorf("got  %v\nwant %s", err, row.want)
 			}
 		})
+	}
+}
+
+// Every value that may be a placeholder has a word on what belongs there.
+func TestPlaceholdersSayWhatBelongsThere(t *testing.T) {
+	for _, row := range []struct{ path, text string }{
+		{".env", "TENANT_ID=<a>\nCLIENT_ID=<b>\nAAD_ENDPOINT=<c>\nGRAPH_ENDPOINT=<d>\nCLIENT_SECRET=<e>"},
+		{".env", "TENANT_SUBDOMAIN=<a>"},
+		{".env", ids + "CERTIFICATE_THUMBPRINT=<a>\nCERTIFICATE_PRIVATE_KEY=-----BEGIN"},
+		{".env", ids + "CLIENT_ASSERTION=<a>"},
+		{"parameters.json", `{"authority":"<a>","client_id":"<b>","scope":["<c>"],"endpoint":"<d>","secret":"<e>"}`},
+		{"parameters.json", `{"authority":"<a>","client_id":"<b>","scope":["<c>"],"endpoint":"<d>","thumbprint":"<e>","private_key_file":"<f>"}`},
+	} {
+		_, err := read(row.path, row.text)
+		want := strings.Count(row.text, "<")
+		if err == nil {
+			t.Errorf("%s: got no mistake, want %d", row.text, want)
+			continue
+		}
+		got := 0
+		for line := range strings.Lines(err.Error() + "\n") {
+			if _, belongs, _ := strings.Cut(strings.TrimSpace(line), "placeholder; here belongs"); belongs != "" {
+				got++
+			}
+		}
+		if got != want {
+			t.Errorf("%s: got %d mistakes that say what belongs there, want %d: %v", row.text, got, want, err)
+		}
 	}
 }
 

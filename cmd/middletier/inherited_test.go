@@ -42,11 +42,11 @@ func TestPlaceholdersInAzureVariablesAreRefused(t *testing.T) {
 // A section whose name is nearly one of ours is a mistake in the environment as in a file.
 func TestMisspeltSectionsInTheEnvironment(t *testing.T) {
 	for variable, want := range map[string]string{
-		"Serverr__Address=:9":                `environment variable Serverr__Address: Serverr: unknown key; did you mean "server"?`,
-		"loggin__level=debug":                `environment variable loggin__level: loggin: unknown key; did you mean "logging"?`,
-		"DOWNSTREAMAPPIS__a__b=x":            `environment variable DOWNSTREAMAPPIS__a__b: DOWNSTREAMAPPIS: unknown key; did you mean "downstreamApis"?`,
-		"AzureAd_ClientId=one underscore":    "",
-		"MyCompany__Feature__Enabled=a word": "",
+		"Serverr__Address=:9":             `environment variable Serverr__Address: Serverr: unknown key; did you mean "server"?`,
+		"loggin__level=debug":             `environment variable loggin__level: loggin: unknown key; did you mean "logging"?`,
+		"DOWNSTREAMAPPIS__x=x":            `environment variable DOWNSTREAMAPPIS__x: DOWNSTREAMAPPIS: unknown key; did you mean "downstreamApis"?`,
+		"AzureAd_ClientId=one underscore": "",
+		"MyCompany__Feature=a word":       "",
 	} {
 		_, doc, err := loadDocument([]string{writeConfig(t, goodConfig)}, []string{variable})
 		got := ""

@@ -175,7 +175,7 @@ func TestImportedAppSettingsAreServed(t *testing.T) {
       { "SourceType": "Base64Encoded", "Base64EncodedValue": "%s", "CertificatePassword": "not needed" },
       { "SourceType": 6, "ClientSecret": "%s" }
     ],
-    "Scopes": "ToDoList.Read",
+    "Scopes": "ToDoList.Read", "ClientCapabilities": [],
     "TokenDecryptionCredentials": [ { "SourceType": "Path" } ],
   },
   "DownstreamApis": { "Todo": { "BaseUrl": "%s/v1/", "Scopes": [ "api://todo/.default" ] } },
@@ -187,7 +187,8 @@ func TestImportedAppSettingsAreServed(t *testing.T) {
 	}
 	checkFiles(t, folder, []string{"appsettings.json", "certificate-password", "client-certificate.pem", "client-secret", "config.yaml"})
 	if text := readText(t, out); strings.Contains(text, testSecret) || strings.Contains(text, "not needed") ||
-		!strings.Contains(text, "# - AzureAd.Scopes: ") || !strings.Contains(text, "# - AzureAd.TokenDecryptionCredentials: ") {
+		!strings.Contains(text, "# - AzureAd.Scopes: ") || !strings.Contains(text, "# - AzureAd.TokenDecryptionCredentials: ") ||
+		!strings.Contains(text, "clientCapabilities: []\n") {
 		t.Errorf("got\n%s", text)
 	}
 	f, err := load(out, nil)

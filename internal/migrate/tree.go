@@ -134,6 +134,8 @@ func (m *mover) fieldsOf(t config.Tree) []field {
 		f := field{name: child.Name()}
 		text, isText := child.Text()
 		switch {
+		case child.IsEmpty() && child.IsList(): // not the default
+			f.texts = []string{}
 		case child.IsEmpty():
 			continue
 		case child.IsSecret():

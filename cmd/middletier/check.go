@@ -37,6 +37,7 @@ const trialTimeout = 10 * time.Second
 func (c checkCommand) run(ctx context.Context, std streams) error {
 	f, doc, err := c.load(os.Environ(), checkRoots(os.Environ()))
 	if err != nil {
+		printWarnings(std.err, doc)
 		return err
 	}
 	if !c.Online { // the trials read them

@@ -94,7 +94,7 @@ func TestVariablesForTheTable(t *testing.T) {
 		"Logging__LogLevel__Default": true, "KESTREL__ENDPOINTS__HTTP__URL": true, "AllowedHosts": true, "ASPNETCORE_URLS": true,
 		"EntraId__TenantId": true, "MicrosoftGraph__Scopes": true, "ConnectionStrings__Default": true,
 		"PATH": false, "Kestrel": false, "Version": false, "URLS": false, "HTTP_PORTS": false, "Logging": false, "DetailedErrors": false,
-		"ASPNETCORE_ENVIRONMENT": false, "DOTNET_RUNNING_IN_CONTAINER": false, "AZURE_CLIENT_ID": false, "AzureAdd__TenantId": true, "DOWNSTREAMAPPIS__todo__BaseUrl": true, "AzureAdd": false,
+		"ASPNETCORE_ENVIRONMENT": false, "DOTNET_RUNNING_IN_CONTAINER": false, "AZURE_CLIENT_ID": false, "AzureAdd__TenantId": true, "LOGIN__USER": false, "DOWNSTREAMAPPIS__todo__BaseUrl": true, "AzureAdd": false,
 		"MyCompany__Feature": false, "": false, "__": false,
 	} {
 		if got := appsettings.IsForeign(strings.Split(name, "__"), []string{"azureAd", "downstreamApis"}); got != want {

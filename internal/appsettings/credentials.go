@@ -141,6 +141,11 @@ func skipEntry(reason string) func(*translation, config.Tree) {
 				return
 			}
 		}
+		for key := range entry.All() { // what is left would be taken for another kind
+			if !strings.EqualFold(key.Name(), v.Name()) {
+				key.Remove()
+			}
+		}
 		v.RefuseUnsupported(reason)
 	}
 }

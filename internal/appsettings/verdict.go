@@ -321,10 +321,11 @@ func (t *translation) warnOthers() {
 }
 
 // IsForeign reports whether an environment variable is for Translate, by the levels of its
-// name. ours are the sections of this program. One that is nearly such a section is for
-// Translate too, which refuses it, as it does in a file.
+// name. ours are the sections of this program. One with a wrong letter is for Translate
+// too, which refuses it; with two it may be another program's, such as LOGIN__USER.
 func IsForeign(path, ours []string) bool {
-	if len(path) > 1 && isMisspelt(path[0], sections(ours)) {
+	isNearly := func(section string) bool { return config.Distance(section, path[0]) == 1 }
+	if len(path) > 1 && slices.ContainsFunc(ours, isNearly) {
 		return true
 	}
 	for _, s := range table {

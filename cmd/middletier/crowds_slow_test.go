@@ -133,6 +133,12 @@ func TestSlowCrowdsCostOthersNothing(t *testing.T) {
 				}
 			} else if r := w.call("GET", "/api/todo/items", alice, ""); r.StatusCode != 200 {
 				t.Errorf("got %d %s, want 200", r.StatusCode, r.body)
+				s.await(t, r.problem.RequestID)
+				for line := range strings.Lines(s.stdout.String()) {
+					if strings.Contains(line, r.problem.RequestID) || strings.Contains(line, `"level":"ERROR"`) {
+						t.Log(line)
+					}
+				}
 			}
 			latencies = append(latencies, time.Since(start))
 		}

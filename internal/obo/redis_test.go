@@ -155,7 +155,8 @@ func TestReplicasShareOneExchange(t *testing.T) {
 		a.delay = 200 * time.Millisecond
 		return a
 	}
-	replicas := []kit{redis.replica(t, p, nil), redis.replica(t, p, nil)}
+	patient := func(c *redistier.Config) { c.Timeout = 30 * time.Second } // a Redis that counts as hung shares nothing
+	replicas := []kit{redis.replica(t, p, patient), redis.replica(t, p, patient)}
 	var group sync.WaitGroup
 	crowd := func(users, callers int) {
 		for i := range callers {

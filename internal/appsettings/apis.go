@@ -31,12 +31,7 @@ func graph(baseURL string) func(*translation, config.Tree) {
 		}
 		v.Warn("is the API downstreamApis." + v.Name() + " here, at /api/" + v.Name() + "/")
 		api := t.root.Mapping("DownstreamApis", v).Mapping(v.Name(), v)
-		for child := range v.All() {
-			if !child.Move(api, child.Name()) {
-				child.Refuse("stands in " + api.Key() + " too: delete one of the two")
-			}
-		}
-		v.Remove()
+		moveKeys(v, api, api.Key())
 		if baseURL != "" {
 			api.AddText("BaseUrl", baseURL, v)
 		}

@@ -23,6 +23,17 @@ func textOf(v config.Tree) (string, bool) {
 	return strings.TrimSpace(text), ok
 }
 
+// moveKeys moves all keys of v to the mapping to, which is called name in mistakes, and
+// removes v.
+func moveKeys(v, to config.Tree, name string) {
+	for child := range v.All() {
+		if !child.Move(to, child.Name()) {
+			child.Refuse("stands in " + name + " too: delete one of the two")
+		}
+	}
+	v.Remove()
+}
+
 // entraID moves the keys of a section to AzureAd.
 func (t *translation) entraID(v config.Tree) {
 	if !v.IsMapping() {
@@ -30,12 +41,7 @@ func (t *translation) entraID(v config.Tree) {
 		return
 	}
 	azure := t.root.Mapping("AzureAd", v)
-	for child := range v.All() {
-		if !child.Move(azure, child.Name()) {
-			child.Refuse("stands in AzureAd too: delete one of the two")
-		}
-	}
-	v.Remove()
+	moveKeys(v, azure, "AzureAd")
 	list, ok := azure.Get("ClientCredentials")
 	t.hasCredentials = ok && !list.IsBlank()
 }

@@ -37,13 +37,9 @@ func PlaceholderProblem(key, value string) string {
 		return ""
 	}
 	levels := strings.Split(strings.NewReplacer("[", ".", "]", "").Replace(key), ".")
-	for _, s := range table {
-		for _, r := range s.rows {
-			for _, path := range s.paths(r) {
-				if r.belongs != "" && slices.EqualFunc(path, levels, matches) {
-					return isSample + r.belongs
-				}
-			}
+	for _, k := range keys {
+		if k.belongs != "" && slices.EqualFunc(k.path, levels, matches) {
+			return isSample + k.belongs
 		}
 	}
 	return ""

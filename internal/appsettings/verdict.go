@@ -62,6 +62,24 @@ func (s section) paths(r row) [][]string {
 	return all
 }
 
+// key is one key of the table, with its row.
+type key struct {
+	row
+	path []string // its levels, below the root
+}
+
+// keys are all keys, in the order of the table.
+var keys = func() (all []key) {
+	for _, s := range table {
+		for _, r := range s.rows {
+			for _, path := range s.paths(r) {
+				all = append(all, key{r, path})
+			}
+		}
+	}
+	return all
+}()
+
 // translation is the work on one configuration.
 type translation struct {
 	root config.Tree
@@ -77,12 +95,8 @@ func Translate(root config.Tree) {
 	if list, ok := root.Get("AzureAd", "ClientCredentials"); ok {
 		t.hasCredentials = !list.IsBlank()
 	}
-	for _, s := range table {
-		for _, r := range s.rows {
-			for _, path := range s.paths(r) {
-				find(root, path, func(v config.Tree) { t.decide(r, v) })
-			}
-		}
+	for _, k := range keys {
+		find(root, k.path, func(v config.Tree) { t.decide(k.row, v) })
 	}
 	t.finish(root, known)
 	t.warnOthers()
@@ -156,16 +170,12 @@ var known = levels()
 
 func levels() *level {
 	root := &level{}
-	for _, s := range table {
-		for _, r := range s.rows {
-			for _, path := range s.paths(r) {
-				at := root
-				for _, pattern := range path {
-					at = at.add(pattern)
-				}
-				at.decided, at.ours = true, at.ours || r.verdict == same
-			}
+	for _, k := range keys {
+		at := root
+		for _, pattern := range k.path {
+			at = at.add(pattern)
 		}
+		at.decided, at.ours = true, at.ours || k.verdict == same
 	}
 	return root
 }
@@ -328,14 +338,7 @@ func IsForeign(path, ours []string) bool {
 	if len(path) > 1 && slices.ContainsFunc(ours, isNearly) {
 		return true
 	}
-	for _, s := range table {
-		for _, r := range s.rows {
-			for _, key := range s.paths(r) {
-				if strings.EqualFold(key[0], path[0]) && (len(path) > 1 || r.alone && len(key) == 1) {
-					return true
-				}
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(keys, func(k key) bool {
+		return strings.EqualFold(k.path[0], path[0]) && (len(path) > 1 || k.alone && len(k.path) == 1)
+	})
 }

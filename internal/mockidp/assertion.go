@@ -37,7 +37,7 @@ func (s *Server) assertedUser(r tokenRequest) (*User, *refusal) {
 	if refused := s.checkAssertion(r, claims); refused != nil {
 		return nil, refused
 	}
-	user := s.directory.users[strings.ToLower(claims.ObjectID)]
+	user := s.dir().users[strings.ToLower(claims.ObjectID)]
 	if user == nil || !strings.EqualFold(user.ObjectID, claims.ObjectID) {
 		return nil, refuse(50034, "The user account %s does not exist in the %s directory.", claims.ObjectID, r.tenant.ID)
 	}

@@ -45,7 +45,7 @@ func (s *Server) authenticate(tenant Tenant, form url.Values, now time.Time) (*A
 	if clientID == "" {
 		return nil, "", missing("client_id")
 	}
-	app := s.directory.appIn(tenant, clientID)
+	app := s.dir().appIn(tenant, clientID)
 	if app == nil {
 		return nil, "", refuse(700016, "Application with identifier '%s' was not found in the directory '%s'.", clientID, tenant.ID)
 	}

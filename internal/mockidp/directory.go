@@ -15,7 +15,7 @@ import (
 // access token (Microsoft identity platform, "Access token lifetime").
 const defaultLifetime = 75 * time.Minute
 
-// Directory is everything the platform knows. It must not be changed after New.
+// Directory is everything the platform knows. What it holds must not be changed after New.
 type Directory struct {
 	Tenants []Tenant
 	Apps    []App
@@ -75,13 +75,36 @@ type Grant struct {
 	Scopes, Roles    []string
 }
 
-// directory is a checked Directory with its indexes. Keys are lower case.
+// directory is a checked Directory with its indexes, and is not changed. Keys are lower
+// case.
 type directory struct {
 	tenants   map[string]Tenant // by id and by domain
 	apps      map[string]*App   // by name and by client id
 	resources map[string]*App   // by client id and by App ID URI
 	users     map[string]*User  // by name and by object id
 	grants    map[[2]string]Grant
+}
+
+// dir returns the directory as it is now.
+func (s *Server) dir() *directory { return s.current.Load() }
+
+// change edits the directory. If the result is not valid, nothing changes. edit may
+// replace the slices of the Directory and their elements, but must not change what these
+// point to: requests that have begun still read the old one.
+func (s *Server) change(edit func(*Directory)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	edited := s.registered
+	edited.Tenants, edited.Apps = slices.Clone(edited.Tenants), slices.Clone(edited.Apps)
+	edited.Users, edited.Grants = slices.Clone(edited.Users), slices.Clone(edited.Grants)
+	edit(&edited)
+	checked, err := newDirectory(edited)
+	if err != nil {
+		return err
+	}
+	s.registered = edited
+	s.current.Store(checked)
+	return nil
 }
 
 var guid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)

@@ -13,7 +13,7 @@ func (s *Server) findTenant(name string) (tenant Tenant, path string, refused *r
 	if name == "common" || name == "organizations" {
 		return Tenant{}, name, nil
 	}
-	tenant, known := s.directory.tenants[name]
+	tenant, known := s.dir().tenants[name]
 	if !known {
 		return Tenant{}, "", refuse(90002, "Tenant '%s' not found. Check to make sure you have the correct tenant ID.", name)
 	}

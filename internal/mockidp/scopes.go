@@ -46,7 +46,7 @@ func (s *Server) parseScopes(r tokenRequest) (scopeRequest, *refusal) {
 		return scopeRequest{}, refuse(70011, "The provided value for the input parameter 'scope' is not valid. "+
 			"%s/.default scope can't be combined with resource-specific scopes.", a.identifier)
 	}
-	if a.resource = s.directory.resourceIn(r.tenant, a.identifier); a.resource == nil {
+	if a.resource = s.dir().resourceIn(r.tenant, a.identifier); a.resource == nil {
 		return scopeRequest{}, refuse(500011, "The resource principal named %s was not found in the tenant named %s. "+
 			"This can happen if the application has not been installed by the administrator of the tenant "+
 			"or consented to by any user in the tenant.", a.identifier, r.tenant.ID)
@@ -81,7 +81,7 @@ func invalidScope(scope string) *refusal {
 // consented returns the scopes to issue: the requested ones, or with .default all
 // granted ones. A requested scope that is not granted is refused.
 func (s *Server) consented(r tokenRequest, a scopeRequest) ([]string, *refusal) {
-	granted := s.directory.granted(r.client, a.resource).Scopes
+	granted := s.dir().granted(r.client, a.resource).Scopes
 	if a.byDefault && len(granted) > 0 {
 		return granted, nil
 	}

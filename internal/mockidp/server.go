@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -27,7 +28,7 @@ const (
 
 // Server is the platform. It is an http.Handler, which Start serves over TLS.
 type Server struct {
-	directory *directory
+	current   atomic.Pointer[directory] // as it is now; see change
 	keys      *keyring
 	authority *authority
 	faults    faults
@@ -42,6 +43,7 @@ type Server struct {
 	certificate tls.Certificate
 	running     *running // nil while stopped
 	presets     map[string]func() string
+	registered  Directory // what current was made of
 }
 
 // running is the HTTP server between Start or Restart and Stop.
@@ -53,20 +55,18 @@ type running struct {
 // New returns a platform for the directory, which it checks. It does not listen yet.
 // Until Start its URL is https://localhost.
 func New(dir Directory) (*Server, error) {
-	checked, err := newDirectory(dir)
-	if err != nil {
-		return nil, fmt.Errorf("directory: %w", err)
-	}
 	authority, err := newAuthority()
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{
-		directory: checked,
 		keys:      &keyring{},
 		authority: authority,
 		url:       "https://localhost",
 		presets:   map[string]func() string{},
+	}
+	if err := s.change(func(registered *Directory) { *registered = dir }); err != nil {
+		return nil, fmt.Errorf("directory: %w", err)
 	}
 	s.protocol, s.manage = s.protocolRoutes(), s.manageRoutes()
 	return s, s.keys.rotate(dir.SigningKey, false)

@@ -222,7 +222,7 @@ func (s *Server) clientCredentials(r tokenRequest) (map[string]any, *refusal) {
 	}
 	claims := s.claims(issue{
 		tenantID: r.tenant.ID, client: r.client, resource: requested.resource,
-		roles: s.directory.granted(r.client, requested.resource).Roles, strength: r.strength, capable: r.capable, now: r.now,
+		roles: s.dir().granted(r.client, requested.resource).Roles, strength: r.strength, capable: r.capable, now: r.now,
 	})
 	return s.success(requested.resource, claims), nil
 }

@@ -88,7 +88,7 @@ func (i issue) addApp(claims map[string]any) {
 // for a test to change and Sign. Apps are given by name or client ID, users by name or
 // object ID. Without scopes the token has every scope that the resource exposes.
 func (s *Server) UserClaims(user, client, resource string, scopes ...string) map[string]any {
-	account, from, to := s.directory.mustUser(user), s.directory.mustApp(client), s.directory.mustApp(resource)
+	account, from, to := s.dir().mustUser(user), s.dir().mustApp(client), s.dir().mustApp(resource)
 	if len(scopes) == 0 {
 		scopes = to.Scopes
 	}
@@ -101,7 +101,7 @@ func (s *Server) UserClaims(user, client, resource string, scopes ...string) map
 // AppClaims returns the claims of a valid app-only access token in the client's tenant.
 // Without roles it has no roles claim.
 func (s *Server) AppClaims(client, resource string, roles ...string) map[string]any {
-	from, to := s.directory.mustApp(client), s.directory.mustApp(resource)
+	from, to := s.dir().mustApp(client), s.dir().mustApp(resource)
 	return s.claims(issue{
 		tenantID: from.TenantID, client: from, resource: to,
 		roles: roles, strength: from.strength(), capable: true, now: time.Now(),

@@ -12,36 +12,38 @@ import (
 // on-behalf-of request.
 type assertionClaims struct {
 	jwt.RegisteredClaims
-	Version  string `json:"ver"`
-	TenantID string `json:"tid"`
-	ObjectID string `json:"oid"`
-	Scopes   string `json:"scp"`
-	AZP      string `json:"azp"`
-	AppID    string `json:"appid"`
-	Type     string `json:"idtyp"`
+	Version  string   `json:"ver"`
+	TenantID string   `json:"tid"`
+	ObjectID string   `json:"oid"`
+	Scopes   string   `json:"scp"`
+	AZP      string   `json:"azp"`
+	AppID    string   `json:"appid"`
+	Type     string   `json:"idtyp"`
+	Contexts []string `json:"acrs"`
 }
 
 var errUnknownKey = errors.New("the key was not found")
 
-// assertedUser returns the user that the assertion speaks for, or refuses it.
-func (s *Server) assertedUser(r tokenRequest) (*User, *refusal) {
+// assertedUser returns the user that the assertion speaks for and the authentication
+// contexts that they met, or refuses it.
+func (s *Server) assertedUser(r tokenRequest) (*User, []string, *refusal) {
 	assertion := r.form.Get("assertion")
 	if assertion == "" {
-		return nil, missing("assertion")
+		return nil, nil, missing("assertion")
 	}
 	var claims assertionClaims
 	parser := jwt.NewParser(jwt.WithValidMethods([]string{"RS256"}), jwt.WithStrictDecoding(), jwt.WithExpirationRequired())
 	if _, err := parser.ParseWithClaims(assertion, &claims, s.ownKey); err != nil {
-		return nil, refuseAssertion(err)
+		return nil, nil, refuseAssertion(err)
 	}
 	if refused := s.checkAssertion(r, claims); refused != nil {
-		return nil, refused
+		return nil, nil, refused
 	}
 	user := s.dir().users[strings.ToLower(claims.ObjectID)]
 	if user == nil || !strings.EqualFold(user.ObjectID, claims.ObjectID) {
-		return nil, refuse(50034, "The user account %s does not exist in the %s directory.", claims.ObjectID, r.tenant.ID)
+		return nil, nil, refuse(50034, "The user account %s does not exist in the %s directory.", claims.ObjectID, r.tenant.ID)
 	}
-	return user, nil
+	return user, claims.Contexts, nil
 }
 
 // ownKey finds the platform's published key that signed a token.

@@ -59,6 +59,16 @@ type App struct {
 	Secrets      []string
 	Certificates []*x509.Certificate
 	Federated    []FederatedCredential
+
+	RedirectURIs          RedirectURIs
+	FrontChannelLogoutURI string
+}
+
+// RedirectURIs are where an app may have its users sent back to, by platform. At Entra the
+// platform decides about the client: Web ones authenticate, SPA ones are public and may
+// call the token endpoint across origins, Native ones are public.
+type RedirectURIs struct {
+	Web, SPA, Native []string
 }
 
 // FederatedCredential trusts assertions of another issuer, such as a Kubernetes

@@ -16,6 +16,7 @@ type scopeRequest struct {
 	names         []string // of scopes, without the resource
 	byDefault     bool     // .default, alone
 	offlineAccess bool
+	openID        bool
 }
 
 // parseScopes reads the scope parameter. The OpenID Connect scopes may stand
@@ -28,7 +29,10 @@ func (s *Server) parseScopes(r tokenRequest) (scopeRequest, *refusal) {
 	var a scopeRequest
 	for _, scope := range strings.Fields(text) {
 		switch scope {
-		case "openid", "profile", "email":
+		case "openid":
+			a.openID = true
+			continue
+		case "profile", "email":
 			continue
 		case "offline_access":
 			a.offlineAccess = true

@@ -29,6 +29,7 @@ const (
 // Server is the platform. It is an http.Handler, which Start serves over TLS.
 type Server struct {
 	current   atomic.Pointer[directory] // as it is now; see change
+	sealer    atomic.Pointer[sealer]
 	keys      *keyring
 	authority *authority
 	faults    faults
@@ -65,6 +66,11 @@ func New(dir Directory) (*Server, error) {
 		url:       "https://localhost",
 		presets:   map[string]func() string{},
 	}
+	sealer, err := newSealer(newSealingKey())
+	if err != nil {
+		return nil, err
+	}
+	s.sealer.Store(sealer)
 	if err := s.change(func(registered *Directory) { *registered = dir }); err != nil {
 		return nil, fmt.Errorf("directory: %w", err)
 	}

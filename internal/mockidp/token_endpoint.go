@@ -171,7 +171,7 @@ func (s *Server) onBehalfOf(r tokenRequest) (map[string]any, *refusal) {
 	if r.form.Has("requested_token_type") {
 		return nil, refuse(90013, "The value of 'requested_token_type' is not supported.")
 	}
-	user, refused := s.assertedUser(r)
+	user, contexts, refused := s.assertedUser(r)
 	if refused != nil {
 		return nil, refused
 	}
@@ -183,25 +183,10 @@ func (s *Server) onBehalfOf(r tokenRequest) (map[string]any, *refusal) {
 	if refused != nil {
 		return nil, refused
 	}
-	claims := s.claims(issue{
-		tenantID: r.tenant.ID, client: r.client, resource: requested.resource, user: user,
-		scopes: scopes, strength: r.strength, capable: r.capable, now: r.now,
-	})
-	body := s.success(requested.resource, claims)
-	body["scope"] = requested.answer(scopes)
-	addUserMembers(body, r, requested, user)
-	return body, nil
-}
-
-// addUserMembers adds the members that only answers of user flows have.
-func addUserMembers(body map[string]any, r tokenRequest, requested scopeRequest, user *User) {
-	if r.form.Get("client_info") == "1" {
-		info, _ := json.Marshal(map[string]string{"uid": user.ObjectID, "utid": user.TenantID}) // strings always encode
-		body["client_info"] = base64.RawURLEncoding.EncodeToString(info)
-	}
-	if requested.offlineAccess {
-		body["refresh_token"] = "0." + randomID(48)
-	}
+	return s.userTokens(userGrant{
+		tokenRequest: r, user: user, requested: requested, scopes: scopes,
+		signIn: signIn{Time: r.now, Contexts: contexts},
+	}), nil
 }
 
 // clientCredentials issues an app-only token. Like Entra, it issues the token even if no

@@ -1,8 +1,6 @@
 package mockidp
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -18,6 +16,7 @@ type issue struct {
 	scopes, roles    []string
 	strength         string // azpacr
 	capable          bool   // the client declared cp1
+	signIn           signIn // of the user
 	now              time.Time
 }
 
@@ -53,16 +52,21 @@ func (s *Server) claims(i issue) map[string]any {
 // addUser adds the claims of a delegated token. Its sub is pairwise: it differs at each
 // resource.
 func (i issue) addUser(claims map[string]any) {
-	pair := sha256.Sum256([]byte(i.user.ObjectID + i.resource.ClientID))
-	claims["sub"] = base64.RawURLEncoding.EncodeToString(pair[:])
+	claims["sub"] = pairwise(i.user, i.resource)
 	claims["oid"] = i.user.ObjectID
 	claims["name"] = i.user.Name
 	claims["scp"] = strings.Join(i.scopes, " ")
 	if i.resource.version() == 1 {
-		claims["acr"], claims["amr"] = "1", []string{"pwd"}
+		claims["acr"], claims["amr"] = "1", i.signIn.amr()
 		claims["unique_name"], claims["upn"] = i.user.Username, i.user.Username
 	} else {
 		claims["preferred_username"] = i.user.Username
+	}
+	if i.signIn.SessionID != "" {
+		claims["sid"] = i.signIn.SessionID
+	}
+	if len(i.signIn.Contexts) > 0 {
+		claims["acrs"] = slices.Clone(i.signIn.Contexts)
 	}
 	if slices.Contains(i.resource.OptionalClaims, "idtyp") {
 		claims["idtyp"] = "user"

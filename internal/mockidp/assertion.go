@@ -1,6 +1,7 @@
 package mockidp
 
 import (
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -19,7 +20,19 @@ type assertionClaims struct {
 	AZP      string   `json:"azp"`
 	AppID    string   `json:"appid"`
 	Type     string   `json:"idtyp"`
-	Contexts []string `json:"acrs"`
+	Contexts contexts `json:"acrs"`
+}
+
+// contexts are the authentication contexts of acrs. A claim that is not a list of texts, as
+// tests make them, holds none.
+type contexts []string
+
+func (c *contexts) UnmarshalJSON(data []byte) error {
+	var list []string
+	if json.Unmarshal(data, &list) == nil {
+		*c = list
+	}
+	return nil
 }
 
 var errUnknownKey = errors.New("the key was not found")

@@ -62,6 +62,16 @@ type App struct {
 
 	RedirectURIs          RedirectURIs
 	FrontChannelLogoutURI string
+
+	Agents []Agent // that the app is the blueprint of
+}
+
+// Agent is an agent identity: an app without credentials of its own, for which its blueprint
+// gets tokens ("Microsoft Entra Agent ID").
+type Agent struct {
+	Name     string
+	ClientID string
+	Users    []string // usernames of the users that the agent may act as
 }
 
 // RedirectURIs are where an app may have its users sent back to, by platform. At Entra the
@@ -78,11 +88,12 @@ type FederatedCredential struct {
 	Key                       *rsa.PublicKey // the other issuer's signing key
 }
 
-// Grant is admin consent, given for the whole tenant: the client may use these
-// scopes and app roles of the resource. Apps are named by name or client id.
+// Grant is consent: the client may use these scopes and app roles of the resource. Apps are
+// named by name or client id.
 type Grant struct {
 	Client, Resource string
 	Scopes, Roles    []string
+	User             string // who consents, for their own account only, by name, object id or username; "": the tenant
 }
 
 // directory is a checked Directory with its indexes, and is not changed. Keys are lower
@@ -92,7 +103,15 @@ type directory struct {
 	apps      map[string]*App   // by name and by client id
 	resources map[string]*App   // by client id and by App ID URI
 	users     map[string]*User  // by name and by object id
-	grants    map[[2]string]Grant
+	usernames map[string]*User
+	agents    map[string]*Agent // by client id
+	grants    map[grantKey]Grant
+}
+
+// grantKey says whose consent it is.
+type grantKey struct {
+	client, resource string // client ids
+	user             string // object id; "": the tenant
 }
 
 // dir returns the directory as it is now.
@@ -125,7 +144,9 @@ func newDirectory(dir Directory) (*directory, error) {
 		apps:      map[string]*App{},
 		resources: map[string]*App{},
 		users:     map[string]*User{},
-		grants:    map[[2]string]Grant{},
+		usernames: map[string]*User{},
+		agents:    map[string]*Agent{},
+		grants:    map[grantKey]Grant{},
 	}
 	var errs []error
 	for _, tenant := range dir.Tenants {
@@ -136,6 +157,9 @@ func newDirectory(dir Directory) (*directory, error) {
 	}
 	for _, user := range dir.Users {
 		errs = append(errs, d.addUser(&user))
+	}
+	for _, app := range dir.Apps {
+		errs = append(errs, d.addAgents(app))
 	}
 	for _, grant := range dir.Grants {
 		errs = append(errs, d.addGrant(grant))
@@ -193,7 +217,32 @@ func (d *directory) addUser(user *User) error {
 	if _, known := d.tenants[strings.ToLower(user.TenantID)]; !known {
 		return fmt.Errorf("user %q: no tenant %q", user.Name, user.TenantID)
 	}
-	return add(d.users, "user", user, user.Name, user.ObjectID)
+	if err := add(d.users, "user", user, user.Name, user.ObjectID); err != nil || user.Username == "" {
+		return err
+	}
+	return add(d.usernames, "username", user, user.Username)
+}
+
+// addAgents adds the agents of an app. Their users must be in the directory already.
+func (d *directory) addAgents(app App) error {
+	for i := range app.Agents {
+		agent := &app.Agents[i]
+		if agent.Name == "" || !guid.MatchString(agent.ClientID) {
+			return fmt.Errorf("app %q: agent %q: it needs a name, and a GUID as its client id", app.Name, agent.Name)
+		}
+		if d.resources[strings.ToLower(agent.ClientID)] != nil {
+			return fmt.Errorf("app %q: agent %q: its client id is that of an app", app.Name, agent.Name)
+		}
+		for _, name := range agent.Users {
+			if d.usernames[strings.ToLower(name)] == nil {
+				return fmt.Errorf("app %q: agent %q: no user %q", app.Name, agent.Name, name)
+			}
+		}
+		if err := add(d.agents, "agent", agent, agent.ClientID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (d *directory) addGrant(grant Grant) error {
@@ -211,7 +260,17 @@ func (d *directory) addGrant(grant Grant) error {
 			return fmt.Errorf("grant to %q: %q does not expose app role %q", grant.Client, grant.Resource, role)
 		}
 	}
-	key := [2]string{client.ClientID, resource.ClientID}
+	key := grantKey{client: client.ClientID, resource: resource.ClientID}
+	if grant.User != "" {
+		user := d.user(grant.User)
+		if user == nil {
+			return fmt.Errorf("grant of %q to %q: no user %q", grant.Resource, grant.Client, grant.User)
+		}
+		if len(grant.Roles) > 0 {
+			return fmt.Errorf("grant of %q to %q: app roles are granted by the tenant, not by user %q", grant.Resource, grant.Client, grant.User)
+		}
+		key.user = user.ObjectID
+	}
 	merged := d.grants[key]
 	merged.Scopes = union(merged.Scopes, grant.Scopes)
 	merged.Roles = union(merged.Roles, grant.Roles)
@@ -261,8 +320,24 @@ func (d *directory) resourceIn(tenant Tenant, identifier string) *App {
 	return app
 }
 
-func (d *directory) granted(client, resource *App) Grant {
-	return d.grants[[2]string{client.ClientID, resource.ClientID}]
+// granted is what the client may use of the resource: what the tenant consented to and, for
+// a user (or nil), what they consented to themselves.
+func (d *directory) granted(client, resource *App, user *User) Grant {
+	granted := d.grants[grantKey{client: client.ClientID, resource: resource.ClientID}]
+	if user != nil {
+		own := d.grants[grantKey{client.ClientID, resource.ClientID, user.ObjectID}]
+		granted.Scopes = union(slices.Clone(granted.Scopes), own.Scopes)
+	}
+	return granted
+}
+
+// user returns the user with this name, object id or username, or nil.
+func (d *directory) user(name string) *User {
+	name = strings.ToLower(name)
+	if user := d.users[name]; user != nil {
+		return user
+	}
+	return d.usernames[name]
 }
 
 // mustApp is for the test kit, where an unknown name is a mistake in the test.

@@ -84,8 +84,8 @@ func invalidScope(scope string) *refusal {
 
 // consented returns the scopes to issue: the requested ones, or with .default all
 // granted ones. A requested scope that is not granted is refused.
-func (s *Server) consented(r tokenRequest, a scopeRequest) ([]string, *refusal) {
-	granted := s.dir().granted(r.client, a.resource).Scopes
+func (s *Server) consented(r tokenRequest, a scopeRequest, user *User) ([]string, *refusal) {
+	granted := s.dir().granted(r.client, a.resource, user).Scopes
 	if a.byDefault && len(granted) > 0 {
 		return granted, nil
 	}

@@ -179,7 +179,7 @@ func (s *Server) onBehalfOf(r tokenRequest) (map[string]any, *refusal) {
 	if refused != nil {
 		return nil, refused
 	}
-	scopes, refused := s.consented(r, requested)
+	scopes, refused := s.consented(r, requested, user)
 	if refused != nil {
 		return nil, refused
 	}
@@ -207,7 +207,7 @@ func (s *Server) clientCredentials(r tokenRequest) (map[string]any, *refusal) {
 	}
 	claims := s.claims(issue{
 		tenantID: r.tenant.ID, client: r.client, resource: requested.resource,
-		roles: s.dir().granted(r.client, requested.resource).Roles, strength: r.strength, capable: r.capable, now: r.now,
+		roles: s.dir().granted(r.client, requested.resource, nil).Roles, strength: r.strength, capable: r.capable, now: r.now,
 	})
 	return s.success(requested.resource, claims), nil
 }

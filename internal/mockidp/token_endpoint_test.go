@@ -355,3 +355,21 @@ func TestRefusalEchoesTheCorrelationID(t *testing.T) {
 		t.Errorf("headers of a refusal: got %v", response.Header)
 	}
 }
+
+// What a user consented to counts for that user only.
+func TestUserConsentsForThemselves(t *testing.T) {
+	directory := testDirectory()
+	directory.Users = append(directory.Users, mockidp.User{Name: "carol", ObjectID: appID("9"), TenantID: contoso, Username: "carol@contoso.example"})
+	directory.Grants = append(directory.Grants, mockidp.Grant{Client: "middle", Resource: "todo", User: "carol@contoso.example", Scopes: []string{"Admin"}})
+	k := startWith(t, directory)
+	for user, want := range map[string]int{"carol": http.StatusOK, "alice": http.StatusBadRequest} {
+		assertion := k.UserToken(user, "spa", "middle")
+		if status, body := k.post(contoso, k.obo("assertion", assertion, "scope", "api://todo/Admin")); status != want {
+			t.Errorf("%s: got %d %v, want %d", user, status, body, want)
+		}
+		_, body := k.post(contoso, k.obo("assertion", assertion))
+		if got := claimsOf(t, body["access_token"])["scp"]; strings.Contains(got.(string), "Admin") != (want == http.StatusOK) {
+			t.Errorf("%s: got scopes %v of .default", user, got)
+		}
+	}
+}

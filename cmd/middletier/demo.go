@@ -25,49 +25,6 @@ type demoCommand struct {
 	Port int `help:"The port of the service, on 127.0.0.1; 0: any free one." default:"8080"`
 }
 
-// The registrations of the demo's tenant. Their ids are made up.
-const (
-	demoTenant     = "11111111-1111-4111-8111-111111111111"
-	demoMiddleTier = "22222222-2222-4222-8222-222222222222"
-	demoToDo       = "33333333-3333-4333-8333-333333333333"
-)
-
-// demoDirectory is the demo's tenant: two users, an app that they use, a daemon,
-// and the two APIs.
-func demoDirectory(secret string) mockidp.Directory {
-	return mockidp.Directory{
-		Tenants: []mockidp.Tenant{{ID: demoTenant, Domain: "contoso.example"}},
-		Users: []mockidp.User{
-			{Name: "alice", ObjectID: "aaaaaaaa-0000-4000-8000-000000000001", TenantID: demoTenant, Username: "alice@contoso.example"},
-			{Name: "bob", ObjectID: "bbbbbbbb-0000-4000-8000-000000000002", TenantID: demoTenant, Username: "bob@contoso.example"},
-		},
-		Apps: []mockidp.App{
-			{
-				Name: "middletier", TenantID: demoTenant, ClientID: demoMiddleTier, ObjectID: "22222222-0000-4000-8000-000000000000",
-				IDURIs: []string{"api://" + demoMiddleTier}, Secrets: []string{secret},
-				Scopes: todo.Scopes, Roles: todo.AppPermissions, OptionalClaims: []string{"idtyp", "xms_cc"},
-			},
-			{
-				Name: "todo", TenantID: demoTenant, ClientID: demoToDo, ObjectID: "33333333-0000-4000-8000-000000000000",
-				IDURIs: []string{"api://todo"}, Scopes: todo.Scopes, Roles: todo.AppPermissions, OptionalClaims: []string{"idtyp"},
-			},
-			{
-				Name: "app", TenantID: demoTenant,
-				ClientID: "44444444-4444-4444-8444-444444444444", ObjectID: "44444444-0000-4000-8000-000000000000",
-			},
-			{
-				Name: "daemon", TenantID: demoTenant,
-				ClientID: "55555555-5555-4555-8555-555555555555", ObjectID: "55555555-0000-4000-8000-000000000000",
-			},
-		},
-		Grants: []mockidp.Grant{
-			{Client: "app", Resource: "middletier", Scopes: todo.Scopes},
-			{Client: "daemon", Resource: "middletier", Roles: todo.AppPermissions},
-			{Client: "middletier", Resource: "todo", Scopes: todo.Scopes, Roles: todo.AppPermissions},
-		},
-	}
-}
-
 // demoConfig is the configuration of the demo.
 func demoConfig(instance, todoURL, secret string) file {
 	f := defaults()

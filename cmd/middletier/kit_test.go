@@ -27,7 +27,7 @@ import (
 const (
 	testSecret = "a-client-secret-that-must-not-be-seen"
 	fabrikam   = "99999999-9999-4999-8999-999999999999" // a tenant that is not ours
-	otherApp   = "66666666-6666-4666-8666-666666666666" // an application nobody gave anything
+	otherApp   = "96666666-6666-4666-8666-666666666666" // an application nobody gave anything
 )
 
 // world is the wired program between a real identity platform and a real API,
@@ -70,7 +70,7 @@ func testDirectory() mockidp.Directory {
 	}
 	directory.Tenants = append(directory.Tenants, mockidp.Tenant{ID: fabrikam})
 	directory.Users = append(directory.Users, mockidp.User{Name: "mallory", ObjectID: "cccccccc-0000-4000-8000-000000000003", TenantID: fabrikam, Username: "mallory@fabrikam.example"})
-	directory.Apps = append(directory.Apps, mockidp.App{Name: "other", TenantID: demoTenant, ClientID: otherApp, ObjectID: "66666666-0000-4000-8000-000000000000", IDURIs: []string{"api://other"}, Scopes: []string{"Other.Read"}})
+	directory.Apps = append(directory.Apps, mockidp.App{Name: "other", TenantID: demoTenant, ClientID: otherApp, ObjectID: "96666666-0000-4000-8000-000000000000", IDURIs: []string{"api://other"}, Scopes: []string{"Other.Read"}})
 	return directory
 }
 

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"time"
 
@@ -22,7 +23,9 @@ import (
 // demoCommand runs the service between an embedded identity platform and a
 // protected API.
 type demoCommand struct {
-	Port int `help:"The port of the service, on 127.0.0.1; 0: any free one." default:"8080"`
+	Port    int    `help:"The port of the service, on 127.0.0.1; 0: any free one." default:"8080"`
+	IDPPort int    `name:"idp-port" help:"The port of the identity platform, on 127.0.0.1; 0: any free one." default:"0"`
+	CAOut   string `name:"ca-out" help:"A file to which the platform's CA certificate is written, in PEM, for clients of yours." placeholder:"FILE"`
 }
 
 // demoConfig is the configuration of the demo.
@@ -46,16 +49,19 @@ func (c demoCommand) run(ctx context.Context, std streams) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	log := slog.New(slog.NewTextHandler(std.err, nil))
+	// It listens first: the directory has its address as the redirect URI of the page.
+	public, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(c.Port)))
+	if err != nil {
+		return fmt.Errorf("--port: %w", err)
+	}
+	defer public.Close()
+	service := "http://" + public.Addr().String()
 	secret := rand.Text()
-	platform, err := mockidp.New(demoDirectory(secret))
+	platform, err := c.startPlatform(withSPA(demoDirectory(secret), service+"/"))
 	if err != nil {
 		return err
 	}
-	if err := platform.Start("127.0.0.1:0"); err != nil {
-		return err
-	}
 	defer platform.Close()
-	addPresets(platform)
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: platform.CertPool()}}
 
 	todoURL, closeTodo, err := startTodo(ctx, "127.0.0.1:0", platform, transport, log)
@@ -66,23 +72,38 @@ func (c demoCommand) run(ctx context.Context, std streams) error {
 
 	f := demoConfig(platform.URL(), todoURL, secret)
 	f.Server.ShutdownGrace = time.Second // there is no load balancer
-	f.Server.Address = net.JoinHostPort("127.0.0.1", strconv.Itoa(c.Port))
+	f.Server.Address = public.Addr().String()
 	p, err := build(ctx, f, transport, log)
 	if err != nil {
 		return err
 	}
-	listener, err := p.listen(f.Server, log)
-	if err != nil {
-		return fmt.Errorf("--port: %w", err)
-	}
 	serveErr := make(chan error, 1)
 	go func() {
-		serveErr <- serve(ctx, f.Server, p, map[net.Listener]http.Handler{listener: p.api}, log)
+		serveErr <- serve(ctx, f.Server, p, map[net.Listener]http.Handler{p.limited(public, f.Server, log): p.api}, log)
 	}()
 	if err := p.validator.AwaitKeys(ctx); err == nil {
-		printDemo(std.out, platform.URL(), todoURL, "http://"+listener.Addr().String())
+		printDemo(std.out, platform.URL(), todoURL, service)
 	}
 	return <-serveErr
+}
+
+// startPlatform starts the identity platform, and writes the CA certificate before it
+// listens.
+func (c demoCommand) startPlatform(directory mockidp.Directory) (*mockidp.Server, error) {
+	platform, err := mockidp.New(directory)
+	if err != nil {
+		return nil, err
+	}
+	addPresets(platform)
+	if c.CAOut != "" {
+		if err := os.WriteFile(c.CAOut, platform.CAPEM(), 0o644); err != nil {
+			return nil, fmt.Errorf("--ca-out: %w", err)
+		}
+	}
+	if err := platform.Start(net.JoinHostPort("127.0.0.1", strconv.Itoa(c.IDPPort))); err != nil {
+		return nil, fmt.Errorf("--idp-port: %w", err)
+	}
+	return platform, nil
 }
 
 // addPresets lets GET /mock/tokens/{name} answer with a fresh token for the

@@ -81,3 +81,13 @@ func demoClients(secret string) []mockidp.App {
 		},
 	}
 }
+
+// withSPA returns the directory with another redirect URI of its single-page application.
+func withSPA(directory mockidp.Directory, redirectURI string) mockidp.Directory {
+	for i, app := range directory.Apps {
+		if app.ClientID == demoSPA {
+			directory.Apps[i].RedirectURIs.SPA = []string{redirectURI}
+		}
+	}
+	return directory
+}

@@ -68,6 +68,11 @@ func (p *program) listen(s server, log *slog.Logger) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
+	return p.limited(l, s, log), nil
+}
+
+// limited adds the limits of the public listener, and TLS, to l.
+func (p *program) limited(l net.Listener, s server, log *slog.Logger) net.Listener {
 	if s.MaxConnections > 0 {
 		l = listener.Limit(l, s.MaxConnections)
 	}
@@ -75,7 +80,7 @@ func (p *program) listen(s server, log *slog.Logger) (net.Listener, error) {
 	if p.certificate != nil {
 		l = tls.NewListener(l, p.certificate.Config())
 	}
-	return l, nil
+	return l
 }
 
 // logSIGHUP logs, at each SIGHUP, that it has no effect: other programs read their

@@ -3,9 +3,7 @@ package mockidp
 import (
 	"crypto/rsa"
 	"crypto/x509"
-	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -114,6 +112,15 @@ type grantKey struct {
 	user             string // object id; "": the tenant
 }
 
+// grantID is the key of what a user, or with nil the tenant, consented to.
+func grantID(client, resource *App, user *User) grantKey {
+	key := grantKey{client: client.ClientID, resource: resource.ClientID}
+	if user != nil {
+		key.user = user.ObjectID
+	}
+	return key
+}
+
 // dir returns the directory as it is now.
 func (s *Server) dir() *directory { return s.current.Load() }
 
@@ -133,170 +140,6 @@ func (s *Server) change(edit func(*Directory)) error {
 	}
 	s.registered = edited
 	s.current.Store(checked)
-	return nil
-}
-
-var guid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
-
-func newDirectory(dir Directory) (*directory, error) {
-	d := &directory{
-		tenants:   map[string]Tenant{},
-		apps:      map[string]*App{},
-		resources: map[string]*App{},
-		users:     map[string]*User{},
-		usernames: map[string]*User{},
-		agents:    map[string]*Agent{},
-		grants:    map[grantKey]Grant{},
-	}
-	var errs []error
-	for _, tenant := range dir.Tenants {
-		errs = append(errs, d.addTenant(tenant))
-	}
-	for _, app := range dir.Apps {
-		errs = append(errs, d.addApp(&app))
-	}
-	for _, user := range dir.Users {
-		errs = append(errs, d.addUser(&user))
-	}
-	for _, app := range dir.Apps {
-		errs = append(errs, d.addAgents(app))
-	}
-	for _, grant := range dir.Grants {
-		errs = append(errs, d.addGrant(grant))
-	}
-	return d, errors.Join(errs...)
-}
-
-func (d *directory) addTenant(tenant Tenant) error {
-	if !guid.MatchString(tenant.ID) {
-		return fmt.Errorf("tenant %q: the id is not a GUID", tenant.ID)
-	}
-	if err := add(d.tenants, "tenant", tenant, tenant.ID); err != nil || tenant.Domain == "" {
-		return err
-	}
-	return add(d.tenants, "tenant", tenant, tenant.Domain)
-}
-
-func (d *directory) addApp(app *App) error {
-	if err := d.checkApp(app); err != nil {
-		return fmt.Errorf("app %q: %w", app.Name, err)
-	}
-	if err := add(d.apps, "app", app, app.Name, app.ClientID); err != nil {
-		return err
-	}
-	resources := []string{app.ClientID}
-	for _, uri := range app.IDURIs {
-		resources = append(resources, strings.TrimRight(uri, "/"))
-	}
-	return add(d.resources, "App ID URI", app, resources...)
-}
-
-func (d *directory) checkApp(app *App) error {
-	switch _, known := d.tenants[strings.ToLower(app.TenantID)]; {
-	case app.Name == "":
-		return errors.New("the name is missing")
-	case !guid.MatchString(app.ClientID), !guid.MatchString(app.ObjectID):
-		return errors.New("the client id and the object id must be GUIDs")
-	case !known:
-		return fmt.Errorf("no tenant %q", app.TenantID)
-	case app.TokenVersion < 0, app.TokenVersion > 2:
-		return fmt.Errorf("token version %d", app.TokenVersion)
-	}
-	for _, claim := range app.OptionalClaims {
-		if claim != "idtyp" && claim != "xms_cc" {
-			return fmt.Errorf("optional claim %q", claim)
-		}
-	}
-	return nil
-}
-
-func (d *directory) addUser(user *User) error {
-	if user.Name == "" || !guid.MatchString(user.ObjectID) {
-		return fmt.Errorf("user %q: it needs a name, and a GUID as its object id", user.Name)
-	}
-	if _, known := d.tenants[strings.ToLower(user.TenantID)]; !known {
-		return fmt.Errorf("user %q: no tenant %q", user.Name, user.TenantID)
-	}
-	if err := add(d.users, "user", user, user.Name, user.ObjectID); err != nil || user.Username == "" {
-		return err
-	}
-	return add(d.usernames, "username", user, user.Username)
-}
-
-// addAgents adds the agents of an app. Their users must be in the directory already.
-func (d *directory) addAgents(app App) error {
-	for i := range app.Agents {
-		agent := &app.Agents[i]
-		if agent.Name == "" || !guid.MatchString(agent.ClientID) {
-			return fmt.Errorf("app %q: agent %q: it needs a name, and a GUID as its client id", app.Name, agent.Name)
-		}
-		if d.resources[strings.ToLower(agent.ClientID)] != nil {
-			return fmt.Errorf("app %q: agent %q: its client id is that of an app", app.Name, agent.Name)
-		}
-		for _, name := range agent.Users {
-			if d.usernames[strings.ToLower(name)] == nil {
-				return fmt.Errorf("app %q: agent %q: no user %q", app.Name, agent.Name, name)
-			}
-		}
-		if err := add(d.agents, "agent", agent, agent.ClientID); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (d *directory) addGrant(grant Grant) error {
-	client, resource := d.apps[strings.ToLower(grant.Client)], d.apps[strings.ToLower(grant.Resource)]
-	if client == nil || resource == nil {
-		return fmt.Errorf("grant of %q to %q: no such app", grant.Resource, grant.Client)
-	}
-	for _, scope := range grant.Scopes {
-		if !slices.Contains(resource.Scopes, scope) {
-			return fmt.Errorf("grant to %q: %q does not expose scope %q", grant.Client, grant.Resource, scope)
-		}
-	}
-	for _, role := range grant.Roles {
-		if !slices.Contains(resource.Roles, role) {
-			return fmt.Errorf("grant to %q: %q does not expose app role %q", grant.Client, grant.Resource, role)
-		}
-	}
-	key := grantKey{client: client.ClientID, resource: resource.ClientID}
-	if grant.User != "" {
-		user := d.user(grant.User)
-		if user == nil {
-			return fmt.Errorf("grant of %q to %q: no user %q", grant.Resource, grant.Client, grant.User)
-		}
-		if len(grant.Roles) > 0 {
-			return fmt.Errorf("grant of %q to %q: app roles are granted by the tenant, not by user %q", grant.Resource, grant.Client, grant.User)
-		}
-		key.user = user.ObjectID
-	}
-	merged := d.grants[key]
-	merged.Scopes = union(merged.Scopes, grant.Scopes)
-	merged.Roles = union(merged.Roles, grant.Roles)
-	d.grants[key] = merged
-	return nil
-}
-
-// union appends to names those that are not yet among them.
-func union(names, more []string) []string {
-	for _, name := range more {
-		if !slices.Contains(names, name) {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-// add indexes value under every name, each of which must be new.
-func add[T any](index map[string]T, kind string, value T, names ...string) error {
-	for _, name := range names {
-		name = strings.ToLower(name)
-		if _, taken := index[name]; taken {
-			return fmt.Errorf("%s %q appears twice", kind, name)
-		}
-		index[name] = value
-	}
 	return nil
 }
 
@@ -323,10 +166,9 @@ func (d *directory) resourceIn(tenant Tenant, identifier string) *App {
 // granted is what the client may use of the resource: what the tenant consented to and, for
 // a user (or nil), what they consented to themselves.
 func (d *directory) granted(client, resource *App, user *User) Grant {
-	granted := d.grants[grantKey{client: client.ClientID, resource: resource.ClientID}]
+	granted := d.grants[grantID(client, resource, nil)]
 	if user != nil {
-		own := d.grants[grantKey{client.ClientID, resource.ClientID, user.ObjectID}]
-		granted.Scopes = union(slices.Clone(granted.Scopes), own.Scopes)
+		granted.Scopes = union(granted.Scopes, d.grants[grantID(client, resource, user)].Scopes)
 	}
 	return granted
 }

@@ -347,24 +347,6 @@ func TestManyClientsAtOnce(t *testing.T) {
 	}
 }
 
-func TestDirectoryMistakesAreNamed(t *testing.T) {
-	for name, spoil := range map[string]func(*mockidp.Directory){
-		`tenant "x"`:              func(d *mockidp.Directory) { d.Tenants[0].ID = "x" },
-		"appears twice":           func(d *mockidp.Directory) { d.Apps[1].Name = "middle" },
-		"no tenant":               func(d *mockidp.Directory) { d.Apps[0].TenantID = appID("9") },
-		"must be GUIDs":           func(d *mockidp.Directory) { d.Apps[0].ClientID = "middle" },
-		`optional claim "groups"`: func(d *mockidp.Directory) { d.Apps[0].OptionalClaims = []string{"groups"} },
-		"does not expose scope":   func(d *mockidp.Directory) { d.Grants[0].Scopes = []string{"Fly"} },
-		"no such app":             func(d *mockidp.Directory) { d.Grants[0].Client = "nobody" },
-	} {
-		directory := testDirectory()
-		spoil(&directory)
-		if _, err := mockidp.New(directory); err == nil || !strings.Contains(err.Error(), name) {
-			t.Errorf("New: got %v, want an error with %q", err, name)
-		}
-	}
-}
-
 func TestStartRefusesATakenAddress(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -39,20 +39,21 @@ var (
 	errNoFederation = errors.New("no such federated credential")
 )
 
-// authenticate returns the client, and the strength of its authentication (azpacr).
-func (s *Server) authenticate(tenant Tenant, form url.Values, now time.Time) (*App, string, *refusal) {
-	clientID := form.Get("client_id")
-	if clientID == "" {
-		return nil, "", missing("client_id")
-	}
-	app := s.dir().appIn(tenant, clientID)
-	if app == nil {
-		return nil, "", refuse(700016, "Application with identifier '%s' was not found in the directory '%s'.", clientID, tenant.ID)
+// authenticate returns the client, and the strength of its authentication (azpacr). A
+// public client has nothing to authenticate with.
+func (s *Server) authenticate(tenant Tenant, form url.Values, publicToo bool, now time.Time) (*App, string, *refusal) {
+	app, refused := s.findClient(tenant, form.Get("client_id"))
+	if refused != nil {
+		return nil, "", refused
 	}
 	secret, assertion := form.Get("client_secret"), form.Get("client_assertion")
 	switch {
+	case secret == "" && assertion == "" && publicToo && app.isPublic():
+		return app, publicClient, nil
 	case secret != "" && assertion != "": // one only (RFC 6749, section 2.3)
 		return nil, "", refuse(70002, "The request uses more than one way to authenticate the client.")
+	case (secret != "" || assertion != "") && app.strength() == publicClient:
+		return nil, "", refuse(700025, "Client is public so neither 'client_assertion' nor 'client_secret' should be presented.")
 	case secret != "":
 		return app, bySecret, app.checkSecret(secret)
 	case assertion == "":
@@ -62,6 +63,32 @@ func (s *Server) authenticate(tenant Tenant, form url.Values, now time.Time) (*A
 			"The request body must contain the following parameter: 'client_assertion_type' with value '%s'.", clientAssertionType)
 	}
 	return app, byAssertion, s.checkClientAssertion(tenant, app, assertion, now)
+}
+
+// findClient returns the app that a request comes from. Without a tenant (common and
+// organizations) it must be in all of them.
+func (s *Server) findClient(tenant Tenant, clientID string) (*App, *refusal) {
+	if clientID == "" {
+		return nil, missing("client_id")
+	}
+	app := s.dir().app(clientID)
+	switch {
+	case app == nil, tenant.ID != "" && !app.in(tenant):
+		directory := tenant.ID
+		if directory == "" {
+			directory = "Microsoft Services"
+		}
+		return nil, refuse(700016, "Application with identifier '%s' was not found in the directory '%s'.", clientID, directory)
+	case tenant.ID == "" && !app.MultiTenant:
+		return nil, noTenant()
+	}
+	return app, nil
+}
+
+// isPublic reports whether the app may get a user's tokens without a credential: it has
+// none, or it also runs on its users' devices.
+func (a *App) isPublic() bool {
+	return a.strength() == publicClient || len(a.RedirectURIs.Native) > 0
 }
 
 func (a *App) checkSecret(secret string) *refusal {

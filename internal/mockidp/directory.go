@@ -143,11 +143,10 @@ func (s *Server) change(edit func(*Directory)) error {
 	return nil
 }
 
-// appIn returns the app with this client id if it has a service principal in
-// the tenant.
-func (d *directory) appIn(tenant Tenant, clientID string) *App {
+// app returns the app with this client id, or nil.
+func (d *directory) app(clientID string) *App {
 	app := d.resources[strings.ToLower(clientID)]
-	if app == nil || !strings.EqualFold(app.ClientID, clientID) || !app.in(tenant) {
+	if app == nil || !strings.EqualFold(app.ClientID, clientID) {
 		return nil
 	}
 	return app

@@ -52,6 +52,7 @@ func (s *Server) metadataDocument(path, issuer string, version int) map[string]a
 		"authorization_endpoint":                base + "/oauth2" + infix + "/authorize",
 		"token_endpoint":                        base + "/oauth2" + infix + "/token",
 		"end_session_endpoint":                  base + "/oauth2" + infix + "/logout",
+		"device_authorization_endpoint":         base + "/oauth2/v2.0/devicecode",
 		"jwks_uri":                              base + "/discovery" + infix + "/keys",
 		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "private_key_jwt"},
 		"response_modes_supported":              []string{"query", "fragment", "form_post"},

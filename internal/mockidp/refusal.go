@@ -32,6 +32,9 @@ var codes = map[int]string{
 	70002:   "invalid_request",        // two kinds of credential
 	70003:   "unsupported_grant_type", //
 	70011:   "invalid_scope",          //
+	70016:   "authorization_pending",  // device code: the user has not signed in yet
+	70018:   "authorization_declined", // device code: the user refused
+	70020:   "expired_token",          // device code expired
 	90002:   "invalid_request",        // no such tenant
 	90013:   "invalid_request",        // unusable parameter value
 	240002:  "invalid_grant",          // an ID token as assertion
@@ -42,6 +45,7 @@ var codes = map[int]string{
 	700021:  "invalid_client",         // client assertion of another app
 	700023:  "invalid_client",         // client assertion for another audience
 	700024:  "invalid_client",         // client assertion expired, not yet valid, or too long-lived
+	700025:  "invalid_client",         // credential of a public client
 	700027:  "invalid_client",         // client assertion: key, signature, id
 	700211:  "invalid_client",         // no federated credential with this issuer
 	700212:  "invalid_client",         // … with this audience
@@ -52,6 +56,7 @@ var codes = map[int]string{
 	1002012: "invalid_scope",          // client credentials without .default
 	5002723: "invalid_client",         // client assertion without thumbprint
 	5002741: "invalid_client",         // client assertion with several audiences
+	7000014: "invalid_grant",          // device code unknown, used, or another client's
 	7000114: "unauthorized_client",    // app-only token as assertion
 	7000215: "invalid_client",         // wrong secret
 	7000218: "invalid_client",         // no credential

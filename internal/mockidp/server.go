@@ -35,6 +35,7 @@ type Server struct {
 	faults    faults
 	journal   journal
 	usedIDs   usedIDs
+	devices   devices
 	protocol  *http.ServeMux
 	manage    *http.ServeMux // the routes under /mock/
 
@@ -86,6 +87,8 @@ func (s *Server) protocolRoutes() *http.ServeMux {
 	mux.HandleFunc("GET /{tenant}/discovery/v2.0/keys", s.recorded("keys", s.publishedKeys(2)))
 	mux.HandleFunc("GET /{tenant}/discovery/keys", s.recorded("keys", s.publishedKeys(1)))
 	mux.HandleFunc("/{tenant}/oauth2/v2.0/token", s.token)
+	mux.HandleFunc("/{tenant}/oauth2/v2.0/devicecode", s.deviceCode)
+	mux.HandleFunc("/common/oauth2/deviceauth", s.recorded("", s.devicePage))
 	mux.HandleFunc("/", s.recorded("", notFound))
 	return mux
 }

@@ -20,17 +20,27 @@ const (
 	refreshHint = 2 * time.Hour
 )
 
-// flows gives a Request's Flow by grant type.
-var flows = map[string]string{
-	jwtBearer:            "on_behalf_of",
-	"client_credentials": "client_credentials",
-	"authorization_code": "authorization_code",
-	"refresh_token":      "refresh_token",
+// grantType is how tokens are asked for (RFC 6749, section 1.3).
+type grantType struct {
+	flow   string // a Request's
+	public bool   // public clients may use it, and it works on common and organizations, as the user's tenant is meant
+	answer func(*Server, tokenRequest) (map[string]any, *refusal)
+}
+
+// grantTypes are the supported ones, by the grant_type parameter.
+var grantTypes = map[string]grantType{
+	"authorization_code": {flow: "authorization_code", public: true},
+	"client_credentials": {flow: "client_credentials", answer: (*Server).clientCredentials},
+	deviceGrant:          {flow: "device_code", public: true, answer: (*Server).redeemDeviceCode},
+	shortDeviceGrant:     {flow: "device_code", public: true, answer: (*Server).redeemDeviceCode},
+	jwtBearer:            {flow: "on_behalf_of", answer: (*Server).onBehalfOf},
+	"refresh_token":      {flow: "refresh_token", public: true},
 }
 
 // tokenRequest is a request whose client is authenticated.
 type tokenRequest struct {
-	tenant   Tenant
+	path     string // the tenant's ID, common or organizations
+	tenant   Tenant // none on common and organizations, until the user is known
 	client   *App
 	strength string // azpacr of the client's credential
 	form     url.Values
@@ -41,17 +51,18 @@ type tokenRequest struct {
 // token answers POST /{tenant}/oauth2/v2.0/token.
 func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	form, refused := readForm(w, r)
-	seen := Request{
-		Method: r.Method,
-		Path:   r.URL.Path,
-		Flow:   flows[form.Get("grant_type")],
-		Form:   form,
-		token:  true,
-	}
+	seen := Request{Method: r.Method, Path: r.URL.Path, Flow: grantTypes[form.Get("grant_type")].flow, Form: form, token: true}
+	s.respondForm(w, r, seen, refused, s.grant)
+}
+
+// respondForm answers a request with a form unless it was refused already.
+func (s *Server) respondForm(
+	w http.ResponseWriter, r *http.Request, seen Request, refused *refusal, answerForm func(string, url.Values) (map[string]any, *refusal),
+) {
 	s.respond(w, r, seen, func() answer {
 		var body map[string]any
 		if refused == nil {
-			body, refused = s.grant(r.PathValue("tenant"), form)
+			body, refused = answerForm(r.PathValue("tenant"), seen.Form)
 		}
 		if refused != nil {
 			return refused.answer(s.URL(), r)
@@ -91,24 +102,20 @@ func readForm(w http.ResponseWriter, r *http.Request) (url.Values, *refusal) {
 
 // grant executes the grant of the form, or refuses it.
 func (s *Server) grant(tenantName string, form url.Values) (map[string]any, *refusal) {
-	grants := map[string]func(tokenRequest) (map[string]any, *refusal){
-		jwtBearer:            s.onBehalfOf,
-		"client_credentials": s.clientCredentials,
-	}
-	kind := form.Get("grant_type")
-	if kind == "" {
+	name := form.Get("grant_type")
+	if name == "" {
 		return nil, missing("grant_type")
 	}
-	grant, supported := grants[kind]
-	if !supported {
-		return nil, refuse(70003, "The app requested an unsupported grant type '%s'.", kind)
+	kind := grantTypes[name]
+	if kind.answer == nil {
+		return nil, refuse(70003, "The app requested an unsupported grant type '%s'.", name)
 	}
-	tenant, refused := s.concreteTenant(tenantName)
-	if refused != nil {
+	request := tokenRequest{form: form, now: time.Now()}
+	var refused *refusal
+	if request.tenant, request.path, refused = s.grantTenant(tenantName, kind); refused != nil {
 		return nil, refused
 	}
-	request := tokenRequest{tenant: tenant, form: form, now: time.Now()}
-	if request.client, request.strength, refused = s.authenticate(tenant, form, request.now); refused != nil {
+	if request.client, request.strength, refused = s.authenticate(request.tenant, form, kind.public, request.now); refused != nil {
 		return nil, refused
 	}
 	if form.Has("resource") {
@@ -117,23 +124,28 @@ func (s *Server) grant(tenantName string, form url.Values) (map[string]any, *ref
 	if request.capable, refused = capable(form.Get("claims")); refused != nil {
 		return nil, refused
 	}
-	return grant(request)
+	return kind.answer(s, request)
 }
 
-// concreteTenant resolves the tenant of a grant. on-behalf-of and client credentials
-// need a real tenant: neither works on common or organizations.
-func (s *Server) concreteTenant(name string) (Tenant, *refusal) {
+// grantTenant resolves the tenant of a grant. On-behalf-of and client credentials need a
+// real one: neither works on common or organizations.
+func (s *Server) grantTenant(name string, kind grantType) (Tenant, string, *refusal) {
 	tenant, path, refused := s.findTenant(name)
 	switch {
 	case refused != nil:
-		return Tenant{}, refused
+		return Tenant{}, "", refused
+	case kind.public:
 	case path == "common":
-		return Tenant{}, refuse(9001023, "The grant type is not supported over the /common or /consumers endpoints. "+
+		return Tenant{}, "", refuse(9001023, "The grant type is not supported over the /common or /consumers endpoints. "+
 			"Please use the /organizations or tenant-specific endpoint.")
 	case path == "organizations":
-		return Tenant{}, refuse(50059, "No tenant-identifying information found in either the request or implied by any provided credentials.")
+		return Tenant{}, "", noTenant()
 	}
-	return tenant, nil
+	return tenant, path, nil
+}
+
+func noTenant() *refusal {
+	return refuse(50059, "No tenant-identifying information found in either the request or implied by any provided credentials.")
 }
 
 // capable reports whether the claims parameter declares the client capability

@@ -54,7 +54,7 @@ func (s *Server) assertedUser(r tokenRequest) (*User, []string, *refusal) {
 	}
 	user := s.dir().users[strings.ToLower(claims.ObjectID)]
 	if user == nil || !strings.EqualFold(user.ObjectID, claims.ObjectID) {
-		return nil, nil, refuse(50034, "The user account %s does not exist in the %s directory.", claims.ObjectID, r.tenant.ID)
+		return nil, nil, unknownUser(claims.ObjectID, r.tenant.ID)
 	}
 	return user, claims.Contexts, nil
 }

@@ -3,7 +3,6 @@ package mockidp
 import (
 	"crypto/rand"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -150,7 +149,7 @@ func (s *Server) beginDevice(tenantName string, form url.Values) (map[string]any
 		return nil, missing("scope")
 	}
 	if tenant.ID != "" { // else the user's tenant decides
-		if _, refused := s.parseScopes(request); refused != nil {
+		if _, refused := s.parseScopes(tenant, form.Get("scope")); refused != nil {
 			return nil, refused
 		}
 	}
@@ -212,31 +211,17 @@ func (s *Server) redeemDeviceCode(r tokenRequest) (map[string]any, *refusal) {
 	case found.state == devicePending:
 		return nil, refuse(70016, "OAuth 2.0 device flow error. Authorization is pending. Continue polling.")
 	}
-	return s.deviceTokens(r, found)
+	user := s.dir().users[strings.ToLower(found.objectID)]
+	if user == nil {
+		return nil, unknownUser(found.objectID, r.path)
+	}
+	body, refused := s.userAnswer(r, user, found.scope, found.signIn)
+	if refused == nil && !s.devices.redeem(code) {
+		return nil, unknownDevice() // another request was faster
+	}
+	return body, refused
 }
 
 func unknownDevice() *refusal {
 	return refuse(7000014, "The provided value for the input parameter 'device_code' is not valid.")
-}
-
-func (s *Server) deviceTokens(r tokenRequest, approved device) (map[string]any, *refusal) {
-	user := s.dir().users[strings.ToLower(approved.objectID)]
-	if user == nil {
-		return nil, refuse(50034, "The user account %s does not exist in the %s directory.", approved.objectID, r.path)
-	}
-	r.tenant = s.dir().tenants[strings.ToLower(user.TenantID)]
-	r.form = maps.Clone(r.form)
-	r.form.Set("scope", approved.scope) // MSAL repeats it, which others need not
-	requested, refused := s.parseScopes(r)
-	if refused != nil {
-		return nil, refused
-	}
-	scopes, refused := s.consented(r, requested, user)
-	if refused != nil {
-		return nil, refused
-	}
-	if !s.devices.redeem(approved.deviceCode) {
-		return nil, unknownDevice() // another request was faster
-	}
-	return s.userTokens(userGrant{tokenRequest: r, user: user, requested: requested, scopes: scopes, signIn: approved.signIn}), nil
 }

@@ -34,7 +34,10 @@ type Fault struct {
 }
 
 // requestFlows are all values of a Request's Flow except "".
-var requestFlows = []string{"on_behalf_of", "client_credentials", "authorization_code", "refresh_token", "device_code", "keys", "metadata"}
+var requestFlows = []string{
+	"on_behalf_of", "client_credentials", "authorization_code", "refresh_token", "device_code", "password",
+	"userrealm", "keys", "metadata",
+}
 
 // check reports why the fault is unusable: it contradicts itself or has no effect.
 func (f Fault) check() error {

@@ -28,6 +28,7 @@ var codes = map[int]string{
 	50034:   "invalid_grant",          // no such user
 	50049:   "invalid_instance",       // no such authority host
 	50059:   "invalid_request",        // no tenant named
+	50126:   "invalid_grant",          // wrong password
 	65001:   "invalid_grant",          // no consent
 	70002:   "invalid_request",        // two kinds of credential
 	70003:   "unsupported_grant_type", //
@@ -37,6 +38,7 @@ var codes = map[int]string{
 	70020:   "expired_token",          // device code expired
 	90002:   "invalid_request",        // no such tenant
 	90013:   "invalid_request",        // unusable parameter value
+	90023:   "invalid_request",        // unusable user name
 	240002:  "invalid_grant",          // an ID token as assertion
 	500011:  "invalid_resource",       // no such resource
 	500131:  "invalid_grant",          // assertion for another app

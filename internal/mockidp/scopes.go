@@ -21,8 +21,7 @@ type scopeRequest struct {
 
 // parseScopes reads the scope parameter. The OpenID Connect scopes may stand
 // beside those of the resource; MSAL Go adds them to every request.
-func (s *Server) parseScopes(r tokenRequest) (scopeRequest, *refusal) {
-	text := r.form.Get("scope")
+func (s *Server) parseScopes(tenant Tenant, text string) (scopeRequest, *refusal) {
 	if text == "" {
 		return scopeRequest{}, missing("scope")
 	}
@@ -50,10 +49,10 @@ func (s *Server) parseScopes(r tokenRequest) (scopeRequest, *refusal) {
 		return scopeRequest{}, refuse(70011, "The provided value for the input parameter 'scope' is not valid. "+
 			"%s/.default scope can't be combined with resource-specific scopes.", a.identifier)
 	}
-	if a.resource = s.dir().resourceIn(r.tenant, a.identifier); a.resource == nil {
+	if a.resource = s.dir().resourceIn(tenant, a.identifier); a.resource == nil {
 		return scopeRequest{}, refuse(500011, "The resource principal named %s was not found in the tenant named %s. "+
 			"This can happen if the application has not been installed by the administrator of the tenant "+
-			"or consented to by any user in the tenant.", a.identifier, r.tenant.ID)
+			"or consented to by any user in the tenant.", a.identifier, tenant.ID)
 	}
 	return a, nil
 }

@@ -89,6 +89,9 @@ func (s *Server) protocolRoutes() *http.ServeMux {
 	mux.HandleFunc("/{tenant}/oauth2/v2.0/token", s.token)
 	mux.HandleFunc("/{tenant}/oauth2/v2.0/devicecode", s.deviceCode)
 	mux.HandleFunc("/common/oauth2/deviceauth", s.recorded("", s.devicePage))
+	for _, spelling := range []string{"userrealm", "UserRealm"} { // MSAL Go writes the second
+		mux.HandleFunc("GET /common/"+spelling+"/{user}", s.recorded("userrealm", s.userRealm))
+	}
 	mux.HandleFunc("/", s.recorded("", notFound))
 	return mux
 }

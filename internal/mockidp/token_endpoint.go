@@ -34,6 +34,7 @@ var grantTypes = map[string]grantType{
 	deviceGrant:          {flow: "device_code", public: true, answer: (*Server).redeemDeviceCode},
 	shortDeviceGrant:     {flow: "device_code", public: true, answer: (*Server).redeemDeviceCode},
 	jwtBearer:            {flow: "on_behalf_of", answer: (*Server).onBehalfOf},
+	"password":           {flow: "password", public: true, answer: (*Server).password},
 	"refresh_token":      {flow: "refresh_token", public: true},
 }
 
@@ -136,12 +137,16 @@ func (s *Server) grantTenant(name string, kind grantType) (Tenant, string, *refu
 		return Tenant{}, "", refused
 	case kind.public:
 	case path == "common":
-		return Tenant{}, "", refuse(9001023, "The grant type is not supported over the /common or /consumers endpoints. "+
-			"Please use the /organizations or tenant-specific endpoint.")
+		return Tenant{}, "", notOnCommon()
 	case path == "organizations":
 		return Tenant{}, "", noTenant()
 	}
 	return tenant, path, nil
+}
+
+func notOnCommon() *refusal {
+	return refuse(9001023, "The grant type is not supported over the /common or /consumers endpoints. "+
+		"Please use the /organizations or tenant-specific endpoint.")
 }
 
 func noTenant() *refusal {
@@ -187,18 +192,7 @@ func (s *Server) onBehalfOf(r tokenRequest) (map[string]any, *refusal) {
 	if refused != nil {
 		return nil, refused
 	}
-	requested, refused := s.parseScopes(r)
-	if refused != nil {
-		return nil, refused
-	}
-	scopes, refused := s.consented(r, requested, user)
-	if refused != nil {
-		return nil, refused
-	}
-	return s.userTokens(userGrant{
-		tokenRequest: r, user: user, requested: requested, scopes: scopes,
-		signIn: signIn{Time: r.now, Contexts: contexts},
-	}), nil
+	return s.userAnswer(r, user, r.form.Get("scope"), signIn{Time: r.now, Contexts: contexts})
 }
 
 // clientCredentials issues an app-only token. Like Entra, it issues the token even if no
@@ -208,7 +202,7 @@ func (s *Server) clientCredentials(r tokenRequest) (map[string]any, *refusal) {
 	if r.form.Get("scope") == "" {
 		return nil, missing("scope")
 	}
-	requested, refused := s.parseScopes(r)
+	requested, refused := s.parseScopes(r.tenant, r.form.Get("scope"))
 	if refused == nil && !requested.byDefault || refused != nil && refused.code == "invalid_scope" {
 		return nil, refuse(1002012, "The provided value for scope %s is not valid. "+
 			"Client credential flows must have a scope value with /.default suffixed to the resource identifier (application ID URI).",

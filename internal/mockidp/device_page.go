@@ -73,7 +73,7 @@ func (s *Server) deviceDecision(page devicePageData, form url.Values) answer {
 	case name == "":
 		return page.answer(http.StatusOK)
 	default:
-		user := s.dir().users[strings.ToLower(name)]
+		user := s.dir().user(name)
 		if user == nil || !slices.Contains(page.Users, user) {
 			page.Problem = "This user cannot sign in here."
 			return page.answer(http.StatusBadRequest)

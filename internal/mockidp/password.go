@@ -21,7 +21,7 @@ func (s *Server) password(r tokenRequest) (map[string]any, *refusal) {
 		return nil, notOnCommon()
 	}
 	username := r.form.Get("username")
-	user := s.dir().byUsername(username)
+	user := s.dir().usernames[strings.ToLower(username)]
 	if user == nil || r.tenant.ID != "" && !strings.EqualFold(user.TenantID, r.tenant.ID) {
 		return nil, unknownUser(username, r.path)
 	}
@@ -50,16 +50,6 @@ func (s *Server) userAnswer(r tokenRequest, user *User, scope string, in signIn)
 func unknownUser(name, tenant string) *refusal {
 	return refuse(50034, "The user account %s does not exist in the %s directory. "+
 		"To sign into this application, the account must be added to the directory.", name, tenant)
-}
-
-// byUsername returns the user with this user principal name, or nil.
-func (d *directory) byUsername(username string) *User {
-	for _, user := range d.users {
-		if username != "" && strings.EqualFold(user.Username, username) {
-			return user
-		}
-	}
-	return nil
 }
 
 // userRealm answers GET /common/userrealm/{user}, which libraries ask before they send a

@@ -3,27 +3,114 @@
 package main
 
 import (
+	"bytes"
+	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+
+	"middletier/internal/testkit/tooltest"
 )
 
-// A user's token of the platform lists the user's items through the service, all as
-// processes of their own.
-func TestSlowProcessesTogether(t *testing.T) {
+// javascript is where the programs of clients in JavaScript are.
+const javascript = "../../clients/javascript"
+
+// installJavascript installs the libraries that the lock file names into
+// clients/javascript/node_modules, unless they are there. npm gets them from its cache or
+// its registry.
+var installJavascript = sync.OnceValue(func() error {
+	lock, err := os.ReadFile(filepath.Join(javascript, "package-lock.json"))
+	if err != nil {
+		return err
+	}
+	installed := filepath.Join(javascript, "node_modules", "installed-package-lock.json")
+	if was, err := os.ReadFile(installed); err == nil && bytes.Equal(was, lock) {
+		return nil
+	}
+	npm := exec.Command("npm", "ci", "--prefer-offline")
+	npm.Dir = javascript
+	if out, err := npm.CombinedOutput(); err != nil {
+		return fmt.Errorf("npm ci in clients/javascript: %w: it needs npm (apt-get install npm) and, the first time, the network\n%s", err, out)
+	}
+	return os.WriteFile(installed, lock, 0o644)
+})
+
+// javascriptClients returns the path of Node, for programs of clients/javascript.
+func javascriptClients(t *testing.T) (node string) {
+	t.Helper()
+	node = tooltest.Find(t, "node", "nodejs")
+	if err := installJavascript(); err != nil {
+		t.Fatal(err)
+	}
+	return node
+}
+
+// registration is what an application knows of itself.
+type registration struct{ id, secret, redirectURI string }
+
+var demoTier = registration{id: demoMiddleTier, secret: mockSecret}
+
+// The libraries of JavaScript get tokens that the middle tier accepts, in every way that
+// they have.
+func TestSlowClientsInJavascript(t *testing.T) {
+	node := javascriptClients(t)
 	s := startStack(t)
-	req, err := http.NewRequestWithContext(t.Context(), "GET", s.service+"/api/todo/items", nil)
-	if err != nil {
-		t.Fatal(err)
+	people := s.startPeople(t)
+	s.addItems()
+	for _, row := range []struct {
+		program, flow string
+		client        registration
+		want          string
+	}{
+		{"msal-node", "on-behalf-of", demoTier, `{"items":"tea","cached":true}`},
+		{"azure-identity", "on-behalf-of", demoTier, `{"items":"tea","cached":true}`},
+	} {
+		t.Run(row.program+"/"+row.flow, func(t *testing.T) {
+			program := exec.CommandContext(t.Context(), node, filepath.Join(javascript, row.program+".mjs"), row.flow)
+			program.Env = append(
+				os.Environ(), "NODE_EXTRA_CA_CERTS="+s.ca, "PLATFORM="+s.platform, "SERVICE="+s.service, "TODO="+s.todo, "PEOPLE="+people,
+				"TENANT_ID="+demoTenant, "MIDDLE_TIER_URI=api://"+demoMiddleTier, "TOKEN="+s.token("alice"),
+				"CLIENT_ID="+row.client.id, "CLIENT_SECRET="+row.client.secret, "REDIRECT_URI="+row.client.redirectURI,
+			)
+			var complaints bytes.Buffer
+			program.Stderr = &complaints
+			out, err := program.Output()
+			if got := strings.TrimSpace(string(out)); err != nil || got != row.want {
+				t.Errorf("got %s %v, want %s\n%s", got, err, row.want, complaints.String())
+			}
+		})
 	}
-	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(s.manage("GET", "/mock/tokens/alice", nil)))
-	resp, err := s.client.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "[]\n" {
-		t.Errorf("got %s %s %v, want an empty list", resp.Status, body, err)
+}
+
+// token returns a token of one of the platform's presets.
+func (s *stack) token(preset string) string {
+	s.t.Helper()
+	return strings.TrimSpace(s.manage("GET", "/mock/tokens/"+preset, nil))
+}
+
+// addItems adds an item of Alice through the service.
+func (s *stack) addItems() {
+	s.t.Helper()
+	for _, row := range []struct{ preset, title string }{{"alice", "tea"}} {
+		req, err := http.NewRequestWithContext(s.t.Context(), "POST", s.service+"/api/todo/items", strings.NewReader(`{"title":"`+row.title+`"}`))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+s.token(row.preset))
+		req.Header.Set("Content-Type", "application/json")
+		resp, err := s.client.Do(req)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close() // it is read
+		if err != nil || resp.StatusCode != http.StatusCreated {
+			s.t.Fatalf("adding %s: got %s %s %v", row.title, resp.Status, body, err)
+		}
 	}
 }

@@ -145,7 +145,7 @@ func (s *Server) change(edit func(*Directory)) error {
 
 // app returns the app with this client id, or nil.
 func (d *directory) app(clientID string) *App {
-	app := d.resources[strings.ToLower(clientID)]
+	app := d.apps[strings.ToLower(clientID)]
 	if app == nil || !strings.EqualFold(app.ClientID, clientID) {
 		return nil
 	}

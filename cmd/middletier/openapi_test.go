@@ -4,6 +4,7 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -178,6 +179,27 @@ func TestDescriptionHoldsEveryProblem(t *testing.T) {
 		}
 		if all := get.Responses.Status(r.StatusCode).Value.Content["application/problem+json"].Examples; all[kind] == nil {
 			t.Errorf("%s is not among the answers of a call", kind)
+		}
+	}
+}
+
+// An API may answer with the status of a problem, and with a body of its own.
+func TestDescriptionLeavesRoomForTheAPIsOwnErrors(t *testing.T) {
+	w := newWorld(t)
+	doc, _ := w.description("/openapi.json")
+	for path, want := range map[string][]string{
+		"/api/todo/{path}": {"*/*", "application/json", "application/problem+json"}, "/app/todo/{path}": {"*/*", "application/json", "application/problem+json"},
+		"/problems/{type}": {"application/problem+json"}, "/signout": {"application/problem+json"},
+	} {
+		item := doc.Paths.Value(path)
+		operation := item.Get
+		if operation == nil {
+			operation = item.Post
+		}
+		for status, response := range operation.Responses.Map() {
+			if got := slices.Sorted(maps.Keys(response.Value.Content)); status >= "400" && status <= "599" && !slices.Equal(got, want) {
+				t.Errorf("%s: an answer with %s has %q, want %q", path, status, got, want)
+			}
 		}
 	}
 }

@@ -64,7 +64,8 @@ func (s *Server) buildOpenAPI() []byte {
 }
 
 // components are the problem types, each as a response with an example, one response per
-// status for all problems of that status, and the ways to authenticate.
+// status for all problems of that status, one more for a call to an API, which may have
+// that status too, and the ways to authenticate.
 func (s *Server) components(base string) *openapi3.Components {
 	result := &openapi3.Components{
 		Schemas:   openapi3.Schemas{"Problem": openapi3.NewSchemaRef("", schemaOf(document{}))},
@@ -106,6 +107,11 @@ func (s *Server) components(base string) *openapi3.Components {
 		response := problemResponse("One of: "+strings.Join(slices.Sorted(maps.Keys(examples)), ", "), examples)
 		response.Headers = headersByStatus[status]
 		result.Responses[statusResponse(status)] = &openapi3.ResponseRef{Value: response}
+		forwarded := *response
+		forwarded.Description = openapi3.Ptr(*response.Description + "; or the API's own answer")
+		forwarded.Content = anyContent()
+		maps.Copy(forwarded.Content, response.Content)
+		result.Responses[forwardedResponse(status)] = &openapi3.ResponseRef{Value: &forwarded}
 	}
 	return result
 }
@@ -157,6 +163,9 @@ func requestIDHeader() openapi3.Headers {
 
 // statusResponse is the name of the response for all problems of a status.
 func statusResponse(status int) string { return "Problem" + strconv.Itoa(status) }
+
+// forwardedResponse is the name of the response with that status to a call to an API.
+func forwardedResponse(status int) string { return "Answer" + strconv.Itoa(status) }
 
 // securitySchemes describe where tokens for this service are issued, and how they are
 // sent.

@@ -153,7 +153,7 @@ func addSecurity(security *openapi3.SecurityRequirements, permissions []string, 
 
 // forwardedResponses are the possible answers to a call to an API.
 func forwardedResponses() *openapi3.Responses {
-	responses := problemResponses(400, 401, 403, 404, 405, 413, 429, 431, 500, 501, 502, 503, 504)
+	responses := responsesNamed(forwardedResponse, 400, 401, 403, 404, 405, 413, 429, 431, 500, 501, 502, 503, 504)
 	for status, description := range map[string]string{"2XX": "What the API answered", "default": "Any other answer of the API"} {
 		response := openapi3.NewResponse().WithDescription(description).WithContent(anyContent())
 		response.Headers = requestIDHeader()
@@ -191,11 +191,11 @@ func nameOperations(paths *openapi3.Paths) {
 	}
 }
 
-// problemResponses are the responses with problems of these statuses.
-func problemResponses(statuses ...int) *openapi3.Responses {
+// responsesNamed are the responses of these statuses, which have these names.
+func responsesNamed(name func(status int) string, statuses ...int) *openapi3.Responses {
 	responses := openapi3.NewResponsesWithCapacity(len(statuses))
 	for _, status := range statuses {
-		responses.Set(strconv.Itoa(status), &openapi3.ResponseRef{Ref: "#/components/responses/" + statusResponse(status)})
+		responses.Set(strconv.Itoa(status), &openapi3.ResponseRef{Ref: "#/components/responses/" + name(status)})
 	}
 	return responses
 }
@@ -278,7 +278,7 @@ func typeNames() []any {
 // serviceOperation describes an operation that the service itself answers, with problems
 // of these statuses.
 func serviceOperation(summary string, statuses ...int) *openapi3.Operation {
-	return &openapi3.Operation{Tags: []string{serviceTag}, Summary: summary, Responses: problemResponses(statuses...)}
+	return &openapi3.Operation{Tags: []string{serviceTag}, Summary: summary, Responses: responsesNamed(statusResponse, statuses...)}
 }
 
 // getOperation describes a GET that needs no token and answers with one of these content

@@ -123,9 +123,9 @@ func (q *faults) take(seen Request) Fault {
 	return Fault{}
 }
 
-// AddFault adds a fault. One that contradicts itself is a mistake in the test,
-// and panics.
-func (s *Server) AddFault(f Fault) {
+// AddFault adds a fault, and returns what removes it if it still has effect. One that
+// contradicts itself is a mistake in the test, and panics.
+func (s *Server) AddFault(f Fault) (remove func()) {
 	if err := f.check(); err != nil {
 		panic(fmt.Sprintf("mockidp: fault: %v", err))
 	}
@@ -133,6 +133,11 @@ func (s *Server) AddFault(f Fault) {
 	s.faults.mu.Lock()
 	defer s.faults.mu.Unlock()
 	s.faults.queue = append(s.faults.queue, &f)
+	return func() {
+		s.faults.mu.Lock()
+		defer s.faults.mu.Unlock()
+		s.faults.queue = slices.DeleteFunc(s.faults.queue, func(queued *Fault) bool { return queued == &f })
+	}
 }
 
 // ClearFaults removes every fault.

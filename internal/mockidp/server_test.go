@@ -258,6 +258,22 @@ func TestFaultThrottlesAndBreaks(t *testing.T) {
 	}
 }
 
+// A fault that is removed leaves the others.
+func TestFaultIsRemovedAlone(t *testing.T) {
+	k := start(t)
+	removeFirst := k.AddFault(mockidp.Fault{Error: "first"})
+	removeSecond := k.AddFault(mockidp.Fault{Error: "second", Times: 1})
+	removeFirst()
+	if _, body := k.post(contoso, k.daemon()); body["error"] != "second" {
+		t.Errorf("without the first: got %v, want the second", body)
+	}
+	removeSecond() // it had its time
+	removeFirst()
+	if status, body := k.post(contoso, k.daemon()); status != http.StatusOK {
+		t.Errorf("without both: got %d %v, want 200", status, body)
+	}
+}
+
 func TestFaultDelaysWhileTheClientWaits(t *testing.T) {
 	k := start(t)
 	k.AddFault(mockidp.Fault{Flow: "metadata", Times: 1, Delay: 20 * time.Millisecond})

@@ -60,6 +60,7 @@ func newDirectory(dir Directory) (*directory, error) {
 	for i, app := range dir.Apps {
 		x.addApp(fmt.Sprintf("apps[%d]", i), &app)
 	}
+	x.addGraph()
 	for i, user := range dir.Users {
 		x.addUser(fmt.Sprintf("users[%d]", i), &user)
 	}

@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -40,15 +39,27 @@ var (
 )
 
 // authenticate returns the client, and the strength of its authentication (azpacr). A
-// public client has nothing to authenticate with.
-func (s *Server) authenticate(tenant Tenant, form url.Values, publicToo bool, now time.Time) (*App, string, *refusal) {
+// public client has nothing to authenticate with. from is what it redeems, if that was given
+// out in an earlier request, perhaps to another client.
+func (s *Server) authenticate(r tokenRequest, publicToo bool, from *redemption) (*App, string, *refusal) {
+	tenant, form := r.tenant, r.form
 	app, refused := s.findClient(tenant, form.Get("client_id"))
 	if refused != nil {
 		return nil, "", refused
 	}
+	if from != nil && !strings.EqualFold(from.clientID, app.ClientID) {
+		refused := refuse(70000, "Provided grant is invalid or malformed: it was issued to another client.")
+		refused.suberror = "client_mismatch"
+		return nil, "", refused
+	}
+	if refused := from.checkOrigin(app, r.origin); refused != nil {
+		return nil, "", refused
+	}
 	secret, assertion := form.Get("client_secret"), form.Get("client_assertion")
 	switch {
-	case secret == "" && assertion == "" && publicToo && app.isPublic():
+	case from != nil && from.public && (secret != "" || assertion != ""):
+		return nil, "", refuse(700025, "Client is public so neither 'client_assertion' nor 'client_secret' should be presented.")
+	case from != nil && from.public, from == nil && secret == "" && assertion == "" && publicToo && app.isPublic():
 		return app, publicClient, nil
 	case secret != "" && assertion != "": // one only (RFC 6749, section 2.3)
 		return nil, "", refuse(70002, "The request uses more than one way to authenticate the client.")
@@ -62,7 +73,7 @@ func (s *Server) authenticate(tenant Tenant, form url.Values, publicToo bool, no
 		return nil, "", refuse(7000218,
 			"The request body must contain the following parameter: 'client_assertion_type' with value '%s'.", clientAssertionType)
 	}
-	return app, byAssertion, s.checkClientAssertion(tenant, app, assertion, now)
+	return app, byAssertion, s.checkClientAssertion(tenant, app, assertion, r.now)
 }
 
 // findClient returns the app that a request comes from. Without a tenant (common and

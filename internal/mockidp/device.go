@@ -132,8 +132,8 @@ func (s *Server) deviceCode(w http.ResponseWriter, r *http.Request) {
 	s.respondForm(w, r, seen, refused, s.beginDevice)
 }
 
-func (s *Server) beginDevice(tenantName string, form url.Values) (map[string]any, *refusal) {
-	tenant, path, refused := s.findTenant(tenantName)
+func (s *Server) beginDevice(r *http.Request, form url.Values) (map[string]any, *refusal) {
+	tenant, path, refused := s.findTenant(r.PathValue("tenant"))
 	if refused != nil {
 		return nil, refused
 	}
@@ -142,7 +142,7 @@ func (s *Server) beginDevice(tenantName string, form url.Values) (map[string]any
 		return nil, refused
 	}
 	request := tokenRequest{path: path, tenant: tenant, client: client, form: form, now: time.Now()}
-	if _, refused := capable(form.Get("claims")); refused != nil {
+	if _, refused := parseClaims(form.Get("claims")); refused != nil {
 		return nil, refused
 	}
 	if form.Get("scope") == "" {

@@ -117,7 +117,7 @@ func TestDeviceGrantIsRefused(t *testing.T) {
 	k.onDevicePage("otc", typed, "user", "alice")
 	secret, typed := k.newDevice(contoso, "client_id", middleID, "scope", "api://todo/Read")
 	k.onDevicePage("otc", typed, "user", "alice")
-	unconsented, typed := k.newDevice(contoso, "scope", "api://todo/Read")
+	unconsented, typed := k.newDevice(contoso, "scope", "api://todo/Admin")
 	k.onDevicePage("otc", typed, "user", "alice")
 	k.wantRefusals([]refusalCase{
 		{name: "no code", form: k.poll(""), code: "invalid_request", number: 900144},

@@ -62,8 +62,8 @@ func TestDirectoryRefusesWhatDoesNotFit(t *testing.T) {
 		{func(d *directory) { d.Grants[0].Roles = []string{"Fly"} }, `grants[0].roles[0]: app "todo" exposes no app role "Fly"`},
 		{func(d *directory) { d.Grants[0].Client = "nobody" }, `grants[0].client: there is no app "nobody"`},
 		{grant(mockidp.Grant{Client: "spa", Resource: "todo", User: "alice", Scopes: []string{"Read"}}), ""},
-		{grant(mockidp.Grant{Client: "spa", Resource: "todo", User: "zoe", Scopes: []string{"Read"}}), `grants[2].user: there is no user "zoe"`},
-		{grant(mockidp.Grant{Client: "spa", Resource: "todo", User: "alice", Roles: []string{"Read.All"}}), "grants[2].roles: a user cannot consent to app roles"},
+		{grant(mockidp.Grant{Client: "spa", Resource: "todo", User: "zoe", Scopes: []string{"Read"}}), `grants[5].user: there is no user "zoe"`},
+		{grant(mockidp.Grant{Client: "spa", Resource: "todo", User: "alice", Roles: []string{"Read.All"}}), "grants[5].roles: a user cannot consent to app roles"},
 	} {
 		directory := testDirectory()
 		row.change(&directory)

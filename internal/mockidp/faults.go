@@ -36,7 +36,7 @@ type Fault struct {
 // requestFlows are all values of a Request's Flow except "".
 var requestFlows = []string{
 	"on_behalf_of", "client_credentials", "authorization_code", "refresh_token", "device_code", "password",
-	"userrealm", "keys", "metadata",
+	"authorize", "logout", "userinfo", "userrealm", "keys", "metadata",
 }
 
 // check reports why the fault is unusable: it contradicts itself or has no effect.
@@ -81,10 +81,12 @@ func (f Fault) answers() bool {
 	return f.Error != "" || f.Body != "" || f.Status != 0 || len(f.Header) > 0
 }
 
-func (f Fault) answer(url string, r *http.Request) answer {
+func (f Fault) answer(url string, r *http.Request, refuse func(*refusal) answer) answer {
 	a := answer{status: http.StatusOK, header: map[string]string{}, body: []byte(f.Body)}
-	if f.Error != "" {
-		refused := refusal{f.Status, f.Error, f.Suberror, f.Claims, f.ErrorCodes, f.Description}
+	refused := &refusal{f.Status, f.Error, f.Suberror, f.Claims, f.ErrorCodes, f.Description}
+	if f.Error != "" && refuse != nil {
+		a = refuse(refused)
+	} else if f.Error != "" {
 		a = refused.answer(url, r)
 	} else if f.Body != "" {
 		a.header["Content-Type"] = "application/json; charset=utf-8"

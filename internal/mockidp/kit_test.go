@@ -32,7 +32,11 @@ const (
 	ledgerID   = "aaaaaaaa-0000-4000-8000-000000000004"
 	daemonID   = "aaaaaaaa-0000-4000-8000-000000000005"
 	foreignID  = "aaaaaaaa-0000-4000-8000-000000000006"
+	nativeID   = "aaaaaaaa-0000-4000-8000-000000000007"
+	sharedID   = "aaaaaaaa-0000-4000-8000-000000000008"
 	aliceID    = "bbbbbbbb-0000-4000-8000-000000000001"
+	fridaID    = "bbbbbbbb-0000-4000-8000-000000000002"
+	bobID      = "bbbbbbbb-0000-4000-8000-000000000003"
 	onBehalfOf = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 	byJWT      = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 )
@@ -59,13 +63,25 @@ func testDirectory() mockidp.Directory {
 				Name: "middle", TenantID: contoso, ClientID: middleID, ObjectID: appID("1"),
 				IDURIs: []string{"api://middle"}, Scopes: []string{"access_as_user"}, OptionalClaims: []string{"idtyp", "xms_cc"},
 				Secrets: []string{"s3cret"}, Certificates: []*x509.Certificate{certificate},
-				Federated: []mockidp.FederatedCredential{{Issuer: "https://cluster", Subject: "system:pod", Audience: "api://AzureADTokenExchange", Key: &key.PublicKey}},
+				Federated:    []mockidp.FederatedCredential{{Issuer: "https://cluster", Subject: "system:pod", Audience: "api://AzureADTokenExchange", Key: &key.PublicKey}},
+				RedirectURIs: mockidp.RedirectURIs{Web: []string{webURI, "https://web.example/back?kept=1"}},
 			},
 			{
 				Name: "todo", TenantID: contoso, ClientID: todoID, ObjectID: appID("2"), IDURIs: []string{"api://todo"},
 				Scopes: []string{"Read", "Write", "Admin"}, Roles: []string{"Read.All"}, OptionalClaims: []string{"idtyp", "xms_cc"},
 			},
-			{Name: "spa", TenantID: contoso, ClientID: spaID, ObjectID: appID("3")},
+			{
+				Name: "spa", TenantID: contoso, ClientID: spaID, ObjectID: appID("3"),
+				RedirectURIs: mockidp.RedirectURIs{SPA: []string{spaURI}},
+			},
+			{
+				Name: "native", TenantID: contoso, ClientID: nativeID, ObjectID: appID("7"), Secrets: []string{"native"},
+				RedirectURIs: mockidp.RedirectURIs{Native: []string{"http://localhost", "http://127.0.0.1/signed-in", "msal" + nativeID + "://auth"}},
+			},
+			{
+				Name: "shared", TenantID: contoso, MultiTenant: true, ClientID: sharedID, ObjectID: appID("8"), IDURIs: []string{"api://shared"},
+				Scopes: []string{"Read"}, RedirectURIs: mockidp.RedirectURIs{SPA: []string{"https://shared.example/"}},
+			},
 			{
 				Name: "ledger", TenantID: contoso, ClientID: ledgerID, ObjectID: appID("4"), IDURIs: []string{"api://ledger"},
 				TokenVersion: 1, Scopes: []string{"Read"}, TokenLifetime: 24 * time.Hour,
@@ -75,11 +91,15 @@ func testDirectory() mockidp.Directory {
 		},
 		Users: []mockidp.User{
 			{Name: "alice", ObjectID: aliceID, TenantID: contoso, Username: "alice@contoso.example"},
-			{Name: "frida", ObjectID: "bbbbbbbb-0000-4000-8000-000000000002", TenantID: fabrikam, Username: "frida@fabrikam.example"},
+			{Name: "frida", ObjectID: fridaID, TenantID: fabrikam, Username: "frida@fabrikam.example"},
+			{Name: "bob", ObjectID: bobID, TenantID: contoso, Username: "bob@contoso.example"},
 		},
 		Grants: []mockidp.Grant{
 			{Client: "middle", Resource: todoID, Scopes: []string{"Read", "Write"}, Roles: []string{"Read.All"}},
 			{Client: "middle", Resource: "ledger", Scopes: []string{"Read"}},
+			{Client: "spa", Resource: "todo", Scopes: []string{"Read"}},
+			{Client: "native", Resource: "todo", Scopes: []string{"Read"}},
+			{Client: "shared", Resource: "shared", Scopes: []string{"Read"}},
 		},
 	}
 }

@@ -38,7 +38,7 @@ func (s *Server) metadata(version int) func(*http.Request) answer {
 		if tenant.ID != "" {
 			issuer = s.issuer(tenant.ID, version)
 		}
-		return jsonAnswer(http.StatusOK, s.metadataDocument(path, issuer, version))
+		return publicDocument(jsonAnswer(http.StatusOK, s.metadataDocument(path, issuer, version)))
 	}
 }
 
@@ -56,7 +56,7 @@ func (s *Server) metadataDocument(path, issuer string, version int) map[string]a
 		"jwks_uri":                              base + "/discovery" + infix + "/keys",
 		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "private_key_jwt"},
 		"response_modes_supported":              []string{"query", "fragment", "form_post"},
-		"response_types_supported":              []string{"code"},
+		"response_types_supported":              []string{"code", "id_token", "code id_token"},
 		"scopes_supported":                      []string{"openid", "profile", "email", "offline_access"},
 		"subject_types_supported":               []string{"pairwise"},
 		"id_token_signing_alg_values_supported": []string{"RS256"},
@@ -75,7 +75,7 @@ func (s *Server) publishedKeys(version int) func(*http.Request) answer {
 		if _, _, refused := s.findTenant(r.PathValue("tenant")); refused != nil {
 			return s.unknownTenant(r, refused)
 		}
-		return jsonAnswer(http.StatusOK, s.keys.document(s.issuer("{tenantid}", version)))
+		return publicDocument(jsonAnswer(http.StatusOK, s.keys.document(s.issuer("{tenantid}", version))))
 	}
 }
 
@@ -95,11 +95,11 @@ func (s *Server) instance(r *http.Request) answer {
 	if strings.HasPrefix(version, "v2.0/") {
 		infix = "/v2.0"
 	}
-	return jsonAnswer(http.StatusOK, map[string]any{
+	return publicDocument(jsonAnswer(http.StatusOK, map[string]any{
 		"tenant_discovery_endpoint": s.URL() + "/" + tenant + infix + "/.well-known/openid-configuration",
 		"api-version":               "1.1",
 		"metadata": []map[string]any{
 			{"preferred_network": host, "preferred_cache": host, "aliases": []string{host}},
 		},
-	})
+	}))
 }

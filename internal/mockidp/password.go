@@ -36,15 +36,11 @@ func (s *Server) userAnswer(r tokenRequest, user *User, scope string, in signIn)
 	if r.tenant.ID == "" {
 		r.tenant = s.dir().tenants[strings.ToLower(user.TenantID)]
 	}
-	requested, refused := s.parseScopes(r.tenant, scope)
-	if refused != nil {
+	g := userGrant{tokenRequest: r, user: user, signIn: in}
+	if refused := s.grantScopes(&g, scope); refused != nil {
 		return nil, refused
 	}
-	scopes, refused := s.consented(r, requested, user)
-	if refused != nil {
-		return nil, refused
-	}
-	return s.userTokens(userGrant{tokenRequest: r, user: user, requested: requested, scopes: scopes, signIn: in}), nil
+	return s.userTokens(g), nil
 }
 
 func unknownUser(name, tenant string) *refusal {

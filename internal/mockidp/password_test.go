@@ -42,7 +42,7 @@ func TestPasswordSignsIn(t *testing.T) {
 		{name: "name without a domain", form: k.byPassword("username", "alice"), code: "invalid_grant", number: 50034},
 		{name: "user of another tenant", tenant: fabrikam, form: k.byPassword(), code: "invalid_grant", number: 50034},
 		{name: "common", tenant: "common", form: k.byPassword(), code: "invalid_request", number: 9001023},
-		{name: "scope not granted", form: k.byPassword("scope", "api://todo/Read"), code: "invalid_grant", number: 65001},
+		{name: "scope not granted", form: k.byPassword("scope", "api://todo/Admin"), code: "invalid_grant", number: 65001},
 		{name: "no scope", form: k.byPassword("scope", ""), code: "invalid_request", number: 900144},
 		{
 			name: "no secret of a confidential client", form: k.byPassword("client_id", middleID),

@@ -23,7 +23,8 @@ type Request struct {
 	Error      string     `json:"error,omitempty"`
 	ErrorCodes []int      `json:"error_codes,omitempty"`
 
-	token bool // to the token endpoint
+	token  bool                  // to the token endpoint
+	refuse func(*refusal) answer // how a fault refuses it; nil: as the token endpoint does
 }
 
 // journal remembers the last requests.

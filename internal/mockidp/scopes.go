@@ -11,38 +11,41 @@ const defaultScope = ".default"
 
 // scopeRequest is a request's scope parameter: scopes of one resource.
 type scopeRequest struct {
+	text          string // as it came
 	resource      *App
 	identifier    string   // the resource as the client named it
 	names         []string // of scopes, without the resource
 	byDefault     bool     // .default, alone
+	bare          bool     // scopes of Microsoft Graph, which need not name it
 	offlineAccess bool
 	openID        bool
 }
 
-// parseScopes reads the scope parameter. The OpenID Connect scopes may stand
-// beside those of the resource; MSAL Go adds them to every request.
+// openIDScopes may stand beside the scopes of any resource ("Scopes and permissions",
+// "OpenID Connect scopes").
+var openIDScopes = []string{"openid", "profile", "email", "offline_access"}
+
+// parseScopes reads the scope parameter. The OpenID Connect scopes may stand beside those of
+// the resource; MSAL Go adds them to every request. Alone they are Microsoft Graph's.
 func (s *Server) parseScopes(tenant Tenant, text string) (scopeRequest, *refusal) {
 	if text == "" {
 		return scopeRequest{}, missing("scope")
 	}
-	var a scopeRequest
+	a := scopeRequest{text: text}
+	var beside []string
 	for _, scope := range strings.Fields(text) {
-		switch scope {
-		case "openid":
-			a.openID = true
-			continue
-		case "profile", "email":
-			continue
-		case "offline_access":
-			a.offlineAccess = true
-			continue
-		}
-		if refused := a.add(scope); refused != nil {
+		if slices.Contains(openIDScopes, scope) {
+			beside = union(beside, []string{scope})
+		} else if refused := a.add(scope); refused != nil {
 			return scopeRequest{}, refused
 		}
 	}
-	if len(a.names) == 0 {
+	a.openID, a.offlineAccess = slices.Contains(beside, "openid"), slices.Contains(beside, "offline_access")
+	switch {
+	case len(a.names) == 0 && len(beside) == 0:
 		return scopeRequest{}, invalidScope(text)
+	case len(a.names) == 0:
+		a.bare, a.identifier = true, graphURI
 	}
 	a.byDefault = slices.Contains(a.names, defaultScope)
 	if a.byDefault && len(a.names) > 1 {
@@ -54,17 +57,36 @@ func (s *Server) parseScopes(tenant Tenant, text string) (scopeRequest, *refusal
 			"This can happen if the application has not been installed by the administrator of the tenant "+
 			"or consented to by any user in the tenant.", a.identifier, tenant.ID)
 	}
-	return a, nil
+	return a, a.checkGraph(beside)
 }
 
-// add parses one scope, resource/name. A scope without a resource would belong to Microsoft
-// Graph, which this platform does not have.
+// checkGraph completes a request for scopes of Microsoft Graph, of which the OpenID Connect
+// scopes are some.
+func (a *scopeRequest) checkGraph(beside []string) *refusal {
+	if a.resource.ClientID != graphID || a.byDefault {
+		return nil
+	}
+	for _, name := range a.names {
+		if !slices.Contains(a.resource.Scopes, name) {
+			return invalidScope(name)
+		}
+	}
+	a.names = union(a.names, slices.DeleteFunc(beside, func(name string) bool { return name == "offline_access" }))
+	return nil
+}
+
+// add parses one scope, resource/name. A scope without a resource belongs to Microsoft Graph.
 func (a *scopeRequest) add(scope string) *refusal {
 	slash := strings.LastIndexByte(scope, '/')
-	if slash <= 0 || slash == len(scope)-1 {
+	if slash == 0 || slash == len(scope)-1 {
 		return invalidScope(scope)
 	}
-	identifier, name := scope[:slash], scope[slash+1:]
+	identifier, name := graphURI, scope
+	if slash > 0 {
+		identifier, name = scope[:slash], scope[slash+1:]
+	} else {
+		a.bare = true
+	}
 	if a.identifier != "" && a.identifier != identifier {
 		return refuse(28000, "Provided value for the input parameter scope is not valid because it contains more than one resource. "+
 			"Scope %s is not valid.", scope)
@@ -81,26 +103,34 @@ func invalidScope(scope string) *refusal {
 		"The provided value for the input parameter 'scope' is not valid. The scope %s is not valid.", scope)
 }
 
-// consented returns the scopes to issue: the requested ones, or with .default all
-// granted ones. A requested scope that is not granted is refused.
+// consented returns the scopes to issue for the user: the requested ones, or with .default
+// all granted ones. A requested scope that is not granted is refused.
 func (s *Server) consented(r tokenRequest, a scopeRequest, user *User) ([]string, *refusal) {
-	granted := s.dir().granted(r.client, a.resource, user).Scopes
+	granted := s.granted(user, r.client, a.resource)
 	if a.byDefault && len(granted) > 0 {
 		return granted, nil
 	}
 	for _, name := range a.names {
 		if !slices.Contains(granted, name) {
-			refused := refuse(65001, "The user or administrator has not consented to use the application with ID '%s' named '%s'. "+
-				"Send an interactive authorization request for this user and resource.", r.client.ClientID, r.client.Name)
-			refused.suberror = "consent_required"
-			return nil, refused
+			return nil, notConsented(r.client)
 		}
 	}
 	return a.names, nil
 }
 
-// answer is the scope member of the success answer: full names.
+func notConsented(client *App) *refusal {
+	refused := refuse(65001, "The user or administrator has not consented to use the application with ID '%s' named '%s'. "+
+		"Send an interactive authorization request for this user and resource.", client.ClientID, client.Name)
+	refused.suberror = "consent_required"
+	return refused
+}
+
+// answer is the scope member of the success answer: full names, except for those of Microsoft
+// Graph.
 func (a scopeRequest) answer(scopes []string) string {
+	if a.bare {
+		return strings.Join(scopes, " ")
+	}
 	var full []string
 	for _, scope := range scopes {
 		full = append(full, a.identifier+"/"+scope)

@@ -28,16 +28,19 @@ const (
 
 // Server is the platform. It is an http.Handler, which Start serves over TLS.
 type Server struct {
-	current   atomic.Pointer[directory] // as it is now; see change
-	sealer    atomic.Pointer[sealer]
-	keys      *keyring
-	authority *authority
-	faults    faults
-	journal   journal
-	usedIDs   usedIDs
-	devices   devices
-	protocol  *http.ServeMux
-	manage    *http.ServeMux // the routes under /mock/
+	current     atomic.Pointer[directory] // as it is now; see change
+	sealer      atomic.Pointer[sealer]
+	keys        *keyring
+	authority   *authority
+	faults      faults
+	journal     journal
+	usedIDs     usedIDs
+	devices     devices
+	sessions    sessions
+	consents    consents
+	revocations revocations
+	protocol    *http.ServeMux
+	manage      *http.ServeMux // the routes under /mock/
 
 	mu          sync.RWMutex // guards the fields below
 	url         string
@@ -84,9 +87,15 @@ func (s *Server) protocolRoutes() *http.ServeMux {
 	mux.HandleFunc("GET /{tenant}/v2.0/.well-known/openid-configuration", s.recorded("metadata", s.metadata(2)))
 	mux.HandleFunc("GET /{tenant}/.well-known/openid-configuration", s.recorded("metadata", s.metadata(1)))
 	mux.HandleFunc("GET /common/discovery/instance", s.recorded("metadata", s.instance))
+	mux.HandleFunc("OPTIONS /{tenant}/v2.0/.well-known/openid-configuration", s.recorded("metadata", publicPreflight))
+	mux.HandleFunc("OPTIONS /{tenant}/discovery/{path...}", s.recorded("metadata", publicPreflight))
 	mux.HandleFunc("GET /{tenant}/discovery/v2.0/keys", s.recorded("keys", s.publishedKeys(2)))
 	mux.HandleFunc("GET /{tenant}/discovery/keys", s.recorded("keys", s.publishedKeys(1)))
+	mux.HandleFunc("OPTIONS /{tenant}/oauth2/v2.0/token", s.recorded("", s.preflight("POST, OPTIONS")))
 	mux.HandleFunc("/{tenant}/oauth2/v2.0/token", s.token)
+	mux.HandleFunc("GET /{tenant}/oauth2/v2.0/authorize", s.authorize)
+	mux.HandleFunc("POST /{tenant}/oauth2/v2.0/authorize", s.authorize)
+	mux.HandleFunc("POST /{tenant}/login", s.continueSignIn)
 	mux.HandleFunc("/{tenant}/oauth2/v2.0/devicecode", s.deviceCode)
 	mux.HandleFunc("/common/oauth2/deviceauth", s.recorded("", s.devicePage))
 	for _, spelling := range []string{"userrealm", "UserRealm"} { // MSAL Go writes the second
@@ -248,9 +257,12 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, seen Request, r
 	}
 	var a answer
 	if fault.answers() {
-		a = fault.answer(s.URL(), r)
+		a = fault.answer(s.URL(), r, seen.refuse)
 	} else {
 		a = respond()
+	}
+	if seen.token {
+		s.allowOrigin(r, seen.Form.Get("client_id"), a.header)
 	}
 	s.journal.finish(record, a)
 	a.write(w)

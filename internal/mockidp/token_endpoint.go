@@ -3,13 +3,10 @@ package mockidp
 import (
 	"crypto/rand"
 	"encoding/base64"
-	"encoding/json"
 	"io"
 	"mime"
 	"net/http"
 	"net/url"
-	"slices"
-	"strings"
 	"time"
 )
 
@@ -29,13 +26,13 @@ type grantType struct {
 
 // grantTypes are the supported ones, by the grant_type parameter.
 var grantTypes = map[string]grantType{
-	"authorization_code": {flow: "authorization_code", public: true},
+	"authorization_code": {flow: "authorization_code", public: true, answer: (*Server).redeemCode},
 	"client_credentials": {flow: "client_credentials", answer: (*Server).clientCredentials},
 	deviceGrant:          {flow: "device_code", public: true, answer: (*Server).redeemDeviceCode},
 	shortDeviceGrant:     {flow: "device_code", public: true, answer: (*Server).redeemDeviceCode},
 	jwtBearer:            {flow: "on_behalf_of", answer: (*Server).onBehalfOf},
 	"password":           {flow: "password", public: true, answer: (*Server).password},
-	"refresh_token":      {flow: "refresh_token", public: true},
+	"refresh_token":      {flow: "refresh_token", public: true, answer: (*Server).redeemRefreshToken},
 }
 
 // tokenRequest is a request whose client is authenticated.
@@ -45,7 +42,8 @@ type tokenRequest struct {
 	client   *App
 	strength string // azpacr of the client's credential
 	form     url.Values
-	capable  bool // the client declared the capability cp1
+	claims   claimsRequest
+	origin   string // of the page that sent it; "" for a program
 	now      time.Time
 }
 
@@ -58,12 +56,12 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 
 // respondForm answers a request with a form unless it was refused already.
 func (s *Server) respondForm(
-	w http.ResponseWriter, r *http.Request, seen Request, refused *refusal, answerForm func(string, url.Values) (map[string]any, *refusal),
+	w http.ResponseWriter, r *http.Request, seen Request, refused *refusal, answerForm func(*http.Request, url.Values) (map[string]any, *refusal),
 ) {
 	s.respond(w, r, seen, func() answer {
 		var body map[string]any
 		if refused == nil {
-			body, refused = answerForm(r.PathValue("tenant"), seen.Form)
+			body, refused = answerForm(r, seen.Form)
 		}
 		if refused != nil {
 			return refused.answer(s.URL(), r)
@@ -102,7 +100,7 @@ func readForm(w http.ResponseWriter, r *http.Request) (url.Values, *refusal) {
 }
 
 // grant executes the grant of the form, or refuses it.
-func (s *Server) grant(tenantName string, form url.Values) (map[string]any, *refusal) {
+func (s *Server) grant(r *http.Request, form url.Values) (map[string]any, *refusal) {
 	name := form.Get("grant_type")
 	if name == "" {
 		return nil, missing("grant_type")
@@ -111,30 +109,37 @@ func (s *Server) grant(tenantName string, form url.Values) (map[string]any, *ref
 	if kind.answer == nil {
 		return nil, refuse(70003, "The app requested an unsupported grant type '%s'.", name)
 	}
-	request := tokenRequest{form: form, now: time.Now()}
-	var refused *refusal
-	if request.tenant, request.path, refused = s.grantTenant(tenantName, kind); refused != nil {
+	from, refused := s.redemption(form)
+	if refused != nil {
 		return nil, refused
 	}
-	if request.client, request.strength, refused = s.authenticate(request.tenant, form, kind.public, request.now); refused != nil {
+	request := tokenRequest{form: form, origin: r.Header.Get("Origin"), now: time.Now()}
+	if request.tenant, request.path, refused = s.grantTenant(r.PathValue("tenant"), kind, from); refused != nil {
+		return nil, refused
+	}
+	if request.client, request.strength, refused = s.authenticate(request, kind.public, from); refused != nil {
 		return nil, refused
 	}
 	if form.Has("resource") {
 		return nil, refuse(901002, "The 'resource' request parameter is not supported.")
 	}
-	if request.capable, refused = capable(form.Get("claims")); refused != nil {
+	if request.claims, refused = parseClaims(form.Get("claims")); refused != nil {
 		return nil, refused
 	}
 	return kind.answer(s, request)
 }
 
 // grantTenant resolves the tenant of a grant. On-behalf-of and client credentials need a
-// real one: neither works on common or organizations.
-func (s *Server) grantTenant(name string, kind grantType) (Tenant, string, *refusal) {
+// real one: neither works on common or organizations. A code or a refresh token says its own
+// there.
+func (s *Server) grantTenant(name string, kind grantType, from *redemption) (Tenant, string, *refusal) {
 	tenant, path, refused := s.findTenant(name)
 	switch {
 	case refused != nil:
 		return Tenant{}, "", refused
+	case from != nil:
+		tenant, refused = s.ownTenant(tenant, from)
+		return tenant, path, refused
 	case kind.public:
 	case path == "common":
 		return Tenant{}, "", notOnCommon()
@@ -151,28 +156,6 @@ func notOnCommon() *refusal {
 
 func noTenant() *refusal {
 	return refuse(50059, "No tenant-identifying information found in either the request or implied by any provided credentials.")
-}
-
-// capable reports whether the claims parameter declares the client capability
-// cp1, which puts xms_cc into the token ("Claims challenges, claims requests
-// and client capabilities").
-func capable(claims string) (bool, *refusal) {
-	if claims == "" {
-		return false, nil
-	}
-	var request struct {
-		AccessToken struct {
-			Capabilities struct {
-				Values []string `json:"values"`
-			} `json:"xms_cc"`
-		} `json:"access_token"`
-	}
-	if err := json.Unmarshal([]byte(claims), &request); err != nil {
-		return false, refuse(90013, "The 'claims' request parameter is not valid JSON of a claims request.")
-	}
-	return slices.ContainsFunc(request.AccessToken.Capabilities.Values, func(value string) bool {
-		return strings.EqualFold(value, "cp1")
-	}), nil
 }
 
 // onBehalfOf exchanges a user's token for this client for a token for a downstream API
@@ -213,7 +196,7 @@ func (s *Server) clientCredentials(r tokenRequest) (map[string]any, *refusal) {
 	}
 	claims := s.claims(issue{
 		tenantID: r.tenant.ID, client: r.client, resource: requested.resource,
-		roles: s.dir().granted(r.client, requested.resource, nil).Roles, strength: r.strength, capable: r.capable, now: r.now,
+		roles: s.dir().granted(r.client, requested.resource, nil).Roles, strength: r.strength, capable: r.claims.capable, now: r.now,
 	})
 	return s.success(requested.resource, claims), nil
 }

@@ -144,7 +144,7 @@ func TestTokenEndpointRefusesBadRequests(t *testing.T) {
 	k := start(t)
 	k.wantRefusals([]refusalCase{
 		{name: "no grant type", form: k.obo("grant_type", ""), code: "invalid_request", number: 900144},
-		{name: "another grant type", form: k.obo("grant_type", "authorization_code"), code: "unsupported_grant_type", number: 70003},
+		{name: "another grant type", form: k.obo("grant_type", "implicit"), code: "unsupported_grant_type", number: 70003},
 		{name: "unknown tenant", tenant: "nobody.example", form: k.obo(), code: "invalid_request", number: 90002},
 		{name: "common", tenant: "common", form: k.obo(), code: "invalid_request", number: 9001023},
 		{name: "organizations", tenant: "organizations", form: k.daemon(), code: "invalid_request", number: 50059},
@@ -165,12 +165,13 @@ func TestTokenEndpointRefusesScopes(t *testing.T) {
 	k := start(t)
 	k.wantRefusals([]refusalCase{
 		{name: "no scope", form: k.obo("scope", ""), code: "invalid_request", number: 900144},
-		{name: "only OpenID scopes", form: k.obo("scope", "openid profile"), code: "invalid_scope", number: 70011},
 		{name: "scope without resource", form: k.obo("scope", "Read"), code: "invalid_scope", number: 70011},
 		{name: "two resources", form: k.obo("scope", "api://todo/Read api://ledger/Read"), code: "invalid_scope", number: 28000},
 		{name: ".default and another", form: k.obo("scope", "api://todo/.default api://todo/Read"), code: "invalid_scope", number: 70011},
 		{name: "unknown resource", form: k.obo("scope", "api://nothing/.default"), code: "invalid_resource", number: 500011},
 		{name: "resource of another tenant", form: k.obo("scope", "api://foreign/Read"), code: "invalid_resource", number: 500011},
+		{name: "scope that Graph does not have", form: k.obo("scope", "https://graph.microsoft.com/Mail.Read"), code: "invalid_scope", number: 70011},
+		{name: "Graph and another resource", form: k.obo("scope", "User.Read api://todo/Read"), code: "invalid_scope", number: 28000},
 		{name: "scope not granted", form: k.obo("scope", "api://todo/Read api://todo/Admin"), code: "invalid_grant", number: 65001},
 		{name: "nothing granted", form: k.obo("scope", spaID+"/.default"), code: "invalid_grant", number: 65001},
 		{name: "daemon, no .default", form: k.daemon("scope", "api://todo/Read.All"), code: "invalid_scope", number: 1002012},

@@ -3,7 +3,6 @@ package mockidp
 import (
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
 	"slices"
 	"time"
 )
@@ -49,13 +48,12 @@ type userGrant struct {
 func (s *Server) userTokens(g userGrant) map[string]any {
 	claims := s.claims(issue{
 		tenantID: g.tenant.ID, client: g.client, resource: g.requested.resource, user: g.user,
-		scopes: g.scopes, strength: g.strength, capable: g.capable, signIn: g.signIn, now: g.now,
+		scopes: g.scopes, strength: g.strength, capable: g.claims.capable, signIn: g.signIn, now: g.now,
 	})
 	body := s.success(g.requested.resource, claims)
 	body["scope"] = g.requested.answer(g.scopes)
 	if g.form.Get("client_info") == "1" {
-		info, _ := json.Marshal(map[string]string{"uid": g.user.ObjectID, "utid": g.user.TenantID}) // strings always encode
-		body["client_info"] = base64.RawURLEncoding.EncodeToString(info)
+		body["client_info"] = clientInfo(g.user)
 	}
 	if g.requested.openID {
 		body["id_token"] = s.Sign(s.idTokenClaims(g))
@@ -105,7 +103,9 @@ type refreshRecord struct {
 	TenantID string    `json:"tenant"`
 	ObjectID string    `json:"user"`
 	SignIn   signIn    `json:"signIn"`
+	Public   bool      `json:"public,omitempty"` // the client did not authenticate
 	SPA      bool      `json:"spa,omitempty"`
+	Scope    string    `json:"scope"` // of a refresh request that has none
 	Expires  time.Time `json:"expires"`
 	ID       string    `json:"id"`
 }
@@ -119,8 +119,8 @@ func (s *Server) refreshToken(g userGrant) (string, time.Time) {
 			expires = g.refreshBy
 		}
 	}
-	return s.sealer.Load().seal("refresh token", refreshRecord{
-		ClientID: g.client.ClientID, TenantID: g.tenant.ID, ObjectID: g.user.ObjectID,
-		SignIn: g.signIn, SPA: g.spa, Expires: expires, ID: randomID(16),
+	return s.sealer.Load().seal(sealedRefresh, refreshRecord{
+		ClientID: g.client.ClientID, TenantID: g.tenant.ID, ObjectID: g.user.ObjectID, Public: g.strength == publicClient,
+		SignIn: g.signIn, SPA: g.spa, Scope: g.requested.text, Expires: expires, ID: randomID(16),
 	}), expires
 }

@@ -1,0 +1,77 @@
+package mockidp
+
+import (
+	"slices"
+	"strings"
+	"sync"
+)
+
+// maxConsents limits what a mock that runs for days remembers.
+const maxConsents = 100_000
+
+// consents are the scopes that users granted on the consent page. Those that the directory
+// says are not among them.
+type consents struct {
+	mu     sync.Mutex          // guards scopes
+	scopes map[string][]string // by consentKey
+}
+
+func consentKey(user *User, client, resource *App) string {
+	return strings.ToLower(user.ObjectID + " " + client.ClientID + " " + resource.ClientID)
+}
+
+func (c *consents) add(user *User, client, resource *App, scopes []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.scopes == nil || len(c.scopes) >= maxConsents {
+		c.scopes = map[string][]string{}
+	}
+	key := consentKey(user, client, resource)
+	c.scopes[key] = union(slices.Clone(c.scopes[key]), scopes)
+}
+
+func (c *consents) of(user *User, client, resource *App) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.scopes[consentKey(user, client, resource)] // which add replaces and does not change
+}
+
+func (c *consents) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.scopes = nil
+}
+
+// granted returns the scopes of the resource that the client may use for the user: by what the
+// directory says or by the user's consent on the page. Every client has the scopes of Microsoft
+// Graph that sign users in.
+func (s *Server) granted(user *User, client, resource *App) []string {
+	if resource.ClientID == graphID {
+		return resource.Scopes
+	}
+	granted := s.dir().granted(client, resource, user).Scopes
+	if consented := s.consents.of(user, client, resource); len(consented) > 0 {
+		return union(slices.Clone(granted), consented)
+	}
+	return granted
+}
+
+// unconsented returns the requested scopes that are not granted: with .default those that the
+// resource exposes, if none is granted.
+func (s *Server) unconsented(user *User, client *App, requested scopeRequest) []string {
+	granted := s.granted(user, client, requested.resource)
+	asked := requested.names
+	if requested.byDefault {
+		if len(granted) > 0 {
+			return nil
+		}
+		asked = requested.resource.Scopes
+	}
+	var missing []string
+	for _, name := range asked {
+		if !slices.Contains(granted, name) {
+			missing = append(missing, name)
+		}
+	}
+	return missing
+}

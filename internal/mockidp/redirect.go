@@ -1,0 +1,147 @@
+package mockidp
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Platforms of redirect URIs.
+const (
+	platformWeb    = "web"
+	platformSPA    = "spa"
+	platformNative = "native"
+)
+
+// loopback is a redirect URI of a native app on the user's own machine, in its parts: host,
+// port, and path. Nothing else may stand in it, such as a user name.
+var loopback = regexp.MustCompile(`^http://(localhost|127\.0\.0\.1)(?::(\d{1,5}))?((?:/.*)?)$`)
+
+// platform returns the platform for which the app registered this redirect URI, or "". It
+// must be the registered text, except for a native app's port on loopback (RFC 8252, section
+// 7.3; "Redirect URI restrictions and limitations").
+func (a *App) platform(uri string) string {
+	switch {
+	case uri == "":
+		return ""
+	case slices.Contains(a.RedirectURIs.Web, uri):
+		return platformWeb
+	case slices.Contains(a.RedirectURIs.SPA, uri):
+		return platformSPA
+	case slices.Contains(a.RedirectURIs.Native, uri):
+		return platformNative
+	}
+	asked := loopback.FindStringSubmatch(uri)
+	if asked == nil {
+		return ""
+	}
+	for _, registered := range a.RedirectURIs.Native {
+		known := loopback.FindStringSubmatch(registered)
+		if known != nil && known[1] == asked[1] && sameRoot(known[3], asked[3]) {
+			return platformNative
+		}
+	}
+	return ""
+}
+
+// sameRoot reports whether two paths are equal, where an empty one is "/".
+func sameRoot(a, b string) bool {
+	return a == b || a+b == "/"
+}
+
+// spaOrigin reports whether one of the app's single-page redirect URIs has this origin.
+func (a *App) spaOrigin(origin string) bool {
+	return slices.ContainsFunc(a.RedirectURIs.SPA, func(uri string) bool {
+		return strings.EqualFold(originOf(uri), origin)
+	})
+}
+
+// originOf returns the origin of a URI, as browsers write it without a default port.
+func originOf(uri string) string {
+	u, err := url.Parse(uri)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	host := u.Host
+	if u.Scheme == "https" {
+		host = strings.TrimSuffix(host, ":443")
+	} else if u.Scheme == "http" {
+		host = strings.TrimSuffix(host, ":80")
+	}
+	return u.Scheme + "://" + host
+}
+
+// check reports why a redirect URI could not be registered at Entra ("Redirect URI
+// restrictions and limitations"). http is accepted for every host: test networks of
+// containers have no certificates.
+func (r RedirectURIs) check() error {
+	seen := map[string]bool{}
+	for platform, uris := range map[string][]string{platformWeb: r.Web, platformSPA: r.SPA, platformNative: r.Native} {
+		for _, uri := range uris {
+			if err := checkRedirectURI(platform, uri); err != nil {
+				return fmt.Errorf("redirect URI %q: %w", uri, err)
+			}
+			if seen[uri] {
+				return fmt.Errorf("redirect URI %q appears twice", uri)
+			}
+			seen[uri] = true
+		}
+	}
+	return nil
+}
+
+// scriptSchemes are schemes whose URIs a browser would execute or show as ours.
+var scriptSchemes = []string{"javascript", "data", "vbscript", "blob", "about", "file"}
+
+func checkRedirectURI(platform, uri string) error {
+	u, err := url.Parse(uri)
+	switch {
+	case err != nil || u.Scheme == "" || u.Host == "" && u.Path == "":
+		return errors.New("it is not an absolute URI")
+	case u.Fragment != "" || strings.Contains(uri, "#"):
+		return errors.New("it must not have a fragment")
+	case strings.Contains(uri, "*"):
+		return errors.New("a wildcard is not supported")
+	case u.User != nil, strings.ContainsAny(uri, "\\ \t\r\n"):
+		return errors.New("it has characters that do not belong there")
+	case slices.Contains(scriptSchemes, u.Scheme):
+		return fmt.Errorf("the scheme %s is not supported", u.Scheme)
+	case platform != platformNative && (u.Scheme != "https" && u.Scheme != "http" || u.Host == ""):
+		return errors.New("it must begin with https:// or http://")
+	}
+	return nil
+}
+
+// withQuery adds parameters to a redirect URI's query. One without a path gets "/", as Entra
+// does.
+func withQuery(uri string, parameters url.Values) string {
+	encoded := encode(parameters)
+	switch {
+	case encoded == "":
+		return uri
+	case strings.Contains(uri, "?"):
+		return uri + "&" + encoded
+	}
+	return rooted(uri) + "?" + encoded
+}
+
+// withFragment adds parameters as the fragment.
+func withFragment(uri string, parameters url.Values) string {
+	return rooted(uri) + "#" + encode(parameters)
+}
+
+func rooted(uri string) string {
+	u, err := url.Parse(uri)
+	if err == nil && u.Path == "" && u.RawQuery == "" && (u.Scheme == "http" || u.Scheme == "https") {
+		return uri + "/"
+	}
+	return uri
+}
+
+// encode writes a space as %20: not every reader of a fragment knows +.
+func encode(parameters url.Values) string {
+	return strings.ReplaceAll(parameters.Encode(), "+", "%20")
+}

@@ -1,0 +1,168 @@
+package mockidp_test
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// A user signs in to an app of each platform by a click, and the code gives tokens: to a web
+// app with its secret, to the others with PKCE.
+func TestUserSignsIn(t *testing.T) {
+	k := start(t)
+	for name, row := range map[string]struct {
+		query    url.Values
+		redeem   func(string, ...string) url.Values
+		origin   string
+		target   string
+		strength string
+	}{
+		"web":    {query: asWeb(), redeem: codeForm, target: webURI, strength: "1"},
+		"spa":    {query: asSPA(), redeem: spaCodeForm, origin: spaOrigin, target: spaURI, strength: "0"},
+		"native": {query: asNative(), redeem: nativeCodeForm, target: nativeURI + "/", strength: "0"},
+	} {
+		u := k.user()
+		page := u.open(contoso, row.query)
+		if page.status != http.StatusOK || !strings.Contains(page.body, "bob@contoso.example") || strings.Contains(page.body, "frida") {
+			t.Fatalf("%s: page: got %d %s, want the tenant's users", name, page.status, page.body)
+		}
+		target, response := u.choose(page, aliceID).response(t)
+		if target != row.target || response.Get("state") != "a state" || response.Get("session_state") == "" || response.Has("error") {
+			t.Fatalf("%s: response: got %s %v, want %s", name, target, response, row.target)
+		}
+		status, body, header := k.redeem(contoso, row.origin, row.redeem(response.Get("code")))
+		if status != http.StatusOK {
+			t.Fatalf("%s: code: got %d %v, want 200", name, status, body)
+		}
+		if got := header.Get("Access-Control-Allow-Origin"); got != row.origin {
+			t.Errorf("%s: Access-Control-Allow-Origin: got %q, want %q", name, got, row.origin)
+		}
+		access, id := claimsOf(t, body["access_token"]), claimsOf(t, body["id_token"])
+		if access["aud"] != todoID || access["oid"] != aliceID || access["scp"] != "Read" || access["azpacr"] != row.strength {
+			t.Errorf("%s: access token: got %v", name, access)
+		}
+		if nonce, _ := id["nonce"].(string); id["oid"] != aliceID || id["sid"] != response.Get("session_state") || id["sid"] != access["sid"] ||
+			nonce != row.query.Get("nonce") {
+			t.Errorf("%s: ID token: got %v", name, id)
+		}
+		if body["refresh_token"] == nil || body["scope"] != "api://todo/Read" {
+			t.Errorf("%s: got %v", name, body)
+		}
+	}
+}
+
+// The session's cookie signs in without a page, and what a page would decide is an error with
+// prompt=none.
+func TestSingleSignOn(t *testing.T) {
+	k := start(t)
+	u := k.user()
+	for name, row := range map[string]struct{ query, want string }{"nobody": {"", "AADSTS50058"}, "hint": {"alice@contoso.example", "AADSTS50058"}} {
+		_, response := u.open(contoso, asSPA("prompt", "none", "login_hint", row.query)).response(t)
+		if response.Get("error") != "login_required" || !strings.HasPrefix(response.Get("error_description"), row.want) {
+			t.Errorf("%s: got %v, want login_required %s", name, response, row.want)
+		}
+	}
+	first := u.signIn(contoso, asSPA(), aliceID)
+	sid := first.Get("session_state")
+	for name, changes := range map[string][]string{
+		"silent": {"prompt", "none"}, "by page": {"prompt", ""}, "by hint": {"prompt", "none", "login_hint", "ALICE@contoso.example"},
+		"by session": {"prompt", "none", "sid", sid}, "by another app": {"prompt", "none", "client_id", nativeID, "redirect_uri", nativeURI},
+		"hidden form": {"prompt", "none", "response_mode", "form_post"},
+	} {
+		_, response := u.open(contoso, asSPA(changes...)).response(t)
+		if response.Get("code") == "" || response.Get("session_state") != sid {
+			t.Errorf("%s: got %v, want a code of the same session", name, response)
+		}
+	}
+	for name, row := range map[string]struct {
+		changes []string
+		want    string
+	}{
+		"another user":     {[]string{"login_hint", "bob@contoso.example"}, "login_required"},
+		"another session":  {[]string{"sid", aliceID}, "interaction_required"},
+		"not consented":    {[]string{"scope", "api://todo/Write"}, "consent_required"},
+		"not proved":       {[]string{"claims", `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`}, "interaction_required"},
+		"unknown resource": {[]string{"scope", "api://nothing/Read"}, "invalid_resource"},
+	} {
+		_, response := u.open(contoso, asSPA(append(row.changes, "prompt", "none")...)).response(t)
+		if response.Get("error") != row.want {
+			t.Errorf("%s: got %v, want %s", name, response, row.want)
+		}
+	}
+	for _, prompt := range []string{"login", "select_account"} {
+		if page := u.open(contoso, asSPA("prompt", prompt)); page.status != http.StatusOK || !strings.Contains(page.body, "Choose who signs in") {
+			t.Errorf("prompt=%s: got %d %s, want the page", prompt, page.status, page.body)
+		}
+	}
+	u.signIn(contoso, asSPA("prompt", "select_account"), bobID)
+	if _, response := u.open(contoso, asSPA("prompt", "none")).response(t); response.Get("error") != "interaction_required" {
+		t.Errorf("two users: got %v, want interaction_required", response)
+	}
+	if _, response := k.user().open(contoso, asSPA("prompt", "none")).response(t); response.Get("error") != "login_required" {
+		t.Errorf("another browser: got %v, want login_required", response)
+	}
+}
+
+// What the user accepts on the consent page is remembered, and granted to no other user.
+func TestUserConsents(t *testing.T) {
+	k := start(t)
+	u := k.user()
+	page := u.choose(u.open(contoso, asSPA("scope", "openid api://todo/Read api://todo/Write")), aliceID)
+	if page.status != http.StatusOK || !strings.Contains(page.body, "<code>Write</code>") || strings.Contains(page.body, "<code>Read</code>") {
+		t.Fatalf("consent page: got %d %s, want what is not granted yet", page.status, page.body)
+	}
+	if _, response := u.press(page, "action", "cancel").response(t); response.Get("error") != "access_denied" ||
+		response.Get("error_subcode") != "cancel" || !strings.HasPrefix(response.Get("error_description"), "AADSTS65004") {
+		t.Errorf("cancelled: got %v", response)
+	}
+	_, response := u.press(page, "action", "consent").response(t)
+	status, body, _ := k.redeem(contoso, spaOrigin, spaCodeForm(response.Get("code")))
+	if status != http.StatusOK || claimsOf(t, body["access_token"])["scp"] != "Read Write" {
+		t.Errorf("code: got %d %v", status, body)
+	}
+	if _, response := u.open(contoso, asSPA("scope", "api://todo/Write", "prompt", "none")).response(t); response.Get("code") == "" {
+		t.Errorf("consented before: got %v, want a code", response)
+	}
+	if page := u.open(contoso, asSPA("prompt", "consent")); !strings.Contains(page.body, "Permissions requested") {
+		t.Errorf("prompt=consent: got %d %s, want the page", page.status, page.body)
+	} else if _, response := u.press(page, "action", "consent").response(t); response.Get("code") == "" {
+		t.Errorf("prompt=consent, accepted: got %v", response)
+	}
+	other := k.user()
+	if page := other.choose(other.open(contoso, asSPA("scope", "api://todo/Write")), bobID); !strings.Contains(page.body, "Permissions requested") {
+		t.Errorf("another user: got %d %s, want the consent page", page.status, page.body)
+	}
+}
+
+// A claims challenge is refused without the user, met on the page, and remembered by the
+// session and by the refresh token.
+func TestUserProvesWhoTheyAre(t *testing.T) {
+	k := start(t)
+	u := k.user()
+	const claims = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
+	first := u.signIn(contoso, asSPA(), aliceID)
+	_, tokens, _ := k.redeem(contoso, spaOrigin, spaCodeForm(first.Get("code")))
+	refresh := form("grant_type", "refresh_token", "client_id", spaID, "scope", "api://todo/Read", "claims", claims,
+		"refresh_token", tokens["refresh_token"].(string))
+	status, body, _ := k.redeem(contoso, spaOrigin, refresh)
+	if status != http.StatusBadRequest || body["error"] != "interaction_required" || body["claims"] != claims {
+		t.Fatalf("refresh: got %d %v, want interaction_required with the claims", status, body)
+	}
+	page := u.open(contoso, asSPA("claims", body["claims"].(string)))
+	if page.status != http.StatusOK || !strings.Contains(page.body, "<code>c1</code>") {
+		t.Fatalf("page: got %d %s", page.status, page.body)
+	}
+	_, response := u.press(page, "action", "prove").response(t)
+	_, tokens, _ = k.redeem(contoso, spaOrigin, spaCodeForm(response.Get("code"), "claims", claims))
+	if got := claimsOf(t, tokens["access_token"])["acrs"]; len(got.([]any)) != 1 || got.([]any)[0] != "c1" {
+		t.Errorf("acrs: got %v, want c1", got)
+	}
+	refresh.Set("refresh_token", tokens["refresh_token"].(string))
+	if status, body, _ := k.redeem(contoso, spaOrigin, refresh); status != http.StatusOK || claimsOf(t, body["access_token"])["acrs"] == nil {
+		t.Errorf("refresh afterwards: got %d %v", status, body)
+	}
+	if _, response := u.open(contoso, asSPA("claims", claims, "prompt", "none")).response(t); response.Get("code") == "" {
+		t.Errorf("the session forgot: got %v", response)
+	}
+}

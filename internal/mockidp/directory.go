@@ -185,6 +185,9 @@ func (d *directory) user(name string) *User {
 func (d *directory) mustApp(name string) *App {
 	app := d.apps[strings.ToLower(name)]
 	if app == nil {
+		app = d.app(name) // Microsoft Graph, which has no short name
+	}
+	if app == nil {
 		panic(fmt.Sprintf("mockidp: no app %q in the directory", name))
 	}
 	return app

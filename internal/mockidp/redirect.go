@@ -1,8 +1,6 @@
 package mockidp
 
 import (
-	"errors"
-	"fmt"
 	"net/url"
 	"regexp"
 	"slices"
@@ -72,47 +70,6 @@ func originOf(uri string) string {
 		host = strings.TrimSuffix(host, ":80")
 	}
 	return u.Scheme + "://" + host
-}
-
-// check reports why a redirect URI could not be registered at Entra ("Redirect URI
-// restrictions and limitations"). http is accepted for every host: test networks of
-// containers have no certificates.
-func (r RedirectURIs) check() error {
-	seen := map[string]bool{}
-	for platform, uris := range map[string][]string{platformWeb: r.Web, platformSPA: r.SPA, platformNative: r.Native} {
-		for _, uri := range uris {
-			if err := checkRedirectURI(platform, uri); err != nil {
-				return fmt.Errorf("redirect URI %q: %w", uri, err)
-			}
-			if seen[uri] {
-				return fmt.Errorf("redirect URI %q appears twice", uri)
-			}
-			seen[uri] = true
-		}
-	}
-	return nil
-}
-
-// scriptSchemes are schemes whose URIs a browser would execute or show as ours.
-var scriptSchemes = []string{"javascript", "data", "vbscript", "blob", "about", "file"}
-
-func checkRedirectURI(platform, uri string) error {
-	u, err := url.Parse(uri)
-	switch {
-	case err != nil || u.Scheme == "" || u.Host == "" && u.Path == "":
-		return errors.New("it is not an absolute URI")
-	case u.Fragment != "" || strings.Contains(uri, "#"):
-		return errors.New("it must not have a fragment")
-	case strings.Contains(uri, "*"):
-		return errors.New("a wildcard is not supported")
-	case u.User != nil, strings.ContainsAny(uri, "\\ \t\r\n"):
-		return errors.New("it has characters that do not belong there")
-	case slices.Contains(scriptSchemes, u.Scheme):
-		return fmt.Errorf("the scheme %s is not supported", u.Scheme)
-	case platform != platformNative && (u.Scheme != "https" && u.Scheme != "http" || u.Host == ""):
-		return errors.New("it must begin with https:// or http://")
-	}
-	return nil
 }
 
 // withQuery adds parameters to a redirect URI's query. One without a path gets "/", as Entra

@@ -42,8 +42,8 @@ func TestUserSignsIn(t *testing.T) {
 		if access["aud"] != todoID || access["oid"] != aliceID || access["scp"] != "Read" || access["azpacr"] != row.strength {
 			t.Errorf("%s: access token: got %v", name, access)
 		}
-		if nonce, _ := id["nonce"].(string); id["oid"] != aliceID || id["sid"] != response.Get("session_state") || id["sid"] != access["sid"] ||
-			nonce != row.query.Get("nonce") {
+		if nonce, _ := id["nonce"].(string); id["oid"] != aliceID || id["sid"] != response.Get("session_state") ||
+			id["sid"] != access["sid"] || nonce != row.query.Get("nonce") {
 			t.Errorf("%s: ID token: got %v", name, id)
 		}
 		if body["refresh_token"] == nil || body["scope"] != "api://todo/Read" {
@@ -57,10 +57,10 @@ func TestUserSignsIn(t *testing.T) {
 func TestSingleSignOn(t *testing.T) {
 	k := start(t)
 	u := k.user()
-	for name, row := range map[string]struct{ query, want string }{"nobody": {"", "AADSTS50058"}, "hint": {"alice@contoso.example", "AADSTS50058"}} {
-		_, response := u.open(contoso, asSPA("prompt", "none", "login_hint", row.query)).response(t)
-		if response.Get("error") != "login_required" || !strings.HasPrefix(response.Get("error_description"), row.want) {
-			t.Errorf("%s: got %v, want login_required %s", name, response, row.want)
+	for _, hint := range []string{"", "alice@contoso.example"} {
+		_, response := u.open(contoso, asSPA("prompt", "none", "login_hint", hint)).response(t)
+		if response.Get("error") != "login_required" || !strings.HasPrefix(response.Get("error_description"), "AADSTS50058") {
+			t.Errorf("nobody signed in, hint %q: got %v, want login_required", hint, response)
 		}
 	}
 	first := u.signIn(contoso, asSPA(), aliceID)
@@ -130,7 +130,8 @@ func TestUserConsents(t *testing.T) {
 		t.Errorf("prompt=consent, accepted: got %v", response)
 	}
 	other := k.user()
-	if page := other.choose(other.open(contoso, asSPA("scope", "api://todo/Write")), bobID); !strings.Contains(page.body, "Permissions requested") {
+	page = other.choose(other.open(contoso, asSPA("scope", "api://todo/Write")), bobID)
+	if !strings.Contains(page.body, "Permissions requested") {
 		t.Errorf("another user: got %d %s, want the consent page", page.status, page.body)
 	}
 }

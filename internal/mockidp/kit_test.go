@@ -32,6 +32,7 @@ const (
 	ledgerID   = "aaaaaaaa-0000-4000-8000-000000000004"
 	daemonID   = "aaaaaaaa-0000-4000-8000-000000000005"
 	foreignID  = "aaaaaaaa-0000-4000-8000-000000000006"
+	graphID    = "00000003-0000-0000-c000-000000000000"
 	nativeID   = "aaaaaaaa-0000-4000-8000-000000000007"
 	sharedID   = "aaaaaaaa-0000-4000-8000-000000000008"
 	aliceID    = "bbbbbbbb-0000-4000-8000-000000000001"
@@ -87,7 +88,10 @@ func testDirectory() mockidp.Directory {
 				TokenVersion: 1, Scopes: []string{"Read"}, TokenLifetime: 24 * time.Hour,
 			},
 			{Name: "daemon", TenantID: contoso, ClientID: daemonID, ObjectID: appID("5"), Secrets: []string{"daemon"}},
-			{Name: "foreign", TenantID: fabrikam, ClientID: foreignID, ObjectID: appID("6"), IDURIs: []string{"api://foreign"}, Scopes: []string{"Read"}},
+			{
+				Name: "foreign", TenantID: fabrikam, ClientID: foreignID, ObjectID: appID("6"), IDURIs: []string{"api://foreign"}, Scopes: []string{"Read"},
+				RedirectURIs: mockidp.RedirectURIs{SPA: []string{"https://foreign.example/"}},
+			},
 		},
 		Users: []mockidp.User{
 			{Name: "alice", ObjectID: aliceID, TenantID: contoso, Username: "alice@contoso.example"},

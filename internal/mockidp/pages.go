@@ -22,8 +22,9 @@ var pages = template.Must(template.ParseFS(pageFiles, "pages/*.html"))
 
 // The pages' style and scripts, inline, because the pages load nothing.
 var (
-	pageStyle    = mustRead("pages/style.css")
-	submitScript = mustRead("pages/submit.js")
+	pageStyle       = mustRead("pages/style.css")
+	submitScript    = mustRead("pages/submit.js")
+	signedOutScript = mustRead("pages/signed_out.js")
 )
 
 func mustRead(name string) string {
@@ -39,8 +40,8 @@ type page struct {
 	Title  string
 	Style  template.CSS
 	Script template.JS
-	Action string // where its form goes
-	Flow   string // sealed, for the form
+	Action template.URL // where its form goes: our own path, or a registered redirect URI
+	Flow   string       // sealed, for the form
 	Data   any
 
 	framed    bool   // a frame may show it
@@ -149,7 +150,7 @@ func (s *Server) errorPage(r *http.Request, refused *refusal) answer {
 // Response Mode). A hidden frame may show it.
 func (s *Server) formPost(a *authorization, parameters url.Values) answer {
 	return render(http.StatusOK, "form_post.html", page{
-		Title: "Back to the application", Script: template.JS(submitScript), Action: a.redirectURI, Data: parameters,
+		Title: "Back to the application", Script: template.JS(submitScript), Action: template.URL(a.redirectURI), Data: parameters,
 		framed: a.prompt("none"), elsewhere: true,
 	})
 }
@@ -158,7 +159,7 @@ func (s *Server) formPost(a *authorization, parameters url.Values) answer {
 func (s *Server) signInPage(in signingIn, name, title string, data map[string]any) answer {
 	data["Client"] = in.client.Name
 	a := render(http.StatusOK, name, page{
-		Title: title, Action: "/" + in.path + "/login", Flow: s.sealFlow(in), Data: data,
+		Title: title, Action: template.URL("/" + in.path + "/login"), Flow: s.sealFlow(in), Data: data,
 	})
 	if in.browser.fresh {
 		a.header["Set-Cookie"] = in.browser.cookie()

@@ -96,6 +96,12 @@ func (s *Server) protocolRoutes() *http.ServeMux {
 	mux.HandleFunc("GET /{tenant}/oauth2/v2.0/authorize", s.authorize)
 	mux.HandleFunc("POST /{tenant}/oauth2/v2.0/authorize", s.authorize)
 	mux.HandleFunc("POST /{tenant}/login", s.continueSignIn)
+	mux.HandleFunc("GET /{tenant}/oauth2/v2.0/logout", s.logout)
+	mux.HandleFunc("POST /{tenant}/oauth2/v2.0/logout", s.logout)
+	mux.HandleFunc("POST /{tenant}/logout", s.continueSignOut)
+	mux.HandleFunc("OPTIONS /oidc/userinfo", s.recorded("", s.preflight("GET, POST, OPTIONS")))
+	mux.HandleFunc("GET /oidc/userinfo", s.recorded("userinfo", s.userInfo))
+	mux.HandleFunc("POST /oidc/userinfo", s.recorded("userinfo", s.userInfo))
 	mux.HandleFunc("/{tenant}/oauth2/v2.0/devicecode", s.deviceCode)
 	mux.HandleFunc("/common/oauth2/deviceauth", s.recorded("", s.devicePage))
 	for _, spelling := range []string{"userrealm", "UserRealm"} { // MSAL Go writes the second

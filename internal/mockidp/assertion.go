@@ -44,6 +44,9 @@ func (s *Server) assertedUser(r tokenRequest) (*User, []string, *refusal) {
 	if assertion == "" {
 		return nil, nil, missing("assertion")
 	}
+	if hasLineBreak(assertion) {
+		return nil, nil, malformed()
+	}
 	var claims assertionClaims
 	parser := jwt.NewParser(jwt.WithValidMethods([]string{"RS256"}), jwt.WithStrictDecoding(), jwt.WithExpirationRequired())
 	if _, err := parser.ParseWithClaims(assertion, &claims, s.ownKey); err != nil {
@@ -59,6 +62,15 @@ func (s *Server) assertedUser(r tokenRequest) (*User, []string, *refusal) {
 	return user, claims.Contexts, nil
 }
 
+// hasLineBreak reports whether a JWT has characters that Go's decoder skips, but not Entra.
+func hasLineBreak(token string) bool {
+	return strings.ContainsAny(token, "\r\n")
+}
+
+func malformed() *refusal {
+	return refuse(50027, "JWT token is invalid or malformed.")
+}
+
 // ownKey finds the platform's published key that signed a token.
 func (s *Server) ownKey(token *jwt.Token) (any, error) {
 	id, _ := token.Header["kid"].(string)
@@ -72,7 +84,7 @@ func (s *Server) ownKey(token *jwt.Token) (any, error) {
 func refuseAssertion(err error) *refusal {
 	switch {
 	case errors.Is(err, jwt.ErrTokenMalformed):
-		return refuse(50027, "JWT token is invalid or malformed.")
+		return malformed()
 	case errors.Is(err, errUnknownKey):
 		return refuse(50013, "Assertion failed signature validation. [Reason - The key was not found.]")
 	case errors.Is(err, jwt.ErrTokenInvalidClaims):
@@ -99,11 +111,15 @@ func (s *Server) checkAssertion(r tokenRequest, claims assertionClaims) *refusal
 	if claims.Issuer != s.issuer(r.tenant.ID, version) {
 		return refuse(50013, "Assertion is invalid because the token issuer doesn't match the api version.")
 	}
-	if !r.client.isAudience(claims.Audience) {
+	audience := r.client
+	if r.client.blueprint != nil { // callers have tokens for the blueprint
+		audience = r.client.blueprint
+	}
+	if !audience.isAudience(claims.Audience) {
 		return refuse(500131, "Assertion audience does not match the Client app presenting the assertion. "+
 			"The audience in the assertion was '%s' and the expected audience is '%s' "+
 			"or one of the Application Uris of this application with App ID '%s'(%s).",
-			strings.Join(claims.Audience, " "), r.client.ClientID, r.client.ClientID, r.client.Name)
+			strings.Join(claims.Audience, " "), audience.ClientID, audience.ClientID, audience.Name)
 	}
 	if claims.Type == "app" || claims.Scopes == "" {
 		return refuse(7000114, "Application '%s' is not allowed to make application on-behalf-of calls.", claims.AZP+claims.AppID)

@@ -44,7 +44,6 @@ func newDirectory(dir Directory) (*directory, error) {
 		resources: map[string]*App{},
 		users:     map[string]*User{},
 		usernames: map[string]*User{},
-		agents:    map[string]*Agent{},
 		grants:    map[grantKey]Grant{},
 	}}
 	x.checkLength("tenants", len(dir.Tenants))
@@ -53,6 +52,10 @@ func newDirectory(dir Directory) (*directory, error) {
 	x.checkLength("grants", len(dir.Grants))
 	if x.mistakes != nil {
 		return nil, x.mistakes
+	}
+	exchange := newTokenExchange() // first: no app can take its names
+	for _, name := range append(exchange.IDURIs, exchange.ClientID) {
+		addTo(x, x.resources, "", name, exchange)
 	}
 	for i, tenant := range dir.Tenants {
 		x.addTenant(fmt.Sprintf("tenants[%d]", i), tenant)
@@ -65,7 +68,7 @@ func newDirectory(dir Directory) (*directory, error) {
 		x.addUser(fmt.Sprintf("users[%d]", i), &user)
 	}
 	for i, app := range dir.Apps {
-		x.addAgents(fmt.Sprintf("apps[%d]", i), app.Agents)
+		x.addAgents(fmt.Sprintf("apps[%d]", i), app)
 	}
 	for i, grant := range dir.Grants {
 		x.addGrant(fmt.Sprintf("grants[%d]", i), grant)
@@ -176,23 +179,23 @@ func (x *indexer) addUser(key string, user *User) {
 	}
 }
 
-// addAgents adds the agents of an app. Their users must be in the directory already.
-func (x *indexer) addAgents(key string, agents []Agent) {
-	for i := range agents {
-		agent, key := &agents[i], fmt.Sprintf("%s.agents[%d]", key, i)
-		x.checkName(key+".name", agent.Name)
+// addAgents adds the agents of an app, each as an app of its own. Their users must be in the
+// directory already.
+func (x *indexer) addAgents(key string, app App) {
+	for i, agent := range app.Agents {
+		key := fmt.Sprintf("%s.agents[%d]", key, i)
 		for i, name := range agent.Users {
 			if x.usernames[strings.ToLower(name)] == nil {
 				x.report(fmt.Sprintf("%s.users[%d]", key, i), "no user has the username %q", name)
 			}
 		}
-		if !x.checkGUID(key+".clientId", agent.ClientID) {
-			continue
+		registered := newAgentApp(&app, agent)
+		if x.checkName(key+".name", agent.Name) {
+			addTo(x, x.apps, key+".name", agent.Name, registered)
 		}
-		if x.resources[strings.ToLower(agent.ClientID)] != nil {
-			x.report(key+".clientId", "%q is the client id of an app", agent.ClientID)
+		if x.checkGUID(key+".clientId", agent.ClientID) {
+			addTo(x, x.apps, key+".clientId", agent.ClientID, registered)
 		}
-		addTo(x, x.agents, key+".clientId", agent.ClientID, agent)
 	}
 }
 

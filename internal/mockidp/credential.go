@@ -42,11 +42,12 @@ var (
 // public client has nothing to authenticate with. from is what it redeems, if that was given
 // out in an earlier request, perhaps to another client.
 func (s *Server) authenticate(r tokenRequest, publicToo bool, from *redemption) (*App, string, *refusal) {
-	tenant, form := r.tenant, r.form
-	app, refused := s.findClient(tenant, form.Get("client_id"))
+	form := r.form
+	app, refused := s.findClient(r.tenant, form.Get("client_id"))
 	if refused != nil {
 		return nil, "", refused
 	}
+	r.client = app
 	if from != nil && !strings.EqualFold(from.clientID, app.ClientID) {
 		refused := refuse(70000, "Provided grant is invalid or malformed: it was issued to another client.")
 		refused.suberror = "client_mismatch"
@@ -73,7 +74,7 @@ func (s *Server) authenticate(r tokenRequest, publicToo bool, from *redemption) 
 		return nil, "", refuse(7000218,
 			"The request body must contain the following parameter: 'client_assertion_type' with value '%s'.", clientAssertionType)
 	}
-	return app, byAssertion, s.checkClientAssertion(tenant, app, assertion, r.now)
+	return app, byAssertion, s.checkClientAssertion(r, assertion)
 }
 
 // findClient returns the app that a request comes from. Without a tenant (common and
@@ -85,15 +86,19 @@ func (s *Server) findClient(tenant Tenant, clientID string) (*App, *refusal) {
 	app := s.dir().app(clientID)
 	switch {
 	case app == nil, tenant.ID != "" && !app.in(tenant):
-		directory := tenant.ID
-		if directory == "" {
-			directory = "Microsoft Services"
-		}
-		return nil, refuse(700016, "Application with identifier '%s' was not found in the directory '%s'.", clientID, directory)
+		return nil, unknownApp(clientID, tenant)
 	case tenant.ID == "" && !app.MultiTenant:
 		return nil, noTenant()
 	}
 	return app, nil
+}
+
+func unknownApp(clientID string, tenant Tenant) *refusal {
+	directory := tenant.ID
+	if directory == "" {
+		directory = "Microsoft Services"
+	}
+	return refuse(700016, "Application with identifier '%s' was not found in the directory '%s'.", clientID, directory)
 }
 
 // isPublic reports whether the app may get a user's tokens without a credential: it has
@@ -111,21 +116,24 @@ func (a *App) checkSecret(secret string) *refusal {
 		"not the client secret ID, for a secret added to app '%s'.", a.ClientID)
 }
 
-// checkClientAssertion sends the assertion to the check that fits its issuer:
-// the app itself, or another platform that the app trusts.
-func (s *Server) checkClientAssertion(tenant Tenant, app *App, assertion string, now time.Time) *refusal {
+// checkClientAssertion sends the assertion to the check that fits its issuer: the app itself,
+// another platform that the app trusts, or this one for an agent.
+func (s *Server) checkClientAssertion(r tokenRequest, assertion string) *refusal {
 	var claims jwt.RegisteredClaims
-	if _, _, err := jwt.NewParser().ParseUnverified(assertion, &claims); err != nil {
-		return refuse(50027, "JWT token is invalid or malformed.")
+	if _, _, err := jwt.NewParser().ParseUnverified(assertion, &claims); err != nil || hasLineBreak(assertion) {
+		return malformed()
 	}
 	if len(claims.Audience) > 1 {
 		return refuse(5002741, "Number of audience values in the provided client credential exceed maximum allowed. "+
 			"%d audience values provided, maximum allowed is 1.", len(claims.Audience))
 	}
-	if strings.EqualFold(claims.Issuer, app.ClientID) || len(app.Federated) == 0 {
-		return s.checkCertificate(tenant, app, assertion, now)
+	switch {
+	case r.client.blueprint != nil:
+		return s.checkT1(r, assertion)
+	case strings.EqualFold(claims.Issuer, r.client.ClientID), len(r.client.Federated) == 0:
+		return s.checkCertificate(r.tenant, r.client, assertion, r.now)
 	}
-	return checkFederated(app, assertion, now)
+	return checkFederated(r.client, assertion, r.now)
 }
 
 // checkCertificate accepts an assertion the app signed with a certificate that
@@ -237,19 +245,23 @@ func checkFederated(app *App, assertion string, now time.Time) *refusal {
 			return nil
 		}
 	}
+	return noFederation(number, claims)
+}
+
+func noFederation(number int, claims jwt.RegisteredClaims) *refusal {
 	return refuse(number, "No matching federated identity record found for presented assertion: "+
 		"issuer '%s', subject '%s', audience '%s'.", claims.Issuer, claims.Subject, strings.Join(claims.Audience, " "))
 }
 
 // parseClientAssertion checks signature and times. Only nbf has leeway: an
 // assertion that has expired is refused.
-func parseClientAssertion(assertion string, claims *jwt.RegisteredClaims, key jwt.Keyfunc, now time.Time, methods ...string) error {
+func parseClientAssertion(assertion string, claims jwt.Claims, key jwt.Keyfunc, now time.Time, methods ...string) error {
 	parser := jwt.NewParser(jwt.WithValidMethods(methods), jwt.WithStrictDecoding(),
 		jwt.WithExpirationRequired(), jwt.WithLeeway(assertionSkew))
 	if _, err := parser.ParseWithClaims(assertion, claims, key); err != nil {
 		return err
 	}
-	if !now.Before(claims.ExpiresAt.Time) {
+	if expiry, err := claims.GetExpirationTime(); err != nil || !now.Before(expiry.Time) {
 		return jwt.ErrTokenInvalidClaims
 	}
 	return nil

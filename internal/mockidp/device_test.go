@@ -264,6 +264,15 @@ func TestDevicePageShowsText(t *testing.T) {
 	}
 }
 
+// serve posts a form to the platform without a network.
+func serve(server *mockidp.Server, path string, body url.Values) (int, string) {
+	request := httptest.NewRequest("POST", path, strings.NewReader(body.Encode()))
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	recorder := httptest.NewRecorder()
+	server.ServeHTTP(recorder, request)
+	return recorder.Code, recorder.Body.String()
+}
+
 // A code ends after 15 minutes for the user and for the device.
 func TestDeviceCodeExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -271,13 +280,7 @@ func TestDeviceCodeExpires(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		send := func(path string, body url.Values) (int, string) {
-			request := httptest.NewRequest("POST", path, strings.NewReader(body.Encode()))
-			request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-			recorder := httptest.NewRecorder()
-			server.ServeHTTP(recorder, request)
-			return recorder.Code, recorder.Body.String()
-		}
+		send := func(path string, body url.Values) (int, string) { return serve(server, path, body) }
 		begin := func() map[string]any {
 			_, body := send("/"+contoso+"/oauth2/v2.0/devicecode", form("client_id", spaID, "scope", "api://middle/access_as_user"))
 			return parse(t, []byte(body))
@@ -362,4 +365,21 @@ func TestMSALDeviceCode(t *testing.T) {
 	if claims := claimsOf(t, result.AccessToken); claims["oid"] != aliceID || result.Account.PreferredUsername != "alice@contoso.example" {
 		t.Errorf("got %v for %+v", claims, result.Account)
 	}
+}
+
+// Nothing but the code that was issued opens a sign-in, however it is typed.
+func FuzzUserCode(f *testing.F) {
+	server, err := mockidp.New(deviceDirectory())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add("BCDFGHJKL", "alice")
+	f.Add("bcdf-ghjkl\x00", "")
+	f.Add("<script>", "\xff")
+	f.Fuzz(func(t *testing.T, typed, user string) {
+		status, page := serve(server, "/common/oauth2/deviceauth", form("otc", typed, "user", user))
+		if status != http.StatusBadRequest || strings.Contains(page, "<script") {
+			t.Errorf("%q, %q: got %d %s, want 400", typed, user, status, page)
+		}
+	})
 }

@@ -62,6 +62,9 @@ type App struct {
 	FrontChannelLogoutURI string
 
 	Agents []Agent // that the app is the blueprint of
+
+	blueprint  *App     // of an agent, which is indexed as an app of its own
+	agentUsers []string // usernames of the users that the agent may act as
 }
 
 // Agent is an agent identity: an app without credentials of its own, for which its blueprint
@@ -102,7 +105,6 @@ type directory struct {
 	resources map[string]*App   // by client id and by App ID URI
 	users     map[string]*User  // by name and by object id
 	usernames map[string]*User
-	agents    map[string]*Agent // by client id
 	grants    map[grantKey]Grant
 }
 

@@ -55,7 +55,7 @@ func TestDirectoryRefusesWhatDoesNotFit(t *testing.T) {
 		{agent(helper), ""},
 		{agent(mockidp.Agent{ClientID: helper.ClientID}), "apps[0].agents[0].name: must be set"},
 		{agent(mockidp.Agent{Name: "a", ClientID: "x"}), "apps[0].agents[0].clientId: must be a GUID"},
-		{agent(mockidp.Agent{Name: "a", ClientID: todoID}), `apps[0].agents[0].clientId: "` + todoID + `" is the client id of an app`},
+		{agent(mockidp.Agent{Name: "a", ClientID: todoID}), `apps[0].agents[0].clientId: "` + todoID + `" appears twice`},
 		{agent(helper, helper), `apps[0].agents[1].clientId: "` + helper.ClientID + `" appears twice`},
 		{agent(mockidp.Agent{Name: "a", ClientID: helper.ClientID, Users: []string{"zoe"}}), `apps[0].agents[0].users[0]: no user has the username "zoe"`},
 		{func(d *directory) { d.Grants[0].Scopes = []string{"Fly"} }, `grants[0].scopes[0]: app "todo" exposes no scope "Fly"`},

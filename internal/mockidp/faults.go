@@ -36,7 +36,7 @@ type Fault struct {
 // requestFlows are all values of a Request's Flow except "".
 var requestFlows = []string{
 	"on_behalf_of", "client_credentials", "authorization_code", "refresh_token", "device_code", "password",
-	"authorize", "logout", "userinfo", "userrealm", "keys", "metadata",
+	"authorize", "logout", "user_fic", "userinfo", "userrealm", "keys", "metadata",
 }
 
 // check reports why the fault is unusable: it contradicts itself or has no effect.

@@ -33,6 +33,7 @@ var grantTypes = map[string]grantType{
 	jwtBearer:            {flow: "on_behalf_of", answer: (*Server).onBehalfOf},
 	"password":           {flow: "password", public: true, answer: (*Server).password},
 	"refresh_token":      {flow: "refresh_token", public: true, answer: (*Server).redeemRefreshToken},
+	"user_fic":           {flow: "user_fic", answer: (*Server).userFIC},
 }
 
 // tokenRequest is a request whose client is authenticated.
@@ -171,6 +172,9 @@ func (s *Server) onBehalfOf(r tokenRequest) (map[string]any, *refusal) {
 	if r.form.Has("requested_token_type") {
 		return nil, refuse(90013, "The value of 'requested_token_type' is not supported.")
 	}
+	if r.client.blueprint != nil && r.form.Has("username") { // the documented form of user_fic
+		return s.agentUser(r, "assertion")
+	}
 	user, contexts, refused := s.assertedUser(r)
 	if refused != nil {
 		return nil, refused
@@ -194,8 +198,12 @@ func (s *Server) clientCredentials(r tokenRequest) (map[string]any, *refusal) {
 	if refused != nil {
 		return nil, refused
 	}
+	subject, refused := s.vouchedAgent(r)
+	if refused != nil {
+		return nil, refused
+	}
 	claims := s.claims(issue{
-		tenantID: r.tenant.ID, client: r.client, resource: requested.resource,
+		tenantID: r.tenant.ID, client: r.client, resource: requested.resource, subject: subject,
 		roles: s.dir().granted(r.client, requested.resource, nil).Roles, strength: r.strength, capable: r.claims.capable, now: r.now,
 	})
 	return s.success(requested.resource, claims), nil

@@ -200,6 +200,7 @@ func TestOnBehalfOfRefusesAssertions(t *testing.T) {
 		{name: "another requested_token_use", form: k.obo("requested_token_use", "something"), code: "invalid_request", number: 90013},
 		{name: "SAML asked for", form: k.obo("requested_token_type", "urn:ietf:params:oauth:token-type:saml2"), code: "invalid_request", number: 90013},
 		{name: "not a JWT", form: k.obo("assertion", "abc"), code: "invalid_request", number: 50027},
+		{name: "line break", form: k.obo("assertion", good+"\n"), code: "invalid_request", number: 50027},
 		{name: "tampered", form: k.obo("assertion", tamper(good)), code: "invalid_grant", number: 50013},
 		{name: "foreign key", form: k.obo("assertion", other.UserToken("alice", "spa", "middle")), code: "invalid_grant", number: 50013},
 		{name: "algorithm none", form: k.obo("assertion", k.SignRaw([]byte(`{"alg":"none","kid":"`+k.KeyID()+`"}`), []byte(`{}`))), code: "invalid_grant", number: 50013},
@@ -297,7 +298,9 @@ func TestClientAssertionIsRefused(t *testing.T) {
 	for i := range refused {
 		refused[i].status, refused[i].code = http.StatusUnauthorized, "invalid_client"
 	}
-	refused = append(refused, refusalCase{name: "not a JWT", form: with("abc"), code: "invalid_request", number: 50027})
+	refused = append(refused,
+		refusalCase{name: "not a JWT", form: with("abc"), code: "invalid_request", number: 50027},
+		refusalCase{name: "line break", form: with(k.assertion(nil) + "\n"), code: "invalid_request", number: 50027})
 	k.wantRefusals(refused)
 }
 

@@ -1,6 +1,7 @@
 package mockidp
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -14,6 +15,7 @@ type issue struct {
 	client, resource *App
 	user             *User // nil for an app-only token
 	scopes, roles    []string
+	subject          string // of an app-only token, if it is not the client
 	strength         string // azpacr
 	capable          bool   // the client declared cp1
 	signIn           signIn // of the user
@@ -42,6 +44,9 @@ func (s *Server) claims(i issue) map[string]any {
 		i.addUser(claims)
 	} else {
 		i.addApp(claims)
+	}
+	if i.client.blueprint != nil {
+		i.addAgent(claims)
 	}
 	if i.capable && slices.Contains(i.resource.OptionalClaims, "xms_cc") {
 		claims["xms_cc"] = []string{"cp1"}
@@ -76,7 +81,7 @@ func (i issue) addUser(claims map[string]any) {
 // addApp adds the claims of an app-only token, whose sub and oid are both the
 // client's service principal.
 func (i issue) addApp(claims map[string]any) {
-	claims["sub"], claims["oid"] = i.client.ObjectID, i.client.ObjectID
+	claims["sub"], claims["oid"] = cmp.Or(i.subject, i.client.ObjectID), i.client.ObjectID
 	if len(i.roles) > 0 {
 		claims["roles"] = slices.Clone(i.roles)
 	}
@@ -114,7 +119,7 @@ func (s *Server) AppClaims(client, resource string, roles ...string) map[string]
 
 func (a *App) strength() string {
 	switch {
-	case len(a.Certificates) > 0 || len(a.Federated) > 0:
+	case len(a.Certificates) > 0, len(a.Federated) > 0, a.blueprint != nil:
 		return byAssertion
 	case len(a.Secrets) > 0:
 		return bySecret

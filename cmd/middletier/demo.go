@@ -109,15 +109,9 @@ func (c demoCommand) startPlatform(directory mockidp.Directory) (*mockidp.Server
 // addPresets lets GET /mock/tokens/{name} answer with a fresh token for the
 // middle tier.
 func addPresets(platform *mockidp.Server) {
-	platform.AddPreset("alice", func() string {
-		return platform.UserToken("alice", "app", "middletier", "ToDoList.ReadWrite")
-	})
-	platform.AddPreset("bob", func() string {
-		return platform.UserToken("bob", "app", "middletier", "ToDoList.Read")
-	})
-	platform.AddPreset("daemon", func() string {
-		return platform.AppToken("daemon", "middletier", "ToDoList.Read.All")
-	})
+	platform.AddPreset("alice", mockidp.Preset{User: "alice", Client: "app", Resource: "middletier", Scopes: todo.Scopes[1:]})
+	platform.AddPreset("bob", mockidp.Preset{User: "bob", Client: "app", Resource: "middletier", Scopes: todo.Scopes[:1]})
+	platform.AddPreset("daemon", mockidp.Preset{Client: "daemon", Resource: "middletier", Roles: todo.AppPermissions[:1]})
 }
 
 // startTodo serves the ToDo API until closed.

@@ -45,6 +45,7 @@ func newDirectory(dir Directory) (*directory, error) {
 		users:     map[string]*User{},
 		usernames: map[string]*User{},
 		grants:    map[grantKey]Grant{},
+		ordered:   dir.Grants,
 	}}
 	x.checkLength("tenants", len(dir.Tenants))
 	x.checkLength("users", len(dir.Users))

@@ -106,6 +106,7 @@ type directory struct {
 	users     map[string]*User  // by name and by object id
 	usernames map[string]*User
 	grants    map[grantKey]Grant
+	ordered   []Grant // as in the Directory
 }
 
 // grantKey says whose consent it is.

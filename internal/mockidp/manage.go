@@ -9,28 +9,6 @@ import (
 	"time"
 )
 
-// AddPreset makes GET /mock/tokens/{name} answer with the result of token, which is
-// called for each request.
-func (s *Server) AddPreset(name string, token func() string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.presets[name] = token
-}
-
-// presetToken answers GET /mock/tokens/{name}.
-func (s *Server) presetToken(w http.ResponseWriter, r *http.Request) {
-	s.mu.RLock()
-	token, known := s.presets[r.PathValue("name")]
-	s.mu.RUnlock()
-	if !known {
-		http.Error(w, "no preset of this name", http.StatusNotFound)
-		return
-	}
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
-	_, _ = io.WriteString(w, token()+"\n") // a client that left does not need it
-}
-
 // signToken answers POST /mock/tokens: it signs the claims byte for byte, with the usual
 // header. The request may replace members of the header, or remove them with null. The
 // signature is always RS256 with the current key.

@@ -17,14 +17,6 @@ func TestManagementSignsTokens(t *testing.T) {
 	if header["alg"] != "RS256" || header["kid"] != k.KeyID() || header["x5t"] != k.KeyID() || header["typ"] != nil || header["crit"] == nil {
 		t.Errorf("header: got %v", header)
 	}
-	k.AddPreset("alice", func() string { return k.UserToken("alice", "spa", "middle", "access_as_user") })
-	_, preset := k.do("GET", "/mock/tokens/alice", "", "")
-	if status, body := k.post(contoso, k.obo("assertion", strings.TrimSpace(string(preset)))); status != http.StatusOK {
-		t.Errorf("exchange of a preset token: got %d %v, want 200", status, body)
-	}
-	if status, _ := k.do("GET", "/mock/tokens/bob", "", ""); status != http.StatusNotFound {
-		t.Errorf("unknown preset: got %d, want 404", status)
-	}
 }
 
 func TestManagementAddsAndClearsFaults(t *testing.T) {

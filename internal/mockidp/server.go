@@ -46,9 +46,9 @@ type Server struct {
 	url         string
 	address     string // of the listener, once it has one
 	certificate tls.Certificate
-	running     *running // nil while stopped
-	presets     map[string]func() string
-	registered  Directory // what current was made of
+	running     *running          // nil while stopped
+	presets     map[string]Preset // by name in lower case
+	registered  Directory         // what current was made of
 }
 
 // running is the HTTP server between Start or Restart and Stop.
@@ -68,7 +68,7 @@ func New(dir Directory) (*Server, error) {
 		keys:      &keyring{},
 		authority: authority,
 		url:       "https://localhost",
-		presets:   map[string]func() string{},
+		presets:   map[string]Preset{},
 	}
 	sealer, err := newSealer(newSealingKey())
 	if err != nil {

@@ -88,6 +88,6 @@ fuzz: ## Run every fuzz target for FUZZTIME.
 		done; \
 	done
 
-generate: ## Write config.yaml, config.schema.json, docs/configuration.md, docs/errors.md, the tables of README and docs/migrating.md, and the picture of the imports from the code.
-	go test ./cmd/middletier -run '^Test(Schema|Reference|Example|Readme|Migrating|Architecture)IsCurrent$$' -update
+generate: ## Write config.yaml, config.schema.json, directory.schema.json, docs/configuration.md, docs/directory.md, docs/errors.md, the tables of README and docs/migrating.md, and the picture of the imports from the code.
+	go test ./cmd/middletier -run '^Test(Schema|Reference|DirectorySchema|DirectoryReference|Example|Readme|Migrating|Architecture)IsCurrent$$' -update
 	go test ./internal/api -run '^TestErrorsPageIsCurrent$$' -update

@@ -57,14 +57,19 @@ func (c demoCommand) run(ctx context.Context, std streams) error {
 	defer public.Close()
 	service := "http://" + public.Addr().String()
 	secret := rand.Text()
-	platform, err := c.startPlatform(withSPA(demoDirectory(secret), service+"/"))
+	directory := withSPA(demoDirectory(secret), service+"/")
+	platform, err := c.startPlatform(directory)
 	if err != nil {
 		return err
 	}
 	defer platform.Close()
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: platform.CertPool()}}
 
-	todoURL, closeTodo, err := startTodo(ctx, "127.0.0.1:0", platform, transport, log)
+	api, err := todoApp(directory)
+	if err != nil {
+		return err
+	}
+	todoURL, closeTodo, err := startTodo(ctx, "127.0.0.1:0", platform, api, transport, log)
 	if err != nil {
 		return err
 	}
@@ -114,12 +119,12 @@ func addPresets(platform *mockidp.Server) {
 	platform.AddPreset("daemon", mockidp.Preset{Client: "daemon", Resource: "middletier", Roles: todo.AppPermissions[:1]})
 }
 
-// startTodo serves the ToDo API until closed.
+// startTodo serves the ToDo API, which is registered as app, until closed.
 func startTodo(
-	ctx context.Context, address string, platform *mockidp.Server, transport http.RoundTripper, log *slog.Logger,
+	ctx context.Context, address string, platform *mockidp.Server, app mockidp.App, transport http.RoundTripper, log *slog.Logger,
 ) (url string, closeAll func(), err error) {
 	validator := validate.New(validate.Config{
-		Instance: platform.URL(), TenantID: demoTenant, ClientID: demoToDo, ClockSkew: time.Minute,
+		Instance: platform.URL(), TenantID: app.TenantID, ClientID: app.ClientID, ClockSkew: time.Minute,
 		Client: newClient(transport), Log: log,
 	})
 	l, err := net.Listen("tcp", address)

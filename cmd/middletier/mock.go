@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 
@@ -20,7 +22,8 @@ type mockCommand struct {
 	Address     string   `help:"The address on which the platform listens, with TLS." default:"127.0.0.1:9443"`
 	CAOut       string   `name:"ca-out" help:"The file to which the CA certificate is written, in PEM; clients must trust it, such as through SSL_CERT_FILE." default:"ca.pem"`
 	Host        []string `help:"A name by which others reach the platform, such as in a container network; may be repeated. Its metadata and tokens use the first." placeholder:"NAME"`
-	TodoAddress string   `help:"The address on which the protected ToDo API is served too, over HTTP; default: it is not served." placeholder:"HOST:PORT"`
+	Directory   string   `help:"A file with tenants, users, apps and grants, in YAML or JSON (docs/directory.md); default: one tenant with Alice, Bob and a client of each kind (directory.yaml)." placeholder:"FILE"`
+	TodoAddress string   `help:"The address on which the protected ToDo API is served too, over HTTP, for the app that is called todo; default: it is not served." placeholder:"HOST:PORT"`
 }
 
 // mockSecret is the client secret of every registration that has one. It is no secret:
@@ -28,11 +31,17 @@ type mockCommand struct {
 const mockSecret = "mock-secret"
 
 func (c mockCommand) run(ctx context.Context, std streams) error {
-	platform, err := mockidp.New(demoDirectory(mockSecret))
+	directory, err := c.directory()
 	if err != nil {
 		return err
 	}
-	addPresets(platform)
+	platform, err := mockidp.New(directory)
+	if err != nil {
+		return err
+	}
+	if c.Directory == "" {
+		addPresets(platform)
+	}
 	// Before it listens, so that every client that can connect finds the file.
 	if err := os.WriteFile(c.CAOut, platform.CAPEM(), 0o644); err != nil {
 		return fmt.Errorf("--ca-out: %w", err)
@@ -45,16 +54,83 @@ func (c mockCommand) run(ctx context.Context, std streams) error {
 	if c.TodoAddress != "" {
 		log := slog.New(slog.NewTextHandler(std.err, nil))
 		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: platform.CertPool()}}
-		url, closeTodo, err := startTodo(ctx, c.TodoAddress, platform, transport, log)
+		api, err := todoApp(directory)
+		if err != nil {
+			return err
+		}
+		url, closeTodo, err := startTodo(ctx, c.TodoAddress, platform, api, transport, log)
 		if err != nil {
 			return fmt.Errorf("--todo-address: %w", err)
 		}
 		defer closeTodo()
 		todoURL = url
 	}
-	c.print(std.out, platform.URL(), todoURL)
+	if c.Directory != "" {
+		c.printDirectory(std.out, platform.URL(), todoURL, directory)
+	} else {
+		c.print(std.out, platform.URL(), todoURL)
+	}
 	<-ctx.Done()
 	return nil
+}
+
+func (c mockCommand) directory() (mockidp.Directory, error) {
+	if c.Directory == "" {
+		return demoDirectory(mockSecret), nil
+	}
+	return mockidp.ReadDirectory(c.Directory)
+}
+
+// todoApp returns the registration of the ToDo API.
+func todoApp(directory mockidp.Directory) (mockidp.App, error) {
+	for _, app := range directory.Apps {
+		if strings.EqualFold(app.Name, "todo") {
+			return app, nil
+		}
+	}
+	return mockidp.App{}, errors.New("--todo-address: the directory has no app with the name todo")
+}
+
+// maxListed limits how much of a directory is printed.
+const maxListed = 20
+
+// printDirectory prints the addresses, what the directory holds, and commands to try.
+func (c mockCommand) printDirectory(w io.Writer, platform, todoURL string, directory mockidp.Directory) {
+	var text strings.Builder
+	list := func(n int, line func(i int) string) {
+		for i := range min(n, maxListed) {
+			text.WriteString("  " + line(i) + "\n")
+		}
+		if n > maxListed {
+			fmt.Fprintf(&text, "  … and %d more\n", n-maxListed)
+		}
+	}
+	list(len(directory.Tenants), func(i int) string {
+		return "tenant        " + directory.Tenants[i].ID + " " + directory.Tenants[i].Domain
+	})
+	list(len(directory.Users), func(i int) string {
+		user := directory.Users[i]
+		return "user          " + user.Name + ", " + user.ObjectID + ", " + user.Username
+	})
+	list(len(directory.Apps), func(i int) string {
+		app := directory.Apps[i]
+		return "app           " + strings.Join(append([]string{app.Name, app.ClientID}, app.IDURIs...), ", ")
+	})
+	call := "curl -s --cacert " + c.CAOut + " " + platform
+	_, _ = fmt.Fprintf(w, `The identity platform is ready, with the directory of %s.
+
+  instance      %s/
+%s  ToDo API      %s
+  certificate   %s (SSL_CERT_FILE)
+
+Try, in another terminal:
+
+`, c.Directory, platform, text.String(), todoURL, c.CAOut)
+	if len(directory.Users) > 0 && len(directory.Grants) > 0 {
+		name := url.PathEscape(directory.Users[0].Name)
+		_, _ = fmt.Fprintf(w, "# An access token of a user, and one that has expired.\n%s/mock/tokens/%s\n%[1]s/mock/tokens/%[2]s?exp=-5m\n\n", call, name)
+	}
+	_, _ = fmt.Fprintf(w, "# The requests that the platform received.\n%s/mock/requests\n\nCtrl-C stops it.\n", call)
 }
 
 // print prints the addresses and commands to try. The commands use the URL by which the

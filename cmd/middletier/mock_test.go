@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -37,11 +38,48 @@ func TestMockSaysWhichFlagIsAtFault(t *testing.T) {
 		{[]string{"--address", "256.0.0.1:1", "--ca-out", ca}, "--address: "},
 		{[]string{"--address", "127.0.0.1:0", "--ca-out", t.TempDir()}, "--ca-out: "},
 		{[]string{"--address", "127.0.0.1:0", "--ca-out", ca, "--todo-address", "256.0.0.1:1"}, "--todo-address: "},
+		{[]string{"--address", "127.0.0.1:0", "--ca-out", ca, "--directory", filepath.Join(filepath.Dir(ca), "absent.yaml")}, filepath.Join(filepath.Dir(ca), "absent.yaml") + ": cannot be read: no such file"},
+		{[]string{"--address", "127.0.0.1:0", "--ca-out", ca, "--todo-address", "127.0.0.1:0", "--directory", writeDirectory(t, "tenants: [{tenantId: "+demoTenant+"}]")}, "--todo-address: the directory has no app"},
 	} {
 		p := startProcess(t, nil, append([]string{"mock"}, row.args...)...)
 		if code := p.wait(t); code != 1 || !strings.HasPrefix(p.stdout.String(), row.want) {
 			t.Errorf("%q: exit code %d, %q, want 1 and %s", row.args, code, p.stdout.String(), row.want)
 		}
+	}
+}
+
+// A directory of one's own takes the place of the default one, the ToDo API's registration
+// included.
+func TestMockWithADirectory(t *testing.T) {
+	const directory = `tenants: [{tenantId: 99999999-9999-4999-8999-999999999999, domain: fabrikam.example}]
+users: [{name: carol}]
+apps:
+  - {name: web, clientId: 44444444-0000-4000-8000-000000000001, secrets: [web-secret]}
+  - {name: todo, clientId: 33333333-0000-4000-8000-000000000001, idUris: [api://list], scopes: [ToDoList.Read], roles: [ToDoList.Read.All], optionalClaims: [idtyp]}
+grants: [{client: web, resource: todo, scopes: [ToDoList.Read], roles: [ToDoList.Read.All]}]
+`
+	dir := t.TempDir()
+	ca, port := filepath.Join(dir, "ca.pem"), freePorts(t, 1)[0]
+	p := startProcess(t, nil, "mock", "--address", "127.0.0.1:0", "--ca-out", ca, "--todo-address", "127.0.0.1:"+port, "--directory", writeDirectory(t, directory))
+	p.await(t, "Ctrl-C stops it.")
+	for _, want := range []string{"web, 44444444-0000-4000-8000-000000000001\n", "carol@fabrikam.example", "todo, 33333333-0000-4000-8000-000000000001, api://list"} {
+		if !strings.Contains(p.stdout.String(), want) {
+			t.Errorf("got\n%swant %q in it", p.stdout.String(), want)
+		}
+	}
+	outputs := p.runPrinted(t)
+	if len(outputs) != 3 || !strings.HasPrefix(outputs[0], "ey") || !strings.HasPrefix(outputs[1], "ey") || !strings.HasPrefix(outputs[2], "[") {
+		t.Fatalf("got %q, want two tokens and the requests", outputs)
+	}
+	platform := regexp.MustCompile(`https://127\.0\.0\.1:[0-9]+`).FindString(p.stdout.String())
+	output, err := runScript(t, dir, `set -eu
+token=$(curl -sf --cacert ca.pem `+platform+`/99999999-9999-4999-8999-999999999999/oauth2/v2.0/token -d grant_type=client_credentials \
+  -d client_id=44444444-0000-4000-8000-000000000001 -d client_secret=web-secret -d scope=api://list/.default | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
+for token in "$token" "`+outputs[0]+`" "`+outputs[1]+`"; do
+  curl -s -o answer -w '%{http_code} ' -H "Authorization: Bearer $token" http://127.0.0.1:`+port+`/items
+done`)
+	if err != nil || output != "200 200 401 " {
+		t.Errorf("got %q, %v, want the API to accept the app's token and Carol's, and to refuse the expired one", output, err)
 	}
 }
 

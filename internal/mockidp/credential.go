@@ -7,6 +7,9 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
+	"maps"
+	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -75,6 +78,27 @@ func (s *Server) authenticate(r tokenRequest, publicToo bool, from *redemption) 
 			"The request body must contain the following parameter: 'client_assertion_type' with value '%s'.", clientAssertionType)
 	}
 	return app, byAssertion, s.checkClientAssertion(r, assertion)
+}
+
+// withBasicCredential returns the form with the client and secret of an Authorization header
+// (RFC 6749, section 2.3.1). A client that sends them in both places uses two ways at once.
+func withBasicCredential(r *http.Request, form url.Values) (url.Values, *refusal) {
+	id, secret, has := r.BasicAuth()
+	if !has {
+		return form, nil
+	}
+	clientID, errID := url.QueryUnescape(id)
+	secret, errSecret := url.QueryUnescape(secret)
+	switch {
+	case errID != nil || errSecret != nil:
+		return nil, refuse(9000411, "The request is not properly formatted: the Authorization header cannot be read.")
+	case form.Has("client_secret"), form.Has("client_id") && form.Get("client_id") != clientID:
+		return nil, refuse(70002, "The request uses more than one way to authenticate the client.")
+	}
+	form = maps.Clone(form)
+	form.Set("client_id", clientID)
+	form.Set("client_secret", secret)
+	return form, nil
 }
 
 // findClient returns the app that a request comes from. Without a tenant (common and

@@ -1,6 +1,7 @@
 package mockidp
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -42,31 +43,44 @@ func (s *Server) metadata(version int) func(*http.Request) answer {
 	}
 }
 
+// metadataDocument lists what works, in Entra's words. The endpoints of version 1 do not
+// exist here, and code_challenge_methods_supported is left out as it is at Entra: who relies
+// on it shall notice.
 func (s *Server) metadataDocument(path, issuer string, version int) map[string]any {
-	base, infix := s.URL()+"/"+path, ""
-	if version == 2 {
-		infix = "/v2.0"
-	}
-	return map[string]any{
+	base := s.URL() + "/" + path
+	document := map[string]any{
 		"issuer":                                issuer,
-		"authorization_endpoint":                base + "/oauth2" + infix + "/authorize",
-		"token_endpoint":                        base + "/oauth2" + infix + "/token",
-		"end_session_endpoint":                  base + "/oauth2" + infix + "/logout",
-		"device_authorization_endpoint":         base + "/oauth2/v2.0/devicecode",
-		"jwks_uri":                              base + "/discovery" + infix + "/keys",
-		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "private_key_jwt"},
-		"response_modes_supported":              []string{"query", "fragment", "form_post"},
-		"response_types_supported":              []string{"code", "id_token", "code id_token"},
-		"scopes_supported":                      []string{"openid", "profile", "email", "offline_access"},
+		"jwks_uri":                              base + "/discovery/keys",
 		"subject_types_supported":               []string{"pairwise"},
 		"id_token_signing_alg_values_supported": []string{"RS256"},
-		"request_uri_parameter_supported":       false,
 		"tenant_region_scope":                   nil,
 		"cloud_instance_name":                   "microsoftonline.com",
 		"cloud_graph_host_name":                 "graph.windows.net",
 		"msgraph_host":                          "graph.microsoft.com",
 		"rbac_url":                              "https://pas.windows.net",
 	}
+	if version == 1 {
+		return document
+	}
+	maps.Copy(document, map[string]any{
+		"authorization_endpoint":                base + "/oauth2/v2.0/authorize",
+		"token_endpoint":                        base + "/oauth2/v2.0/token",
+		"device_authorization_endpoint":         base + "/oauth2/v2.0/devicecode",
+		"end_session_endpoint":                  base + "/oauth2/v2.0/logout",
+		"userinfo_endpoint":                     s.URL() + "/oidc/userinfo",
+		"jwks_uri":                              base + "/discovery/v2.0/keys",
+		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "private_key_jwt", "client_secret_basic"},
+		"response_modes_supported":              []string{"query", "fragment", "form_post"},
+		"response_types_supported":              []string{"code", "id_token", "code id_token"},
+		"scopes_supported":                      openIDScopes,
+		"claims_supported": []string{
+			"sub", "iss", "aud", "exp", "iat", "nonce", "preferred_username", "name", "tid", "ver", "c_hash", "email",
+		},
+		"request_uri_parameter_supported": false,
+		"http_logout_supported":           true,
+		"frontchannel_logout_supported":   true,
+	})
+	return document
 }
 
 // publishedKeys answers with the JWKS whose issuers are of version 1 or 2.

@@ -19,6 +19,7 @@ type scopeRequest struct {
 	bare          bool     // scopes of Microsoft Graph, which need not name it
 	offlineAccess bool
 	openID        bool
+	email         bool
 }
 
 // openIDScopes may stand beside the scopes of any resource ("Scopes and permissions",
@@ -40,7 +41,8 @@ func (s *Server) parseScopes(tenant Tenant, text string) (scopeRequest, *refusal
 			return scopeRequest{}, refused
 		}
 	}
-	a.openID, a.offlineAccess = slices.Contains(beside, "openid"), slices.Contains(beside, "offline_access")
+	a.openID, a.email = slices.Contains(beside, "openid"), slices.Contains(beside, "email")
+	a.offlineAccess = slices.Contains(beside, "offline_access")
 	switch {
 	case len(a.names) == 0 && len(beside) == 0:
 		return scopeRequest{}, invalidScope(text)

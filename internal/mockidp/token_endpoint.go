@@ -106,6 +106,10 @@ func (s *Server) grant(r *http.Request, form url.Values) (map[string]any, *refus
 	if name == "" {
 		return nil, missing("grant_type")
 	}
+	form, refused := withBasicCredential(r, form)
+	if refused != nil {
+		return nil, refused
+	}
 	kind := grantTypes[name]
 	if kind.answer == nil {
 		return nil, refuse(70003, "The app requested an unsupported grant type '%s'.", name)

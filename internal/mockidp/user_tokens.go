@@ -78,6 +78,9 @@ func (s *Server) idTokenClaims(g userGrant) map[string]any {
 		"name": g.user.Name, "preferred_username": g.user.Username,
 		"rh": "0." + randomID(21), "uti": randomID(16),
 	}
+	if g.requested.email {
+		claims["email"] = g.user.Username
+	}
 	if g.nonce != "" {
 		claims["nonce"] = g.nonce
 	}

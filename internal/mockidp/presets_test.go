@@ -39,18 +39,17 @@ func TestPresetOfAnyUserAndApp(t *testing.T) {
 	k := startWith(t, directory)
 	k.AddPreset("preset", mockidp.Preset{User: "alice", Client: "spa", Resource: "middle", Scopes: []string{"access_as_user"}})
 	for query, want := range map[string]map[string]any{
-		"alice":                            {"oid": aliceID, "azp": middleID, "aud": todoID, "scp": "Read Write", "roles": nil},
-		"alice%40contoso.example":          {"oid": aliceID, "azp": middleID, "aud": todoID, "scp": "Read Write"},
-		"alice?resource=ledger":            {"appid": middleID, "aud": "api://ledger", "scp": "Read", "ver": "1.0"},
-		"alice?client=spa&resource=middle": {"azp": spaID, "aud": middleID, "scp": "access_as_user"},
-		"frida?client=spa&resource=middle": {"azp": spaID, "aud": middleID, "scp": "access_as_user", "tid": fabrikam},
-		"middle":                           {"oid": appID("1"), "azp": middleID, "aud": todoID, "scp": nil, "roles": []any{"Read.All"}},
-		"DAEMON":                           {"oid": appID("5"), "azp": daemonID, "aud": todoID, "roles": []any{"Read.All"}},
-		daemonID:                           {"oid": appID("5"), "azp": daemonID, "aud": todoID, "roles": []any{"Read.All"}},
-		"spa?resource=todo":                {"oid": appID("3"), "azp": spaID, "aud": todoID, "roles": nil},
-		"preset?client=daemon":             {"azp": daemonID, "aud": middleID, "scp": "access_as_user"},
-		"preset?resource=todo&client=spa":  {"azp": spaID, "aud": todoID, "scp": "Read"},
-		"alice?resource=ledger&client=spa": {"appid": spaID, "aud": "api://ledger", "scp": "Read"},
+		"alice":                              {"oid": aliceID, "azp": middleID, "aud": todoID, "scp": "Read Write", "roles": nil},
+		"alice%40contoso.example":            {"oid": aliceID, "azp": middleID, "aud": todoID, "scp": "Read Write"},
+		"alice?resource=ledger":              {"appid": middleID, "aud": "api://ledger", "scp": "Read", "ver": "1.0"},
+		"alice?client=spa&resource=middle":   {"azp": spaID, "aud": middleID, "scp": "access_as_user"},
+		"frida?client=spa&resource=middle":   {"azp": spaID, "aud": middleID, "scp": "access_as_user", "tid": fabrikam},
+		"middle":                             {"oid": appID("1"), "azp": middleID, "aud": todoID, "scp": nil, "roles": []any{"Read.All"}},
+		"DAEMON":                             {"oid": appID("5"), "azp": daemonID, "aud": todoID, "roles": []any{"Read.All"}},
+		daemonID:                             {"oid": appID("5"), "azp": daemonID, "aud": todoID, "roles": []any{"Read.All"}},
+		"spa?resource=todo":                  {"oid": appID("3"), "azp": spaID, "aud": todoID, "roles": nil},
+		"preset?client=daemon":               {"azp": daemonID, "aud": middleID, "scp": "access_as_user"},
+		"preset?resource=todo&client=shared": {"azp": sharedID, "aud": todoID, "scp": "Read Write Admin"},
 	} {
 		status, token := k.preset(query)
 		if status != http.StatusOK {

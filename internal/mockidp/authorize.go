@@ -141,6 +141,9 @@ func (s *Server) resolveScopes(a *authorization, tenant Tenant) *refusal {
 	if a.requested, refused = s.parseScopes(tenant, a.query.Get("scope")); refused != nil {
 		return refused
 	}
+	if refused := a.requested.checkResource(a.query.Get("resource")); refused != nil {
+		return refused
+	}
 	for _, name := range a.requested.names {
 		if name != defaultScope && !slices.Contains(a.requested.resource.Scopes, name) {
 			return refuse(650053, "The application '%s' asked for scope '%s' that doesn't exist on the resource '%s'. Contact the app vendor.",

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"maps"
 	"net/http"
@@ -154,15 +155,16 @@ func (s *Server) checkClientAssertion(r tokenRequest, assertion string) *refusal
 	switch {
 	case r.client.blueprint != nil:
 		return s.checkT1(r, assertion)
-	case strings.EqualFold(claims.Issuer, r.client.ClientID), len(r.client.Federated) == 0:
-		return s.checkCertificate(r.tenant, r.client, assertion, r.now)
+	case !strings.Contains(claims.Issuer, "://"): // an app
+		return s.checkCertificate(r, assertion)
 	}
 	return checkFederated(r.client, assertion, r.now)
 }
 
 // checkCertificate accepts an assertion the app signed with a certificate that
 // is registered for it ("Certificate credentials"; RFC 7523, section 3).
-func (s *Server) checkCertificate(tenant Tenant, app *App, assertion string, now time.Time) *refusal {
+func (s *Server) checkCertificate(r tokenRequest, assertion string) *refusal {
+	app, now := r.client, r.now
 	var claims jwt.RegisteredClaims
 	if err := parseClientAssertion(assertion, &claims, app.certificateKey(now), now, "RS256", "PS256"); err != nil {
 		return refuseClientAssertion(err)
@@ -170,7 +172,7 @@ func (s *Server) checkCertificate(tenant Tenant, app *App, assertion string, now
 	switch {
 	case !strings.EqualFold(claims.Issuer, app.ClientID), !strings.EqualFold(claims.Subject, app.ClientID):
 		return refuse(700021, "Client assertion application identifier doesn't match 'client_id' parameter.")
-	case len(claims.Audience) != 1, !slices.Contains(s.assertionAudiences(tenant), claims.Audience[0]):
+	case len(claims.Audience) != 1, !slices.Contains(s.assertionAudiences(r), claims.Audience[0]):
 		return refuse(700023, "Client assertion audience claim does not match Realm issuer.")
 	case claims.ExpiresAt.Sub(now) > maxAssertionLifetime:
 		return refuse(700024, "Client assertion is not within its valid time range: it lives too long.")
@@ -187,8 +189,13 @@ func (a *App) certificateKey(now time.Time) jwt.Keyfunc {
 	return func(token *jwt.Token) (any, error) {
 		sha1Print, _ := token.Header["x5t"].(string)
 		sha256Print, _ := token.Header["x5t#S256"].(string)
-		if sha1Print == "" && sha256Print == "" {
-			return nil, errNoThumbprint
+		if keyID, _ := token.Header["kid"].(string); sha1Print == "" && sha256Print == "" {
+			if sha1Print = keyID; keyID == "" {
+				return nil, errNoThumbprint
+			}
+			if sum, err := hex.DecodeString(keyID); err == nil { // as the portal shows it
+				sha1Print = base64.RawURLEncoding.EncodeToString(sum)
+			}
 		}
 		for _, certificate := range a.Certificates {
 			valid := now.After(certificate.NotBefore) && now.Before(certificate.NotAfter)
@@ -232,10 +239,11 @@ func urlBase64(text string) string {
 }
 
 // assertionAudiences are the allowed audiences of an assertion that the app signed
-// itself: the tenant's token endpoint or its issuer, under each name of the tenant.
-func (s *Server) assertionAudiences(tenant Tenant) []string {
+// itself: the tenant's token endpoint or its issuer, under each name of the tenant and that
+// of the request, such as organizations.
+func (s *Server) assertionAudiences(r tokenRequest) []string {
 	var audiences []string
-	for _, name := range []string{tenant.ID, tenant.Domain} {
+	for _, name := range []string{r.tenant.ID, r.tenant.Domain, r.path} {
 		if name != "" {
 			base := s.URL() + "/" + name
 			audiences = append(audiences, base+"/oauth2/v2.0/token", base+"/v2.0")

@@ -190,6 +190,9 @@ func (s *Server) grantScopes(g *userGrant, scope string) *refusal {
 	if g.requested, refused = s.parseScopes(g.tenant, scope); refused != nil {
 		return refused
 	}
+	if refused := g.requested.checkResource(g.form.Get("resource")); refused != nil {
+		return refused
+	}
 	if g.scopes, refused = s.consented(g.tokenRequest, g.requested, g.user); refused != nil {
 		return refused
 	}

@@ -79,7 +79,6 @@ var codes = map[int]string{
 	900144:  "invalid_request",           // parameter missing
 	900561:  "invalid_request",           // not a POST
 	900971:  "invalid_request",           // no redirect URI
-	901002:  "invalid_request",           // "resource" belongs to v1.0
 	1002012: "invalid_scope",             // client credentials without .default
 	5002723: "invalid_client",            // client assertion without thumbprint
 	5002741: "invalid_client",            // client assertion with several audiences
@@ -93,6 +92,7 @@ var codes = map[int]string{
 	9002325: "invalid_request",           // public client without PKCE
 	9002326: "invalid_request",           // page of another origin, not of a single-page application
 	9002327: "invalid_request",           // single-page application's, without an origin
+	9010010: "invalid_target",            // "resource" is not that of the scopes
 }
 
 // refuse makes the refusal with an AADSTS number.

@@ -77,6 +77,15 @@ func (a *scopeRequest) checkGraph(beside []string) *refusal {
 	return nil
 }
 
+// checkResource refuses a resource parameter (RFC 8707) that is not, to the letter, an App ID
+// URI of the app whose scopes are asked for. v2.0 needs none.
+func (a scopeRequest) checkResource(parameter string) *refusal {
+	if parameter == "" || parameter == a.resource.ClientID || slices.Contains(a.resource.IDURIs, parameter) {
+		return nil
+	}
+	return refuse(9010010, "The resource parameter provided in the request doesn't match with the requested scopes.")
+}
+
 // add parses one scope, resource/name. A scope without a resource belongs to Microsoft Graph.
 func (a *scopeRequest) add(scope string) *refusal {
 	slash := strings.LastIndexByte(scope, '/')

@@ -57,7 +57,8 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 
 // respondForm answers a request with a form unless it was refused already.
 func (s *Server) respondForm(
-	w http.ResponseWriter, r *http.Request, seen Request, refused *refusal, answerForm func(*http.Request, url.Values) (map[string]any, *refusal),
+	w http.ResponseWriter, r *http.Request, seen Request, refused *refusal,
+	answerForm func(*http.Request, url.Values) (map[string]any, *refusal),
 ) {
 	s.respond(w, r, seen, func() answer {
 		var body map[string]any
@@ -124,9 +125,6 @@ func (s *Server) grant(r *http.Request, form url.Values) (map[string]any, *refus
 	}
 	if request.client, request.strength, refused = s.authenticate(request, kind.public, from); refused != nil {
 		return nil, refused
-	}
-	if form.Has("resource") {
-		return nil, refuse(901002, "The 'resource' request parameter is not supported.")
 	}
 	if request.claims, refused = parseClaims(form.Get("claims")); refused != nil {
 		return nil, refused
@@ -200,6 +198,9 @@ func (s *Server) clientCredentials(r tokenRequest) (map[string]any, *refusal) {
 			r.form.Get("scope"))
 	}
 	if refused != nil {
+		return nil, refused
+	}
+	if refused := requested.checkResource(r.form.Get("resource")); refused != nil {
 		return nil, refused
 	}
 	subject, refused := s.vouchedAgent(r)

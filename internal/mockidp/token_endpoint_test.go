@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/sha1"
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -149,7 +150,9 @@ func TestTokenEndpointRefusesBadRequests(t *testing.T) {
 		{name: "common", tenant: "common", form: k.obo(), code: "invalid_request", number: 9001023},
 		{name: "organizations", tenant: "organizations", form: k.daemon(), code: "invalid_request", number: 50059},
 		{name: "repeated parameter", form: url.Values{"grant_type": {"client_credentials", "client_credentials"}}, code: "invalid_request", number: 9000411},
-		{name: "resource", form: k.daemon("resource", "api://todo"), code: "invalid_request", number: 901002},
+		{name: "resource of other scopes", form: k.daemon("resource", "api://ledger"), code: "invalid_target", number: 9010010},
+		{name: "resource by another spelling", form: k.obo("resource", "api://todo/"), code: "invalid_target", number: 9010010},
+		{name: "unknown resource", form: k.obo("resource", "https://elsewhere.example/mcp"), code: "invalid_target", number: 9010010},
 		{name: "broken claims", form: k.daemon("claims", "{"), code: "invalid_request", number: 90013},
 		{name: "no client id", form: k.daemon("client_id", ""), code: "invalid_request", number: 900144},
 		{name: "unknown app", form: k.daemon("client_id", aliceID), code: "unauthorized_client", number: 700016},
@@ -159,6 +162,22 @@ func TestTokenEndpointRefusesBadRequests(t *testing.T) {
 		{name: "no credential", form: k.daemon("client_secret", ""), status: 401, code: "invalid_client", number: 7000218},
 		{name: "two credentials", form: k.daemon("client_assertion_type", byJWT, "client_assertion", k.assertion(nil)), code: "invalid_request", number: 70002},
 	})
+}
+
+// A resource parameter (RFC 8707), which MCP clients send, must name the app of the scopes.
+func TestResourceOfTheScopesIsAccepted(t *testing.T) {
+	k := start(t)
+	for name, form := range map[string]url.Values{
+		"daemon": k.daemon("resource", "api://todo"), "on behalf of": k.obo("resource", "api://todo"), "client id": k.obo("resource", todoID),
+	} {
+		if status, body := k.post(contoso, form); status != 200 {
+			t.Errorf("%s: got %d %v, want 200", name, status, body)
+		}
+	}
+	if a := k.user().open(contoso, asWeb("resource", "https://elsewhere.example/mcp")); a.status != http.StatusFound ||
+		!strings.Contains(a.header.Get("Location"), "error=invalid_target") {
+		t.Errorf("authorization request for another resource: got %d %v, want invalid_target", a.status, a.header)
+	}
 }
 
 func TestTokenEndpointRefusesScopes(t *testing.T) {
@@ -273,6 +292,13 @@ func TestClientAssertionIsRefused(t *testing.T) {
 			t.Errorf("%s: got %d %v, want 200", name, status, body)
 		}
 	}
+	for name, keyID := range map[string]string{
+		"key id as the portal shows it": strings.ToUpper(hex.EncodeToString(sum[:])), "key id": base64.RawURLEncoding.EncodeToString(sum[:]),
+	} {
+		if status, body := k.post(contoso, with(k.assertionWith(map[string]any{"kid": keyID}, nil))); status != http.StatusOK {
+			t.Errorf("%s: got %d %v, want 200", name, status, body)
+		}
+	}
 	noType := with(k.assertion(nil))
 	noType.Del("client_assertion_type")
 	refused := []refusalCase{
@@ -281,6 +307,7 @@ func TestClientAssertionIsRefused(t *testing.T) {
 		{name: "tampered", form: with(tamper(k.assertion(nil))), number: 700027},
 		{name: "no thumbprint", form: with(bare), number: 5002723},
 		{name: "unregistered certificate", form: with(unregistered), number: 700027},
+		{name: "unregistered key id", form: with(k.assertionWith(map[string]any{"kid": "00ff"}, nil)), number: 700027},
 		{name: "chain of nothing", form: named([]string{}), number: 700027},
 		{name: "chain of another certificate", form: named([]string{base64.StdEncoding.EncodeToString([]byte("another"))}), number: 700027},
 		{name: "chain that is no list", form: named(der), number: 700027},
@@ -320,6 +347,10 @@ func TestFederatedAssertion(t *testing.T) {
 	k.wantRefusals([]refusalCase{
 		{name: "another subject", form: with("system:other", "api://AzureADTokenExchange"), status: 401, code: "invalid_client", number: 700213},
 		{name: "another audience", form: with("system:pod", "api://other"), status: 401, code: "invalid_client", number: 700212},
+		{
+			name: "app that trusts nobody", form: change(good, []string{"client_id", daemonID}),
+			status: 401, code: "invalid_client", number: 700211,
+		},
 	})
 }
 

@@ -28,6 +28,7 @@ type authorization struct {
 	prompts     []string
 	requested   scopeRequest // without a resource on common and organizations
 	claims      claimsRequest
+	device      string // the user code of the device that gets the response, in place of a redirect URI
 	now         time.Time
 }
 
@@ -233,6 +234,9 @@ func (a *authorization) checkChallenge() *refusal {
 // issueResponse is the response to a request that the user met.
 func (s *Server) issueResponse(r *http.Request, in signingIn, who account, user *User) answer {
 	a := in.authorization
+	if a.device != "" {
+		return s.approveDevice(r, in, who)
+	}
 	parameters := url.Values{}
 	g := userGrant{
 		tokenRequest: tokenRequest{tenant: s.dir().tenants[strings.ToLower(user.TenantID)], client: a.client, now: a.now},
@@ -276,6 +280,9 @@ func clientInfo(user *User) string {
 
 // sendRefusal sends an error to the redirect URI (RFC 6749, section 4.1.2.1).
 func (s *Server) sendRefusal(r *http.Request, a *authorization, refused *refusal) answer {
+	if a.device != "" {
+		return s.refuseDevice(r, a, refused)
+	}
 	report := refused.report(r)
 	parameters := url.Values{"error": {refused.code}, "error_description": {report.description}}
 	if len(refused.numbers) > 0 {

@@ -42,7 +42,7 @@ type device struct {
 	deviceCode, userCode string
 	clientID             string
 	path                 string // the tenant's ID, common or organizations
-	scope                string // the parameter
+	scope, claims        string // the parameters
 	expires              time.Time
 
 	state    deviceState
@@ -125,6 +125,12 @@ func (d *devices) redeem(code string) bool {
 	return false
 }
 
+func (d *devices) clear() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.list = nil
+}
+
 // deviceCode answers POST /{tenant}/oauth2/v2.0/devicecode (RFC 8628, section 3.1).
 func (s *Server) deviceCode(w http.ResponseWriter, r *http.Request) {
 	form, refused := readForm(w, r)
@@ -149,13 +155,17 @@ func (s *Server) beginDevice(r *http.Request, form url.Values) (map[string]any, 
 		return nil, missing("scope")
 	}
 	if tenant.ID != "" { // else the user's tenant decides
-		if _, refused := s.parseScopes(tenant, form.Get("scope")); refused != nil {
+		requested, refused := s.parseScopes(tenant, form.Get("scope"))
+		if refused == nil {
+			refused = requested.checkResource(form.Get("resource"))
+		}
+		if refused != nil {
 			return nil, refused
 		}
 	}
 	begun := device{
 		deviceCode: randomID(96), userCode: newUserCode(), clientID: client.ClientID,
-		path: path, scope: form.Get("scope"), expires: request.now.Add(deviceLifetime),
+		path: path, scope: form.Get("scope"), claims: form.Get("claims"), expires: request.now.Add(deviceLifetime),
 	}
 	s.devices.add(begun)
 	page := s.URL() + devicePath
@@ -211,10 +221,15 @@ func (s *Server) redeemDeviceCode(r tokenRequest) (map[string]any, *refusal) {
 	case found.state == devicePending:
 		return nil, refuse(70016, "OAuth 2.0 device flow error. Authorization is pending. Continue polling.")
 	}
-	user := s.dir().users[strings.ToLower(found.objectID)]
-	if user == nil {
-		return nil, unknownUser(found.objectID, r.path)
+	user, refused := s.stillSignedIn(r.tenant, found.objectID, found.signIn)
+	if refused != nil {
+		return nil, refused
 	}
+	began, refused := parseClaims(found.claims)
+	if refused != nil {
+		return nil, refused
+	}
+	r.claims.capable = r.claims.capable || began.capable
 	body, refused := s.userAnswer(r, user, found.scope, found.signIn)
 	if refused == nil && !s.devices.redeem(code) {
 		return nil, unknownDevice() // another request was faster

@@ -1,118 +1,110 @@
 package mockidp
 
 import (
-	"bytes"
-	"cmp"
-	_ "embed"
 	"fmt"
 	"html/template"
 	"net/http"
 	"net/url"
-	"slices"
-	"strings"
 	"time"
 )
 
 // devicePath is where the user types the code, as at Entra.
 const devicePath = "/common/oauth2/deviceauth"
 
-//go:embed pages/device.html
-var devicePageText string
-
-var devicePages = template.Must(template.New("device").Parse(devicePageText))
-
-// devicePageData is what the page shows: the field for the code, who may sign in, or how it
-// ended.
-type devicePageData struct {
-	Path    string
-	Code    string // known and pending, or as it was typed
-	Problem string
-	App     string  // that waits for the user
-	Users   []*User // that may sign in
-	Ended   string  // nothing is left to do
-}
-
 // devicePage answers GET and POST on the page where users type the code that their device
-// shows, and choose who they are. A POST with both at once is enough, for tests.
+// shows. What follows is a sign-in as any other. A POST that names the user too is enough, for
+// tests.
 func (s *Server) devicePage(r *http.Request) answer {
-	page := devicePageData{Path: devicePath}
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
-		page.Code = typedCode(r.URL.Query().Get("otc"))
-		return page.answer(http.StatusOK)
+		return codePage(http.StatusOK, typedCode(r.URL.Query().Get("otc")), "")
 	case http.MethodPost:
 	default:
 		return answer{status: http.StatusMethodNotAllowed, header: map[string]string{"Allow": "GET, HEAD, POST"}}
 	}
 	form, refused := readForm(nil, r)
-	if refused != nil || http.NewCrossOriginProtection().Check(r) != nil {
-		page.Problem = "This form was not sent by this page. Enter the code here."
-		return page.answer(http.StatusForbidden)
+	if refused != nil || !s.fromOwnPage(r) {
+		return codePage(http.StatusForbidden, "", "The form was sent by a page of another site, or is broken. Type the code here.")
 	}
-	return s.deviceDecision(page, form)
+	code := typedCode(form.Get("otc"))
+	a, refused := s.deviceAuthorization(code)
+	if refused != nil {
+		shown := codePage(http.StatusBadRequest, code, refused.numbered())
+		shown.refusal = refused
+		return shown
+	}
+	return s.beginDeviceSignIn(r, signingIn{authorization: a, browser: browserOf(r)}, form)
 }
 
-// deviceDecision does what the form says.
-func (s *Server) deviceDecision(page devicePageData, form url.Values) answer {
-	now := time.Now()
-	page.Code = typedCode(form.Get("otc"))
-	waiting, found := s.devices.pending(page.Code, now)
-	if !found {
-		page.Problem = "No device waits for this code. It may be mistyped, used or expired."
-		return page.answer(http.StatusBadRequest)
-	}
-	app := s.dir().app(waiting.clientID)
-	if app == nil {
-		page.Problem = "The app that asked for this code is no longer registered."
-		return page.answer(http.StatusBadRequest)
-	}
-	page.App, page.Users = app.Name, s.dir().usersIn(s.dir().tenants[waiting.path])
-	state, objectID := deviceDeclined, ""
-	switch name := form.Get("user"); {
+func (s *Server) beginDeviceSignIn(r *http.Request, in signingIn, form url.Values) answer {
+	name := form.Get("user")
+	switch user := s.dir().user(name); {
 	case form.Has("cancel"):
+		return s.sendRefusal(r, in.authorization, cancelled())
 	case name == "":
-		return page.answer(http.StatusOK)
+		return s.proceed(r, in)
+	case user == nil || !s.mayChoose(in, user):
+		return codePage(http.StatusBadRequest, in.device, "This user cannot sign in here.")
 	default:
-		user := s.dir().user(name)
-		if user == nil || !slices.Contains(page.Users, user) {
-			page.Problem = "This user cannot sign in here."
-			return page.answer(http.StatusBadRequest)
-		}
-		state, objectID = deviceApproved, user.ObjectID
+		return s.act(r, in, url.Values{"action": {"choose"}, "user": {user.ObjectID}})
 	}
-	if !s.devices.decide(waiting.userCode, state, objectID, signIn{Time: now}, now) {
-		page.App, page.Problem = "", "The code has just been used or has expired."
-		return page.answer(http.StatusConflict)
-	}
-	page.Ended = fmt.Sprintf("You have signed in to %s on your device. You may now close this window.", app.Name)
-	if state == deviceDeclined {
-		page.Ended = fmt.Sprintf("%s does not get your sign-in. You may now close this window.", app.Name)
-	}
-	return page.answer(http.StatusOK)
 }
 
-// usersIn returns the tenant's users, or with no tenant everybody, by name.
-func (d *directory) usersIn(tenant Tenant) []*User {
-	var users []*User
-	for name, user := range d.users {
-		if strings.EqualFold(name, user.ObjectID) && (tenant.ID == "" || strings.EqualFold(tenant.ID, user.TenantID)) {
-			users = append(users, user)
-		}
+// deviceAuthorization returns the sign-in that waits for this user code, as a request whose
+// response is the device's. The user always sees who asks and chooses, whoever is signed in
+// already: somebody else may have sent them the code (RFC 8628, section 5.4).
+func (s *Server) deviceAuthorization(userCode string) (*authorization, *refusal) {
+	now := time.Now()
+	waiting, found := s.devices.pending(userCode, now)
+	client := s.dir().app(waiting.clientID)
+	if !found || client == nil {
+		return nil, refuse(70018, "Invalid verification code: no device waits for it. It may be mistyped, used or expired.")
 	}
-	slices.SortFunc(users, func(a, b *User) int { return cmp.Compare(a.Name, b.Name) })
-	return users
+	a := &authorization{
+		path: waiting.path, tenant: s.dir().tenants[waiting.path], client: client, device: waiting.userCode, now: now,
+		query:   url.Values{"scope": {waiting.scope}, "prompt": {"select_account"}},
+		prompts: []string{"select_account"},
+	}
+	var refused *refusal
+	if a.claims, refused = parseClaims(waiting.claims); refused != nil || a.tenant.ID == "" {
+		return a, refused
+	}
+	return a, s.resolveScopes(a, a.tenant)
 }
 
-func (page devicePageData) answer(status int) answer {
-	var body bytes.Buffer
-	if err := devicePages.Execute(&body, page); err != nil {
-		panic(fmt.Sprintf("mockidp: the device page: %v", err)) // only strings of ours
+// approveDevice lets the device have its tokens.
+func (s *Server) approveDevice(r *http.Request, in signingIn, who account) answer {
+	if !s.devices.decide(in.device, deviceApproved, who.userID, who.signIn, in.now) {
+		return s.errorPage(r, refuse(70018, "Invalid verification code: it has just been used, or it expired."))
 	}
-	return answer{status: status, body: body.Bytes(), header: map[string]string{
-		"Content-Type":            "text/html; charset=utf-8",
-		"Cache-Control":           "no-store",
-		"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
-		"Referrer-Policy":         "same-origin",
-		"X-Content-Type-Options":  "nosniff",
-	}}
+	s.sessions.join(in.browser, who.userID, in.client.ClientID)
+	shown := deviceEnd("You have signed in", fmt.Sprintf("%s has your sign-in on your device.", in.client.Name))
+	if in.browser.fresh {
+		shown.header["Set-Cookie"] = in.browser.cookie()
+	}
+	return shown
+}
+
+// refuseDevice ends the sign-in of a device where the user cancelled; other errors can be
+// mended, so that it waits on.
+func (s *Server) refuseDevice(r *http.Request, a *authorization, refused *refusal) answer {
+	if refused.code != "access_denied" {
+		return s.errorPage(r, refused)
+	}
+	s.devices.decide(a.device, deviceDeclined, "", signIn{}, a.now)
+	shown := deviceEnd("Cancelled", fmt.Sprintf("%s does not get your sign-in.", a.client.Name))
+	shown.refusal = refused
+	return shown
+}
+
+// codePage asks for the code.
+func codePage(status int, code, problem string) answer {
+	return render(status, "device.html", page{
+		Title: "Enter the code", Action: template.URL(devicePath), Data: map[string]string{"Code": code, "Problem": problem, "Ended": ""},
+	})
+}
+
+// deviceEnd is the last page of a device's sign-in.
+func deviceEnd(title, text string) answer {
+	return render(http.StatusOK, "device.html", page{Title: title, Data: map[string]string{"Ended": text}})
 }

@@ -80,10 +80,10 @@ func TestDeviceSignsIn(t *testing.T) {
 	}
 	spelt := strings.ToLower(typed[:4]) + "-" + typed[4:] + " "
 	if status, page := k.onDevicePage("otc", spelt); status != 200 || !strings.Contains(page, `value="`+aliceID+`"`) ||
-		strings.Contains(page, "frida") || !strings.Contains(page, "Sign in to spa") {
+		strings.Contains(page, "frida") || !strings.Contains(page, "spa asks who you are") || !strings.Contains(page, typed) {
 		t.Errorf("code typed as %q: got %d %s, want the users of the tenant", spelt, status, page)
 	}
-	if status, page := k.onDevicePage("otc", typed, "user", aliceID); status != 200 || !strings.Contains(page, "You have signed in to spa") {
+	if status, page := k.onDevicePage("otc", typed, "user", aliceID); status != 200 || !strings.Contains(page, "spa has your sign-in") {
 		t.Errorf("alice chosen: got %d %s", status, page)
 	}
 	status, body := k.post(contoso, k.poll(code, "client_info", "1"))
@@ -100,7 +100,7 @@ func TestDeviceSignsIn(t *testing.T) {
 		t.Errorf("answer: got %v", body)
 	}
 	k.wantRefusals([]refusalCase{{name: "twice", form: k.poll(code), code: "invalid_grant", number: 7000014}})
-	if status, page := k.onDevicePage("otc", typed); status != http.StatusBadRequest || !strings.Contains(page, "No device waits") {
+	if status, page := k.onDevicePage("otc", typed); status != http.StatusBadRequest || !strings.Contains(page, "no device waits") {
 		t.Errorf("used code typed again: got %d %s, want 400", status, page)
 	}
 	if got := k.Count("device_code"); got != 4 {
@@ -116,8 +116,6 @@ func TestDeviceGrantIsRefused(t *testing.T) {
 	approved, typed := k.newDevice(contoso)
 	k.onDevicePage("otc", typed, "user", "alice")
 	secret, typed := k.newDevice(contoso, "client_id", middleID, "scope", "api://todo/Read")
-	k.onDevicePage("otc", typed, "user", "alice")
-	unconsented, typed := k.newDevice(contoso, "scope", "api://todo/Admin")
 	k.onDevicePage("otc", typed, "user", "alice")
 	k.wantRefusals([]refusalCase{
 		{name: "no code", form: k.poll(""), code: "invalid_request", number: 900144},
@@ -139,7 +137,6 @@ func TestDeviceGrantIsRefused(t *testing.T) {
 			name: "no secret of a confidential client", form: k.poll(secret, "client_id", middleID),
 			status: 401, code: "invalid_client", number: 7000218,
 		},
-		{name: "nothing granted", form: k.poll(unconsented), code: "invalid_grant", number: 65001},
 	})
 	if status, body := k.post(contoso, k.poll(secret, "client_id", middleID, "client_secret", "s3cret")); status != 200 {
 		t.Errorf("confidential client with its secret: got %d %v, want 200", status, body)
@@ -176,6 +173,69 @@ func TestDeviceAuthorizationIsRefused(t *testing.T) {
 		!strings.Contains(string(body), "AADSTS900561") {
 		t.Errorf("GET: got %d %s, want 400 AADSTS900561", status, body)
 	}
+}
+
+// typeCode types a code on the page.
+func (u user) typeCode(code string) seen {
+	u.t.Helper()
+	return u.send("POST", "/common/oauth2/deviceauth", form("otc", code), "Origin", u.URL(), "Sec-Fetch-Site", "same-origin")
+}
+
+// A device's sign-in asks for consent and for proof as any other, and is part of single sign-on; but
+// the user always sees which app asks, and chooses.
+func TestDeviceSignInInABrowser(t *testing.T) {
+	k := startWith(t, deviceDirectory())
+	alice := k.user()
+	sign := func(typed string) seen {
+		page := alice.choose(alice.typeCode(typed), aliceID)
+		for _, action := range []string{"consent", "prove"} {
+			if strings.Contains(page.body, `value="`+action+`"`) {
+				page = alice.press(page, "action", action)
+			}
+		}
+		return page
+	}
+	asks := `{"access_token":{"acrs":{"essential":true,"value":"c1"},"xms_cc":{"values":["cp1"]}}}`
+	code, typed := k.newDevice(contoso, "scope", "api://todo/Write offline_access", "claims", asks)
+	page := alice.choose(alice.typeCode(typed), aliceID)
+	if !strings.Contains(page.body, "asks for a stronger proof") {
+		t.Fatalf("claims to meet: got %d %s", page.status, page.body)
+	}
+	page = alice.press(page, "action", "prove")
+	if !strings.Contains(page.body, "wants to use") || !strings.Contains(page.body, "Write") {
+		t.Fatalf("scope to consent to: got %d %s", page.status, page.body)
+	}
+	k.wantRefusals([]refusalCase{{name: "before consent", form: k.poll(code), code: "authorization_pending", number: 70016}})
+	page = alice.press(page, "action", "consent")
+	if page.status != 200 || !strings.Contains(page.body, "spa has your sign-in") {
+		t.Fatalf("consent: got %d %s", page.status, page.body)
+	}
+	_, body := k.post(contoso, k.poll(code))
+	wantClaims(t, "first", body["access_token"], map[string]any{"oid": aliceID, "scp": "Write", "acrs": "[c1]", "xms_cc": "[cp1]"})
+	sid := claimsOf(t, body["access_token"])["sid"]
+
+	code, typed = k.newDevice(contoso, "scope", "api://todo/Write openid")
+	if page := alice.typeCode(typed); !strings.Contains(page.body, "signed in") || !strings.Contains(page.body, "spa asks who you are") {
+		t.Errorf("who is signed in already: got %d %s, want the page that names the app", page.status, page.body)
+	}
+	sign(typed)
+	_, body = k.post(contoso, k.poll(code))
+	wantClaims(t, "second", body["id_token"], map[string]any{"sid": sid})
+
+	code, typed = k.newDevice(contoso, "scope", "api://todo/Admin")
+	page = alice.choose(alice.typeCode(typed), aliceID)
+	if page := k.user().press(page, "action", "consent"); page.status == 200 {
+		t.Errorf("consent in another browser: got %d %s, want a refusal", page.status, page.body)
+	}
+	if page := alice.press(page, "action", "cancel"); !strings.Contains(page.body, "does not get your sign-in") {
+		t.Errorf("cancel: got %d %s", page.status, page.body)
+	}
+	k.wantRefusals([]refusalCase{{name: "after cancel", form: k.poll(code), code: "authorization_declined", number: 70018}})
+
+	code, typed = k.newDevice(contoso)
+	sign(typed)
+	k.RevokeSignIns("alice")
+	k.wantRefusals([]refusalCase{{name: "revoked", form: k.poll(code), code: "invalid_grant", number: 50173}})
 }
 
 // On common and organizations the tenant is that of the user.

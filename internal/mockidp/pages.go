@@ -157,7 +157,7 @@ func (s *Server) formPost(a *authorization, parameters url.Values) answer {
 
 // signInPage is a page of a sign-in, with its form.
 func (s *Server) signInPage(in signingIn, name, title string, data map[string]any) answer {
-	data["Client"] = in.client.Name
+	data["Client"], data["Device"] = in.client.Name, in.device
 	a := render(http.StatusOK, name, page{
 		Title: title, Action: template.URL("/" + in.path + "/login"), Flow: s.sealFlow(in), Data: data,
 	})

@@ -44,10 +44,11 @@ func (s *Server) RevokeSignIns(user string) {
 	s.sessions.endUser(account.ObjectID)
 }
 
-// forgetSignIns ends all sessions, and forgets what users consented to and which sign-ins were
+// forgetSignIns ends all sessions and the sign-ins of devices, and forgets what users consented to and which sign-ins were
 // revoked.
 func (s *Server) forgetSignIns() {
 	s.sessions.clear()
 	s.consents.clear()
 	s.revocations.clear()
+	s.devices.clear()
 }

@@ -26,6 +26,7 @@ type sealedFlow struct {
 	Browser   string    `json:"browser"`
 	Path      string    `json:"path"`
 	Query     string    `json:"query"`
+	Device    string    `json:"device,omitempty"` // in place of Path and Query
 	UserID    string    `json:"user,omitempty"`
 	Consented bool      `json:"consented,omitempty"`
 	Expires   time.Time `json:"expires"`
@@ -35,7 +36,7 @@ const sealedSignIn = "sign-in page"
 
 func (s *Server) sealFlow(in signingIn) string {
 	return s.sealer.Load().seal(sealedSignIn, sealedFlow{
-		Browser: in.browser.print(), Path: in.path, Query: in.query.Encode(),
+		Browser: in.browser.print(), Path: in.path, Query: in.query.Encode(), Device: in.device,
 		UserID: in.userID, Consented: in.consented, Expires: in.now.Add(pageLifetime),
 	})
 }
@@ -177,6 +178,10 @@ func (s *Server) openFlow(r *http.Request, text string) (signingIn, *refusal) {
 	if flow.Browser != b.print() || time.Now().After(flow.Expires) || err != nil {
 		return signingIn{}, pageExpired()
 	}
+	if flow.Device != "" {
+		a, refused := s.deviceAuthorization(flow.Device)
+		return signingIn{authorization: a, browser: b, userID: flow.UserID, consented: flow.Consented}, refused
+	}
 	a, refused := s.newAuthorization(flow.Path, query)
 	if refused == nil {
 		refused = s.checkAuthorization(a)
@@ -220,7 +225,11 @@ func (s *Server) act(r *http.Request, in signingIn, form url.Values) answer {
 		in.consented = true
 		return s.proceed(r, in)
 	}
+	return s.sendRefusal(r, in.authorization, cancelled())
+}
+
+func cancelled() *refusal {
 	refused := refuse(65004, "User declined to consent to access the app.")
 	refused.suberror = "cancel"
-	return s.sendRefusal(r, in.authorization, refused)
+	return refused
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 )
 
 // answer is a response that is not sent yet, so that it can be recorded first.
@@ -25,6 +26,21 @@ func jsonAnswer(status int, body any) answer {
 
 func notFound(*http.Request) answer {
 	return answer{status: http.StatusNotFound}
+}
+
+// identify adds the answer's own id, and that of the request where the client asks for it
+// with return-client-request-id, as its libraries do to find a request in Entra's logs.
+func (a *answer) identify(r *http.Request) {
+	if a.header == nil {
+		a.header = map[string]string{}
+	}
+	if a.header["X-Ms-Request-Id"] == "" {
+		a.header["X-Ms-Request-Id"] = newGUID()
+	}
+	id := r.Header.Get("client-request-id")
+	if strings.EqualFold(r.Header.Get("return-client-request-id"), "true") && guid.MatchString(id) {
+		a.header["Client-Request-Id"] = id
+	}
 }
 
 func (a answer) write(w http.ResponseWriter) {

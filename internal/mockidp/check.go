@@ -58,6 +58,9 @@ func newDirectory(dir Directory) (*directory, error) {
 	for _, name := range append(exchange.IDURIs, exchange.ClientID) {
 		addTo(x, x.resources, "", name, exchange)
 	}
+	if len(dir.Tenants) > 0 {
+		x.first = dir.Tenants[0]
+	}
 	for i, tenant := range dir.Tenants {
 		x.addTenant(fmt.Sprintf("tenants[%d]", i), tenant)
 	}

@@ -100,6 +100,7 @@ type Grant struct {
 // directory is a checked Directory with its indexes, and is not changed. Keys are lower
 // case.
 type directory struct {
+	first     Tenant
 	tenants   map[string]Tenant // by id and by domain
 	apps      map[string]*App   // by name and by client id
 	resources map[string]*App   // by client id and by App ID URI

@@ -15,10 +15,28 @@ func (s *Server) findTenant(name string) (tenant Tenant, path string, refused *r
 		return Tenant{}, name, nil
 	}
 	tenant, known := s.dir().tenants[name]
+	if !known && name == s.externalTenant() {
+		tenant, known = s.dir().first, true
+	}
 	if !known {
 		return Tenant{}, "", refuse(90002, "Tenant '%s' not found. Check to make sure you have the correct tenant ID.", name)
 	}
 	return tenant, tenant.ID, nil
+}
+
+// externalTenant is the name by which libraries ask for the tenant of an external directory
+// whose authority is the host alone: SUB.onmicrosoft.com at SUB.ciamlogin.com. Here it is the
+// first tenant.
+func (s *Server) externalTenant() string {
+	address, err := url.Parse(s.URL())
+	if err != nil {
+		return ""
+	}
+	name, external := strings.CutSuffix(strings.ToLower(address.Hostname()), ".ciamlogin.com")
+	if !external {
+		return ""
+	}
+	return name + ".onmicrosoft.com"
 }
 
 // unknownTenant is the refusal of discovery. Its error code differs from the token
@@ -101,7 +119,7 @@ func (s *Server) instance(r *http.Request) answer {
 		return missing("authorization_endpoint").answer(s.URL(), r)
 	}
 	host := strings.TrimPrefix(s.URL(), "https://")
-	if endpoint.Scheme != "https" || !strings.EqualFold(endpoint.Host, host) {
+	if endpoint.Scheme != "https" || !strings.EqualFold(strings.TrimSuffix(endpoint.Host, ":443"), host) {
 		return refuse(50049, "Unknown or invalid instance.").answer(s.URL(), r)
 	}
 	tenant, version, _ := strings.Cut(strings.TrimPrefix(endpoint.Path, "/"), "/oauth2/")

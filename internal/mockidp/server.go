@@ -162,11 +162,16 @@ func (s *Server) Start(address string, names ...string) error {
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	s.url = "https://" + net.JoinHostPort(names[0], port)
+	s.url = platformURL(names[0], port)
 	s.address = listener.Addr().String()
 	s.certificate = certificate
 	s.serve(listener)
 	return nil
+}
+
+// platformURL leaves out the default port, as libraries do.
+func platformURL(host, port string) string {
+	return "https://" + strings.TrimSuffix(net.JoinHostPort(host, port), ":443")
 }
 
 // Restart listens again, on the same address, after Stop.
@@ -267,6 +272,7 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, seen Request, r
 	} else {
 		a = respond()
 	}
+	a.identify(r)
 	if seen.token {
 		s.allowOrigin(r, seen.Form.Get("client_id"), a.header)
 	}

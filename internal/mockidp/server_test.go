@@ -166,6 +166,70 @@ func TestStartUnderOtherNames(t *testing.T) {
 	}
 }
 
+// Libraries that ask Microsoft about hosts they do not know take one below ciamlogin.com as it
+// is, and name its tenant SUB.onmicrosoft.com.
+func TestStartAsExternalDirectory(t *testing.T) {
+	server, err := mockidp.New(testDirectory())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start("127.0.0.1:0", "Contoso.ciamlogin.com"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	for path, want := range map[string]int{
+		"/contoso.onmicrosoft.com": 200, "/Contoso.OnMicrosoft.com": 200, "/fabrikam.onmicrosoft.com": 400, "/fabrikam.example": 200,
+	} {
+		recorder := httptest.NewRecorder()
+		server.ServeHTTP(recorder, httptest.NewRequest("GET", path+"/v2.0/.well-known/openid-configuration", nil))
+		if recorder.Code != want || want == 200 && path != "/fabrikam.example" &&
+			!strings.Contains(recorder.Body.String(), "/"+contoso+"/oauth2/v2.0/token") {
+			t.Errorf("metadata of %s: got %d %s, want %d and the first tenant's", path, recorder.Code, recorder.Body, want)
+		}
+	}
+}
+
+// Every answer has an id, and that of the request if the client asks for it.
+func TestAnswersCarryRequestIDs(t *testing.T) {
+	k := start(t)
+	k.AddFault(mockidp.Fault{Flow: "keys", Status: 503})
+	ids := map[string]bool{}
+	for _, path := range []string{
+		"/common/v2.0/.well-known/openid-configuration", "/common/discovery/v2.0/keys", "/nothing", "/common/oauth2/deviceauth",
+		"/" + contoso + "/oauth2/v2.0/token", "/" + contoso + "/oauth2/v2.0/authorize",
+	} {
+		for _, asked := range []string{"true", "false"} {
+			request, _ := http.NewRequest("GET", k.URL()+path, nil)
+			request.Header.Set("client-request-id", aliceID)
+			request.Header.Set("return-client-request-id", asked)
+			response, err := k.client.Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			response.Body.Close()
+			want := map[string]string{"true": aliceID}[asked]
+			if got := response.Header.Get("client-request-id"); got != want {
+				t.Errorf("%s, asked %s: got client-request-id %q, want %q", path, asked, got, want)
+			}
+			ids[response.Header.Get("x-ms-request-id")] = true
+		}
+	}
+	if len(ids) != 12 || ids[""] {
+		t.Errorf("got the ids %v, want 12", ids)
+	}
+	request, _ := http.NewRequest("GET", k.URL()+"/nothing", nil)
+	request.Header.Set("client-request-id", "none")
+	request.Header.Set("return-client-request-id", "true")
+	response, err := k.client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if got := response.Header.Get("client-request-id"); got != "" {
+		t.Errorf("an id that is no GUID: got %q, want none back", got)
+	}
+}
+
 func TestHandlerWithoutListener(t *testing.T) {
 	server, err := mockidp.New(testDirectory())
 	if err != nil {

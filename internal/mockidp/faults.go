@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -31,6 +32,10 @@ type Fault struct {
 	ErrorCodes  []int
 
 	Drop bool // close the connection (with HTTP/2, the stream) without an answer
+
+	// SingleUse lets each refresh token that is used from now on be used once, as it is at
+	// other providers, until the fault is cleared. It stands alone.
+	SingleUse bool
 }
 
 // requestFlows are all values of a Request's Flow except "".
@@ -42,6 +47,8 @@ var requestFlows = []string{
 // check reports why the fault is unusable: it contradicts itself or has no effect.
 func (f Fault) check() error {
 	switch {
+	case f.SingleUse && !reflect.DeepEqual(f, Fault{Flow: f.Flow, SingleUse: true}), f.SingleUse && f.Flow != "" && f.Flow != "refresh_token":
+		return errors.New("single_use is of flow refresh_token, and stands alone")
 	case f.Flow != "" && !slices.Contains(requestFlows, f.Flow):
 		return fmt.Errorf("flow %q is unknown: it must be %s, or left out for all requests to the token endpoint",
 			f.Flow, strings.Join(requestFlows, ", "))
@@ -57,7 +64,7 @@ func (f Fault) check() error {
 		return errors.New("suberror, claims, description and error codes belong to an error")
 	case f.Drop && f.answers():
 		return errors.New("drop leaves no answer, so status, header, body and error have no effect")
-	case f.Times == 0 && f.Delay == 0 && !f.Drop && !f.answers(): // with times, it delays the next fault by that many requests
+	case f.Times == 0 && f.Delay == 0 && !f.Drop && !f.SingleUse && !f.answers(): // with times, it delays the next fault by that many requests
 		return errors.New("it does nothing: it needs delay, error, status, header, body or drop")
 	}
 	for name, value := range f.Header {
@@ -70,6 +77,9 @@ func (f Fault) check() error {
 
 // matches reports whether the fault applies to this request.
 func (f Fault) matches(seen Request) bool {
+	if f.SingleUse {
+		return false
+	}
 	if f.Flow == "" {
 		return seen.token
 	}
@@ -123,6 +133,13 @@ func (q *faults) take(seen Request) Fault {
 		return taken
 	}
 	return Fault{}
+}
+
+// singleUse reports whether refresh tokens are good once.
+func (q *faults) singleUse() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.ContainsFunc(q.queue, func(f *Fault) bool { return f.SingleUse })
 }
 
 // AddFault adds a fault, and returns what removes it if it still has effect. One that

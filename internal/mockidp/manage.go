@@ -51,6 +51,7 @@ type faultBody struct {
 	Description string            `json:"description"`
 	ErrorCodes  []int             `json:"error_codes"`
 	Drop        bool              `json:"drop"`
+	SingleUse   bool              `json:"single_use"`
 }
 
 func (b faultBody) fault() (Fault, error) {
@@ -65,7 +66,7 @@ func (b faultBody) fault() (Fault, error) {
 		Flow: b.Flow, Times: b.Times, Delay: delay,
 		Status: b.Status, Header: b.Header, Body: b.Body,
 		Error: b.Error, Suberror: b.Suberror, Claims: b.Claims, Description: b.Description, ErrorCodes: b.ErrorCodes,
-		Drop: b.Drop,
+		Drop: b.Drop, SingleUse: b.SingleUse,
 	}
 	return fault, fault.check()
 }

@@ -79,6 +79,8 @@ func TestManagementRefusesWhatItDoesNotKnow(t *testing.T) {
 		{"/mock/faults", `{"flow":"keys"}`, "it does nothing"},
 		{"/mock/faults", `{"header":{"Retry After":"7"}}`, `header "Retry After"`},
 		{"/mock/faults", `{"header":{"Retry-After":"7\n"}}`, `header "Retry-After"`},
+		{"/mock/faults", `{"single_use":true,"times":1}`, "single_use"},
+		{"/mock/faults", `{"single_use":true,"flow":"on_behalf_of"}`, "single_use"},
 		{"/mock/faults", `{} {}`, "more than one value"},
 		{"/mock/faults", `{"body":"` + strings.Repeat("a", 1<<20) + `"}`, "too large"},
 		{"/mock/faults", "", "it does nothing"},

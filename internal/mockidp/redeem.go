@@ -229,6 +229,11 @@ func (s *Server) redeemRefreshToken(r tokenRequest) (map[string]any, *refusal) {
 	if refused := s.grantScopes(&g, scope); refused != nil {
 		return nil, refused
 	}
+	if s.faults.singleUse() && !s.usedIDs.claim("refresh token "+token.ID, token.Expires, r.now) {
+		refused := refuse(70000, "Provided grant is invalid or malformed: the refresh token was used before.")
+		refused.suberror = "bad_token"
+		return nil, refused
+	}
 	g.requested.offlineAccess = true
 	return s.userTokens(g), nil
 }

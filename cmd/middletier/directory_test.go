@@ -41,7 +41,9 @@ const directoryIntroduction = `# The directory of the identity platform
 
 ` + "`middletier mock --directory FILE`" + ` reads tenants, users, apps and grants from a file in YAML or, with the extension
 ` + "`.json`" + `, in JSON. Unknown keys are errors. [directory.yaml](../directory.yaml) is the default directory, and
-` + "`directory.schema.json`" + ` gives editors completion.
+` + "`directory.schema.json`" + ` gives editors completion. ` + "`POST /mock/users`, `/mock/apps` and `/mock/grants`" + ` take entries of
+` + "`users`, `apps` and `grants`" + ` in JSON, with the same keys:
+[Registrations](integration-testing.md#registrations).
 `
 
 func TestDirectoryReferenceIsCurrent(t *testing.T) {

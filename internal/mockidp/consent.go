@@ -36,6 +36,12 @@ func (c *consents) of(user *User, client, resource *App) []string {
 	return c.scopes[consentKey(user, client, resource)] // which add replaces and does not change
 }
 
+func (c *consents) remove(user *User, client, resource *App) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.scopes, consentKey(user, client, resource))
+}
+
 func (c *consents) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

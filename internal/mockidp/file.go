@@ -205,7 +205,7 @@ func (e appEntry) app(dir Directory, prefix string, report reporter) App {
 }
 
 func (e grantEntry) grant() Grant {
-	return Grant{Client: e.Client, Resource: e.Resource, Scopes: e.Scopes, Roles: e.Roles, User: e.User}
+	return Grant(e)
 }
 
 // credential returns the credential, and reports what it lacks.

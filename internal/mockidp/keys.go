@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"math/big"
+	"slices"
 	"sync"
 	"time"
 )
@@ -71,39 +72,92 @@ func (k *signingKey) jwk(issuer string) map[string]any {
 	}
 }
 
+// maxKeys limits the published keys: clients read all of them.
+const maxKeys = 50
+
+var errManyKeys = fmt.Errorf("%d keys are published; withdraw the old ones first", maxKeys)
+
 // keyring holds the published keys.
 type keyring struct {
-	mu   sync.RWMutex  // guards keys
-	keys []*signingKey // newest first; the first one signs
+	changing sync.Mutex // held by announce, rotate and forgetNext; making a key takes long
+
+	mu      sync.RWMutex  // guards the fields below
+	signing *signingKey   // signs
+	next    []*signingKey // do not sign yet, oldest first
+	old     []*signingKey // have signed, newest first
 }
 
-// rotate signs with a key from now on; nil: with a new one.
-func (r *keyring) rotate(private *rsa.PrivateKey, keepOld bool) error {
-	key, err := newSigningKey(private)
+// all returns the published keys, the one that signs first; the caller holds mu.
+func (r *keyring) all() []*signingKey {
+	return slices.Concat([]*signingKey{r.signing}, r.next, r.old)
+}
+
+// announce publishes a new key, which signs after the next rotate, and returns its id.
+func (r *keyring) announce() (string, error) {
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	key, err := newSigningKey(nil)
 	if err != nil {
-		return err
+		return "", err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	old := r.keys
-	r.keys = []*signingKey{key}
-	if keepOld {
-		r.keys = append(r.keys, old...)
+	if len(r.all()) >= maxKeys {
+		return "", errManyKeys
 	}
-	return nil
+	r.next = slices.Concat(r.next, []*signingKey{key})
+	return key.id, nil
+}
+
+// rotate signs from now on with a key, and returns its id; nil: with the one that was
+// announced first, or with a new one.
+func (r *keyring) rotate(private *rsa.PrivateKey, keepOld bool) (string, error) {
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	next := r.next // which only others who hold changing change
+	if private != nil || len(next) == 0 {
+		made, err := newSigningKey(private)
+		if err != nil {
+			return "", err
+		}
+		next = slices.Concat([]*signingKey{made}, next)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := r.old
+	if r.signing != nil {
+		old = slices.Concat([]*signingKey{r.signing}, old)
+	}
+	if !keepOld {
+		old = nil
+	}
+	if len(next)+len(old) > maxKeys {
+		return "", errManyKeys
+	}
+	r.signing, r.next, r.old = next[0], next[1:], old
+	return r.signing.id, nil
+}
+
+// forgetNext withdraws the keys that have not signed yet.
+func (r *keyring) forgetNext() {
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.next = nil
 }
 
 func (r *keyring) current() *signingKey {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.keys[0]
+	return r.signing
 }
 
 // find returns the published key with this id, or nil.
 func (r *keyring) find(id string) *signingKey {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	for _, key := range r.keys {
+	for _, key := range r.all() {
 		if key.id == id {
 			return key
 		}
@@ -115,7 +169,7 @@ func (r *keyring) document(issuer string) map[string]any {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	published := []map[string]any{}
-	for _, key := range r.keys {
+	for _, key := range r.all() {
 		published = append(published, key.jwk(issuer))
 	}
 	return map[string]any{"keys": published}
@@ -124,7 +178,7 @@ func (r *keyring) document(issuer string) map[string]any {
 // RotateKeys makes a new signing key. The old ones stay published, so that
 // tokens they signed stay good, only if keepOld is true.
 func (s *Server) RotateKeys(keepOld bool) {
-	if err := s.keys.rotate(nil, keepOld); err != nil {
+	if _, err := s.keys.rotate(nil, keepOld); err != nil {
 		panic(fmt.Sprintf("mockidp: %v", err))
 	}
 }

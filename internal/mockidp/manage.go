@@ -92,17 +92,37 @@ func (s *Server) deleteFaults(w http.ResponseWriter, _ *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// postKeys answers POST /mock/keys: it makes a new signing key and answers with its ID. The
-// old keys stay published unless the request withdraws them.
+// postKeys answers POST /mock/keys with the id of a key. The key signs from now on, or with
+// publishOnly after the next request without. It is the key that was published first and
+// has not signed yet, or a new one. The old keys stay published unless the request
+// withdraws them.
 func (s *Server) postKeys(w http.ResponseWriter, r *http.Request) {
 	var body struct {
-		Withdraw bool `json:"withdraw"`
+		PublishOnly bool `json:"publishOnly"`
+		Withdraw    bool `json:"withdraw"`
 	}
 	if !decode(w, r, &body) {
 		return
 	}
-	s.RotateKeys(!body.Withdraw)
-	writeJSON(w, map[string]string{"kid": s.KeyID()})
+	if body.PublishOnly && body.Withdraw {
+		http.Error(w, "publishOnly and withdraw exclude each other: the old key still signs", http.StatusBadRequest)
+		return
+	}
+	var id string
+	var err error
+	if body.PublishOnly {
+		id, err = s.keys.announce()
+	} else {
+		id, err = s.keys.rotate(nil, !body.Withdraw)
+	}
+	switch {
+	case errors.Is(err, errManyKeys):
+		http.Error(w, err.Error(), http.StatusBadRequest)
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+	default:
+		writeJSON(w, map[string]string{"kid": id})
+	}
 }
 
 // getRequests answers GET /mock/requests. Credentials are masked: some assertions come
@@ -142,6 +162,7 @@ func decode(w http.ResponseWriter, r *http.Request, into any) bool {
 }
 
 func writeJSON(w http.ResponseWriter, body any) {
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	_ = json.NewEncoder(w).Encode(body) // a client that left does not need it

@@ -40,7 +40,7 @@ type Server struct {
 	consents    consents
 	revocations revocations
 	protocol    *http.ServeMux
-	manage      *http.ServeMux // the routes under /mock/
+	manage      http.Handler // the routes under /mock/
 
 	mu          sync.RWMutex // guards the fields below
 	url         string
@@ -49,6 +49,7 @@ type Server struct {
 	running     *running          // nil while stopped
 	presets     map[string]Preset // by name in lower case
 	registered  Directory         // what current was made of
+	initial     Directory         // what New got, for Reset
 }
 
 // running is the HTTP server between Start or Restart and Stop.
@@ -69,6 +70,7 @@ func New(dir Directory) (*Server, error) {
 		authority: authority,
 		url:       "https://localhost",
 		presets:   map[string]Preset{},
+		initial:   dir,
 	}
 	sealer, err := newSealer(newSealingKey())
 	if err != nil {
@@ -79,7 +81,8 @@ func New(dir Directory) (*Server, error) {
 		return nil, fmt.Errorf("directory: %w", err)
 	}
 	s.protocol, s.manage = s.protocolRoutes(), s.manageRoutes()
-	return s, s.keys.rotate(dir.SigningKey, false)
+	_, err = s.keys.rotate(dir.SigningKey, false)
+	return s, err
 }
 
 func (s *Server) protocolRoutes() *http.ServeMux {
@@ -111,16 +114,26 @@ func (s *Server) protocolRoutes() *http.ServeMux {
 	return mux
 }
 
-func (s *Server) manageRoutes() *http.ServeMux {
+// manageRoutes are for the programs of this machine. A page of another origin, which a
+// browser would let post to them, is refused.
+func (s *Server) manageRoutes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /mock/tokens", s.signToken)
 	mux.HandleFunc("GET /mock/tokens/{name}", s.presetToken)
 	mux.HandleFunc("POST /mock/faults", s.postFault)
 	mux.HandleFunc("DELETE /mock/faults", s.deleteFaults)
 	mux.HandleFunc("POST /mock/keys", s.postKeys)
+	mux.HandleFunc("POST /mock/users", s.postUser)
+	mux.HandleFunc("POST /mock/apps", s.postApp)
+	mux.HandleFunc("POST /mock/grants", s.postGrant)
+	mux.HandleFunc("POST /mock/reset", s.postReset)
 	mux.HandleFunc("GET /mock/requests", s.getRequests)
 	mux.HandleFunc("DELETE /mock/requests", s.deleteRequests)
-	return mux
+	guard := http.NewCrossOriginProtection()
+	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "a page of another origin must not change the platform", http.StatusForbidden)
+	}))
+	return guard.Handler(mux)
 }
 
 // ServeHTTP answers one request.

@@ -78,16 +78,19 @@ func (c claimsRequest) unmet(in signIn) []string {
 	return unmet
 }
 
-// mustProve refuses a token until the user has met the authentication contexts. Its claims
-// are for the client to send with an authorization request.
+// mustProve refuses a token until the user has met the authentication contexts, at most two.
+// Its claims are for the client to send with an authorization request.
 func mustProve(contexts []string, resource *App) *refusal {
 	refused := refuse(50076, "Due to a configuration change made by your administrator, or because you moved to a new location, "+
 		"you must use multi-factor authentication to access '%s'.", resource.ClientID)
 	refused.suberror = "basic_action"
-	entry := fmt.Sprintf(`"value":%q`, contexts[0])
-	if len(contexts) > 1 {
-		entry = `"values":["` + strings.Join(contexts, `","`) + `"]`
+	// A list of values would ask for one of them only.
+	var tokens []string
+	for i, token := range []string{"access_token", "id_token"} {
+		if i < len(contexts) {
+			tokens = append(tokens, fmt.Sprintf(`%q:{"acrs":{"essential":true,"value":%q}}`, token, contexts[i]))
+		}
 	}
-	refused.claims = `{"access_token":{"acrs":{"essential":true,` + entry + `}}}`
+	refused.claims = "{" + strings.Join(tokens, ",") + "}"
 	return refused
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -50,33 +51,54 @@ func javascriptClients(t *testing.T) (node string) {
 	return node
 }
 
-// registration is what an application knows of itself.
+// registration is what a client knows of itself.
 type registration struct{ id, secret, redirectURI string }
 
-var demoTier = registration{id: demoMiddleTier, secret: mockSecret}
+// Clients of the default directory.
+var (
+	daemonClient = registration{id: demoDaemon, secret: mockSecret}
+	webClient    = registration{id: demoWeb, secret: mockSecret, redirectURI: "http://localhost:3000/auth/redirect"}
+	nativeClient = registration{id: demoNative}
+	tierClient   = registration{id: demoMiddleTier, secret: mockSecret}
+)
 
 // The libraries of JavaScript get tokens that the middle tier accepts, in every way that
 // they have.
 func TestSlowClientsInJavascript(t *testing.T) {
 	node := javascriptClients(t)
 	s := startStack(t)
-	people := s.startPeople(t)
 	s.addItems()
+	common := append(os.Environ(), "NODE_EXTRA_CA_CERTS="+s.ca, "PLATFORM="+s.platform, "SERVICE="+s.service, "TODO="+s.todo,
+		"PEOPLE="+s.startPeople(t), "TENANT_ID="+demoTenant, "MIDDLE_TIER_URI=api://"+demoMiddleTier,
+		"TOKEN="+s.token("alice"))
+	renewals := func(user, items string) string {
+		return fmt.Sprintf(`{"user":"%s","items":"%[2]s","cached":true,"renewed":"%[2]s","redeemed":"%[2]s"}`, user, items)
+	}
+	const everybodys, ofAlice, ofBob = `{"items":"tea, coffee","cached":true}`, `{"items":"tea","cached":true}`, `{"items":"coffee","cached":true}`
 	for _, row := range []struct {
 		program, flow string
 		client        registration
 		want          string
 	}{
-		{"msal-node", "on-behalf-of", demoTier, `{"items":"tea","cached":true}`},
-		{"azure-identity", "on-behalf-of", demoTier, `{"items":"tea","cached":true}`},
+		{"msal-node", "secret", daemonClient, everybodys},
+		{"msal-node", "on-behalf-of", tierClient, ofAlice},
+		{"msal-node", "code", webClient, renewals(alice, "tea")},
+		{"msal-node", "interactive", nativeClient, renewals(alice, "tea")},
+		{"msal-node", "device-code", nativeClient, renewals(bob, "coffee")},
+		{"azure-identity", "secret", daemonClient, everybodys},
+		{"azure-identity", "on-behalf-of", tierClient, ofAlice},
+		{"azure-identity", "code", webClient, ofAlice},
+		{"azure-identity", "device-code", nativeClient, ofBob},
+		{"openid-client", "client-credentials", daemonClient, `{"items":"tea, coffee"}`},
+		{"openid-client", "code", webClient, `{"user":"alice@contoso.example","items":"tea","renewed":"tea"}`},
+		{"openid-client", "device-code", nativeClient, `{"items":"coffee"}`},
+		{"openid-client", "sign-out", webClient, `{"to":"REDIRECT_URI?state=after"}`},
 	} {
 		t.Run(row.program+"/"+row.flow, func(t *testing.T) {
+			t.Parallel() // those with device codes wait
 			program := exec.CommandContext(t.Context(), node, filepath.Join(javascript, row.program+".mjs"), row.flow)
-			program.Env = append(
-				os.Environ(), "NODE_EXTRA_CA_CERTS="+s.ca, "PLATFORM="+s.platform, "SERVICE="+s.service, "TODO="+s.todo, "PEOPLE="+people,
-				"TENANT_ID="+demoTenant, "MIDDLE_TIER_URI=api://"+demoMiddleTier, "TOKEN="+s.token("alice"),
-				"CLIENT_ID="+row.client.id, "CLIENT_SECRET="+row.client.secret, "REDIRECT_URI="+row.client.redirectURI,
-			)
+			program.Env = append(slices.Clone(common),
+				"CLIENT_ID="+row.client.id, "CLIENT_SECRET="+row.client.secret, "REDIRECT_URI="+row.client.redirectURI)
 			var complaints bytes.Buffer
 			program.Stderr = &complaints
 			out, err := program.Output()
@@ -93,10 +115,10 @@ func (s *stack) token(preset string) string {
 	return strings.TrimSpace(s.manage("GET", "/mock/tokens/"+preset, nil))
 }
 
-// addItems adds an item of Alice through the service.
+// addItems adds tea for Alice and coffee for Bob through the service.
 func (s *stack) addItems() {
 	s.t.Helper()
-	for _, row := range []struct{ preset, title string }{{"alice", "tea"}} {
+	for _, row := range []struct{ preset, title string }{{"alice", "tea"}, {"bob?scp=ToDoList.ReadWrite", "coffee"}} {
 		req, err := http.NewRequestWithContext(s.t.Context(), "POST", s.service+"/api/todo/items", strings.NewReader(`{"title":"`+row.title+`"}`))
 		if err != nil {
 			s.t.Fatal(err)

@@ -21,6 +21,9 @@ import (
 // maxPages is more than any sign-in has.
 const maxPages = 20
 
+// The users of the default directory, as they sign in.
+const alice, bob = "alice@contoso.example", "bob@contoso.example"
+
 // person signs in on the platform's pages, as a browser without scripts: it keeps cookies,
 // follows redirects, and sends forms.
 type person struct {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"middletier/internal/credential"
+	"middletier/internal/demo"
 	"middletier/internal/listener"
 	"middletier/internal/mockidp"
 	"middletier/internal/todo"
@@ -48,7 +49,9 @@ func demoConfig(instance, todoURL, secret string) file {
 func (c demoCommand) run(ctx context.Context, std streams) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	log := slog.New(slog.NewTextHandler(std.err, nil))
+	var level slog.LevelVar
+	level.Set(slog.LevelWarn) // until the page's address is printed, so that it comes first
+	log := slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: &level}))
 	// It listens first: the directory has its address as the redirect URI of the page.
 	public, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(c.Port)))
 	if err != nil {
@@ -65,11 +68,15 @@ func (c demoCommand) run(ctx context.Context, std streams) error {
 	defer platform.Close()
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: platform.CertPool()}}
 
+	page, err := newDemoPage(ctx, platform, transport)
+	if err != nil {
+		return err
+	}
 	api, err := todoApp(directory)
 	if err != nil {
 		return err
 	}
-	todoURL, closeTodo, err := startTodo(ctx, "127.0.0.1:0", platform, api, transport, log)
+	todoURL, closeTodo, err := todoServer{"127.0.0.1:0", platform, api, transport, page.ObserveAPI, log}.start(ctx)
 	if err != nil {
 		return err
 	}
@@ -78,16 +85,19 @@ func (c demoCommand) run(ctx context.Context, std streams) error {
 	f := demoConfig(platform.URL(), todoURL, secret)
 	f.Server.ShutdownGrace = time.Second // there is no load balancer
 	f.Server.Address = public.Addr().String()
-	p, err := build(ctx, f, transport, log)
+	f.Server.ServerTiming = true // the page shows it
+	p, err := build(ctx, f, page.ObservePlatform(transport), log)
 	if err != nil {
 		return err
 	}
+	handler := page.Around(p.api, public.Addr().String())
 	serveErr := make(chan error, 1)
 	go func() {
-		serveErr <- serve(ctx, f.Server, p, map[net.Listener]http.Handler{p.limited(public, f.Server, log): p.api}, log)
+		serveErr <- serve(ctx, f.Server, p, map[net.Listener]http.Handler{p.limited(public, f.Server, log): handler}, log)
 	}()
 	if err := p.validator.AwaitKeys(ctx); err == nil {
 		printDemo(std.out, platform.URL(), todoURL, service)
+		level.Set(slog.LevelInfo)
 	}
 	return <-serveErr
 }
@@ -111,6 +121,18 @@ func (c demoCommand) startPlatform(directory mockidp.Directory) (*mockidp.Server
 	return platform, nil
 }
 
+// newDemoPage returns the page, which signs in as the directory's single-page application.
+func newDemoPage(ctx context.Context, platform *mockidp.Server, transport http.RoundTripper) (*demo.Page, error) {
+	return demo.New(ctx, demo.Config{
+		Platform: platform, Client: newClient(transport), Tenant: demoTenant,
+		ClientID: demoSPA, Scope: "api://" + demoMiddleTier + "/ToDoList.ReadWrite",
+		Names: map[string]string{
+			demoTenant: "the tenant", demoMiddleTier: "the middle tier", demoToDo: "the ToDo API",
+			demoApp: "an app", demoDaemon: "the daemon", demoSPA: "this page",
+		},
+	})
+}
+
 // addPresets lets GET /mock/tokens/{name} answer with a fresh token for the
 // middle tier.
 func addPresets(platform *mockidp.Server) {
@@ -119,15 +141,23 @@ func addPresets(platform *mockidp.Server) {
 	platform.AddPreset("daemon", mockidp.Preset{Client: "daemon", Resource: "middletier", Roles: todo.AppPermissions[:1]})
 }
 
-// startTodo serves the ToDo API, which is registered as app, until closed.
-func startTodo(
-	ctx context.Context, address string, platform *mockidp.Server, app mockidp.App, transport http.RoundTripper, log *slog.Logger,
-) (url string, closeAll func(), err error) {
+// todoServer is the ToDo API, which is registered as app.
+type todoServer struct {
+	address   string
+	platform  *mockidp.Server
+	app       mockidp.App
+	transport http.RoundTripper // to the platform
+	observe   func(http.Handler) http.Handler
+	log       *slog.Logger
+}
+
+// start serves the API until closed.
+func (t todoServer) start(ctx context.Context) (url string, closeAll func(), err error) {
 	validator := validate.New(validate.Config{
-		Instance: platform.URL(), TenantID: app.TenantID, ClientID: app.ClientID, ClockSkew: time.Minute,
-		Client: newClient(transport), Log: log,
+		Instance: t.platform.URL(), TenantID: t.app.TenantID, ClientID: t.app.ClientID, ClockSkew: time.Minute,
+		Client: newClient(t.transport), Log: t.log,
 	})
-	l, err := net.Listen("tcp", address)
+	l, err := net.Listen("tcp", t.address)
 	if err != nil {
 		return "", nil, err
 	}
@@ -137,7 +167,7 @@ func startTodo(
 		defer close(done)
 		validator.Run(ctx)
 	}()
-	srv := &http.Server{Handler: todo.New(validator), ReadHeaderTimeout: listener.ReadHeaderTimeout}
+	srv := &http.Server{Handler: t.observe(todo.New(validator)), ReadHeaderTimeout: listener.ReadHeaderTimeout}
 	go func() { _ = srv.Serve(l) }() // ends with Close
 	return "http://" + l.Addr().String(), func() {
 		_ = srv.Close() // its requests need not finish
@@ -152,13 +182,13 @@ func printDemo(w io.Writer, platform, todoURL, service string) {
 		return fmt.Sprintf(`-H "Authorization: Bearer $(curl -sk %s/mock/tokens/%s)"`, platform, name)
 	}
 	items := service + "/api/todo/items"
-	_, _ = fmt.Fprintf(w, `The middle tier is ready.
+	_, _ = fmt.Fprintf(w, `%s/ is ready: open it in a browser, sign in, and see what each call does.
 
   identity platform  %s (embedded, with its own CA)
   ToDo API           %s (validates its own tokens, and never sees the callers' tokens)
   middle tier        %s
 
-Try, in another terminal:
+Or try, in another terminal; the page shows these calls too:
 
 # Alice adds an item and lists hers. The API gets a token on behalf of Alice.
 curl -s %s %s -d '{"title":"buy milk"}' && curl -s %s %s
@@ -173,7 +203,7 @@ curl -s %s %s
 curl -si %s %s -d '{"title":"too much"}'
 
 Ctrl-C stops it.
-`, platform, todoURL, service,
+`, service, platform, todoURL, service,
 		bearer("alice"), items, bearer("alice"), items,
 		bearer("bob"), items,
 		bearer("daemon"), service+"/app/todo/items",

@@ -3,42 +3,159 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 )
 
 // trustingBrowser is a browser that does not warn of the platform's certificate.
 func trustingBrowser(t *testing.T) *browser {
+	t.Helper()
 	return newBrowser(t, chromedp.Flag("ignore-certificate-errors", true))
 }
 
-// pageText returns the text of an element of the page, as a person sees it.
-func (b *browser) pageText(selector string) string {
+// await waits until a script's expression is true, over navigations.
+func (b *browser) await(expression string) {
 	b.t.Helper()
-	return ask(b, chromedp.Evaluate[string](fmt.Sprintf(`document.querySelector(%q)?.innerText ?? ""`, selector)))
+	var lastErr error
+	eventually(b.t, func() bool {
+		var holds bool
+		holds, lastErr = chromedp.Run(b.ctx, chromedp.Evaluate[bool]("Boolean("+expression+")"))
+		return holds && lastErr == nil
+	}, func() string {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return fmt.Sprintf("%s is not true; %v; requests %q, complaints %q", expression, lastErr, b.requests, b.complaints)
+	})
 }
 
-// awaitPage waits until a script's expression is true.
-func (b *browser) awaitPage(expression string) {
+// awaitText waits until an element shows a text.
+func (b *browser) awaitText(selector, text string) {
 	b.t.Helper()
-	ask(b, chromedp.Poll[bool](expression))
+	b.await(fmt.Sprintf(`document.querySelector(%q)?.innerText.includes(%q)`, selector, text))
 }
 
+// click clicks an element once it is there to be seen.
+func (b *browser) click(selector string) {
+	b.t.Helper()
+	b.do(chromedp.WaitVisible(chromedp.CSS(selector)), chromedp.Click(chromedp.CSS(selector)))
+}
+
+// shoot writes a picture of the page to the folder that the environment names, to be looked at.
+func (b *browser) shoot(name string) {
+	if folder := os.Getenv("MIDDLETIER_TEST_SCREENSHOTS"); folder != "" {
+		if err := os.WriteFile(filepath.Join(folder, name+".png"), ask(b, chromedp.FullScreenshot(100)), 0o644); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+}
+
+// chooseUser clicks a user on the platform's page, and waits for the demo's.
+func (b *browser) chooseUser(name string) {
+	b.t.Helper()
+	b.awaitText("ul.users", name+"@contoso.example")
+	ask(b, chromedp.Evaluate[any](fmt.Sprintf(
+		`[...document.querySelectorAll("ul.users button")].find(b => b.innerText.includes("%s@")).click()`, name)))
+	b.awaitText("#user", name+"@contoso.example")
+}
+
+// openDemo shows the page to a user who is signed in.
+func (b *browser) openDemo(d *demoProcess, user string) {
+	b.t.Helper()
+	b.do(chromedp.EmulateViewport(1280, 1000), chromedp.Navigate(d.url+"/"))
+	b.click("#sign-in")
+	b.chooseUser(user)
+}
+
+// unexpected returns the complaints of the browser but for the answers that were to be
+// refused: the browser reports each.
+func (b *browser) unexpected() (complaints []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, c := range b.complaints {
+		if !strings.Contains(c, "Failed to load resource: the server responded with a status of") || !strings.HasSuffix(c, "/api/todo/items") {
+			complaints = append(complaints, c)
+		}
+	}
+	return complaints
+}
+
+// hosts returns where requests of the browser went.
+func (b *browser) hosts() map[string]bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	hosts := map[string]bool{}
+	for _, url := range b.requests {
+		if strings.HasPrefix(url, "data:") {
+			continue
+		}
+		_, rest, _ := strings.Cut(url, "://")
+		host, _, _ := strings.Cut(rest, "/")
+		hosts[host] = true
+	}
+	return hosts
+}
+
+// A user signs in, lists, adds and deletes items, reloads, and signs out.
+func TestSlowDemoPageSignsInAndCallsTheAPI(t *testing.T) {
+	d := startDemo(t)
+	b := trustingBrowser(t)
+	b.openDemo(d, "alice")
+	b.awaitText("#no-items", "The list is empty.")
+	b.awaitText("#drawing", "Issued")
+	b.shoot("signed-in")
+	b.do(chromedp.SendKeys(chromedp.CSS("#title"), "buy milk"))
+	b.click("#add button")
+	b.awaitText("#items", "buy milk")
+	b.awaitText("#drawing", "The API's token is in memory")
+	b.shoot("added")
+	for claim, want := range map[string][2]string{
+		"aud": {"the middle tier", "the ToDo API"}, "azp": {"this page", "the middle tier"}, "name": {"alice", "alice"},
+	} {
+		row := ask(b, chromedp.Evaluate[string](fmt.Sprintf(`document.querySelector('tr[data-claim="%s"]').innerText`, claim)))
+		if !strings.Contains(row, want[0]) || !strings.Contains(row, want[1]) || strings.Contains(row, "changed") != (want[0] != want[1]) {
+			t.Errorf("claim %s: got %q, want %q", claim, row, want)
+		}
+	}
+	b.do(chromedp.Reload())
+	b.awaitText("#user", "alice@contoso.example")
+	b.awaitText("#items", "buy milk")
+	b.click("#items button")
+	b.awaitText("#no-items", "The list is empty.")
+	b.click("#sign-out")
+	b.await(`document.querySelector("#sign-in")?.offsetParent || document.querySelector("ul.users button")`)
+	b.shoot("signed-out")
+	if complaints := b.unexpected(); len(complaints) > 0 {
+		t.Errorf("complaints: %q", complaints)
+	}
+	checkHosts(t, b, d)
+}
+
+// checkHosts checks that the browser asked the demo and its platform only.
+func checkHosts(t *testing.T, b *browser, d *demoProcess) {
+	t.Helper()
+	hosts := b.hosts()
+	delete(hosts, d.host)
+	delete(hosts, strings.TrimPrefix(d.platform(), "https://"))
+	if len(hosts) > 0 {
+		t.Errorf("the browser asked %v", hosts)
+	}
+}
+
+// Each button shows what its case is about, and afterwards everything works.
 func TestSlowDemoPageCases(t *testing.T) {
 	d := startDemo(t)
 	b := trustingBrowser(t)
-	b.do(chromedp.EmulateViewport(1280, 1000), chromedp.Navigate(d.url+"/"))
-	b.awaitPage(`!document.getElementById("signed-out").hidden`)
-	shot := func(name string) {
-		if dir := os.Getenv("SHOTS"); dir != "" {
-			_ = os.WriteFile(dir+"/"+name+".png", ask(b, chromedp.FullScreenshot(100)), 0o644)
-		}
-	}
-	shot("start")
+	b.openDemo(d, "alice")
 	for _, row := range []struct{ name, result, drawing string }{
 		{"expired-token", "401 invalid-token", "The token has expired."},
 		{"missing-scope", "403 insufficient-scope", "Refused"},
@@ -48,13 +165,212 @@ func TestSlowDemoPageCases(t *testing.T) {
 		{"rejected-token", "502 downstream-rejected-token", "invalid_token"},
 		{"daemon-call", "200", "client credentials"},
 	} {
-		b.do(chromedp.Click(chromedp.CSS(`[data-case="` + row.name + `"]`)))
-		b.awaitPage(fmt.Sprintf(`document.querySelector('[data-result="%s"]').innerText.startsWith(%q)`, row.name, row.result))
-		b.awaitPage(fmt.Sprintf(`document.getElementById("drawing").innerText.includes(%q)`, row.drawing))
-		shot(row.name)
-		if strings.HasPrefix(row.result, "200") {
-			continue
+		b.click(`[data-case="` + row.name + `"]`)
+		b.awaitText(`[data-result="`+row.name+`"]`, row.result)
+		b.awaitText("#drawing", row.drawing)
+		b.shoot(row.name)
+		if _, problem, refused := strings.Cut(row.result, " "); refused {
+			link := ask(b, chromedp.Evaluate[string](`document.getElementById("problem-link").href`))
+			if link != d.url+"/problems/"+problem {
+				t.Errorf("%s: leads to %s", row.name, link)
+			}
+		}
+		b.click("#list")
+		b.awaitText("#call", "200")
+	}
+	if complaints := b.unexpected(); len(complaints) > 0 {
+		t.Errorf("complaints: %q", complaints)
+	}
+}
+
+// A signed-in user answers the claims challenge, and the call succeeds.
+func TestSlowDemoPageStepsUp(t *testing.T) {
+	d := startDemo(t)
+	b := trustingBrowser(t)
+	b.openDemo(d, "bob")
+	b.click(`[data-case="step-up"]`)
+	b.click("#prove")
+	b.awaitText("button.main", "Prove it is me")
+	b.shoot("prove")
+	b.click("button.main")
+	b.awaitText(`[data-result="step-up"]`, "200")
+	b.awaitText(`tr[data-claim="acrs"]`, "c1")
+	b.shoot("proven")
+	if complaints := b.unexpected(); len(complaints) > 0 {
+		t.Errorf("complaints: %q", complaints)
+	}
+}
+
+// emulateDark makes the browser prefer dark colors.
+func emulateDark() chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		dark := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}
+		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: dark})
+		return err
+	})
+}
+
+// The page works at a phone's width, in the dark, and nothing scrolls sideways: before and
+// after the sign-in, with a refused call, with all claims, and with titles that have no spaces.
+func TestSlowDemoPageOnAPhone(t *testing.T) {
+	d := startDemo(t)
+	b := trustingBrowser(t)
+	fits := func(when string) {
+		t.Helper()
+		b.shoot("phone-" + when)
+		if width := ask(b, chromedp.Evaluate[int](`document.documentElement.scrollWidth`)); width > 375 {
+			t.Errorf("%s the page is %d wide, want 375", when, width)
 		}
 	}
-	t.Logf("%q", b.complaints)
+	b.do(chromedp.EmulateViewport(375, 667), emulateDark(), chromedp.Navigate(d.url+"/"))
+	b.await(`document.querySelector("#sign-in").offsetParent`)
+	fits("before")
+	b.click("#sign-in")
+	b.chooseUser("alice")
+	b.do(chromedp.SendKeys(chromedp.CSS("#title"), strings.Repeat("W", 200)))
+	b.click("#add button")
+	b.awaitText("#items", "WWW")
+	b.click("#flow summary")
+	fits("signed-in")
+	b.click(`[data-case="step-up"]`)
+	b.awaitText("#problem", "claims-challenge")
+	b.await(`document.querySelector("#prove")`)
+	fits("refused")
+}
+
+// With the keyboard alone a user signs in, adds an item and causes a case. Focus can be seen,
+// and what happened is said in a live region.
+func TestSlowDemoPageWithTheKeyboard(t *testing.T) {
+	d := startDemo(t)
+	b := trustingBrowser(t)
+	b.do(chromedp.Navigate(d.url + "/"))
+	b.await(`document.querySelector("#sign-in").offsetParent`)
+	tabTo := func(selector string) {
+		t.Helper()
+		for range 40 {
+			b.do(chromedp.KeyEvent(kb.Tab))
+			if ask(b, chromedp.Evaluate[bool](fmt.Sprintf(`document.activeElement.matches(%q)`, selector))) {
+				if !ask(b, chromedp.Evaluate[bool](`parseFloat(getComputedStyle(document.activeElement).outlineWidth) >= 2`)) {
+					t.Errorf("the focus of %s cannot be seen", selector)
+				}
+				return
+			}
+		}
+		t.Fatalf("the keyboard does not reach %s", selector)
+	}
+	tabTo("#sign-in")
+	b.do(chromedp.KeyEvent(kb.Enter))
+	b.awaitText("ul.users", "bob@contoso.example")
+	tabTo("ul.users li:nth-child(2) button")
+	b.do(chromedp.KeyEvent(kb.Enter))
+	b.awaitText("#user", "bob@contoso.example")
+	b.awaitText("#no-items", "empty")
+	tabTo("#title")
+	b.do(chromedp.KeyEvent("tea"), chromedp.KeyEvent(kb.Enter))
+	b.awaitText("#items", "tea")
+	b.await(`document.activeElement.id === "title"`)
+	tabTo(`#items button[aria-label="Delete tea"]`)
+	b.do(chromedp.KeyEvent(" "))
+	b.awaitText("#no-items", "empty")
+	tabTo(`[data-case="missing-scope"]`)
+	b.do(chromedp.KeyEvent(kb.Enter))
+	b.awaitText("#drawing", "Refused")
+	b.await(`document.querySelector("[role=status]").textContent === "POST /api/todo/items: 403 insufficient-scope" ||
+		document.querySelector("[role=status]").textContent.startsWith("POST /api/todo/items: 403 insufficient-scope, ")`)
+	tabTo(`[data-result="missing-scope"] a`)
+	b.do(chromedp.KeyEvent(kb.Enter))
+	b.await(`document.activeElement.id === "flow"`)
+	tabTo("#problem-link")
+	tabTo("#calls button")
+}
+
+// The browser trusts nothing here. The page says what will come, the user clicks through
+// Chromium's warning as the page says, and then everything works.
+func TestSlowDemoPageThroughTheWarning(t *testing.T) {
+	d := startDemo(t)
+	b := newBrowser(t)
+	b.do(chromedp.Navigate(d.url + "/"))
+	b.await(`document.querySelector("#sign-in").offsetParent`)
+	text := ask(b, chromedp.Text(chromedp.CSS("#signed-out")))
+	b.click("#sign-in")
+	b.await(`document.querySelector("#details-button")`)
+	for _, selector := range []string{"#details-button", "#proceed-link"} {
+		b.await(fmt.Sprintf(`document.querySelector(%q)?.offsetParent`, selector))
+		if label := ask(b, chromedp.Text(chromedp.CSS(selector))); !strings.Contains(text, strings.TrimSpace(label)) {
+			t.Errorf("the browser shows %q, and the page said %q", label, text)
+		}
+		b.shoot("warning" + selector)
+		b.do(chromedp.Click(chromedp.CSS(selector)))
+	}
+	b.chooseUser("alice")
+	b.awaitText("#no-items", "The list is empty.")
+	b.do(chromedp.SendKeys(chromedp.CSS("#title"), "buy milk"))
+	b.click("#add button")
+	b.awaitText("#items", "buy milk")
+	for _, complaint := range b.unexpected() {
+		t.Errorf("complaint: %s", complaint)
+	}
+}
+
+// Text of others stays text: titles, claims, paths, and errors of the platform.
+func TestSlowDemoPageShowsHostileTextAsText(t *testing.T) {
+	d := startDemo(t)
+	b := trustingBrowser(t)
+	const script = `<img src=x onerror="window.hacked=1"><script>window.hacked=1</script></script>`
+	b.openDemo(d, "alice")
+	b.do(chromedp.SendKeys(chromedp.CSS("#title"), script))
+	b.click("#add button")
+	b.awaitText("#items", script)
+	claims, err := json.Marshal(map[string]any{"claims": map[string]any{
+		"aud": script, "name": script, "scp": script, "</script><script>window.hacked=1</script>": script, "exp": 1e300, "iat": []string{script},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := runScript(t, t.TempDir(), fmt.Sprintf("curl -sk %s/mock/tokens -d '%s'", d.platform(), strings.ReplaceAll(string(claims), "'", "")))
+	var token struct {
+		Value string `json:"access_token"`
+	}
+	if err != nil || json.Unmarshal([]byte(signed), &token) != nil || token.Value == "" {
+		t.Fatalf("%v: %s", err, signed)
+	}
+	d.read("GET", "/api/todo/%3Cscript%3Ewindow.hacked=1%3C/script%3E", "", "Authorization: Bearer "+token.Value)
+	b.awaitText("#call", "<script>")
+	b.awaitText("#token-table", "<img src=x")
+	fault, err := json.Marshal(map[string]any{
+		"flow": "on_behalf_of", "times": 1, "error": "interaction_required", "suberror": script, "description": script,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if output, err := runScript(t, t.TempDir(), fmt.Sprintf("curl -sk %s/mock/faults -d '%s'", d.platform(), fault)); err != nil || output != "" {
+		t.Fatalf("%v: %s", err, output)
+	}
+	d.read("GET", "/api/todo/items", "", "Authorization: Bearer "+d.preset("bob"))
+	b.awaitText("#drawing", "<img src=x")
+	if ask(b, chromedp.Evaluate[bool](`window.hacked !== undefined || document.querySelector("main img, main script") !== null`)) {
+		t.Error("a text became a part of the page")
+	}
+	if complaints := b.unexpected(); len(complaints) > 0 {
+		t.Errorf("complaints: %q", complaints)
+	}
+}
+
+// A page of another origin reads nothing and presses nothing.
+func TestSlowDemoPageIsClosedToOtherPages(t *testing.T) {
+	d := startDemo(t)
+	b := trustingBrowser(t)
+	d.press("expired-token")
+	b.do(chromedp.Navigate(newSite(t)))
+	for _, call := range []string{
+		`fetch(%q + "/demo/flow").then(() => "read", () => "refused")`,
+		`fetch(%q + "/demo/flow", {mode: "no-cors"}).then(r => r.text()).then(t => t ? "read" : "refused", () => "refused")`,
+		`new Promise(done => { const s = new EventSource(%q + "/demo/flow"); s.onmessage = () => done("read"); s.onerror = () => done("refused") })`,
+		`fetch(%q + "/demo/cases/daemon-call", {method: "POST", body: "{}", headers: {"Content-Type": "application/json"}}).then(() => "read", () => "refused")`,
+		`fetch(%q + "/demo/cases/daemon-call", {method: "POST", body: "{}", mode: "no-cors"}).then(r => r.text()).then(t => t ? "read" : "refused", () => "refused")`,
+	} {
+		if got := ask(b, chromedp.Evaluate[string](fmt.Sprintf(call, d.url), chromedp.EvalAwaitPromise)); got != "refused" {
+			t.Errorf("%s: got %s", call, got)
+		}
+	}
 }

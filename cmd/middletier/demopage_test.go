@@ -69,11 +69,15 @@ func (d *demoProcess) read(method, path, body string, headers ...string) (*http.
 	return resp, string(text)
 }
 
+// platform returns the URL of the demo's identity platform.
+func (d *demoProcess) platform() string {
+	return regexp.MustCompile(`https://127\.0\.0\.1:\d+`).FindString(d.stdout.String())
+}
+
 // preset returns a token of the platform.
 func (d *demoProcess) preset(name string) string {
 	d.t.Helper()
-	platform := regexp.MustCompile(`https://127\.0\.0\.1:\d+`).FindString(d.stdout.String())
-	output, err := runScript(d.t, d.t.TempDir(), "curl -sk "+platform+"/mock/tokens/"+name)
+	output, err := runScript(d.t, d.t.TempDir(), "curl -sk "+d.platform()+"/mock/tokens/"+name)
 	if err != nil {
 		d.t.Fatalf("%v: %s", err, output)
 	}
@@ -195,7 +199,7 @@ func TestDemoCases(t *testing.T) {
 	}{
 		{"expired-token", 401, "invalid-token", nil},
 		{"missing-scope", 403, "insufficient-scope", nil},
-		{"step-up", 401, "claims-challenge", []string{"exchange 400 interaction_required"}},
+		{"step-up", 401, "claims-challenge", []string{exchange, "api 401 insufficient_claims", "exchange 400 interaction_required"}},
 		{"consent-withdrawn", 403, "consent-required", []string{"exchange 400 invalid_grant"}},
 		{"provider-away", 503, "identity-provider-unavailable", []string{"exchange 0 ", "exchange 0 "}},
 		{"rejected-token", 502, "downstream-rejected-token", []string{exchange, "api 401 invalid_token", exchange, "api 401 invalid_token"}},

@@ -31,9 +31,12 @@ type scenario struct {
 	method, path      string
 	body              string
 
-	// token makes the caller's token. It is new each time, so that no cached token hides
-	// what happens at the platform.
+	// token makes the caller's token. It is new each time: no cached token hides what happens
+	// at the platform, and what the middle tier remembers of the refusal is for this token
+	// only.
 	token func(platform *mockidp.Server, user string) string
+	// demand is the authentication context that the API demands; "": none.
+	demand string
 	// start causes what the case is about, when its request arrives; nil: the token does. It
 	// returns what removes that, after the answer.
 	start func(platform *mockidp.Server) (end func())
@@ -62,15 +65,10 @@ var scenarios = []scenario{
 	},
 	{
 		name: "step-up", label: "Step-up",
-		text: "The platform wants more proof of who the user is before it issues a token for the API. " +
-			"The middle tier passes this demand (a claims challenge) on to the client.",
+		text: "The API demands more proof of who the user is (authentication context c1). The middle tier asks the platform for a token " +
+			"that has it. The platform wants the user to act first, so the middle tier passes the demand on as a claims challenge.",
 		method: "GET", path: "/api/todo/items",
-		token: freshToken,
-		start: fault(mockidp.Fault{
-			Error: "interaction_required", Suberror: "basic_action", ErrorCodes: []int{50076},
-			Claims:      `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`,
-			Description: "The user must use multi-factor authentication to access 'api://todo'.",
-		}),
+		token: freshToken, demand: provenContext,
 	},
 	{
 		name: "consent-withdrawn", label: "Consent withdrawn",
@@ -178,8 +176,9 @@ type cases struct {
 	platform *mockidp.Server
 	turn     sync.Mutex // held by the case that runs
 
-	mu       sync.Mutex // guards prepared
+	mu       sync.Mutex // guards the fields below
 	prepared []preparedScenario
+	demands  map[string]string // of the API, by the IDs of requests that run
 }
 
 type preparedScenario struct {
@@ -187,7 +186,9 @@ type preparedScenario struct {
 	scenario  scenario
 }
 
-func newCases(platform *mockidp.Server) *cases { return &cases{platform: platform} }
+func newCases(platform *mockidp.Server) *cases {
+	return &cases{platform: platform, demands: map[string]string{}}
+}
 
 // prepare returns the request of a case, for a user whose name may be empty: Alice.
 func (c *cases) prepare(name, user string) (preparedCase, error) {
@@ -209,7 +210,9 @@ func (c *cases) prepare(name, user string) (preparedCase, error) {
 		c.prepared = slices.Delete(c.prepared, 0, 1)
 	}
 	c.prepared = append(c.prepared, preparedScenario{id, s})
-	return preparedCase{RequestID: id, Token: s.token(c.platform, user), Method: s.method, Path: s.path, Body: s.body}, nil
+	return preparedCase{
+		RequestID: id, Token: s.token(c.platform, user), Method: s.method, Path: s.path, Body: s.body,
+	}, nil
 }
 
 // begin starts the case that was prepared for a request, if there is one.
@@ -222,14 +225,22 @@ func (c *cases) begin(requestID string) (name string, end func()) {
 	}
 	s := c.prepared[i].scenario
 	c.prepared = slices.Delete(c.prepared, i, i+1)
-	c.mu.Unlock()
-	if s.start == nil {
-		return s.name, func() {}
+	if s.demand != "" {
+		c.demands[requestID] = s.demand
 	}
-	c.turn.Lock()
-	remove := s.start(c.platform)
+	c.mu.Unlock()
+	remove := func() {}
+	if s.start != nil {
+		c.turn.Lock()
+		remove = s.start(c.platform)
+	}
 	return s.name, func() {
 		remove()
-		c.turn.Unlock()
+		if s.start != nil {
+			c.turn.Unlock()
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.demands, requestID)
 	}
 }

@@ -76,8 +76,11 @@ func (p *Page) ObservePlatform(next http.RoundTripper) http.RoundTripper {
 	return p.recorder.Platform(next)
 }
 
-// ObserveAPI returns a handler that records the calls of the ToDo API.
-func (p *Page) ObserveAPI(next http.Handler) http.Handler { return p.recorder.API(next) }
+// ObserveAPI returns a handler that records the calls of the ToDo API, and demands more of
+// the user in the case that is about that.
+func (p *Page) ObserveAPI(next http.Handler) http.Handler {
+	return p.recorder.API(p.cases.stepUp(next))
+}
 
 // Around returns a handler that serves the page at the address host, such as
 // 127.0.0.1:8080, and everything else as service does. It records calls of APIs.

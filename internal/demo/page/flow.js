@@ -41,6 +41,7 @@ export function problemType(flow) {
 
 function time(ms) {
   if (!ms) return "";
+  if (ms < 0.1) return "under 0.1 ms";
   return ms < 10 ? `${ms.toFixed(1)} ms` : `${Math.round(ms)} ms`;
 }
 

@@ -34,7 +34,7 @@ async function start() {
   }
   showAccount();
   const after = takePending();
-  if (account && after) await runCase(after);
+  if (account && after) await runCase(after, true);
   else if (account) await list();
 }
 
@@ -79,6 +79,9 @@ async function token() {
   const result = await client.acquireTokenSilent({
     scopes, account, cacheLookupPolicy: msal.CacheLookupPolicy.AccessTokenAndRefreshToken,
   });
+  find("token-origin").textContent = result.fromCache
+    ? `It is in the page's own cache until ${result.expiresOn.toLocaleTimeString()}.`
+    : "It has just come from the identity platform.";
   return result.accessToken;
 }
 
@@ -161,7 +164,8 @@ function caseUser() {
   return name === "bob" ? "bob" : "alice";
 }
 
-async function runCase(name) {
+// runCase causes a case. After a step-up it does so with the user's new token.
+async function runCase(name, steppedUp = false) {
   const result = document.querySelector(`[data-result="${CSS.escape(name)}"]`);
   const report = (...content) => {
     result.replaceChildren(...content);
@@ -174,7 +178,8 @@ async function runCase(name) {
     });
     if (!prepared.ok) throw new Error(await prepared.text());
     const request = await prepared.json();
-    answer = await send(request.method, request.path, request.token, request.body, request.requestId);
+    const bearer = steppedUp ? await token() : request.token;
+    answer = await send(request.method, request.path, bearer, request.body, request.requestId);
     problem = await answer.json();
   } catch (error) {
     report(`The demo does not answer: ${error.message}`);
@@ -182,6 +187,19 @@ async function runCase(name) {
   }
   const type = problemType({ problem });
   report(element("strong", {}, [answer.status, type].filter(Boolean).join(" ")), ". ", element("a", { href: "#flow" }, "What happened"));
+  if (type === "claims-challenge") result.append(stepUp(name, answer.headers.get("WWW-Authenticate") ?? ""));
+}
+
+// stepUp offers to answer a claims challenge: a sign-in with the challenge's claims.
+function stepUp(name, challenge) {
+  const claims = /claims="([^"]+)"/.exec(challenge)?.[1];
+  if (!account || !claims) return element("span", {}, ". Sign in first, and you can answer the challenge.");
+  const button = element("button", { type: "button", class: "primary", id: "prove" }, "Prove that it is you");
+  onPress(button, async () => {
+    sessionStorage.setItem(pendingKey, name);
+    await client.acquireTokenRedirect({ scopes, account, claims: atob(claims) });
+  });
+  return element("span", { class: "answer" }, button, " This sends you to the platform, and repeats the call.");
 }
 
 // ---- Flows

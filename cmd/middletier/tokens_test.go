@@ -15,7 +15,7 @@ import (
 // Claims that an API and the provider ask for. In base64 the first has letters
 // that the two alphabets write differently.
 const (
-	apiClaims      = `{"access_token":{"acrs":{"essential":true,"value":"c1>>>???"}}}`
+	apiClaims      = `{"access_token":{"nbf":{"essential":true,"value":"1>>>???"}}}`
 	providerClaims = `{"access_token":{"acrs":{"essential":true,"value":"c2"}}}`
 )
 
@@ -119,6 +119,7 @@ func TestClaimsChallengeOfAnAPIIsAnswered(t *testing.T) {
 // A challenge that cannot be read requests nothing: the token is replaced, and then
 // the API has refused two.
 func TestChallengesThatAskForNothing(t *testing.T) {
+	t.Parallel()
 	encode := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 	with := func(claims string) string { return `Bearer error="insufficient_claims", claims="` + claims + `"` }
 	for name, header := range map[string]string{
@@ -186,10 +187,10 @@ func TestSecondChallengeGoesUpToTheCaller(t *testing.T) {
 	calls := 0
 	w.api.handle(func(rw http.ResponseWriter, _ *http.Request) {
 		calls++
-		rw.Header().Set("WWW-Authenticate", challengeFor(fmt.Sprintf(`{"access_token":{"acrs":{"value":"c%d"}}}`, calls)))
+		rw.Header().Set("WWW-Authenticate", challengeFor(fmt.Sprintf(`{"access_token":{"nbf":{"value":"%d"}}}`, calls)))
 		rw.WriteHeader(http.StatusUnauthorized)
 	})
-	w.wantChallenge(w.call("GET", "/api/todo/items", w.alice(), ""), `{"access_token":{"acrs":{"value":"c2"}}}`)
+	w.wantChallenge(w.call("GET", "/api/todo/items", w.alice(), ""), `{"access_token":{"nbf":{"value":"2"}}}`)
 	if calls != 2 || w.exchanges() != 2 {
 		t.Errorf("%d calls and %d exchanges, want 2 and 2", calls, w.exchanges())
 	}

@@ -432,6 +432,7 @@ func (r verdictRow) settings(t *testing.T) settings {
 
 // Every key of Microsoft's has its verdict, from a JSON file, from YAML and from the environment.
 func TestEveryKeyOfMicrosoftHasItsVerdict(t *testing.T) {
+	t.Parallel()
 	for i, row := range verdictRows() {
 		for _, from := range []string{".json", ".yaml", "environment"} {
 			if row.only != "" && !slices.Contains(strings.Fields(row.only), from) || from == "environment" && slices.Contains([]string{"null", "[]"}, row.value) {

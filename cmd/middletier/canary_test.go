@@ -141,6 +141,7 @@ func TestSecretsAreSeenNowhere(t *testing.T) {
 // If an API or the identity provider answers with malformed HTTP that repeats what
 // it received, none of that is in the log.
 func TestMalformedAnswersAreNotLogged(t *testing.T) {
+	t.Parallel()
 	variants := map[string]string{
 		"no HTTP":                    "%s\r\n\r\n",
 		"a status that is no number": "HTTP/1.1 %s\r\n\r\n",

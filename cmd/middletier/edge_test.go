@@ -47,6 +47,7 @@ func (w *world) answerInTurn(texts ...string) (closed <-chan struct{}) {
 // If a call fails after the API has sent something, the problem document is complete
 // and contains nothing of it.
 func TestProblemHoldsNothingOfTheAPI(t *testing.T) {
+	t.Parallel()
 	const invalid = "downstream-invalid-response"
 	hints := "HTTP/1.1 103 Early Hints\r\n" + theirs + "\r\n"
 	unauthorized := "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer\r\n" + theirs + "Content-Length: 6\r\n\r\ntheirs"
@@ -254,6 +255,7 @@ func TestCachesKeepNothingThatDependsOnHost(t *testing.T) {
 
 // Links of an API below its base URL become URLs of this service.
 func TestLinksOfAnAPIAreTheCallersOwn(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		name   string
 		change func(*file)
@@ -305,6 +307,7 @@ func TestLinksOfAnAPIAreTheCallersOwn(t *testing.T) {
 
 // APIs that build links receive the prefix of their own path.
 func TestForwardedPrefixIsWrittenAfresh(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		name    string
 		trusted []string

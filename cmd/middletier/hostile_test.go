@@ -148,6 +148,7 @@ func TestEncryptedTokenIsExplainedToOperators(t *testing.T) {
 
 // Every kind of valid token is exchanged, and the call is forwarded.
 func TestGoodTokensOfEveryKindAreServed(t *testing.T) {
+	t.Parallel()
 	goodTokensOfEveryKindAreServed(t, func(*file) {})
 }
 

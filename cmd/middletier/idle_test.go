@@ -29,6 +29,7 @@ func slowlyBehind(url string) func(*file) {
 // answered, the caller gets the answer at once, not at the end of the request's
 // timeout.
 func TestAPIThatGivesUpAnIdleUploadIsNotAwaited(t *testing.T) {
+	t.Parallel()
 	for name, answer := range map[string]func(c *wiretest.Conn, s *wiretest.Stream) bool{
 		"INTERNAL_ERROR": func(c *wiretest.Conn, s *wiretest.Stream) bool { c.Reset(s, http2.ErrCodeInternal); return true },
 		"REFUSED_STREAM": func(c *wiretest.Conn, s *wiretest.Stream) bool {
@@ -59,6 +60,7 @@ func TestAPIThatGivesUpAnIdleUploadIsNotAwaited(t *testing.T) {
 
 // The same for an HTTP/1.1 API that closes the connection.
 func TestHTTP1APIThatGivesUpAnIdleUploadIsNotAwaited(t *testing.T) {
+	t.Parallel()
 	for name, start := range map[string]func(*httptest.Server){"clear": (*httptest.Server).Start, "TLS": (*httptest.Server).StartTLS} {
 		t.Run(name, func(t *testing.T) {
 			api := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -191,6 +191,7 @@ func TestBodyGrowsTooLargeBesideTheAnswer(t *testing.T) {
 // A caller that requests Connection: close, as nginx does by default, receives the
 // answer even if its body is refused unread.
 func TestRefusalReachesWhoStillSends(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.idp.AddFault(mockidp.Fault{Flow: "on_behalf_of", Status: 503})
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}

@@ -49,6 +49,7 @@ func asked(operation *openapi3.Operation) string {
 }
 
 func TestDescriptionIsOfTheConfigurationInForce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(f *file) {
 		f.Server.BasePath = "/middle"
 		notes := f.DownstreamAPIs["todo"]
@@ -112,6 +113,7 @@ func TestDescriptionIsOfTheConfigurationInForce(t *testing.T) {
 
 // Metadata is described where clients find it, and as it is.
 func TestDescriptionHoldsTheMetadata(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct{ publicURL, basePath, between string }{
 		{"", "", ""}, {"", "/middle", "/middle"}, {"https://api.contoso.example", "/middle", "/middle"}, {"https://api.contoso.example/public/", "/middle", "/public"},
 	} {
@@ -154,6 +156,7 @@ func TestDescriptionHoldsTheMetadata(t *testing.T) {
 
 // Each problem that a call can meet is a response of its own, as it is sent.
 func TestDescriptionHoldsEveryProblem(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	doc, _ := w.description("/openapi.json")
 	if doc.Servers[0].URL != "/" {
@@ -205,6 +208,7 @@ func TestDescriptionLeavesRoomForTheAPIsOwnErrors(t *testing.T) {
 }
 
 func TestDescriptionNamesThePublicURL(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(f *file) { f.Server.PublicURL = "https://api.contoso.example/middle/" })
 	doc, _ := w.description("/openapi.json")
 	if got, root := doc.Servers[0].URL, doc.Paths.Value("/readyz").Servers[0].URL; got != "https://api.contoso.example/middle" || root != "https://api.contoso.example" {
@@ -244,6 +248,7 @@ func TestDocsFiles(t *testing.T) {
 // successful responses, and no token for routes that need none (those of the
 // recommended rules of Redocly's linter that it reports as errors).
 func TestDescriptionIsFitForGenerators(t *testing.T) {
+	t.Parallel()
 	change := func(f *file) {
 		notes := f.DownstreamAPIs["todo"]
 		notes.Access = []validate.Rule{{Paths: []string{"/a-b", "/a_b", "/lists/*/items/**"}, Scopes: []string{"Notes.Read"}, AppPermissions: []string{"Notes.All"}}}

@@ -33,6 +33,7 @@ func tokenWith(changes map[string]string) mockidp.Fault {
 // What the provider answers to an exchange, and what the caller receives: at the next
 // call too, if the refusal is cached.
 func TestProviderRefusals(t *testing.T) {
+	t.Parallel()
 	claims := `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
 	for _, row := range []struct {
 		name      string

@@ -420,6 +420,7 @@ func TestAPIThatAsksForAnotherCredential(t *testing.T) {
 // Claims challenges of Azure Resource Manager and of others that differ in form from
 // Microsoft's page.
 func TestClaimsChallengeOfAnAPIInEverySpelling(t *testing.T) {
+	t.Parallel()
 	const claims = `{"access_token":{"nbf":{"essential":true,"value":"1700000000"}}}`
 	encoded := base64.StdEncoding.EncodeToString([]byte(claims))
 	for _, challenge := range []string{

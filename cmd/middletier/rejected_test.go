@@ -12,6 +12,7 @@ import (
 // An API's 401 is about our token, not the caller's: the token is dropped and
 // another one fetched. The rows are what can follow, on both paths.
 func TestAPIThatRejectsOurToken(t *testing.T) {
+	t.Parallel()
 	const refusedClaims = `{"access_token":{"acrs":{"essential":true,"value":"c9"}}}`
 	for _, row := range []struct {
 		name      string

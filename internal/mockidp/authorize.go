@@ -41,12 +41,13 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
 		a, refused = s.newAuthorization(r.PathValue("tenant"), query)
 	}
 	if refused != nil {
-		s.respond(w, r, seen, func() answer { return s.errorPage(r, refused) })
+		s.respond(w, r, seen, func() answer { return s.errorPage(r, refused, s.redirectHints(query, refused)...) })
 		return
 	}
+	refused = s.checkAuthorization(a)
 	seen.refuse = func(refused *refusal) answer { return s.sendRefusal(r, a, refused) }
 	s.respond(w, r, seen, func() answer {
-		if refused := s.checkAuthorization(a); refused != nil {
+		if refused != nil {
 			return s.sendRefusal(r, a, refused)
 		}
 		return s.proceed(r, signingIn{authorization: a, browser: browserOf(r)})
@@ -102,10 +103,29 @@ func (s *Server) newAuthorization(tenantName string, query url.Values) (*authori
 	return a, nil
 }
 
+// redirectHints lists what the client registered where its redirect URI is not among it. Entra
+// does not, but has no secrets in these either.
+func (s *Server) redirectHints(query url.Values, refused *refusal) []string {
+	client := s.dir().app(query.Get("client_id"))
+	if client == nil || !slices.Contains(refused.numbers, 50011) {
+		return nil
+	}
+	var hints []string
+	for _, platform := range []struct {
+		name string
+		uris []string
+	}{{platformWeb, client.RedirectURIs.Web}, {platformSPA, client.RedirectURIs.SPA}, {platformNative, client.RedirectURIs.Native}} {
+		for _, uri := range platform.uris {
+			hints = append(hints, uri+" ("+platform.name+")")
+		}
+	}
+	return hints
+}
+
 // authorizedClient returns the app in the tenant, or without one in any.
 func (s *Server) authorizedClient(tenant Tenant, clientID string) *App {
-	app := s.dir().resources[strings.ToLower(clientID)]
-	if app == nil || !strings.EqualFold(app.ClientID, clientID) || tenant.ID != "" && !app.in(tenant) {
+	app := s.dir().app(clientID)
+	if app == nil || tenant.ID != "" && !app.in(tenant) {
 		return nil
 	}
 	return app

@@ -70,6 +70,7 @@ func TestRedirectURITricks(t *testing.T) {
 		query := change(cloneForm(good[row.client]), []string{"redirect_uri", row.uri, "prompt", "none"})
 		got := u.open(contoso, query)
 		if got.status != http.StatusBadRequest || got.header.Get("Location") != "" || !strings.Contains(got.body, "AADSTS50011") ||
+			!strings.Contains(got.body, "Registered redirect URIs") ||
 			strings.Contains(got.body, "<script>") || strings.Contains(got.body, "<a ") {
 			t.Errorf("%s: got %d %q %s, want a page with AADSTS50011", row.uri, got.status, got.header.Get("Location"), got.body)
 		}
@@ -355,9 +356,11 @@ func TestUserOfAnyTenantSignsIn(t *testing.T) {
 func TestFaultRefusesSignIn(t *testing.T) {
 	k := start(t)
 	k.AddFault(mockidp.Fault{Flow: "authorize", Times: 1, Error: "temporarily_unavailable", ErrorCodes: []int{90033}})
-	_, response := k.user().open(contoso, asSPA()).response(t)
-	if response.Get("error") != "temporarily_unavailable" || response.Get("state") != "a state" {
-		t.Errorf("got %v", response)
+	got := k.user().open(contoso, asSPA())
+	target, response := got.response(t)
+	if response.Get("error") != "temporarily_unavailable" || response.Get("state") != "a state" ||
+		!strings.HasPrefix(got.header.Get("Location"), target+"#") {
+		t.Errorf("got %v, want an error in the fragment", got.header)
 	}
 }
 

@@ -135,11 +135,12 @@ func pageExpired() *refusal {
 		"or the browser keeps no cookies. Start again at the application.")
 }
 
-// errorPage shows a refusal that is sent nowhere.
-func (s *Server) errorPage(r *http.Request, refused *refusal) answer {
+// errorPage shows a refusal that is sent nowhere, and redirect URIs that would be right.
+func (s *Server) errorPage(r *http.Request, refused *refusal, registered ...string) answer {
 	report := refused.report(r)
-	a := render(refused.httpStatus(), "error.html", page{Title: "Sign-in failed", Data: map[string]string{
-		"Text": refused.numbered(), "Trace": report.trace, "Correlation": report.correlation, "Timestamp": report.timestamp,
+	a := render(refused.httpStatus(), "error.html", page{Title: "Sign-in failed", Data: map[string]any{
+		"Registered": registered,
+		"Text":       refused.numbered(), "Trace": report.trace, "Correlation": report.correlation, "Timestamp": report.timestamp,
 	}})
 	a.header["X-Ms-Request-Id"] = report.trace
 	a.refusal = refused

@@ -6,10 +6,11 @@ import (
 	"time"
 )
 
-// revocations say until when the sign-ins of a user are revoked.
+// revocations say until when sign-ins are revoked.
 type revocations struct {
-	mu    sync.Mutex           // guards until
-	until map[string]time.Time // by object id; as many as users were revoked
+	mu       sync.Mutex           // guards the fields below
+	until    map[string]time.Time // by object id; as many as users were revoked
+	everyone time.Time            // likewise, of all users
 }
 
 func (r *revocations) add(userID string, now time.Time) {
@@ -26,13 +27,14 @@ func (r *revocations) covers(userID string, signedIn time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	until, revoked := r.until[strings.ToLower(userID)]
-	return revoked && !signedIn.After(until)
+	return revoked && !signedIn.After(until) || !signedIn.After(r.everyone)
 }
 
-func (r *revocations) clear() {
+// addEveryone revokes the sign-ins of all users.
+func (r *revocations) addEveryone(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.until = nil
+	r.until, r.everyone = nil, now
 }
 
 // RevokeSignIns ends the sign-ins of a user, named by name or object ID: the sessions of their
@@ -44,11 +46,11 @@ func (s *Server) RevokeSignIns(user string) {
 	s.sessions.endUser(account.ObjectID)
 }
 
-// forgetSignIns ends all sessions and the sign-ins of devices, and forgets what users consented to and which sign-ins were
-// revoked.
+// forgetSignIns ends all sessions and the sign-ins of devices, revokes the codes and refresh
+// tokens that came of any, and forgets what users consented to.
 func (s *Server) forgetSignIns() {
 	s.sessions.clear()
 	s.consents.clear()
-	s.revocations.clear()
+	s.revocations.addEveryone(time.Now())
 	s.devices.clear()
 }

@@ -23,6 +23,7 @@ type mockCommand struct {
 	CAOut       string   `name:"ca-out" help:"The file to which the CA certificate is written, in PEM; clients must trust it, such as through SSL_CERT_FILE." default:"ca.pem"`
 	Host        []string `help:"A name by which others reach the platform, such as in a container network; may be repeated. Its metadata and tokens use the first." placeholder:"NAME"`
 	Directory   string   `help:"A file with tenants, users, apps and grants, in YAML or JSON (docs/directory.md); default: one tenant with Alice, Bob and a client of each kind (directory.yaml)." placeholder:"FILE"`
+	State       string   `help:"A directory, made if there is none, that keeps the CA, the signing keys and the key of refresh tokens, so that clients notice no restart; it holds private keys. Default: each start makes new ones." placeholder:"DIR"`
 	TodoAddress string   `help:"The address on which the protected ToDo API is served too, over HTTP, for the app that is called todo; default: it is not served." placeholder:"HOST:PORT"`
 }
 
@@ -35,10 +36,11 @@ func (c mockCommand) run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	platform, err := mockidp.New(directory)
+	platform, err := c.platform(directory)
 	if err != nil {
 		return err
 	}
+	defer platform.Close()
 	if c.Directory == "" {
 		addPresets(platform)
 	}
@@ -49,7 +51,6 @@ func (c mockCommand) run(ctx context.Context, std streams) error {
 	if err := platform.Start(c.Address, c.Host...); err != nil {
 		return fmt.Errorf("--address: %w", err)
 	}
-	defer platform.Close()
 	todoURL := "not served; --todo-address serves it"
 	if c.TodoAddress != "" {
 		log := slog.New(slog.NewTextHandler(std.err, nil))
@@ -79,6 +80,17 @@ func (c mockCommand) directory() (mockidp.Directory, error) {
 		return demoDirectory(mockSecret), nil
 	}
 	return mockidp.ReadDirectory(c.Directory)
+}
+
+func (c mockCommand) platform(directory mockidp.Directory) (*mockidp.Server, error) {
+	if c.State == "" {
+		return mockidp.New(directory)
+	}
+	platform, err := mockidp.Open(directory, c.State)
+	if err != nil {
+		return nil, fmt.Errorf("--state: %w", err)
+	}
+	return platform, nil
 }
 
 // todoApp returns the registration of the ToDo API.

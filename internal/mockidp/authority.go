@@ -12,7 +12,7 @@ import (
 )
 
 // authority is the platform's own certificate authority. It exists only in the process,
-// so that no client can come to trust a leaked key.
+// so that no client can come to trust a leaked key, unless Open keeps it.
 type authority struct {
 	key         *ecdsa.PrivateKey
 	certificate *x509.Certificate

@@ -41,8 +41,13 @@ func newSigningKey(private *rsa.PrivateKey) (*signingKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("certify a signing key: %w", err)
 	}
-	thumbprint := sha1.Sum(certificate) // x5t is defined with SHA-1 (RFC 7517, section 4.8)
-	return &signingKey{base64.RawURLEncoding.EncodeToString(thumbprint[:]), private, certificate}, nil
+	return &signingKey{thumbprint(certificate), private, certificate}, nil
+}
+
+// thumbprint is x5t, which is defined with SHA-1 (RFC 7517, section 4.8).
+func thumbprint(certificate []byte) string {
+	sum := sha1.Sum(certificate)
+	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // sign returns header.claims.signature over these exact bytes.
@@ -138,6 +143,13 @@ func (r *keyring) rotate(private *rsa.PrivateKey, keepOld bool) (string, error) 
 	return r.signing.id, nil
 }
 
+// snapshot returns the published keys, as save keeps them.
+func (r *keyring) snapshot() (signing *signingKey, next, old []*signingKey) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.signing, r.next, r.old // which are replaced, and not changed
+}
+
 // forgetNext withdraws the keys that have not signed yet.
 func (r *keyring) forgetNext() {
 	r.changing.Lock()
@@ -178,9 +190,27 @@ func (r *keyring) document(issuer string) map[string]any {
 // RotateKeys makes a new signing key. The old ones stay published, so that
 // tokens they signed stay good, only if keepOld is true.
 func (s *Server) RotateKeys(keepOld bool) {
-	if _, err := s.keys.rotate(nil, keepOld); err != nil {
+	if _, err := s.nextKey(keepOld); err != nil {
 		panic(fmt.Sprintf("mockidp: %v", err))
 	}
+}
+
+// nextKey changes the signing key, and returns the id of the new one.
+func (s *Server) nextKey(keepOld bool) (string, error) {
+	id, err := s.keys.rotate(nil, keepOld)
+	if err != nil {
+		return "", err
+	}
+	return id, s.save()
+}
+
+// announceKey publishes a key that does not sign yet, and returns its id.
+func (s *Server) announceKey() (string, error) {
+	id, err := s.keys.announce()
+	if err != nil {
+		return "", err
+	}
+	return id, s.save()
 }
 
 // Key returns the key that signs now.

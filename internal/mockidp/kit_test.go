@@ -126,6 +126,12 @@ func startWith(t *testing.T, directory mockidp.Directory) kit {
 	if err != nil {
 		t.Fatalf("New: %v", err)
 	}
+	return startOpened(t, server)
+}
+
+// startOpened starts a platform that was made already.
+func startOpened(t *testing.T, server *mockidp.Server) kit {
+	t.Helper()
 	if err := server.Start("127.0.0.1:0"); err != nil {
 		t.Fatalf("Start: %v", err)
 	}

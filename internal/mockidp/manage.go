@@ -111,9 +111,9 @@ func (s *Server) postKeys(w http.ResponseWriter, r *http.Request) {
 	var id string
 	var err error
 	if body.PublishOnly {
-		id, err = s.keys.announce()
+		id, err = s.announceKey()
 	} else {
-		id, err = s.keys.rotate(nil, !body.Withdraw)
+		id, err = s.nextKey(!body.Withdraw)
 	}
 	switch {
 	case errors.Is(err, errManyKeys):

@@ -203,7 +203,7 @@ func (s *Server) Reset() error {
 	s.forgetSignIns()
 	s.devices.clear()
 	s.keys.forgetNext()
-	return nil
+	return s.save()
 }
 
 // postReset answers POST /mock/reset.

@@ -14,12 +14,15 @@ import (
 // sealer makes texts that only this platform can read and make: what it gives to clients
 // to bring back, such as refresh tokens. So it need not remember them.
 type sealer struct {
+	key  []byte
 	aead cipher.AEAD
 }
 
 var errNotSealed = errors.New("not sealed by this platform")
 
-// newSealer returns a sealer with a key of 32 bytes.
+const sealingKeySize = 32 // for AES-256
+
+// newSealer returns a sealer with a key of sealingKeySize bytes.
 func newSealer(key []byte) (*sealer, error) {
 	block, err := aes.NewCipher(key)
 	if err != nil {
@@ -29,7 +32,7 @@ func newSealer(key []byte) (*sealer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sealing key: %w", err)
 	}
-	return &sealer{aead}, nil
+	return &sealer{key, aead}, nil
 }
 
 // seal encrypts the record. Only open with the same kind reads it.
@@ -55,7 +58,7 @@ func (s *sealer) open(kind, text string, record any) error {
 }
 
 func newSealingKey() []byte {
-	key := make([]byte, 32)
+	key := make([]byte, sealingKeySize)
 	_, _ = rand.Read(key) // never fails (crypto/rand)
 	return key
 }

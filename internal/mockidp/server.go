@@ -39,6 +39,7 @@ type Server struct {
 	sessions    sessions
 	consents    consents
 	revocations revocations
+	store       *store // nil: nothing outlives the process
 	protocol    *http.ServeMux
 	manage      http.Handler // the routes under /mock/
 
@@ -61,28 +62,38 @@ type running struct {
 // New returns a platform for the directory, which it checks. It does not listen yet.
 // Until Start its URL is https://localhost.
 func New(dir Directory) (*Server, error) {
+	if _, err := newDirectory(dir); err != nil { // before the keys, which take long
+		return nil, fmt.Errorf("directory: %w", err)
+	}
 	authority, err := newAuthority()
 	if err != nil {
 		return nil, err
 	}
+	sealer, err := newSealer(newSealingKey())
+	if err != nil {
+		return nil, err
+	}
+	keys := &keyring{}
+	if _, err := keys.rotate(dir.SigningKey, false); err != nil {
+		return nil, err
+	}
+	return newServer(dir, authority, sealer, keys)
+}
+
+func newServer(dir Directory, authority *authority, sealer *sealer, keys *keyring) (*Server, error) {
 	s := &Server{
-		keys:      &keyring{},
+		keys:      keys,
 		authority: authority,
 		url:       "https://localhost",
 		presets:   map[string]Preset{},
 		initial:   dir,
-	}
-	sealer, err := newSealer(newSealingKey())
-	if err != nil {
-		return nil, err
 	}
 	s.sealer.Store(sealer)
 	if err := s.change(func(registered *Directory) { *registered = dir }); err != nil {
 		return nil, fmt.Errorf("directory: %w", err)
 	}
 	s.protocol, s.manage = s.protocolRoutes(), s.manageRoutes()
-	_, err = s.keys.rotate(dir.SigningKey, false)
-	return s, err
+	return s, nil
 }
 
 func (s *Server) protocolRoutes() *http.ServeMux {
@@ -235,9 +246,12 @@ func (s *Server) Stop() {
 	s.running = nil
 }
 
-// Close is Stop under the usual name.
+// Close stops serving, and lets another process have the directory of Open.
 func (s *Server) Close() {
 	s.Stop()
+	if s.store != nil {
+		_ = s.store.lock.Close() // of a file that nothing was written to
+	}
 }
 
 // URL is the platform's URL: https://host:port, without a slash at the end.

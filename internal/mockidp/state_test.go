@@ -1,0 +1,118 @@
+package mockidp_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"middletier/internal/mockidp"
+)
+
+// open opens a state, which must work.
+func open(t *testing.T, dir string) *mockidp.Server {
+	t.Helper()
+	server, err := mockidp.Open(testDirectory(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	return server
+}
+
+// A state that cannot be used is refused in words, and left as it is.
+func TestStateOfOthersIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "mock-state.json")
+	first := open(t, dir)
+	kid, ca := first.KeyID(), string(first.CAPEM())
+	first.Close()
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := func(change func(map[string]any)) string {
+		var state map[string]any
+		if err := json.Unmarshal(good, &state); err != nil {
+			t.Fatal(err)
+		}
+		change(state)
+		text, err := json.Marshal(state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	for _, row := range []struct{ text, want string }{
+		{"", "is not what this version of middletier mock writes"},
+		{"{}", "is not what this version"},
+		{string(good[:len(good)/2]), "is not what this version"},
+		{string(good) + "{}", "is not what this version"},
+		{"azureAd: {}\n", "is not what this version"},
+		{with(func(s map[string]any) { s["version"] = 2 }), "is not what this version"},
+		{with(func(s map[string]any) { s["extra"] = 1 }), "is not what this version"},
+		{string(good) + strings.Repeat(" ", 4<<20), "is not what this version"},
+		{with(func(s map[string]any) { s["sealingKey"] = "AA==" }), "sealingKey: is no key"},
+		{with(func(s map[string]any) { delete(s, "ca") }), "ca: the certificate cannot be read"},
+		{with(func(s map[string]any) { s["ca"] = s["signing"] }), "ca: is not the pair of a CA"},
+		{with(func(s map[string]any) { s["signing"] = s["ca"] }), "signing: is not an RSA key"},
+		{with(func(s map[string]any) { s["old"] = []any{s["ca"]} }), "old: is not an RSA key"},
+		{with(func(s map[string]any) { s["signing"].(map[string]any)["key"] = s["ca"].(map[string]any)["key"] }), "signing: the key is not that of the certificate"},
+		{with(func(s map[string]any) { s["signing"].(map[string]any)["key"] = "AA==" }), "signing: the key cannot be read"},
+	} {
+		if err := os.WriteFile(path, []byte(row.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		server, err := mockidp.Open(testDirectory(), dir)
+		if err == nil {
+			server.Close()
+			t.Errorf("%.80s: got no error", row.text)
+			continue
+		}
+		if !strings.HasPrefix(err.Error(), path+": ") || !strings.Contains(err.Error(), row.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%.80s: got %v, want one line with %s", row.text, err, row.want)
+		}
+		if got, err := os.ReadFile(path); err != nil || string(got) != row.text {
+			t.Errorf("%.80s: the file was changed", row.text)
+		}
+	}
+	if err := os.WriteFile(path, good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if again := open(t, dir); again.KeyID() != kid || string(again.CAPEM()) != ca {
+		t.Error("the state of before is not used")
+	}
+}
+
+func TestStateNeedsItsDirectory(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := mockidp.Open(testDirectory(), filepath.Join(file, "state")); err == nil || !strings.Contains(err.Error(), file) {
+		t.Errorf("got %v, want an error that names %s", err, file)
+	}
+	dir := t.TempDir()
+	server := open(t, dir)
+	if _, err := mockidp.Open(testDirectory(), dir); err == nil || err.Error() != "another process uses "+dir {
+		t.Errorf("opened twice: got %v", err)
+	}
+	server.Close()
+	open(t, dir)
+}
+
+// A key that cannot be saved is an error of the request: after a restart it would be gone.
+func TestKeyThatCannotBeSavedIsReported(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	k := startOpened(t, open(t, dir))
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/mock/keys", "/mock/reset"} {
+		if status, body := k.do("POST", path, "application/json", "{}"); status != http.StatusInternalServerError || !strings.HasPrefix(string(body), "save the state: ") {
+			t.Errorf("POST %s: got %d %s, want 500", path, status, body)
+		}
+	}
+}

@@ -125,12 +125,12 @@ func (s *Server) postKeys(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// getRequests answers GET /mock/requests. Credentials are masked: some assertions come
-// from elsewhere and are valid outside this mock.
+// getRequests answers GET /mock/requests. Credentials are masked: some assertions and
+// passwords come from elsewhere and are valid outside this mock.
 func (s *Server) getRequests(w http.ResponseWriter, _ *http.Request) {
 	requests := s.Requests()
 	for _, request := range requests {
-		for _, name := range []string{"client_secret", "client_assertion"} {
+		for _, name := range []string{"client_secret", "client_assertion", "password"} {
 			if request.Form.Has(name) {
 				request.Form.Set(name, "***")
 			}

@@ -122,8 +122,9 @@ func TestManagementSparesRequestsAFault(t *testing.T) {
 func TestManagementShowsRequestsWithoutSecrets(t *testing.T) {
 	k := start(t)
 	k.post(contoso, k.daemon())
+	k.post(contoso, k.byPassword("password", "a-real-one"))
 	_, body := k.do("GET", "/mock/requests", "", "")
-	if text := string(body); strings.Contains(text, "s3cret") || !strings.Contains(text, `"client_secret":["***"]`) ||
+	if text := string(body); strings.Contains(text, "a-real-one") || strings.Contains(text, "s3cret") || !strings.Contains(text, `"client_secret":["***"]`) ||
 		!strings.Contains(text, `"flow":"client_credentials"`) {
 		t.Errorf("GET /mock/requests: got %s", body)
 	}

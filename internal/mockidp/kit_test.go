@@ -278,3 +278,12 @@ func change(values url.Values, changes []string) url.Values {
 	}
 	return values
 }
+
+// changed is the text with another letter at this place.
+func changed(text string, at int) string {
+	letter := "A"
+	if text[at:at+1] == letter {
+		letter = "B"
+	}
+	return text[:at] + letter + text[at+1:]
+}

@@ -71,7 +71,7 @@ func TestCodeIsRefused(t *testing.T) {
 	k.wantRedemptionRefused([]redeemCase{
 		{name: "no code", form: web("code", ""), code: "invalid_request", number: 900144},
 		{name: "not a code", form: web("code", "abc"), code: "invalid_grant", number: 9002313},
-		{name: "changed", form: web("code", good[:40]+"A"+good[41:]), code: "invalid_grant", number: 9002313},
+		{name: "changed", form: web("code", changed(good, 40)), code: "invalid_grant", number: 9002313},
 		{name: "with a line break", form: web("code", good[:40]+"\n"+good[40:]), code: "invalid_grant", number: 9002313},
 		{name: "a refresh token", form: web("code", refresh), code: "invalid_grant", number: 9002313},
 		{name: "another platform's", form: web("code", elsewhere), code: "invalid_grant", number: 9002313},
@@ -158,7 +158,7 @@ func TestRefreshTokenIsRefused(t *testing.T) {
 	}
 	k.wantRedemptionRefused([]redeemCase{
 		{name: "none", form: refresh("", middleID, "s3cret", "refresh_token", ""), code: "invalid_request", number: 900144},
-		{name: "changed", form: refresh(web[:50]+"A"+web[51:], middleID, "s3cret"), code: "invalid_grant", number: 9002313},
+		{name: "changed", form: refresh(changed(web, 50), middleID, "s3cret"), code: "invalid_grant", number: 9002313},
 		{name: "another client's", form: refresh(web, daemonID, "daemon"), code: "invalid_grant", number: 70000},
 		{name: "another public client's", form: refresh(native, spaID, ""), code: "invalid_grant", number: 70000},
 		{name: "a page's, by another client", origin: spaOrigin, form: refresh(spa, nativeID, ""), code: "invalid_grant", number: 70000},

@@ -335,8 +335,9 @@ func serve(server *mockidp.Server, path string, body url.Values) (int, string) {
 
 // A code ends after 15 minutes for the user and for the device.
 func TestDeviceCodeExpires(t *testing.T) {
+	directory := deviceDirectory() // not in the bubble: other tests use its certificate
 	synctest.Test(t, func(t *testing.T) {
-		server, err := mockidp.New(deviceDirectory())
+		server, err := mockidp.New(directory)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -190,8 +190,9 @@ func TestRefreshTokenIsRefused(t *testing.T) {
 // A code lives for ten minutes, a refresh token for 90 days after its last use, and in a
 // page's application for a day after the sign-in.
 func TestCodesAndRefreshTokensExpire(t *testing.T) {
+	directory := testDirectory() // not in the bubble: other tests use its certificate
 	synctest.Test(t, func(t *testing.T) {
-		server, err := mockidp.New(testDirectory())
+		server, err := mockidp.New(directory)
 		if err != nil {
 			t.Fatal(err)
 		}

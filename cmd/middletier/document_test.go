@@ -122,6 +122,10 @@ func TestIntegrationTestingDocument(t *testing.T) {
 	runDocument(t, "../../docs/integration-testing.md", []string{"9443", "9444", "8080", "8081"}, []string{"test.yaml"})
 }
 
+func TestSignInDocument(t *testing.T) {
+	runDocument(t, "../../docs/sign-in.md", []string{"9443"}, nil)
+}
+
 // runPrinted runs the curl commands that the program prints, and returns what
 // they print.
 func (p *process) runPrinted(t *testing.T) (outputs []string) {

@@ -193,8 +193,8 @@ func (s *Server) openFlow(r *http.Request, text string) (signingIn, *refusal) {
 func (s *Server) act(r *http.Request, in signingIn, form url.Values) answer {
 	switch form.Get("action") {
 	case "choose":
-		user := s.dir().users[strings.ToLower(form.Get("user"))]
-		if user == nil || user.ObjectID != form.Get("user") || !s.mayChoose(in, user) {
+		user := s.dir().user(form.Get("user"))
+		if user == nil || !s.mayChoose(in, user) {
 			return s.choosePage(in)
 		}
 		in.userID = user.ObjectID

@@ -32,6 +32,12 @@ type authorization struct {
 	now         time.Time
 }
 
+// How an application may ask for the response. Response types are sorted by word.
+var (
+	responseTypes = []string{"code", "id_token", "code id_token"}
+	responseModes = []string{"query", "fragment", "form_post"}
+)
+
 // authorize answers GET and POST /{tenant}/oauth2/v2.0/authorize.
 func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
 	query, refused := authorizationQuery(w, r)
@@ -182,34 +188,29 @@ func (s *Server) resolveScopes(a *authorization, tenant Tenant) *refusal {
 // section 3).
 func (a *authorization) checkResponse() *refusal {
 	types := strings.Fields(a.query.Get("response_type"))
+	slices.Sort(types) // their order has no meaning
 	a.code, a.idToken = slices.Contains(types, "code"), slices.Contains(types, "id_token")
-	count := 0
-	for _, has := range []bool{a.code, a.idToken} {
-		if has {
-			count++
-		}
+	a.mode = "query"
+	if a.idToken {
+		a.mode = "fragment"
 	}
 	asked := a.query.Get("response_mode")
-	a.mode = asked
 	switch {
-	case asked == "" && a.idToken:
-		a.mode = "fragment"
 	case asked == "":
-		a.mode = "query"
+	case !slices.Contains(responseModes, asked):
+		return refuse(70007, "'%s' is not a supported value of 'response_mode'.", asked)
+	case asked == "query" && a.idToken:
+		return refuse(70007, "'query' is not a supported value of 'response_mode' when requesting a token.")
+	default:
+		a.mode = asked
 	}
 	switch {
 	case len(types) == 0:
 		return missing("response_type")
 	case slices.Contains(types, "token"):
 		return refuse(700051, "response_type 'token' is not enabled for the application.")
-	case count != len(types):
+	case !slices.Contains(responseTypes, strings.Join(types, " ")):
 		return refuse(70005, "The response type '%s' is not supported.", strings.Join(types, " "))
-	case !slices.Contains([]string{"query", "fragment", "form_post"}, a.mode):
-		a.mode = ""
-		return refuse(70007, "'%s' is not a supported value of 'response_mode'.", asked)
-	case a.mode == "query" && a.idToken:
-		a.mode = "fragment"
-		return refuse(70007, "'query' is not a supported value of 'response_mode' when requesting a token.")
 	case a.idToken && a.query.Get("nonce") == "":
 		return missing("nonce")
 	}

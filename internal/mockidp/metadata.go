@@ -88,8 +88,8 @@ func (s *Server) metadataDocument(path, issuer string, version int) map[string]a
 		"userinfo_endpoint":                     s.URL() + "/oidc/userinfo",
 		"jwks_uri":                              base + "/discovery/v2.0/keys",
 		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "private_key_jwt", "client_secret_basic"},
-		"response_modes_supported":              []string{"query", "fragment", "form_post"},
-		"response_types_supported":              []string{"code", "id_token", "code id_token"},
+		"response_modes_supported":              responseModes,
+		"response_types_supported":              responseTypes,
 		"scopes_supported":                      openIDScopes,
 		"claims_supported": []string{
 			"sub", "iss", "aud", "exp", "iat", "nonce", "preferred_username", "name", "tid", "ver", "c_hash", "email",

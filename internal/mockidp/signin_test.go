@@ -167,3 +167,24 @@ func TestUserProvesWhoTheyAre(t *testing.T) {
 		t.Errorf("the session forgot: got %v", response)
 	}
 }
+
+// What a user accepts for the middle tier counts when it trades their token.
+func TestConsentOnThePageCountsOnBehalfOf(t *testing.T) {
+	k := start(t)
+	scope := []string{"scope", "api://todo/Admin"}
+	if status, body := k.post(contoso, k.obo(scope...)); status != http.StatusBadRequest || body["suberror"] != "consent_required" {
+		t.Fatalf("before: got %d %v, want consent_required", status, body)
+	}
+	u := k.user()
+	page := u.choose(u.open(contoso, asWeb(scope...)), aliceID)
+	if _, response := u.press(page, "action", "consent").response(t); !response.Has("code") {
+		t.Fatalf("consent: got %v", response)
+	}
+	if status, body := k.post(contoso, k.obo(scope...)); status != http.StatusOK || claimsOf(t, body["access_token"])["scp"] != "Admin" {
+		t.Errorf("afterwards: got %d %v", status, body)
+	}
+	bob := k.obo(append(scope, "assertion", k.UserToken("bob", "spa", "middle"))...)
+	if status, body := k.post(contoso, bob); status != http.StatusBadRequest {
+		t.Errorf("another user: got %d %v, want consent_required", status, body)
+	}
+}

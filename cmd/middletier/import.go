@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"middletier/internal/config"
@@ -63,8 +64,10 @@ func (c importCommand) migrate(text []byte) (migrate.Result, error) {
 	case migrate.AppSettings:
 		return c.appSettings(text)
 	}
-	return migrate.Result{}, errors.New("is neither an appsettings.json, nor a .env, nor a parameters.json")
+	return migrate.Result{}, errUnknownForm
 }
+
+var errUnknownForm = errors.New("is neither an appsettings.json, nor a .env, nor a parameters.json")
 
 // appSettings reads an appsettings.json as serve does, without the environment.
 func (c importCommand) appSettings(text []byte) (migrate.Result, error) {
@@ -73,11 +76,14 @@ func (c importCommand) appSettings(text []byte) (migrate.Result, error) {
 		name = "appsettings.json"
 	}
 	doc, err := config.Parse(name, text, input(nil, nil), &f)
-	unsupported := doc.TakeUnsupported()
-	if err == nil {
-		err = doc.Err()
-	}
 	if err != nil {
+		return migrate.Result{}, err
+	}
+	unsupported := doc.TakeUnsupported()
+	if err := doc.Err(); err != nil {
+		if !doc.Has("azureAd") && !doc.Has("downstreamApis") {
+			err = errUnknownForm // such as a package.json
+		}
 		return migrate.Result{}, err
 	}
 	var notes []string
@@ -104,12 +110,26 @@ func (c importCommand) verify(result migrate.Result) error {
 		err = doc.Err()
 	}
 	if err != nil {
+		err = withoutPlaces(err)
 		for _, note := range result.Notes {
 			err = fmt.Errorf("%w\nnot carried over: %s", err, note)
 		}
 		return fmt.Errorf("%s: what it holds makes no configuration, and nothing is written:\n%w", c.File, err)
 	}
 	return nil
+}
+
+// withoutPlaces leaves out of mistakes where they are: in a file that is not written.
+func withoutPlaces(err error) error {
+	mistakes, ok := errors.AsType[config.Mistakes](err)
+	if !ok {
+		return err
+	}
+	mistakes = slices.Clone(mistakes)
+	for i := range mistakes {
+		mistakes[i].Where = ""
+	}
+	return mistakes
 }
 
 // createAll creates files, of which only the owner may read the first ones, with secrets.

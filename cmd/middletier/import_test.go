@@ -275,6 +275,14 @@ func TestImportRefuses(t *testing.T) {
 		{"c.json", `{"AzureAd":{"TenentId":"t"}}`, `c.json:1: azureAd.TenentId: unknown key; did you mean "tenantId"?`},
 		{".env", "TENANT_ID=x\nSECRET", ".env: line 2 is not NAME=VALUE"},
 		{"d.json", "{}", "what it holds makes no configuration, and nothing is written:\nazureAd.tenantId: must be set"},
+		{"common.env", "TENANT_ID=common\nCLIENT_ID=" + demoMiddleTier + "\nCLIENT_SECRET=Qz7Kw9Xv", `common.env: TENANT_ID names no tenant, and a daemon gets its tokens from one: in place of "common" belongs`},
+		{
+			"parameters.json",
+			`{"authority": "https://login.microsoftonline.com/organizations", "client_id": "` + demoMiddleTier + `", "scope": ["api://a/.default"], "secret": "Qz7Kw9Xv", "endpoint": "https://a.example/b"}`,
+			`parameters.json: authority names no tenant, and a daemon gets its tokens from one: in place of "organizations" belongs`,
+		},
+		{"wrong.env", "TENANT_ID=a b\nCLIENT_ID=" + demoMiddleTier + "\nCLIENT_SECRET=Qz7Kw9Xv", "what it holds makes no configuration, and nothing is written:\nazureAd.tenantId: "},
+		{"package.json", `{"name": "todo", "dependencies": {"express": "4"}}`, "package.json: is neither an appsettings.json, nor a .env, nor a parameters.json\n"},
 		{"e.env", strings.Repeat("#", 1<<20+1), "e.env is larger than 1 MiB"},
 	} {
 		path := filepath.Join(folder, row.file)

@@ -53,7 +53,7 @@ func FromDotEnv(path string, text []byte, file func(name string) string) (Result
 			required[name] = env[name]
 		}
 	}
-	if err := errors.Join(checkValues(required), d.credentialOf(env, file)); err != nil {
+	if err := errors.Join(checkValues(required), checkTenant(envTenant, d.tenant), d.credentialOf(env, file)); err != nil {
 		return Result{}, err
 	}
 	d.api = daemonAPI{name: "graph", baseURL: env[envGraph], call: "/v1.0/users"}

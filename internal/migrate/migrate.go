@@ -208,6 +208,14 @@ var belongs = map[string]string{
 	"private_key_file": "the path of the certificate's private key, in PEM",
 }
 
+// checkTenant refuses what names no tenant: a daemon gets its tokens from one.
+func checkTenant(name, tenant string) error {
+	if slices.Contains([]string{"common", "organizations", "consumers"}, strings.ToLower(tenant)) {
+		return fmt.Errorf("%s names no tenant, and a daemon gets its tokens from one: in place of %q belongs its GUID or domain", name, tenant)
+	}
+	return nil
+}
+
 // checkValues returns what is missing or still a sample's placeholder.
 func checkValues(values map[string]string) error {
 	var problems []error

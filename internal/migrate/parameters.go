@@ -83,6 +83,9 @@ func FromParameters(path string, text []byte, file func(name string) string) (Re
 	if d.tenant == "" {
 		return Result{}, errors.New("authority must end in the tenant, as https://HOST/TENANT")
 	}
+	if err := checkTenant("authority", d.tenant); err != nil {
+		return Result{}, err
+	}
 	if d.api, err = apiOfParameters(p); err != nil {
 		return Result{}, err
 	}

@@ -119,6 +119,9 @@ func TestAgentGetsTokens(t *testing.T) {
 			"xms_par_app_azp": middleID, "xms_act_fct": "3 9 11", "xms_sub_fct": "13",
 		})
 		wantClaims(t, "ID token, "+name, body["id_token"], map[string]any{"aud": agentID, "oid": robotID})
+		token, _ := body["refresh_token"].(string)
+		refreshed := k.token(asAgent(t1, "grant_type", "refresh_token", "refresh_token", token, "scope", "api://todo/Read"))
+		wantClaims(t, "refreshed, "+name, refreshed, map[string]any{"azp": agentID, "oid": robotID, "xms_sub_fct": "13"})
 	}
 	if got := k.Count("user_fic"); got != 2 {
 		t.Errorf("requests of the flow: got %d, want 2", got)
@@ -202,6 +205,21 @@ func TestAgentIsRefused(t *testing.T) {
 			"client_assertion_type", byJWT, "client_assertion", otherT1,
 		}), code: "invalid_grant", number: 500131},
 	})
+	_, body := k.post(contoso, asUser(t1, t2))
+	refresh, _ := body["refresh_token"].(string)
+	again := []string{"grant_type", "refresh_token", "refresh_token", refresh, "scope", "api://todo/Read"}
+	k.wantRefusals([]refusalCase{
+		{name: "refresh without T1", form: change(unvouched, again), status: 401, code: invalid, number: 7000218},
+		{name: "refresh with another agent's T1", form: asAgent(otherT1, again...), status: 401, code: invalid, number: 700213},
+	})
+	for name, other := range map[string]url.Values{
+		"another agent": asAgent(otherT1, append([]string{"client_id", otherAgentID}, again...)...),
+		"the blueprint": change(form("client_id", middleID, "client_secret", "s3cret"), again),
+	} {
+		if status, body := k.post(contoso, other); status != 400 || body["error"] != "invalid_grant" || body["suberror"] != "client_mismatch" {
+			t.Errorf("refresh by %s: got %d %v, want 400 invalid_grant client_mismatch", name, status, body)
+		}
+	}
 	if status, body := k.post(contoso, asUser(t1, t2)); status != 200 {
 		t.Errorf("after all that: got %d %v, want 200", status, body)
 	}

@@ -92,7 +92,7 @@ type agentEntry struct {
 }
 
 type grantEntry struct {
-	Client   string   `yaml:"client" doc:"The app that gets tokens, by name or client ID."`
+	Client   string   `yaml:"client" doc:"The app or agent that gets tokens, by name or client ID."`
 	Resource string   `yaml:"resource" doc:"The app that the tokens are for, by name or client ID."`
 	Scopes   []string `yaml:"scopes" doc:"The scopes that the client may use for users."`
 	Roles    []string `yaml:"roles" doc:"The app roles that the client has itself."`

@@ -71,7 +71,9 @@ func (s *stack) startService(environment ...string) {
 	s.t.Helper()
 	address := "127.0.0.1:" + freePorts(s.t, 1)[0]
 	text := documentedConfig(s.t)
-	text = strings.NewReplacer("https://127.0.0.1:9443", s.platform, "http://127.0.0.1:9444", s.todo, "127.0.0.1:8080", address, "127.0.0.1:8081", "").Replace(text)
+	text = strings.NewReplacer(
+		"https://127.0.0.1:9443", s.platform, "http://127.0.0.1:9444", s.todo, "127.0.0.1:8080", address, "127.0.0.1:8081", "",
+	).Replace(text)
 	environment = append([]string{"SSL_CERT_FILE=" + s.ca}, environment...)
 	service := startProcess(s.t, environment, "serve", "--config", writeConfig(s.t, text))
 	s.service = "http://" + address

@@ -36,7 +36,8 @@ type person struct {
 // newPerson returns a person who is not signed in yet.
 func (s *stack) newPerson(username, userCode string) *person {
 	jar, _ := cookiejar.New(nil) // has no error to return
-	return &person{s.platform, username, userCode, &http.Client{Transport: s.client.Transport, Jar: jar, CheckRedirect: noRedirects.CheckRedirect}}
+	client := &http.Client{Transport: s.client.Transport, Jar: jar, CheckRedirect: noRedirects.CheckRedirect}
+	return &person{s.platform, username, userCode, client}
 }
 
 // visit opens a page of the platform, and goes on until the platform sends the browser

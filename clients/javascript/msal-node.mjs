@@ -87,6 +87,14 @@ run({
     return renewals(client, await client.acquireTokenInteractive({ scopes: userScopes, openBrowser }));
   },
 
+  // For tests of old programs only.
+  async password() {
+    const client = publicClient();
+    return renewals(client, await client.acquireTokenByUsernamePassword({
+      scopes: userScopes, username: 'alice@contoso.example', password: 'any',
+    }));
+  },
+
   async 'device-code'() {
     const client = publicClient();
     let signedIn;

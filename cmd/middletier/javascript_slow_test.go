@@ -15,6 +15,7 @@ import (
 	"sync"
 	"testing"
 
+	"middletier/internal/testkit/certtest"
 	"middletier/internal/testkit/tooltest"
 )
 
@@ -54,12 +55,13 @@ func javascriptClients(t *testing.T) (node string) {
 // registration is what a client knows of itself.
 type registration struct{ id, secret, redirectURI string }
 
-// Clients of the default directory.
+// Clients of the default directory, and one with a certificate.
 var (
-	daemonClient = registration{id: demoDaemon, secret: mockSecret}
-	webClient    = registration{id: demoWeb, secret: mockSecret, redirectURI: "http://localhost:3000/auth/redirect"}
-	nativeClient = registration{id: demoNative}
-	tierClient   = registration{id: demoMiddleTier, secret: mockSecret}
+	daemonClient    = registration{id: demoDaemon, secret: mockSecret}
+	webClient       = registration{id: demoWeb, secret: mockSecret, redirectURI: "http://localhost:3000/auth/redirect"}
+	nativeClient    = registration{id: demoNative}
+	tierClient      = registration{id: demoMiddleTier, secret: mockSecret}
+	certifiedClient = registration{id: "99999999-0000-4000-8000-000000000002"}
 )
 
 // The libraries of JavaScript get tokens that the middle tier accepts, in every way that
@@ -70,27 +72,35 @@ func TestSlowClientsInJavascript(t *testing.T) {
 	s.addItems()
 	common := append(os.Environ(), "NODE_EXTRA_CA_CERTS="+s.ca, "PLATFORM="+s.platform, "SERVICE="+s.service, "TODO="+s.todo,
 		"PEOPLE="+s.startPeople(t), "TENANT_ID="+demoTenant, "MIDDLE_TIER_URI=api://"+demoMiddleTier,
-		"TOKEN="+s.token("alice"))
+		"TOKEN="+s.token("alice"), "CERTIFICATE="+s.registerCertificate(certifiedClient))
 	renewals := func(user, items string) string {
 		return fmt.Sprintf(`{"user":"%s","items":"%[2]s","cached":true,"renewed":"%[2]s","redeemed":"%[2]s"}`, user, items)
 	}
-	const everybodys, ofAlice, ofBob = `{"items":"tea, coffee","cached":true}`, `{"items":"tea","cached":true}`, `{"items":"coffee","cached":true}`
+	const (
+		everybodys = `{"items":"tea, coffee","cached":true}`
+		ofAlice    = `{"items":"tea","cached":true}`
+		ofBob      = `{"items":"coffee","cached":true}`
+	)
 	for _, row := range []struct {
 		program, flow string
 		client        registration
 		want          string
 	}{
 		{"msal-node", "secret", daemonClient, everybodys},
+		{"msal-node", "certificate", certifiedClient, everybodys},
 		{"msal-node", "on-behalf-of", tierClient, ofAlice},
 		{"msal-node", "code", webClient, renewals(alice, "tea")},
 		{"msal-node", "interactive", nativeClient, renewals(alice, "tea")},
+		{"msal-node", "password", nativeClient, renewals(alice, "tea")},
 		{"msal-node", "device-code", nativeClient, renewals(bob, "coffee")},
 		{"azure-identity", "secret", daemonClient, everybodys},
+		{"azure-identity", "certificate", certifiedClient, everybodys},
 		{"azure-identity", "on-behalf-of", tierClient, ofAlice},
 		{"azure-identity", "code", webClient, ofAlice},
 		{"azure-identity", "device-code", nativeClient, ofBob},
 		{"openid-client", "client-credentials", daemonClient, `{"items":"tea, coffee"}`},
 		{"openid-client", "code", webClient, `{"user":"alice@contoso.example","items":"tea","renewed":"tea"}`},
+		{"openid-client", "userinfo", webClient, `{"same":true,"name":"alice"}`},
 		{"openid-client", "device-code", nativeClient, `{"items":"coffee"}`},
 		{"openid-client", "sign-out", webClient, `{"to":"REDIRECT_URI?state=after"}`},
 	} {
@@ -107,6 +117,20 @@ func TestSlowClientsInJavascript(t *testing.T) {
 			}
 		})
 	}
+}
+
+// registerCertificate registers a daemon with a certificate, and returns the file with that
+// and its key.
+func (s *stack) registerCertificate(client registration) (path string) {
+	s.t.Helper()
+	pair := certtest.New("a daemon", certtest.NewRSA())
+	s.manage("POST", "/mock/apps", map[string]any{
+		"name": "certified", "tenantId": demoTenant, "clientId": client.id, "certificates": []string{string(pair.CertificatePEM())},
+	})
+	s.manage("POST", "/mock/grants", map[string]any{"client": "certified", "resource": "middletier", "roles": []string{"ToDoList.Read.All"}})
+	path = filepath.Join(s.t.TempDir(), "certificate.pem")
+	writeTo(s.t, path, string(pair.CertificatePEM())+string(pair.KeyPEM()))
+	return path
 }
 
 // token returns a token of one of the platform's presets.

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha1"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,7 +13,9 @@ import (
 	"sync"
 	"testing"
 
+	"middletier/internal/testkit/certtest"
 	"middletier/internal/testkit/tooltest"
+	"middletier/internal/todo"
 )
 
 // python is where the programs of clients in Python are.
@@ -71,6 +74,45 @@ func runClient(t *testing.T, program *exec.Cmd, environment ...string) string {
 		t.Fatalf("%q: %v\n%s", program.Args, err, out)
 	}
 	return string(out)
+}
+
+// environment returns the variables that tell programs in other languages where everything
+// is, and of a daemon with a certificate. People sign in for them.
+func (s *stack) environment(t *testing.T) []string {
+	t.Helper()
+	robot, dir := s.addRobot(), t.TempDir()
+	certificate, key := filepath.Join(dir, "robot.pem"), filepath.Join(dir, "robot.key")
+	writeTo(t, certificate, string(robot.CertificatePEM()))
+	writeTo(t, key, string(robot.KeyPEM()))
+	return []string{
+		"PLATFORM=" + s.platform, "SERVICE=" + s.service, "TODO=" + s.todo, "PEOPLE=" + s.startPeople(t),
+		"ROBOT_CLIENT_ID=" + robotID, "ROBOT_CERTIFICATE=" + certificate, "ROBOT_KEY=" + key,
+		fmt.Sprintf("ROBOT_THUMBPRINT=%X", sha1.Sum(robot.Certificate.Raw)),
+	}
+}
+
+// robotID is the client ID of a daemon that tests register.
+const robotID = "99999999-9999-4999-8999-999999999999"
+
+// addRobot registers a daemon with a certificate, and returns that.
+func (s *stack) addRobot() certtest.Pair {
+	s.t.Helper()
+	pair := certtest.New("robot", certtest.NewRSA())
+	s.manage("POST", "/mock/apps", map[string]any{
+		"name": "robot", "tenantId": demoTenant, "clientId": robotID, "objectId": "99999999-0000-4000-8000-000000000000",
+		"certificates": []string{string(pair.CertificatePEM())},
+	})
+	s.manage("POST", "/mock/grants", map[string]any{"client": "robot", "resource": "middletier", "roles": todo.AppPermissions})
+	return pair
+}
+
+// The libraries of Python get tokens that the middle tier accepts, in every way that they
+// have.
+func TestSlowClientsInPython(t *testing.T) {
+	s := startStack(t)
+	s.addItems()
+	program := pythonClient(t, "-m", "pytest", "-q", "--color=no", "-p", "no:cacheprovider", python)
+	runClient(t, program, append(s.environment(t), "REQUESTS_CA_BUNDLE="+s.ca)...)
 }
 
 // problemsChecked is what clients/python/problems.py prints at its end.

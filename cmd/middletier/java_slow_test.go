@@ -58,9 +58,9 @@ func checkJars() error {
 	return errors.Join(errs...)
 }
 
-// javaClient returns the command that runs a program of clients/java. It trusts the
-// platform's CA.
-func (s *stack) javaClient(t *testing.T, program string) *exec.Cmd {
+// javaClient returns the command that runs a source file with the libraries of clients/java.
+// It trusts the platform's CA.
+func (s *stack) javaClient(t *testing.T, source string) *exec.Cmd {
 	t.Helper()
 	tooltest.Find(t, "mvn", "maven")
 	tooltest.Find(t, "javac", "default-jdk-headless")
@@ -72,12 +72,12 @@ func (s *stack) javaClient(t *testing.T, program string) *exec.Cmd {
 	runClient(t, exec.CommandContext(t.Context(), "keytool", "-importcert", "-noprompt", "-alias", "platform",
 		"-file", s.ca, "-keystore", store, "-storepass", password))
 	return exec.CommandContext(t.Context(), "java", "-Djavax.net.ssl.trustStore="+store, "-Djavax.net.ssl.trustStorePassword="+password,
-		"-cp", filepath.Join(javaFolder, "target", "jars", "*"), filepath.Join(javaFolder, program))
+		"-cp", filepath.Join(javaFolder, "target", "jars", "*"), source)
 }
 
 // MSAL for Java gets tokens that the middle tier accepts, in every way that it has.
 func TestSlowClientsInJava(t *testing.T) {
 	s := startStack(t)
 	s.addItems()
-	runClient(t, s.javaClient(t, "MsalFlows.java"), s.environment(t)...)
+	runClient(t, s.javaClient(t, filepath.Join(javaFolder, "MsalFlows.java")), s.environment(t)...)
 }

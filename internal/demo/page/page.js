@@ -33,9 +33,9 @@ async function start() {
     showSignInError(error);
   }
   showAccount();
-  const after = takePending();
-  if (account && after) await runCase(after, true);
-  else if (account) await list();
+  const pending = takePending();
+  if (account) await list();
+  if (account && pending) await runCase(pending, true);
 }
 
 function showAccount() {
@@ -186,7 +186,8 @@ async function runCase(name, steppedUp = false) {
     return;
   }
   const type = problemType({ problem });
-  report(element("strong", {}, [answer.status, type].filter(Boolean).join(" ")), ". ", element("a", { href: "#flow" }, "What happened"));
+  const outcome = [steppedUp ? "With the new token:" : "", answer.status, type].filter(Boolean).join(" ");
+  report(element("strong", {}, outcome), ". ", element("a", { href: "#flow" }, "What happened"));
   if (type === "claims-challenge") result.append(stepUp(name, answer.headers.get("WWW-Authenticate") ?? ""));
 }
 
@@ -256,7 +257,7 @@ function historyEntry(flow, isShown) {
   button.addEventListener("click", () => {
     selected = flow.id;
     showFlows();
-    document.querySelector(`[data-flow="${flow.id}"]`)?.focus();
+    find("call").focus(); // the drawing may be far above
   });
   return element("li", {}, button);
 }

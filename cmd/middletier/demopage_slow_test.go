@@ -259,7 +259,15 @@ func TestSlowDemoPageStepsUp(t *testing.T) {
 	d := startDemo(t)
 	b := trustingBrowser(t)
 	b.openDemo(d, "bob")
+	b.awaitText("#no-items", "empty")
 	b.click(`[data-case="step-up"]`)
+	b.click("#prove")
+	b.awaitText("button.other", "Cancel")
+	b.click("button.other")
+	b.awaitText("#account-error", "canceled")
+	b.awaitText("#no-items", "empty") // the user is still signed in, and nothing else is refused
+	b.click(`[data-case="step-up"]`)
+	b.click(`[data-result="step-up"] a`) // now the page's URL has a fragment
 	b.click("#prove")
 	b.awaitText("button.main", "Prove it is me")
 	b.shoot("prove")
@@ -427,6 +435,30 @@ func TestSlowDemoPageShowsHostileTextAsText(t *testing.T) {
 	if complaints := b.unexpected(); len(complaints) > 0 {
 		t.Errorf("complaints: %q", complaints)
 	}
+}
+
+// When the demo starts again on its port, the open page says so meanwhile, and continues. The
+// sign-in was at another platform.
+func TestSlowDemoPageOutlivesTheDemo(t *testing.T) {
+	port := freePorts(t, 1)[0]
+	d := startDemoAt(t, port)
+	b := trustingBrowser(t)
+	b.openDemo(d, "alice")
+	b.awaitText("#no-items", "empty")
+	if err := d.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	<-d.ended
+	b.awaitText("#gone", "does not answer")
+	b.click("#list")
+	b.awaitText("#todo-error", "does not answer")
+	startDemoAt(t, port)
+	b.await(`document.querySelector("#gone").hidden`)
+	b.do(chromedp.Reload())
+	b.await(`document.querySelector("#sign-in").offsetParent`)
+	b.click("#sign-in")
+	b.chooseUser("bob")
+	b.awaitText("#no-items", "empty")
 }
 
 // A page of another origin reads nothing and presses nothing.

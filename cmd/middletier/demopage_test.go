@@ -27,7 +27,12 @@ var printedPage = regexp.MustCompile(`^(http://(127\.0\.0\.1:\d+))/ is ready`)
 
 func startDemo(t *testing.T) *demoProcess {
 	t.Helper()
-	p := startProcess(t, nil, "demo", "--port", "0")
+	return startDemoAt(t, "0")
+}
+
+func startDemoAt(t *testing.T, port string) *demoProcess {
+	t.Helper()
+	p := startProcess(t, nil, "demo", "--port", port)
 	p.await(t, "Ctrl-C stops it.")
 	found := printedPage.FindStringSubmatch(p.stdout.String())
 	if found == nil {
@@ -305,6 +310,9 @@ func TestDemoPageReconnects(t *testing.T) {
 	_, raw := d.flows(finished(2))
 	ids := regexp.MustCompile(`(?m)^id: (.*)$`).FindAllStringSubmatch(raw, -1)
 	d.press("expired-token")
+	if all, _ := d.flows(finished(3), "Last-Event-ID: "); len(all) != 3 {
+		t.Errorf("of a new page: got %v, want all", all)
+	}
 	if all, _ := d.flows(finished(3), "Last-Event-ID: "+ids[len(ids)-1][1]); len(all) != 1 {
 		t.Errorf("after the second: got %v, want the third alone", all)
 	}

@@ -35,7 +35,6 @@ type Config struct {
 
 // Page is the demo's page and what it observes.
 type Page struct {
-	config   Config
 	settings settings
 	recorder *Recorder
 	cases    *cases
@@ -61,12 +60,12 @@ func New(ctx context.Context, c Config) (*Page, error) {
 	if err != nil || resp.StatusCode != http.StatusOK || !json.Valid(metadata) {
 		return nil, fmt.Errorf("the platform's metadata: status %d, %d bytes, %v", resp.StatusCode, len(metadata), err)
 	}
+	recorder := newRecorder()
 	return &Page{
-		config: c,
 		settings: settings{
-			Platform: c.Platform.URL(), Authority: authority, Metadata: metadata, ClientID: c.ClientID, Scope: c.Scope, Names: c.Names,
+			Platform: c.Platform.URL(), Authority: authority, Metadata: metadata, Run: recorder.run, ClientID: c.ClientID, Scope: c.Scope, Names: c.Names,
 		},
-		recorder: newRecorder(),
+		recorder: recorder,
 		cases:    newCases(c.Platform),
 	}, nil
 }

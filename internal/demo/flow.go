@@ -31,6 +31,7 @@ type Flow struct {
 	Time      time.Time `json:"time"`
 	Method    string    `json:"method"`
 	Path      string    `json:"path"`
+	Browser   bool      `json:"browser"` // a browser sent it
 
 	Caller json.RawMessage `json:"caller,omitempty"` // claims of the caller's token, unchecked
 	Steps  []Step          `json:"steps"`            // in the order in which they began

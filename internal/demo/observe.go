@@ -22,6 +22,10 @@ const maxAnswer = 64 << 10
 // flowKey is the key of a flow in a request's context. The service's exchanges inherit it.
 type flowKey struct{}
 
+func withFlow(ctx context.Context, flow *Flow) context.Context {
+	return context.WithValue(ctx, flowKey{}, flow)
+}
+
 // serve passes a call of the middle tier on, and records it.
 func (r *Recorder) serve(next http.Handler, cases *cases, w http.ResponseWriter, req *http.Request) {
 	start := time.Now()
@@ -30,13 +34,13 @@ func (r *Recorder) serve(next http.Handler, cases *cases, w http.ResponseWriter,
 	defer end()
 	flow := r.begin(Flow{
 		RequestID: id, Case: name, Time: start, Method: truncate(req.Method), Path: truncate(req.URL.Path),
-		Caller: claimsOf(bearer(req.Header)),
+		Browser: req.Header.Get("Sec-Fetch-Mode") != "", Caller: claimsOf(bearer(req.Header)),
 	})
 	if flow == nil {
 		next.ServeHTTP(w, req)
 		return
 	}
-	req = req.WithContext(context.WithValue(req.Context(), flowKey{}, flow))
+	req = req.WithContext(withFlow(req.Context(), flow))
 	answer := &answerWriter{ResponseWriter: w}
 	defer func() { // also if the handler panics, to close the connection
 		r.change(flow, func(f *Flow) {

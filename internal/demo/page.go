@@ -28,6 +28,7 @@ type settings struct {
 	ClientID  string            `json:"clientId"`
 	Scope     string            `json:"scope"`
 	Names     map[string]string `json:"names"`
+	Run       string            `json:"run"` // differs each time the demo starts
 	Cases     []caseSummary     `json:"-"`
 	MSAL      string            `json:"-"` // the path of the library
 }

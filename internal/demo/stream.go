@@ -2,6 +2,7 @@ package demo
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -30,8 +31,9 @@ func (r *Recorder) stream(w http.ResponseWriter, req *http.Request) {
 	controller := http.NewResponseController(w)
 	// A browser that reconnects says what it has. If the demo was restarted meanwhile, that
 	// is of another run.
+	// A page that opens a stream anew says so in the query.
 	version := 0
-	if run, last, _ := cutEventID(req.Header.Get("Last-Event-ID")); run == r.run {
+	if run, last, _ := cutEventID(cmp.Or(req.Header.Get("Last-Event-ID"), req.URL.Query().Get("after"))); run == r.run {
 		version = last
 	}
 	beat := time.NewTicker(heartbeat)

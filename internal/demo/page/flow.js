@@ -46,7 +46,7 @@ function time(ms) {
 }
 
 function caller(flow) {
-  return flow.path.startsWith("/app/") ? "Daemon" : actors[browser];
+  return flow.path.startsWith("/app/") ? "Daemon" : flow.browser ? actors[browser] : "Caller";
 }
 
 // summary says in one line what became of a flow.

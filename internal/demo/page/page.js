@@ -7,6 +7,13 @@ const find = (id) => document.getElementById(id);
 const show = (id, visible) => { find(id).hidden = !visible; };
 setNames(settings.names);
 
+// What the tab remembers of an earlier run of the demo is of another platform.
+const runKey = "middletier-demo-run";
+if (sessionStorage.getItem(runKey) !== settings.run) {
+  sessionStorage.clear();
+  sessionStorage.setItem(runKey, settings.run);
+}
+
 // ---- Sign-in
 
 const client = new msal.PublicClientApplication({
@@ -25,17 +32,18 @@ const client = new msal.PublicClientApplication({
 let account = null;
 
 async function start() {
+  const pending = takePending();
+  let result = null; // of a sign-in that has just come back
   try {
     await client.initialize();
-    const result = await client.handleRedirectPromise();
-    account = result?.account ?? client.getAllAccounts()[0] ?? null;
+    result = await client.handleRedirectPromise();
   } catch (error) {
     showSignInError(error);
   }
+  account = result?.account ?? client.getAllAccounts()[0] ?? null;
   showAccount();
-  const pending = takePending();
   if (account) await list();
-  if (account && pending) await runCase(pending, true);
+  if (result && pending) await runCase(pending, true);
 }
 
 function showAccount() {
@@ -49,10 +57,13 @@ function showAccount() {
 
 function showSignInError(error) {
   const code = String(error?.errorCode ?? error?.name ?? "error");
-  const network = code.includes("network") || code.includes("post_request_failed") || error instanceof TypeError;
-  find("account-error").textContent = network
-    ? "The sign-in did not finish: the browser could not reach the identity platform. Sign in again, and accept its certificate."
-    : `The sign-in did not finish: ${code}. ${String(error?.errorMessage ?? error?.message ?? "")}`;
+  let text = `The sign-in did not finish: ${code}. ${String(error?.errorMessage ?? error?.message ?? "")}`;
+  if (error instanceof msal.InteractionRequiredAuthError) text = "Your sign-in has ended. Sign in again.";
+  if (code === "access_denied") text = "You have canceled the sign-in.";
+  if (code.includes("network") || code.includes("post_request_failed")) {
+    text = "The browser could not reach the identity platform. Sign in again, and accept its certificate.";
+  }
+  find("account-error").textContent = text;
   show("account-error", true);
 }
 
@@ -105,19 +116,30 @@ async function send(method, path, bearer, body, requestId = crypto.randomUUID())
 // asUser calls the API for the signed-in user. It returns the answer, or null after an
 // error, which it shows.
 async function asUser(method, path, body) {
+  let bearer, answer;
   try {
-    const answer = await send(method, path, await token(), body);
-    show("todo-error", !answer.ok);
-    if (answer.ok) return answer;
-    find("todo-error").replaceChildren(`The call was refused with ${answer.status}. `, element("a", { href: "#flow" }, "What happened"));
+    bearer = await token();
   } catch (error) {
-    if (error instanceof msal.InteractionRequiredAuthError) {
-      account = null;
-      showAccount();
-    }
+    account = null; // without a token, a new sign-in is what helps
+    showAccount();
     showSignInError(error);
+    return null;
   }
+  try {
+    answer = await send(method, path, bearer, body);
+  } catch {
+    showToDoError("The demo does not answer.");
+    return null;
+  }
+  show("todo-error", false);
+  if (answer.ok) return answer;
+  showToDoError(`The call was refused with ${answer.status}. `, element("a", { href: "#flow" }, "What happened"));
   return null;
+}
+
+function showToDoError(...content) {
+  find("todo-error").replaceChildren(...content);
+  show("todo-error", true);
 }
 
 async function list() {
@@ -208,15 +230,25 @@ function stepUp(name, challenge) {
 const flows = new Map();
 let selected = null; // the ID of the flow that is shown; null: the newest
 let run = "";
+let events = null;
+let lastEvent = "";
 
+// listen opens the stream of flows while the page can be seen: browsers allow six
+// connections to a host.
 function listen() {
-  const events = new EventSource("/demo/flow");
+  events?.close();
+  events = null;
+  if (document.hidden) return;
+  events = new EventSource(`/demo/flow?after=${encodeURIComponent(lastEvent)}`);
+  events.addEventListener("open", () => show("gone", false));
+  events.addEventListener("error", () => show("gone", true));
   events.addEventListener("run", (event) => {
     if (run && run !== event.data) flows.clear(); // the demo was restarted
     run = event.data;
   });
   events.addEventListener("message", (event) => {
     const flow = JSON.parse(event.data);
+    lastEvent = event.lastEventId;
     const known = flows.get(flow.id);
     flows.set(flow.id, flow);
     if (flows.size > 50) flows.delete(Math.min(...flows.keys()));
@@ -270,7 +302,7 @@ function showProblem(flow) {
   const link = find("problem-link"), type = problemType(flow);
   link.hidden = !String(flow.problem.type).startsWith(`${location.origin}/problems/`);
   if (!link.hidden) link.href = flow.problem.type;
-  link.textContent = `What ${type} means, and who must act`;
+  link.textContent = `What ${type} means, and who must act (in a new tab)`;
   const header = flow.challenge ? `WWW-Authenticate: ${flow.challenge}\n\n` : "";
   find("problem-text").textContent = header + JSON.stringify(flow.problem, null, 2);
 }
@@ -298,5 +330,6 @@ onPress(find("sign-out"), signOut);
 onPress(find("list"), list);
 find("add").addEventListener("submit", add);
 for (const button of document.querySelectorAll("[data-case]")) onPress(button, () => runCase(button.dataset.case));
+document.addEventListener("visibilitychange", listen);
 listen();
 start();

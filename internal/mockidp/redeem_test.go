@@ -1,6 +1,8 @@
 package mockidp_test
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -59,6 +61,8 @@ func TestCodeIsRefused(t *testing.T) {
 	withPKCE := code(asWeb("code_challenge", challenge(), "code_challenge_method", "S256"))
 	mixed := code(asSPA("redirect_uri", "https://spa.example/server", "response_mode", "query"))
 	used, good := code(asWeb()), code(asWeb())
+	sum := sha256.Sum256([]byte("weak"))
+	weak := code(asSPA("code_challenge", base64.RawURLEncoding.EncodeToString(sum[:])))
 	elsewhere := start(t).user().signIn(contoso, asWeb(), aliceID).Get("code")
 	c1c2 := `{"access_token":{"acrs":{"values":["c1","c2"]}}}`
 	for range 2 {
@@ -98,6 +102,8 @@ func TestCodeIsRefused(t *testing.T) {
 		{name: "no verifier", origin: spaOrigin, form: spa("code_verifier", ""), code: "invalid_grant", number: 50148},
 		{name: "another verifier", origin: spaOrigin, form: spa("code_verifier", proof+"x"), code: "invalid_grant", number: 501481},
 		{name: "the challenge as verifier", origin: spaOrigin, form: spa("code_verifier", challenge()), code: "invalid_grant", number: 501481},
+		{name: "weak verifier", origin: spaOrigin, form: spaCodeForm(weak, "code_verifier", "weak"), code: "invalid_grant", number: 501481},
+		{name: "code of another app's page", origin: "https://shared.example", form: spa(), code: "invalid_request", number: 9002326},
 		{name: "short verifier", origin: spaOrigin, form: spa("code_verifier", "x"), code: "invalid_grant", number: 501481},
 		{name: "a server's verifier left out", form: codeForm(withPKCE), code: "invalid_grant", number: 50148},
 		{name: "a verifier without a challenge", form: web("code_verifier", proof), code: "invalid_grant", number: 50148},

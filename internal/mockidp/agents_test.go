@@ -286,8 +286,9 @@ func TestMSALAgent(t *testing.T) {
 	wantClaims(t, "on behalf of alice", result.AccessToken, map[string]any{"oid": aliceID, "azp": agentID})
 }
 
-// Whatever is presented as T1, only what the platform issued for the agent passes.
-func FuzzAgentAssertion(f *testing.F) {
+// Whatever is presented as T1 or as a client assertion of an app, only what the platform issued
+// for the agent and what the app signed passes.
+func FuzzClientAssertion(f *testing.F) {
 	server, err := mockidp.New(agentDirectory())
 	if err != nil {
 		f.Fatal(err)
@@ -302,11 +303,13 @@ func FuzzAgentAssertion(f *testing.F) {
 		claims["aud"], claims[name1], claims[name2] = exchangeID, value1, value2
 		token := server.Sign(claims)
 		for _, presented := range []string{token, value1, value1 + "." + value2 + "." + name1} {
-			status, body := serve(server, "/"+contoso+"/oauth2/v2.0/token", asAgent(presented))
-			if status == http.StatusOK {
-				t.Errorf("%q with %v: got 200 %s", presented, claims, body)
+			for _, client := range []string{agentID, middleID} {
+				status, body := serve(server, "/"+contoso+"/oauth2/v2.0/token", asAgent(presented, "client_id", client))
+				if status == http.StatusOK {
+					t.Errorf("%s presents %q with %v: got 200 %s", client, presented, claims, body)
+				}
+				parse(t, []byte(body))
 			}
-			parse(t, []byte(body))
 		}
 	})
 }

@@ -201,7 +201,6 @@ func (s *Server) Reset() error {
 	s.ClearFaults()
 	s.ResetRequests()
 	s.forgetSignIns()
-	s.devices.clear()
 	s.keys.forgetNext()
 	return s.save()
 }

@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/goccy/go-yaml"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
 	"middletier/internal/mockidp"
 )
 
@@ -24,6 +27,33 @@ func TestDirectoryExampleIsTheDefaultDirectory(t *testing.T) {
 	}
 	if first, _, _ := strings.Cut(string(text), "\n"); first != "# yaml-language-server: $schema=directory.schema.json" {
 		t.Errorf("the first line is %q, want the schema", first)
+	}
+}
+
+// The schema accepts the example, and does not accept a misspelt key.
+func TestDirectoryExampleFitsItsSchema(t *testing.T) {
+	text, err := os.ReadFile("../../directory.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	schema, err := jsonschema.NewCompiler().Compile("../../directory.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		text string
+		fits bool
+	}{
+		{string(text), true},
+		{strings.Replace(string(text), "clientId:", "clientID:", 1), false},
+	} {
+		var directory any
+		if err := yaml.Unmarshal([]byte(row.text), &directory); err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.Validate(directory); (err == nil) != row.fits {
+			t.Errorf("got %v, want a fit: %t", err, row.fits)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package mockidp
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -98,8 +99,10 @@ func (s *Server) postGrant(w http.ResponseWriter, r *http.Request) {
 	}) {
 		return
 	}
-	if dir := s.dir(); grant.User != "" {
-		s.consents.remove(dir.user(grant.User), dir.apps[strings.ToLower(grant.Client)], dir.apps[strings.ToLower(grant.Resource)])
+	dir := s.dir() // in which another request may have reset
+	user, client, resource := dir.user(grant.User), dir.apps[strings.ToLower(grant.Client)], dir.apps[strings.ToLower(grant.Resource)]
+	if user != nil && client != nil && resource != nil { // who consented on the page too
+		s.consents.remove(user, client, resource)
 	}
 	w.WriteHeader(http.StatusNoContent)
 }
@@ -173,9 +176,14 @@ func (dir *Directory) ids() ids {
 
 // grantKey is the same for grants of the same client and resource by the same user.
 func (known ids) grantKey(grant Grant) grantKey {
-	return grantKey{
-		known.apps[strings.ToLower(grant.Client)], known.apps[strings.ToLower(grant.Resource)], known.users[strings.ToLower(grant.User)],
-	}
+	return grantKey{idOf(known.apps, grant.Client), idOf(known.apps, grant.Resource), idOf(known.users, grant.User)}
+}
+
+// idOf returns the name itself where it is unknown, or not of the directory as Microsoft
+// Graph's is.
+func idOf(ids map[string]string, name string) string {
+	name = strings.ToLower(name)
+	return cmp.Or(ids[name], name)
 }
 
 // is reports whether a grant that says name means the app.

@@ -250,7 +250,23 @@ func TestManagementRefusesPagesOfOtherOrigins(t *testing.T) {
 	}
 }
 
-// Registrations, resets and tokens at once: each request sees one directory.
+// A grant of an API that every tenant has, which is in no list, replaces none of another API.
+func TestGrantOfGraphReplacesNoOther(t *testing.T) {
+	k := start(t)
+	k.register("/mock/grants", `{"client": "middle", "resource": "00000003-0000-0000-c000-000000000000", "scopes": ["User.Read"]}`)
+	k.register("/mock/grants", `{"client": "middle", "resource": "`+strings.ToUpper(todoID)+`", "scopes": ["Admin"]}`)
+	_, body := k.post(contoso, k.obo())
+	if got := claimsOf(t, body["access_token"])["scp"]; got != "Admin" {
+		t.Errorf("got the scopes %v, want those of the last grant", got)
+	}
+	for query, want := range map[string]string{"alice?client=middle&resource=00000003-0000-0000-c000-000000000000": "User.Read", "alice?client=middle&resource=ledger": "Read"} {
+		if status, token := k.preset(query); status != http.StatusOK || claimsOf(t, token)["scp"] != want {
+			t.Errorf("%s: got %d, want the scope %s", query, status, want)
+		}
+	}
+}
+
+// Registrations and tokens at once: each request sees one directory.
 func TestRegistrationsDuringRequests(t *testing.T) {
 	k := start(t)
 	var clients sync.WaitGroup
@@ -263,7 +279,8 @@ func TestRegistrationsDuringRequests(t *testing.T) {
 			}
 		})
 		clients.Go(func() {
-			for range 5 {
+			for n := range 5 {
+				k.register("/mock/grants", fmt.Sprintf(`{"client": "middle", "resource": "todo", "user": "alice", "scopes": ["%s"]}`, []string{"Read", "Admin"}[n%2]))
 				if status, body := k.post(contoso, k.obo()); status != http.StatusOK {
 					t.Errorf("exchange: got %d %v, want 200", status, body)
 				}
@@ -277,4 +294,29 @@ func TestRegistrationsDuringRequests(t *testing.T) {
 			t.Errorf("user-%d-4: got %d, want 200", i, status)
 		}
 	}
+}
+
+func TestResetsDuringRequests(t *testing.T) {
+	k := start(t)
+	var clients sync.WaitGroup
+	for range 2 {
+		clients.Go(func() {
+			for range 5 {
+				if status, body := k.do("POST", "/mock/reset", "", ""); status != http.StatusNoContent {
+					t.Errorf("reset: got %d %s, want 204", status, body)
+				}
+			}
+		})
+		clients.Go(func() {
+			for range 5 {
+				k.register("/mock/users", `{"name": "carol", "tenantId": "`+contoso+`"}`)
+				// Carol may be gone again.
+				k.do("POST", "/mock/grants", "application/json", `{"client": "middle", "resource": "todo", "user": "carol", "scopes": ["Admin"]}`)
+				if status, body := k.post(contoso, k.obo()); status != http.StatusOK {
+					t.Errorf("exchange: got %d %v, want 200", status, body)
+				}
+			}
+		})
+	}
+	clients.Wait()
 }

@@ -6,11 +6,10 @@ import (
 	"time"
 )
 
-// revocations say until when sign-ins are revoked.
+// revocations say until when the sign-ins of a user are revoked.
 type revocations struct {
-	mu       sync.Mutex           // guards the fields below
-	until    map[string]time.Time // by object id; as many as users were revoked
-	everyone time.Time            // likewise, of all users
+	mu    sync.Mutex           // guards until
+	until map[string]time.Time // by object id; as many as users were revoked
 }
 
 func (r *revocations) add(userID string, now time.Time) {
@@ -27,14 +26,13 @@ func (r *revocations) covers(userID string, signedIn time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	until, revoked := r.until[strings.ToLower(userID)]
-	return revoked && !signedIn.After(until) || !signedIn.After(r.everyone)
+	return revoked && !signedIn.After(until)
 }
 
-// addEveryone revokes the sign-ins of all users.
-func (r *revocations) addEveryone(now time.Time) {
+func (r *revocations) clear() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.until, r.everyone = nil, now
+	r.until = nil
 }
 
 // RevokeSignIns ends the sign-ins of a user, named by name or object ID: the sessions of their
@@ -46,11 +44,12 @@ func (s *Server) RevokeSignIns(user string) {
 	s.sessions.endUser(account.ObjectID)
 }
 
-// forgetSignIns ends all sessions and the sign-ins of devices, revokes the codes and refresh
-// tokens that came of any, and forgets what users consented to.
+// forgetSignIns ends all sessions and the sign-ins of devices, and forgets what users consented
+// to and which sign-ins were revoked. Codes and refresh tokens end with the key that sealed
+// them.
 func (s *Server) forgetSignIns() {
 	s.sessions.clear()
 	s.consents.clear()
-	s.revocations.addEveryone(time.Now())
+	s.revocations.clear()
 	s.devices.clear()
 }

@@ -42,8 +42,9 @@ func TestForgetSignIns(t *testing.T) {
 	now := time.Now()
 	s.sessions.signIn(browser{id: "b"}, user, now)
 	s.consents.add(user, app, app, []string{"Read"})
+	s.revocations.add("a", now)
 	s.forgetSignIns()
-	if len(s.sessions.accounts(browser{id: "b"}, now)) != 0 || s.consents.of(user, app, app) != nil || !s.revocations.covers("a", now) {
-		t.Errorf("something is left: %v %v %v", s.sessions.byBrowser, s.consents.scopes, s.revocations.everyone)
+	if len(s.sessions.accounts(browser{id: "b"}, now)) != 0 || s.consents.of(user, app, app) != nil || s.revocations.covers("a", now) {
+		t.Errorf("something is left: %v %v %v", s.sessions.byBrowser, s.consents.scopes, s.revocations.until)
 	}
 }

@@ -138,6 +138,15 @@ func (s *Server) readExchange(r tokenRequest, assertion string) (exchangeClaims,
 	return claims, nil
 }
 
+// notForAgents refuses a sign-in of people to an agent: they sign in to clients, which call the
+// agent's blueprint.
+func notForAgents(client *App) *refusal {
+	if client.blueprint == nil {
+		return nil
+	}
+	return refuse(82014, "Agentic application '%s' is not permitted to sign users in.", client.ClientID)
+}
+
 // vouchedAgent returns the sub claim of the token that a blueprint asked for with fmi_path,
 // or "" if it asked for none.
 func (s *Server) vouchedAgent(r tokenRequest) (string, *refusal) {

@@ -205,6 +205,14 @@ func TestAgentIsRefused(t *testing.T) {
 			"client_assertion_type", byJWT, "client_assertion", otherT1,
 		}), code: "invalid_grant", number: 500131},
 	})
+	k.wantRefusals([]refusalCase{{
+		name: "a person by password", code: "unauthorized_client", number: 82014,
+		form: asAgent(t1, "grant_type", "password", "username", "alice@contoso.example", "password", "x"),
+	}})
+	if status, body := k.beginDevice(contoso, "client_id", agentID, "scope", "api://todo/Read"); status != 400 ||
+		body["error"] != "unauthorized_client" {
+		t.Errorf("device code for an agent: got %d %v, want 400 unauthorized_client", status, body)
+	}
 	_, body := k.post(contoso, asUser(t1, t2))
 	refresh, _ := body["refresh_token"].(string)
 	again := []string{"grant_type", "refresh_token", "refresh_token", refresh, "scope", "api://todo/Read"}

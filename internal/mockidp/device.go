@@ -144,6 +144,9 @@ func (s *Server) beginDevice(r *http.Request, form url.Values) (map[string]any, 
 		return nil, refused
 	}
 	client, refused := s.findClient(tenant, form.Get("client_id"))
+	if refused == nil {
+		refused = notForAgents(client)
+	}
 	if refused != nil {
 		return nil, refused
 	}

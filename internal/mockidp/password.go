@@ -20,6 +20,9 @@ func (s *Server) password(r tokenRequest) (map[string]any, *refusal) {
 	if r.path == "common" {
 		return nil, notOnCommon()
 	}
+	if refused := notForAgents(r.client); refused != nil {
+		return nil, refused
+	}
 	username := r.form.Get("username")
 	user := s.dir().usernames[strings.ToLower(username)]
 	if user == nil || r.tenant.ID != "" && !strings.EqualFold(user.TenantID, r.tenant.ID) {

@@ -51,6 +51,7 @@ var codes = map[int]string{
 	70016:   "authorization_pending",     // device code: the user has not signed in yet
 	70018:   "authorization_declined",    // device code: the user refused
 	70020:   "expired_token",             // device code expired
+	82014:   "unauthorized_client",       // people who sign in to an agent
 	90002:   "invalid_request",           // no such tenant
 	90013:   "invalid_request",           // unusable parameter value
 	90023:   "invalid_request",           // unusable prompt or user name

@@ -36,6 +36,10 @@ func (c mockCommand) run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
+	api, err := todoApp(directory)
+	if err != nil && c.TodoAddress != "" {
+		return fmt.Errorf("--todo-address: %w", err)
+	}
 	platform, err := c.platform(directory)
 	if err != nil {
 		return err
@@ -55,10 +59,6 @@ func (c mockCommand) run(ctx context.Context, std streams) error {
 	if c.TodoAddress != "" {
 		log := slog.New(slog.NewTextHandler(std.err, nil))
 		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: platform.CertPool()}}
-		api, err := todoApp(directory)
-		if err != nil {
-			return err
-		}
 		url, closeTodo, err := todoServer{c.TodoAddress, platform, api, transport, unobserved, log}.start(ctx)
 		if err != nil {
 			return fmt.Errorf("--todo-address: %w", err)
@@ -100,7 +100,7 @@ func todoApp(directory mockidp.Directory) (mockidp.App, error) {
 			return app, nil
 		}
 	}
-	return mockidp.App{}, errors.New("--todo-address: the directory has no app with the name todo")
+	return mockidp.App{}, errors.New("the directory has no app with the name todo")
 }
 
 // maxListed limits how much of a directory is printed.
@@ -140,7 +140,7 @@ Try, in another terminal:
 `, c.Directory, platform, text.String(), todoURL, c.CAOut)
 	if len(directory.Users) > 0 && len(directory.Grants) > 0 {
 		name := url.PathEscape(directory.Users[0].Name)
-		_, _ = fmt.Fprintf(w, "# An access token of a user, and one that has expired.\n%s/mock/tokens/%s\n%[1]s/mock/tokens/%[2]s?exp=-5m\n\n", call, name)
+		_, _ = fmt.Fprintf(w, "# An access token of a user, and one that has expired.\n%s/mock/tokens/%s\n%[1]s'/mock/tokens/%[2]s?exp=-5m'\n\n", call, name)
 	}
 	_, _ = fmt.Fprintf(w, "# The requests that the platform received.\n%s/mock/requests\n\nCtrl-C stops it.\n", call)
 }

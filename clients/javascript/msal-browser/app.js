@@ -15,6 +15,7 @@ const app = new msal.PublicClientApplication({
     postLogoutRedirectUri: '/',
     clientCapabilities: ['cp1'],
   },
+  system: { iframeBridgeTimeout: 30_000 }, // a busy machine may stall
 });
 
 const account = () => app.getAllAccounts()[0];

@@ -265,7 +265,9 @@ func TestSlowDemoPageStepsUp(t *testing.T) {
 	b.awaitText("button.other", "Cancel")
 	b.click("button.other")
 	b.awaitText("#account-error", "canceled")
-	b.awaitText("#no-items", "empty") // the user is still signed in, and nothing else is refused
+	b.awaitText("#no-items", "empty") // the user is still signed in
+	b.click("#list")
+	b.awaitText("#call", "200") // and the page's token is not refused
 	b.click(`[data-case="step-up"]`)
 	b.click(`[data-result="step-up"] a`) // now the page's URL has a fragment
 	b.click("#prove")
@@ -329,7 +331,8 @@ func TestSlowDemoPageWithTheKeyboard(t *testing.T) {
 		for range 40 {
 			b.do(chromedp.KeyEvent(kb.Tab))
 			if ask(b, chromedp.Evaluate[bool](fmt.Sprintf(`document.activeElement.matches(%q)`, selector))) {
-				if !ask(b, chromedp.Evaluate[bool](`parseFloat(getComputedStyle(document.activeElement).outlineWidth) >= 2`)) {
+				const visible = `(s => s.outlineStyle !== "none" && parseFloat(s.outlineWidth) >= 2)(getComputedStyle(document.activeElement))`
+				if !ask(b, chromedp.Evaluate[bool](visible)) {
 					t.Errorf("the focus of %s cannot be seen", selector)
 				}
 				return

@@ -40,18 +40,15 @@ func TestSlowUnmodifiedDaemonForPython(t *testing.T) {
 	}
 	writeTo(t, filepath.Join(dir, "test.yaml"), strings.ReplaceAll(documentedConfig(t), "https://127.0.0.1:9443", "https://contoso.ciamlogin.com"))
 	output := runOnOwnMachine(t, dir, platformOfMicrosoftsName+fmt.Sprintf(`
-bob=$(curl -s "https://contoso.ciamlogin.com/mock/tokens/bob?scp=ToDoList.ReadWrite")
-curl -sf -H "Authorization: Bearer $bob" http://127.0.0.1:8080/api/todo/items -d '{"title":"coffee"}' >>added.json
 REQUESTS_CA_BUNDLE=ca.pem '%s' '%s' parameters.json
 middletier import parameters.json --out daemon.yaml >import.log
-$(grep -o 'middletier call .*' daemon.yaml) --config daemon.yaml 2>warnings.log
-curl -sf -H "Authorization: Bearer $bob" http://127.0.0.1:8080/api/todo/items
+$(grep -o 'middletier call .*' daemon.yaml) --config daemon.yaml 2>/dev/null
+as bob
 `, pythonClient(t).Path, program))
 	const tea = `{"id":1,"title":"tea","owner":"aaaaaaaa-0000-4000-8000-000000000001","name":"alice"}`
 	const coffee = `{"id":2,"title":"coffee","owner":"bbbbbbbb-0000-4000-8000-000000000002","name":"bob"}`
-	lines := strings.Split(strings.TrimSpace(output), "\n")
-	want := []string{"[" + tea + "," + coffee + "]", "[" + tea + "," + coffee + "]", "[" + coffee + "]"}
-	if got := lines[max(0, len(lines)-3):]; !slices.Equal(got, want) {
-		t.Errorf("the daemon, call and Bob list\n%q, want\n%q", got, want)
+	all, own := "["+tea+","+coffee+"]", "["+coffee+"]"
+	if got, want := strings.Fields(output), []string{all, all, own}; !slices.Equal(got, want) {
+		t.Errorf("the daemon, call and Bob list %q, want %q", got, want)
 	}
 }

@@ -90,10 +90,13 @@ func (k *store) server(dir Directory) (*Server, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return New(dir)
 	}
-	if err != nil {
+	if _, unreadable := errors.AsType[*fs.PathError](err); unreadable {
 		return nil, err
 	}
-	s, err := saved.server(dir)
+	var s *Server
+	if err == nil {
+		s, err = saved.server(dir)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w; remove it to begin anew, with another CA", k.path, err)
 	}
@@ -114,7 +117,7 @@ func (k *store) read() (savedState, error) {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&saved); err != nil || len(text) > maxState || decoder.More() || saved.Version != stateVersion {
-		return savedState{}, fmt.Errorf("%s: is not what this version of middletier mock writes; remove it to begin anew, with another CA", k.path)
+		return savedState{}, errors.New("is not what this version of middletier mock writes")
 	}
 	return saved, nil
 }

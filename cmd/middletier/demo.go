@@ -126,6 +126,7 @@ func newDemoPage(ctx context.Context, platform *mockidp.Server, transport http.R
 	return demo.New(ctx, demo.Config{
 		Platform: platform, Client: newClient(transport), Tenant: demoTenant,
 		ClientID: demoSPA, Scope: "api://" + demoMiddleTier + "/ToDoList.ReadWrite",
+		Consent: mockidp.Grant{Client: "middletier", Resource: "todo", Scopes: todo.Scopes, Roles: todo.AppPermissions},
 		Names: map[string]string{
 			demoTenant: "the tenant", demoMiddleTier: "the middle tier", demoToDo: "the ToDo API",
 			demoApp: "an app", demoDaemon: "the daemon", demoSPA: "this page",

@@ -1,10 +1,12 @@
 package demo
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -39,7 +41,7 @@ type scenario struct {
 	demand string
 	// start causes what the case is about, when its request arrives; nil: the token does. It
 	// returns what removes that, after the answer.
-	start func(platform *mockidp.Server) (end func())
+	start func(c *cases) (end func())
 }
 
 // scenarios are the page's buttons.
@@ -75,11 +77,7 @@ var scenarios = []scenario{
 		text: "An administrator has withdrawn the consent for the middle tier to call the API for users. " +
 			"The platform issues no token for the API.",
 		method: "GET", path: "/api/todo/items",
-		token: freshToken,
-		start: fault(mockidp.Fault{
-			Error: "invalid_grant", Suberror: "consent_required", ErrorCodes: []int{65001},
-			Description: "The user or administrator has not consented to use the application.",
-		}),
+		token: freshToken, start: withdrawConsent,
 	},
 	{
 		name: "provider-away", label: "Platform away",
@@ -111,9 +109,30 @@ func freshToken(p *mockidp.Server, user string) string {
 }
 
 // fault returns what makes the platform misbehave at exchanges on behalf of users.
-func fault(f mockidp.Fault) func(*mockidp.Server) (end func()) {
+func fault(f mockidp.Fault) func(*cases) (end func()) {
 	f.Flow = onBehalfOf
-	return func(p *mockidp.Server) (end func()) { return p.AddFault(f) }
+	return func(c *cases) (end func()) { return c.platform.AddFault(f) }
+}
+
+// withdrawConsent takes the scopes of the API from the middle tier, and gives them back.
+func withdrawConsent(c *cases) (end func()) {
+	without := c.consent
+	without.Scopes = []string{}
+	c.grant(without)
+	return func() { c.grant(c.consent) }
+}
+
+// grant tells the platform's management what the middle tier may do. If that fails, the
+// case shows no refusal; it is the platform of this process.
+func (c *cases) grant(g mockidp.Grant) {
+	body, err := json.Marshal(map[string]any{"client": g.Client, "resource": g.Resource, "scopes": g.Scopes, "roles": g.Roles})
+	if err != nil {
+		panic(fmt.Sprintf("demo: a grant: %v", err)) // strings always encode
+	}
+	resp, err := c.client.Post(c.platform.URL()+"/mock/grants", "application/json", bytes.NewReader(body))
+	if err == nil {
+		_ = resp.Body.Close() // it is empty
+	}
 }
 
 // anotherAPI is an API that the directory does not have.
@@ -121,7 +140,8 @@ const anotherAPI = "api://another-api"
 
 // issueForAnotherAPI makes the platform answer two exchanges with tokens that the ToDo API is
 // not the audience of. They differ: the middle tier would not send the same token twice.
-func issueForAnotherAPI(p *mockidp.Server) (end func()) {
+func issueForAnotherAPI(c *cases) (end func()) {
+	p := c.platform
 	const lifetime = time.Hour
 	var removes []func()
 	for range 2 {
@@ -174,7 +194,9 @@ const maxPrepared = 64
 // between the arrival of its request and the answer.
 type cases struct {
 	platform *mockidp.Server
-	turn     sync.Mutex // held by the case that runs
+	client   *http.Client  // to the platform
+	consent  mockidp.Grant // of the middle tier, to call the API
+	turn     sync.Mutex    // held by the case that runs
 
 	mu       sync.Mutex // guards the fields below
 	prepared []preparedScenario
@@ -186,8 +208,8 @@ type preparedScenario struct {
 	scenario  scenario
 }
 
-func newCases(platform *mockidp.Server) *cases {
-	return &cases{platform: platform, demands: map[string]string{}}
+func newCases(c Config) *cases {
+	return &cases{platform: c.Platform, client: c.Client, consent: c.Consent, demands: map[string]string{}}
 }
 
 // prepare returns the request of a case, for a user whose name may be empty: Alice.
@@ -232,7 +254,7 @@ func (c *cases) begin(requestID string) (name string, end func()) {
 	remove := func() {}
 	if s.start != nil {
 		c.turn.Lock()
-		remove = s.start(c.platform)
+		remove = s.start(c)
 	}
 	return s.name, func() {
 		remove()

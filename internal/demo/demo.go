@@ -29,6 +29,8 @@ type Config struct {
 	Tenant string
 	// ClientID is the registration of the page, and Scope is what it asks for.
 	ClientID, Scope string
+	// Consent is what the middle tier was granted of the API.
+	Consent mockidp.Grant
 	// Names says whose the IDs in tokens are.
 	Names map[string]string
 }
@@ -66,7 +68,7 @@ func New(ctx context.Context, c Config) (*Page, error) {
 			Platform: c.Platform.URL(), Authority: authority, Metadata: metadata, Run: recorder.run, ClientID: c.ClientID, Scope: c.Scope, Names: c.Names,
 		},
 		recorder: recorder,
-		cases:    newCases(c.Platform),
+		cases:    newCases(c),
 	}, nil
 }
 

@@ -23,7 +23,7 @@ type mockCommand struct {
 	CAOut       string   `name:"ca-out" help:"The file to which the CA certificate is written, in PEM; clients must trust it, such as through SSL_CERT_FILE." default:"ca.pem"`
 	Host        []string `help:"A name by which others reach the platform, such as in a container network; may be repeated. Its metadata and tokens use the first." placeholder:"NAME"`
 	Directory   string   `help:"A file with tenants, users, apps and grants, in YAML or JSON (docs/directory.md); default: one tenant with Alice, Bob and a client of each kind (directory.yaml)." placeholder:"FILE"`
-	State       string   `help:"A directory, made if there is none, that keeps the CA, the signing keys and the key of refresh tokens, so that clients notice no restart; it holds private keys. Default: each start makes new ones." placeholder:"DIR"`
+	State       string   `help:"A directory, made if there is none, that keeps the CA, the signing keys, the key of refresh tokens and consents, so that clients notice no restart; it holds private keys. Default: each start makes new ones." placeholder:"DIR"`
 	TodoAddress string   `help:"The address on which the protected ToDo API is served too, over HTTP, for the app that is called todo; default: it is not served." placeholder:"HOST:PORT"`
 }
 

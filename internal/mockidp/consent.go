@@ -1,13 +1,14 @@
 package mockidp
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"sync"
 )
 
-// maxConsents limits what a mock that runs for days remembers.
-const maxConsents = 100_000
+// maxConsents limits what a mock that runs for days remembers, and keeps in its state.
+const maxConsents = 10_000
 
 // consents are the scopes that users granted on the consent page. Those that the directory
 // says are not among them.
@@ -40,6 +41,13 @@ func (c *consents) remove(user *User, client, resource *App) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.scopes, consentKey(user, client, resource))
+}
+
+// snapshot returns all consents, as save keeps them.
+func (c *consents) snapshot() map[string][]string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.scopes) // whose values are replaced, and not changed
 }
 
 func (c *consents) clear() {

@@ -111,7 +111,7 @@ func (s *Server) redeemCode(r tokenRequest) (map[string]any, *refusal) {
 	if refused := s.unseal(sealedCode, "code", r.form, &code); refused != nil {
 		return nil, refused
 	}
-	if refused := code.check(r); refused != nil {
+	if refused := code.check(r, s.restored); refused != nil {
 		return nil, refused
 	}
 	user, refused := s.stillSignedIn(r.tenant, code.ObjectID, code.SignIn)
@@ -139,10 +139,11 @@ func (s *Server) redeemCode(r tokenRequest) (map[string]any, *refusal) {
 // verifier is the form of a code verifier (RFC 7636, section 4.1).
 var verifier = regexp.MustCompile(`^[A-Za-z0-9._~-]{43,128}$`)
 
-// check decides whether the request may redeem the code.
-func (c codeRecord) check(r tokenRequest) *refusal {
+// check decides whether the request may redeem the code. Of a code from before restored nobody
+// knows whether it was used.
+func (c codeRecord) check(r tokenRequest, restored time.Time) *refusal {
 	switch redirect := r.form.Get("redirect_uri"); {
-	case r.now.After(c.Expires):
+	case r.now.After(c.Expires), c.Expires.Add(-codeLifetime).Before(restored):
 		return refuse(70008, "The provided authorization code or refresh token has expired due to inactivity. "+
 			"Send a new interactive authorization request for this user and resource.")
 	case redirect == "":

@@ -103,6 +103,10 @@ func (s *Server) postGrant(w http.ResponseWriter, r *http.Request) {
 	user, client, resource := dir.user(grant.User), dir.apps[strings.ToLower(grant.Client)], dir.apps[strings.ToLower(grant.Resource)]
 	if user != nil && client != nil && resource != nil { // who consented on the page too
 		s.consents.remove(user, client, resource)
+		if err := s.save(); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
 	}
 	w.WriteHeader(http.StatusNoContent)
 }

@@ -39,7 +39,8 @@ type Server struct {
 	sessions    sessions
 	consents    consents
 	revocations revocations
-	store       *store // nil: nothing outlives the process
+	store       *store    // nil: nothing outlives the process
+	restored    time.Time // when Open read the state of an earlier process; else zero
 	protocol    *http.ServeMux
 	manage      http.Handler // the routes under /mock/
 

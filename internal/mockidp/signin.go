@@ -2,6 +2,7 @@ package mockidp
 
 import (
 	"cmp"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -222,6 +223,10 @@ func (s *Server) act(r *http.Request, in signingIn, form url.Values) answer {
 			}
 		}
 		s.consents.add(user, in.client, in.requested.resource, s.unconsented(user, in.client, in.requested))
+		if err := s.save(); err != nil {
+			slog.Error("mockidp: a consent ends with this process", "error", err)
+			return s.sendRefusal(r, in.authorization, &refusal{code: "server_error", text: "The consent cannot be saved."})
+		}
 		in.consented = true
 		return s.proceed(r, in)
 	}

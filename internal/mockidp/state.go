@@ -21,8 +21,8 @@ const (
 	stateFile    = "mock-state.json"
 	lockFile     = "mock-state.lock"
 	stateVersion = 1
-	// maxState is far above what maxKeys keys need.
-	maxState = 4 << 20
+	// maxState is far above what maxKeys keys and maxConsents consents need.
+	maxState = 16 << 20
 )
 
 // store keeps in a directory what clients of a platform rely on beyond its process. Its file
@@ -41,6 +41,8 @@ type savedState struct {
 	Next       savedPairs `json:"next"` // do not sign yet
 	Old        savedPairs `json:"old"`  // have signed
 	SealingKey []byte     `json:"sealingKey"`
+
+	Consents map[string][]string `json:"consents,omitempty"` // without these, refresh tokens would get nothing
 }
 
 // savedPair is a certificate in DER and its key in PKCS #8.
@@ -51,9 +53,9 @@ type savedPair struct {
 
 type savedPairs []savedPair
 
-// Open is New with a directory of files, which keeps the CA, the signing keys and the key of
-// refresh tokens: a platform that opens it later goes on as if it were the same. Only one at
-// a time can have it open, until Close.
+// Open is New with a directory of files, which keeps the CA, the signing keys, the key of
+// refresh tokens, and users' consents: for clients that have tokens, a platform that opens it
+// later is the same. Only one at a time can have it open, until Close.
 func Open(dir Directory, stateDir string) (*Server, error) {
 	if _, err := newDirectory(dir); err != nil {
 		return nil, fmt.Errorf("directory: %w", err)
@@ -147,7 +149,7 @@ func (s *Server) save() error {
 	}
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
-	saved := savedState{Version: stateVersion, SealingKey: s.sealer.Load().key}
+	saved := savedState{Version: stateVersion, SealingKey: s.sealer.Load().key, Consents: s.consents.snapshot()}
 	var err error
 	if saved.CA, err = newSavedPair(s.authority.certificate.Raw, s.authority.key); err != nil {
 		return err
@@ -208,7 +210,12 @@ func (saved savedState) server(dir Directory) (*Server, error) {
 	if keys.old, err = saved.Old.signingKeys(); err != nil {
 		return nil, fmt.Errorf("old: %w", err)
 	}
-	return newServer(dir, authority, sealer, keys)
+	s, err := newServer(dir, authority, sealer, keys)
+	if err != nil {
+		return nil, err
+	}
+	s.consents.scopes, s.restored = saved.Consents, time.Now()
+	return s, nil
 }
 
 // parse returns the pair, whose halves must belong to each other.

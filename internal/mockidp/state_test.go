@@ -53,7 +53,7 @@ func TestStateOfOthersIsRefused(t *testing.T) {
 		{"azureAd: {}\n", "is not what this version"},
 		{with(func(s map[string]any) { s["version"] = 2 }), "is not what this version"},
 		{with(func(s map[string]any) { s["extra"] = 1 }), "is not what this version"},
-		{string(good) + strings.Repeat(" ", 4<<20), "is not what this version"},
+		{string(good) + strings.Repeat(" ", 16<<20), "is not what this version"},
 		{with(func(s map[string]any) { s["sealingKey"] = "AA==" }), "sealingKey: is no key"},
 		{with(func(s map[string]any) { delete(s, "ca") }), "ca: the certificate cannot be read"},
 		{with(func(s map[string]any) { s["ca"] = s["signing"] }), "ca: is not the pair of a CA"},
@@ -114,5 +114,58 @@ func TestKeyThatCannotBeSavedIsReported(t *testing.T) {
 		if status, body := k.do("POST", path, "application/json", "{}"); status != http.StatusInternalServerError || !strings.HasPrefix(string(body), "save the state: ") {
 			t.Errorf("POST %s: got %d %s, want 500", path, status, body)
 		}
+	}
+}
+
+// What a user consented to on the page holds after a restart: without it, the client's refresh
+// token would get nothing. A code ends with the process that knows whether it was used.
+func TestStateKeepsConsents(t *testing.T) {
+	dir := t.TempDir()
+	server := open(t, dir)
+	k := startOpened(t, server)
+	u := k.user()
+	query := asSPA("scope", "offline_access api://todo/Write")
+	_, response := u.press(u.choose(u.open(contoso, query), aliceID), "action", "consent").response(t)
+	code := spaCodeForm(response.Get("code"))
+	status, body, _ := k.redeem(contoso, spaOrigin, code)
+	if status != http.StatusOK {
+		t.Fatalf("code: got %d %v", status, body)
+	}
+	refresh := form("grant_type", "refresh_token", "client_id", spaID, "refresh_token", body["refresh_token"].(string))
+	restart := func() {
+		server.Close()
+		server = open(t, dir)
+		k = startOpened(t, server)
+	}
+
+	restart()
+	if status, body, _ := k.redeem(contoso, spaOrigin, refresh); status != http.StatusOK {
+		t.Errorf("a refresh token of before: got %d %v, want 200", status, body)
+	}
+	if status, body, _ := k.redeem(contoso, spaOrigin, code); status != http.StatusBadRequest || !hasNumber(body, 70008) {
+		t.Errorf("a code that was redeemed before: got %d %v, want 400 AADSTS70008", status, body)
+	}
+	k.do("POST", "/mock/grants", "application/json", `{"client": "spa", "resource": "todo", "user": "alice"}`)
+	restart()
+	if status, body, _ := k.redeem(contoso, spaOrigin, refresh); status != http.StatusBadRequest || !hasNumber(body, 65001) {
+		t.Errorf("the consent was withdrawn: got %d %v, want 400 AADSTS65001", status, body)
+	}
+}
+
+func hasNumber(body map[string]any, number float64) bool {
+	numbers, _ := body["error_codes"].([]any)
+	return len(numbers) == 1 && numbers[0] == number
+}
+
+// A consent that cannot be saved is an error that the application gets.
+func TestConsentThatCannotBeSavedIsReported(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	u := startOpened(t, open(t, dir)).user()
+	page := u.choose(u.open(contoso, asSPA("scope", "api://todo/Write")), aliceID)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, response := u.press(page, "action", "consent").response(t); response.Get("error") != "server_error" {
+		t.Errorf("got %v, want server_error", response)
 	}
 }

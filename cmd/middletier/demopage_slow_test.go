@@ -261,6 +261,7 @@ func TestSlowDemoPageStepsUp(t *testing.T) {
 	b.openDemo(d, "bob")
 	b.awaitText("#no-items", "empty")
 	b.click(`[data-case="step-up"]`)
+	b.awaitText("#drawing", "with the proof c1")
 	b.click("#prove")
 	b.awaitText("button.other", "Cancel")
 	b.click("button.other")
@@ -411,7 +412,7 @@ func TestSlowDemoPageShowsHostileTextAsText(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	signed, err := runScript(t, t.TempDir(), fmt.Sprintf("curl -sk %s/mock/tokens -d '%s'", d.platform(), strings.ReplaceAll(string(claims), "'", "")))
+	signed, err := runScript(t, t.TempDir(), fmt.Sprintf("curl -sk %s/mock/tokens -d '%s'", d.platform(), claims))
 	var token struct {
 		Value string `json:"access_token"`
 	}
@@ -427,7 +428,8 @@ func TestSlowDemoPageShowsHostileTextAsText(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if output, err := runScript(t, t.TempDir(), fmt.Sprintf("curl -sk %s/mock/faults -d '%s'", d.platform(), fault)); err != nil || output != "" {
+	output, err := runScript(t, t.TempDir(), fmt.Sprintf("curl -sk %s/mock/faults -d '%s'", d.platform(), fault))
+	if err != nil || output != "" {
 		t.Fatalf("%v: %s", err, output)
 	}
 	d.read("GET", "/api/todo/items", "", "Authorization: Bearer "+d.preset("bob"))
@@ -473,9 +475,15 @@ func TestSlowDemoPageIsClosedToOtherPages(t *testing.T) {
 	for _, call := range []string{
 		`fetch(%q + "/demo/flow").then(() => "read", () => "refused")`,
 		`fetch(%q + "/demo/flow", {mode: "no-cors"}).then(r => r.text()).then(t => t ? "read" : "refused", () => "refused")`,
-		`new Promise(done => { const s = new EventSource(%q + "/demo/flow"); s.onmessage = () => done("read"); s.onerror = () => done("refused") })`,
-		`fetch(%q + "/demo/cases/daemon-call", {method: "POST", body: "{}", headers: {"Content-Type": "application/json"}}).then(() => "read", () => "refused")`,
-		`fetch(%q + "/demo/cases/daemon-call", {method: "POST", body: "{}", mode: "no-cors"}).then(r => r.text()).then(t => t ? "read" : "refused", () => "refused")`,
+		`new Promise(done => {
+			const s = new EventSource(%q + "/demo/flow")
+			s.onmessage = () => done("read")
+			s.onerror = () => done("refused")
+		})`,
+		`fetch(%q + "/demo/cases/daemon-call", {method: "POST", body: "{}", headers: {"Content-Type": "application/json"}})
+			.then(() => "read", () => "refused")`,
+		`fetch(%q + "/demo/cases/daemon-call", {method: "POST", body: "{}", mode: "no-cors"})
+			.then(r => r.text()).then(t => t ? "read" : "refused", () => "refused")`,
 	} {
 		if got := ask(b, chromedp.Evaluate[string](fmt.Sprintf(call, d.url), chromedp.EvalAwaitPromise)); got != "refused" {
 			t.Errorf("%s: got %s", call, got)

@@ -53,7 +53,8 @@ var scenarios = []scenario{
 		token: func(p *mockidp.Server, user string) string {
 			claims := p.UserClaims(user, clientApp, middleTierApp, "ToDoList.ReadWrite")
 			now := time.Now()
-			claims["iat"], claims["nbf"], claims["exp"] = now.Add(-70*time.Minute).Unix(), now.Add(-70*time.Minute).Unix(), now.Add(-10*time.Minute).Unix()
+			claims["iat"], claims["nbf"] = now.Add(-70*time.Minute).Unix(), now.Add(-70*time.Minute).Unix()
+			claims["exp"] = now.Add(-10 * time.Minute).Unix()
 			return p.Sign(claims)
 		},
 	},

@@ -65,7 +65,8 @@ func New(ctx context.Context, c Config) (*Page, error) {
 	recorder := newRecorder()
 	return &Page{
 		settings: settings{
-			Platform: c.Platform.URL(), Authority: authority, Metadata: metadata, Run: recorder.run, ClientID: c.ClientID, Scope: c.Scope, Names: c.Names,
+			Platform: c.Platform.URL(), Authority: authority, Metadata: metadata, Run: recorder.run,
+			ClientID: c.ClientID, Scope: c.Scope, Names: c.Names,
 		},
 		recorder: recorder,
 		cases:    newCases(c),

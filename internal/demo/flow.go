@@ -63,6 +63,7 @@ type Step struct {
 	Path   string `json:"path,omitempty"`
 	Grant  string `json:"grant,omitempty"` // of an exchange
 	Scope  string `json:"scope,omitempty"`
+	Demand string `json:"demand,omitempty"` // the authentication context of the claims that were asked for
 
 	Token json.RawMessage `json:"token,omitempty"` // claims of the token that the API received
 

@@ -190,6 +190,7 @@ func (t *platformTransport) RoundTrip(req *http.Request) (*http.Response, error)
 		_ = body.Close()
 		form, _ := url.ParseQuery(string(text))
 		step.Grant, step.Scope = truncate(form.Get("grant_type")), truncate(apiScopes(form.Get("scope")))
+		step.Demand = truncate(demandedContext(form.Get("claims")))
 	}
 	finish := t.recorder.addStep(flow, step)
 	resp, err := t.next.RoundTrip(req)
@@ -202,6 +203,19 @@ func (t *platformTransport) RoundTrip(req *http.Request) (*http.Response, error)
 	resp.Body = &replayedBody{io.MultiReader(bytes.NewReader(text), &failingReader{readErr}, resp.Body), resp.Body}
 	finish(func(s *Step) { describeToken(s, resp.StatusCode, text) })
 	return resp, nil
+}
+
+// demandedContext returns the authentication context of a claims request, or "".
+func demandedContext(claims string) string {
+	var request struct {
+		AccessToken struct {
+			Contexts struct {
+				Value string `json:"value"`
+			} `json:"acrs"`
+		} `json:"access_token"`
+	}
+	_ = json.Unmarshal([]byte(claims), &request) // of what cannot be read, nothing is shown
+	return request.AccessToken.Contexts.Value
 }
 
 // apiScopes leaves out the scopes that are for the client itself.

@@ -62,7 +62,9 @@ export function summary(flow) {
 export function timing(flow) {
   const { validate, token, api, source } = flow.timing;
   const from = { memory: " from memory", identity_provider: " by exchange" }[source] ?? "";
-  const parts = [validate && `checking the token ${time(validate)}`, token && `the API's token${from} ${time(token)}`, api && `the API ${time(api)}`];
+  const parts = [
+    validate && `checking the token ${time(validate)}`, token && `the API's token${from} ${time(token)}`, api && `the API ${time(api)}`,
+  ];
   const known = parts.filter(Boolean);
   return known.length ? `Server-Timing of the middle tier: ${known.join(", ")}.` : "";
 }
@@ -81,7 +83,8 @@ function stepsOf(flow) {
   if (refusedHere) {
     steps.push({ from: middleTier, to: middleTier, strong: "Refused", text: String(flow.problem.detail ?? ""), state: "bad" });
   } else if (flow.done || flow.steps.length) {
-    steps.push({ from: middleTier, to: middleTier, text: "Token and access rule are checked: accepted", time: flow.timing.validate, state: "good" });
+    const text = "Token and access rule are checked: accepted";
+    steps.push({ from: middleTier, to: middleTier, text, time: flow.timing.validate, state: "good" });
   }
   const exchanged = flow.steps.some((s) => s.kind === "exchange");
   if (!exchanged && flow.timing.source === "memory" && !flow.problem) {
@@ -95,15 +98,20 @@ function stepsOf(flow) {
   if (flow.done) {
     steps.push({
       from: middleTier, to: browser, strong: flow.status ? String(flow.status) : "No answer",
-      text: flow.problem ? String(flow.problem.title ?? "") : "", time: flow.milliseconds, state: flow.status >= 200 && flow.status < 400 ? "good" : "bad",
+      text: flow.problem ? String(flow.problem.title ?? "") : "", time: flow.milliseconds, state: stateOf(flow.status),
     });
   }
   return steps;
 }
 
+function stateOf(status) {
+  return status >= 200 && status < 400 ? "good" : "bad";
+}
+
 function exchangeSteps(step) {
   const grant = step.grant === "client_credentials" ? "as itself (client credentials)" : "on behalf of the user";
-  const steps = [{ from: middleTier, to: platform, text: `Asks for a token for ${step.scope}, ${grant}` }];
+  const demand = step.demand ? `, with the proof ${step.demand}` : "";
+  const steps = [{ from: middleTier, to: platform, text: `Asks for a token for ${step.scope}, ${grant}${demand}` }];
   if (!step.done) return steps;
   if (step.status === 200) {
     steps.push({ from: platform, to: middleTier, strong: "Issued", text: "A token for the API", time: step.milliseconds, state: "good" });
@@ -113,7 +121,8 @@ function exchangeSteps(step) {
       text: step.description ?? "", time: step.milliseconds, state: "bad",
     });
   } else {
-    steps.push({ from: platform, to: middleTier, strong: "No answer", text: "The connection was closed", time: step.milliseconds, state: "bad" });
+    const text = "The connection was closed";
+    steps.push({ from: platform, to: middleTier, strong: "No answer", text, time: step.milliseconds, state: "bad" });
   }
   return steps;
 }
@@ -121,10 +130,8 @@ function exchangeSteps(step) {
 function apiSteps(step) {
   const steps = [{ from: middleTier, to: api, text: `${step.method} ${step.path}, with the API's token` }];
   if (step.done) {
-    const good = step.status >= 200 && step.status < 400;
-    steps.push({
-      from: api, to: middleTier, strong: String(step.status || "No answer"), text: step.error ?? "", time: step.milliseconds, state: good ? "good" : "bad",
-    });
+    const strong = String(step.status || "No answer");
+    steps.push({ from: api, to: middleTier, strong, text: step.error ?? "", time: step.milliseconds, state: stateOf(step.status) });
   }
   return steps;
 }

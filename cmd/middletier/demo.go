@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"middletier/internal/credential"
@@ -58,7 +59,8 @@ func (c demoCommand) run(ctx context.Context, std streams) error {
 		return fmt.Errorf("--port: %w", err)
 	}
 	defer public.Close()
-	service := "http://" + public.Addr().String()
+	host := webHost(public.Addr().String())
+	service := "http://" + host
 	secret := rand.Text()
 	directory := withSPA(demoDirectory(secret), service+"/")
 	platform, err := c.startPlatform(directory)
@@ -90,7 +92,7 @@ func (c demoCommand) run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	handler := page.Around(p.api, public.Addr().String())
+	handler := page.Around(p.api, host)
 	serveErr := make(chan error, 1)
 	go func() {
 		serveErr <- serve(ctx, f.Server, p, map[net.Listener]http.Handler{p.limited(public, f.Server, log): handler}, log)
@@ -101,6 +103,10 @@ func (c demoCommand) run(ctx context.Context, std streams) error {
 	}
 	return <-serveErr
 }
+
+// webHost is an address as browsers write it in http URLs and the Host header: without the
+// default port.
+func webHost(address string) string { return strings.TrimSuffix(address, ":80") }
 
 // startPlatform starts the identity platform, and writes the CA certificate before it
 // listens.

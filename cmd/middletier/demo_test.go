@@ -40,3 +40,14 @@ func TestDemoSaysWhichFlagIsAtFault(t *testing.T) {
 		}
 	}
 }
+
+// At port 80 the page was not found: browsers leave the default port out of the Host header.
+func TestDemoHostIsThatOfBrowsers(t *testing.T) {
+	for address, want := range map[string]string{
+		"127.0.0.1:80": "127.0.0.1", "127.0.0.1:8080": "127.0.0.1:8080", "127.0.0.1:180": "127.0.0.1:180",
+	} {
+		if got := webHost(address); got != want {
+			t.Errorf("%s: got %s, want %s", address, got, want)
+		}
+	}
+}

@@ -19,8 +19,10 @@ const (
 	deviceLifetime = 15 * time.Minute
 	deviceInterval = 5 * time.Second
 
-	// maxDevices limits the memory for sign-ins of devices; the oldest are forgotten.
-	maxDevices = 1000
+	// maxDevices limits the memory for sign-ins of devices; the oldest are forgotten. A parameter
+	// of each has maxDeviceParameter bytes at the most.
+	maxDevices         = 1000
+	maxDeviceParameter = 16 << 10
 
 	// userCodeLetters have no vowels, and none that look alike (RFC 8628, section 6.1).
 	userCodeLetters = "BCDFGHJKLMNPQRSTVWXZ"
@@ -150,7 +152,9 @@ func (s *Server) beginDevice(r *http.Request, form url.Values) (map[string]any, 
 	if refused != nil {
 		return nil, refused
 	}
-	request := tokenRequest{path: path, tenant: tenant, client: client, form: form, now: time.Now()}
+	if len(form.Get("scope")) > maxDeviceParameter || len(form.Get("claims")) > maxDeviceParameter {
+		return nil, refuse(9000411, "The request is not properly formatted: scope or claims are too long.")
+	}
 	if _, refused := parseClaims(form.Get("claims")); refused != nil {
 		return nil, refused
 	}
@@ -168,7 +172,7 @@ func (s *Server) beginDevice(r *http.Request, form url.Values) (map[string]any, 
 	}
 	begun := device{
 		deviceCode: randomID(96), userCode: newUserCode(), clientID: client.ClientID,
-		path: path, scope: form.Get("scope"), claims: form.Get("claims"), expires: request.now.Add(deviceLifetime),
+		path: path, scope: form.Get("scope"), claims: form.Get("claims"), expires: time.Now().Add(deviceLifetime),
 	}
 	s.devices.add(begun)
 	page := s.URL() + devicePath

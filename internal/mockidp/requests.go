@@ -4,12 +4,17 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
 
-// maxRequests limits the journal, for a mock that runs for days.
-const maxRequests = 10_000
+// The journal is limited, for a mock that runs for days, and because pages of any origin can
+// make a browser post large forms.
+const (
+	maxRequests  = 10_000
+	maxFormBytes = 64 << 20 // of all forms
+)
 
 // Request is one request that the platform received. Status is 0 until it is answered,
 // and stays 0 if the connection was dropped.
@@ -24,6 +29,7 @@ type Request struct {
 	ErrorCodes []int      `json:"error_codes,omitempty"`
 
 	token  bool                  // to the token endpoint
+	size   int                   // of Form, in bytes
 	refuse func(*refusal) answer // how a fault refuses it; nil: as the token endpoint does
 }
 
@@ -31,13 +37,19 @@ type Request struct {
 type journal struct {
 	mu       sync.Mutex // guards the fields below, and the requests
 	requests []*Request // oldest first
+	size     int        // of their forms, in bytes
 	counts   map[string]int
 }
 
 func (j *journal) open(seen Request) *Request {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if len(j.requests) == maxRequests {
+	for name, values := range seen.Form {
+		seen.size += len(name) + len(strings.Join(values, ""))
+	}
+	j.size += seen.size
+	for len(j.requests) == maxRequests || j.size > maxFormBytes { // one form alone is smaller
+		j.size -= j.requests[0].size
 		j.requests[0] = nil
 		j.requests = j.requests[1:]
 	}
@@ -59,7 +71,8 @@ func (j *journal) finish(record *Request, a answer) {
 	}
 }
 
-// Requests returns the last 10,000 requests, newest last, without those to /mock/.
+// Requests returns the last requests, newest last, without those to /mock/: 10,000, or fewer if
+// their forms are large.
 func (s *Server) Requests() []Request {
 	s.journal.mu.Lock()
 	defer s.journal.mu.Unlock()
@@ -77,7 +90,7 @@ func (s *Server) Requests() []Request {
 func (s *Server) ResetRequests() {
 	s.journal.mu.Lock()
 	defer s.journal.mu.Unlock()
-	s.journal.requests, s.journal.counts = nil, nil
+	s.journal.requests, s.journal.size, s.journal.counts = nil, 0, nil
 }
 
 // Count returns how many requests of the flow arrived since ResetRequests, including

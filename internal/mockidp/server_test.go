@@ -403,6 +403,36 @@ func TestJournalIsBounded(t *testing.T) {
 	}
 }
 
+// A web page of any origin can make a browser post large forms, over and over.
+func TestLargeRequestsDoNotFillTheMemory(t *testing.T) {
+	k := start(t)
+	u := k.user()
+	for range 100 {
+		u.send("POST", "/"+contoso+"/oauth2/v2.0/authorize", form("state", strings.Repeat("s", 1_000_000)), "Origin", "https://evil.example")
+	}
+	held, requests := 0, k.Requests()
+	for _, request := range requests {
+		held += len(request.Form.Get("state"))
+	}
+	if held > 64<<20 || len(requests) < 60 {
+		t.Errorf("got %d requests with %d bytes, want the last ones, with 64 MiB at the most", len(requests), held)
+	}
+	if got := k.Count("authorize"); got != 100 {
+		t.Errorf("requests counted: got %d, want 100", got)
+	}
+	k.ResetRequests()
+	u.send("POST", "/"+contoso+"/oauth2/v2.0/authorize", form("state", "s"))
+	if got := len(k.Requests()); got != 1 {
+		t.Errorf("after a reset: got %d requests, want 1", got)
+	}
+	for _, name := range []string{"scope", "claims"} {
+		begin := change(form("client_id", nativeID, "scope", "openid"), []string{name, strings.Repeat(" ", 20_000) + "openid"})
+		if got := u.send("POST", "/"+contoso+"/oauth2/v2.0/devicecode", begin); !strings.Contains(got.body, "AADSTS9000411") {
+			t.Errorf("device code with 20 kB of %s: got %d %.200s, want AADSTS9000411", name, got.status, got.body)
+		}
+	}
+}
+
 func TestManyClientsAtOnce(t *testing.T) {
 	k := start(t)
 	var clients sync.WaitGroup

@@ -191,7 +191,7 @@ func TestDescriptionLeavesRoomForTheAPIsOwnErrors(t *testing.T) {
 	w := newWorld(t)
 	doc, _ := w.description("/openapi.json")
 	for path, want := range map[string][]string{
-		"/api/todo/{path}": {"*/*", "application/json", "application/problem+json"}, "/app/todo/{path}": {"*/*", "application/json", "application/problem+json"},
+		"/api/todo/{path}": {"*/*", "application/problem+json"}, "/app/todo/{path}": {"*/*", "application/problem+json"},
 		"/problems/{type}": {"application/problem+json"}, "/signout": {"application/problem+json"},
 	} {
 		item := doc.Paths.Value(path)

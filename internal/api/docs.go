@@ -35,12 +35,19 @@ var viewerFiles = map[string]string{
 // viewerMaxAge is a year: the content of these URLs never changes.
 const viewerMaxAge = 365 * 24 * time.Hour
 
-// docsScript starts the viewer read-only: tokens must not be entered in this page.
+// docsScript starts the viewer read-only: tokens must not be entered in this page. The viewer
+// shows the first content of a response, so problems come before what an API may send.
 const docsScript = `SwaggerUIBundle({
   url: "openapi.json",
   dom_id: "#viewer",
   supportedSubmitMethods: [],
   validatorUrl: null,
+  responseInterceptor: response => {
+    const problem = "application/problem+json";
+    response.text = JSON.stringify(JSON.parse(response.text, (name, value) =>
+      name == "content" && value[problem] ? {[problem]: value[problem], ...value} : value));
+    return response;
+  },
   plugins: [() => ({wrapComponents: {authorizeBtn: () => () => null, authorizeOperationBtn: () => () => null}})],
 })`
 

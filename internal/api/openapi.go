@@ -109,8 +109,8 @@ func (s *Server) components(base string) *openapi3.Components {
 		result.Responses[statusResponse(status)] = &openapi3.ResponseRef{Value: response}
 		forwarded := *response
 		forwarded.Description = openapi3.Ptr(*response.Description + "; or the API's own answer")
-		forwarded.Content = anyContent()
-		maps.Copy(forwarded.Content, response.Content)
+		forwarded.Content = maps.Clone(response.Content)
+		forwarded.Content["*/*"] = openapi3.NewMediaType()
 		result.Responses[forwardedResponse(status)] = &openapi3.ResponseRef{Value: &forwarded}
 	}
 	return result

@@ -8,11 +8,18 @@ import (
 // exposedHeaders are the headers that scripts of another origin may read.
 const exposedHeaders = "x-ms-request-id, client-request-id, Retry-After, WWW-Authenticate"
 
-// publicDocument lets every page read the answer: metadata and keys are no secret.
-func publicDocument(a answer) answer {
-	a.header["Access-Control-Allow-Origin"] = "*"
-	a.header["Access-Control-Expose-Headers"] = exposedHeaders
-	return a
+// allowPages lets pages of other origins read the answer, a refusal or a fault too, where they
+// may. Metadata and keys are no secret.
+func (s *Server) allowPages(r *http.Request, seen Request, header map[string]string) {
+	switch {
+	case seen.token:
+		s.allowOrigin(r, seen.Form.Get("client_id"), header)
+	case seen.Flow == "userinfo" && header["Vary"] == "": // else the token's client has decided
+		s.allowOrigin(r, "", header)
+	case seen.Flow == "metadata" || seen.Flow == "keys":
+		header["Access-Control-Allow-Origin"] = "*"
+		header["Access-Control-Expose-Headers"] = exposedHeaders
+	}
 }
 
 // allowOrigin lets the page that asked read the answer, if one of the client's redirect URIs
@@ -50,7 +57,7 @@ func (s *Server) preflight(methods string) func(*http.Request) answer {
 
 // publicPreflight answers OPTIONS of a public document.
 func publicPreflight(r *http.Request) answer {
-	a := publicDocument(answer{status: http.StatusNoContent, header: map[string]string{}})
+	a := answer{status: http.StatusNoContent, header: map[string]string{}}
 	a.header["Access-Control-Allow-Methods"] = "GET, OPTIONS"
 	if asked := r.Header.Get("Access-Control-Request-Headers"); asked != "" {
 		a.header["Access-Control-Allow-Headers"] = asked

@@ -396,6 +396,22 @@ func TestCrossOriginRequests(t *testing.T) {
 			t.Errorf("%s: got %v, want every page to read it", path, got.header)
 		}
 	}
+	// A page that cannot read a refusal or a fault sees a network error in its place.
+	for _, c := range []struct{ flow, path, origin, want string }{
+		{"metadata", "/nowhere.example/v2.0/.well-known/openid-configuration", "https://evil.example", "*"},
+		{"keys", "/nowhere.example/discovery/v2.0/keys", "https://evil.example", "*"},
+		{"metadata", "/common/discovery/instance?authorization_endpoint=https://nowhere.example/common/", "https://evil.example", "*"},
+		{"userinfo", "/oidc/userinfo", spaOrigin, spaOrigin},
+		{"userinfo", "/oidc/userinfo", "https://evil.example", ""},
+	} {
+		k.AddFault(mockidp.Fault{Flow: c.flow, Times: 1, Error: "temporarily_unavailable", Status: 503})
+		for _, kind := range []string{"fault", "refusal"} {
+			got := u.send("GET", c.path, nil, "Origin", c.origin)
+			if allowed := got.header.Get("Access-Control-Allow-Origin"); got.status < 400 || allowed != c.want {
+				t.Errorf("%s of %s for %s: got %d %v, want %q", kind, c.path, c.origin, got.status, got.header, c.want)
+			}
+		}
+	}
 	if got := u.open(contoso, asSPA()); got.header.Get("Access-Control-Allow-Origin") != "" {
 		t.Errorf("authorize: got %v, want no page to read it", got.header)
 	}

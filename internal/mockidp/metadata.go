@@ -57,7 +57,7 @@ func (s *Server) metadata(version int) func(*http.Request) answer {
 		if tenant.ID != "" {
 			issuer = s.issuer(tenant.ID, version)
 		}
-		return publicDocument(jsonAnswer(http.StatusOK, s.metadataDocument(path, issuer, version)))
+		return jsonAnswer(http.StatusOK, s.metadataDocument(path, issuer, version))
 	}
 }
 
@@ -107,7 +107,7 @@ func (s *Server) publishedKeys(version int) func(*http.Request) answer {
 		if _, _, refused := s.findTenant(r.PathValue("tenant")); refused != nil {
 			return s.unknownTenant(r, refused)
 		}
-		return publicDocument(jsonAnswer(http.StatusOK, s.keys.document(s.issuer("{tenantid}", version))))
+		return jsonAnswer(http.StatusOK, s.keys.document(s.issuer("{tenantid}", version)))
 	}
 }
 
@@ -127,11 +127,11 @@ func (s *Server) instance(r *http.Request) answer {
 	if strings.HasPrefix(version, "v2.0/") {
 		infix = "/v2.0"
 	}
-	return publicDocument(jsonAnswer(http.StatusOK, map[string]any{
+	return jsonAnswer(http.StatusOK, map[string]any{
 		"tenant_discovery_endpoint": s.URL() + "/" + tenant + infix + "/.well-known/openid-configuration",
 		"api-version":               "1.1",
 		"metadata": []map[string]any{
 			{"preferred_network": host, "preferred_cache": host, "aliases": []string{host}},
 		},
-	}))
+	})
 }

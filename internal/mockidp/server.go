@@ -301,9 +301,7 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, seen Request, r
 		a = respond()
 	}
 	a.identify(r)
-	if seen.token {
-		s.allowOrigin(r, seen.Form.Get("client_id"), a.header)
-	}
+	s.allowPages(r, seen, a.header)
 	s.journal.finish(record, a)
 	a.write(w)
 }

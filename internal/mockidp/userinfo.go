@@ -12,17 +12,17 @@ import (
 func (s *Server) userInfo(r *http.Request) answer {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") || token == "" {
-		return s.noUserInfo(r, "", "The request has no access token.")
+		return noUserInfo("", "The request has no access token.")
 	}
 	var claims assertionClaims
 	parser := jwt.NewParser(jwt.WithValidMethods([]string{"RS256"}), jwt.WithStrictDecoding(), jwt.WithExpirationRequired())
 	if _, err := parser.ParseWithClaims(token, &claims, s.ownKey); err != nil {
-		return s.noUserInfo(r, "invalid_token", "The access token is not valid.")
+		return noUserInfo("invalid_token", "The access token is not valid.")
 	}
 	graph := s.dir().app(graphID)
 	user, client := s.dir().user(claims.ObjectID), s.dir().app(claims.AppID+claims.AZP)
 	if graph == nil || !graph.isAudience(claims.Audience) || user == nil || client == nil || claims.Scopes == "" {
-		return s.noUserInfo(r, "invalid_token", "The access token is not one of a user for Microsoft Graph.")
+		return noUserInfo("invalid_token", "The access token is not one of a user for Microsoft Graph.")
 	}
 	// sub is that of the client's ID token (OpenID Connect Core, section 5.3.2).
 	a := jsonAnswer(http.StatusOK, map[string]string{
@@ -34,7 +34,7 @@ func (s *Server) userInfo(r *http.Request) answer {
 }
 
 // noUserInfo refuses a token as RFC 6750, section 3, has it.
-func (s *Server) noUserInfo(r *http.Request, code, text string) answer {
+func noUserInfo(code, text string) answer {
 	a := jsonAnswer(http.StatusUnauthorized, map[string]any{"error": map[string]string{
 		"code": "InvalidAuthenticationToken", "message": text,
 	}})
@@ -44,6 +44,5 @@ func (s *Server) noUserInfo(r *http.Request, code, text string) answer {
 	}
 	a.header["Cache-Control"] = "no-store"
 	a.refusal = &refusal{code: "invalid_token"}
-	s.allowOrigin(r, "", a.header)
 	return a
 }

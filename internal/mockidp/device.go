@@ -52,8 +52,8 @@ type device struct {
 	signIn   signIn
 }
 
-// devices are the last sign-ins of devices, the ended ones too: a device that asks late is
-// told why it gets nothing.
+// devices are the last sign-ins of devices, the ended ones too: a device that asks late
+// gets the reason why it gets no token.
 type devices struct {
 	mu   sync.Mutex
 	list []*device // oldest first

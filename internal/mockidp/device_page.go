@@ -85,8 +85,8 @@ func (s *Server) approveDevice(r *http.Request, in signingIn, who account) answe
 	return shown
 }
 
-// refuseDevice ends the sign-in of a device where the user cancelled; other errors can be
-// mended, so that it waits on.
+// refuseDevice ends the sign-in of a device if the user cancelled. After another error the user
+// can try again, so the device still waits.
 func (s *Server) refuseDevice(r *http.Request, a *authorization, refused *refusal) answer {
 	if refused.code != "access_denied" {
 		return s.errorPage(r, refused)

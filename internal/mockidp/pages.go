@@ -201,7 +201,7 @@ func (s *Server) provePage(in signingIn, user *User, contexts []string) answer {
 
 // consentPage asks for the user's consent.
 func (s *Server) consentPage(in signingIn, user *User, scopes []string) answer {
-	if len(scopes) == 0 { // asked for once more
+	if len(scopes) == 0 { // all are granted, and prompt=consent asks again
 		scopes = in.requested.names
 	}
 	return s.signInPage(in, "consent.html", "Permissions requested", map[string]any{

@@ -93,7 +93,7 @@ func (a account) clone() account {
 	return a
 }
 
-// signIn signs the user in in the browser, once more if they are already.
+// signIn signs the user in in the browser, again if they are signed in already.
 func (s *sessions) signIn(b browser, user *User, now time.Time) account {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -163,7 +163,7 @@ func (s *sessions) prove(b browser, userID string, contexts []string) (account, 
 	})
 }
 
-// join remembers that the client was told who the user is.
+// join remembers that the client got an answer for the user.
 func (s *sessions) join(b browser, userID, clientID string) {
 	s.edit(b, userID, func(a *account) { a.clients = union(a.clients, []string{clientID}) })
 }

@@ -167,8 +167,8 @@ func (s *Server) continueSignIn(w http.ResponseWriter, r *http.Request) {
 	s.respond(w, r, seen, func() answer { return s.act(r, in, form) })
 }
 
-// openFlow reads the sealed form. The directory may have changed since, so that the request is
-// checked once more.
+// openFlow reads the sealed form. The directory may have changed since, so the request is
+// checked again.
 func (s *Server) openFlow(r *http.Request, text string) (signingIn, *refusal) {
 	var flow sealedFlow
 	if refused := s.openPage(r, sealedSignIn, text, &flow); refused != nil {

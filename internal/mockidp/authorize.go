@@ -57,8 +57,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// authorizationQuery reads the parameters of an authorization request, of which each may
-// appear once (RFC 6749, section 3.1).
+// authorizationQuery reads the parameters of an authorization request.
 func authorizationQuery(w http.ResponseWriter, r *http.Request) (url.Values, *refusal) {
 	text := r.URL.RawQuery
 	if r.Method == http.MethodPost {
@@ -68,16 +67,7 @@ func authorizationQuery(w http.ResponseWriter, r *http.Request) (url.Values, *re
 		}
 		text = string(body)
 	}
-	query, err := url.ParseQuery(text)
-	if err != nil {
-		return nil, refuse(9000411, "The request is not properly formatted.")
-	}
-	for name, values := range query {
-		if len(values) > 1 {
-			return query, refuse(9000411, "The request is not properly formatted. The parameter '%s' is duplicated.", name)
-		}
-	}
-	return query, nil
+	return parseParameters(text)
 }
 
 // newAuthorization finds client and redirect URI. Until these are known to be genuine, a

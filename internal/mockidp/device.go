@@ -55,8 +55,8 @@ type device struct {
 // devices are the last sign-ins of devices, the ended ones too: a device that asks late
 // gets the reason why it gets no token.
 type devices struct {
-	mu   sync.Mutex
-	list []*device // oldest first
+	mu   sync.Mutex // guards list and what it holds
+	list []*device  // oldest first
 }
 
 func (d *devices) add(begun device) {

@@ -75,8 +75,7 @@ func (s *Server) respondForm(
 	})
 }
 
-// readForm reads the parameters. They must be in the body, each at most once (RFC 6749,
-// section 3.2).
+// readForm reads the parameters, which must be in the body.
 func readForm(w http.ResponseWriter, r *http.Request) (url.Values, *refusal) {
 	if r.Method != http.MethodPost {
 		return nil, refuse(900561, "The endpoint only accepts POST requests. Received a %s request.", r.Method)
@@ -89,16 +88,22 @@ func readForm(w http.ResponseWriter, r *http.Request) (url.Values, *refusal) {
 	if err != nil {
 		return nil, refuse(9000411, "The request is not properly formatted: the body cannot be read.")
 	}
-	form, err := url.ParseQuery(string(body))
+	return parseParameters(string(body))
+}
+
+// parseParameters reads a query or a form, in which each parameter may appear once (RFC 6749,
+// sections 3.1 and 3.2). One that is repeated is refused with the parameters, for the journal.
+func parseParameters(text string) (url.Values, *refusal) {
+	parameters, err := url.ParseQuery(text)
 	if err != nil {
 		return nil, refuse(9000411, "The request is not properly formatted.")
 	}
-	for name, values := range form {
+	for name, values := range parameters {
 		if len(values) > 1 {
-			return form, refuse(9000411, "The request is not properly formatted. The parameter '%s' is duplicated.", name)
+			return parameters, refuse(9000411, "The request is not properly formatted. The parameter '%s' is duplicated.", name)
 		}
 	}
-	return form, nil
+	return parameters, nil
 }
 
 // grant executes the grant of the form, or refuses it.

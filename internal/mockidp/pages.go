@@ -11,6 +11,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -145,6 +146,21 @@ func (s *Server) errorPage(r *http.Request, refused *refusal, registered ...stri
 	a.header["X-Ms-Request-Id"] = report.trace
 	a.refusal = refused
 	return a
+}
+
+// maxNumber is above every AADSTS number.
+const maxNumber = 1_000_000_000
+
+// explainError answers GET /error?code=NUMBER, to which the error_uri of a refusal leads. A
+// fault may have a number that the platform does not know.
+func explainError(r *http.Request) answer {
+	number, err := strconv.Atoi(r.URL.Query().Get("code"))
+	if err != nil || number <= 0 || number > maxNumber {
+		return notFound(r)
+	}
+	return render(http.StatusOK, "explain.html", page{
+		Title: fmt.Sprintf("AADSTS%d", number), Data: map[string]any{"Number": number, "Code": codes[number]},
+	})
 }
 
 // formPost is the page that posts the parameters to the application (OAuth 2.0 Form Post

@@ -122,6 +122,7 @@ func (s *Server) protocolRoutes() *http.ServeMux {
 	for _, spelling := range []string{"userrealm", "UserRealm"} { // MSAL Go writes the second
 		mux.HandleFunc("GET /common/"+spelling+"/{user}", s.recorded("userrealm", s.userRealm))
 	}
+	mux.HandleFunc("GET /error", s.recorded("", explainError))
 	mux.HandleFunc("/", s.recorded("", notFound))
 	return mux
 }

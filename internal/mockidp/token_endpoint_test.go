@@ -370,6 +370,29 @@ func TestTokenEndpointTakesFormsOnly(t *testing.T) {
 	}
 }
 
+// A refusal's error_uri is a page, as at Entra.
+func TestErrorURIIsAPage(t *testing.T) {
+	k := start(t)
+	_, body := k.post(contoso, k.obo("scope", "api://todo/Admin"))
+	uri, _ := body["error_uri"].(string)
+	path, ours := strings.CutPrefix(uri, k.URL())
+	if status, page := k.do("GET", path, "", ""); !ours || status != http.StatusOK ||
+		!strings.Contains(string(page), "AADSTS65001") || !strings.Contains(string(page), "invalid_grant") {
+		t.Errorf("%s: got %d %s, want a page about AADSTS65001, invalid_grant", uri, status, page)
+	}
+	k.AddFault(mockidp.Fault{Times: 1, Error: "temporarily_unavailable", ErrorCodes: []int{90033}})
+	_, body = k.post(contoso, k.obo())
+	path, _ = strings.CutPrefix(body["error_uri"].(string), k.URL())
+	if status, page := k.do("GET", path, "", ""); status != http.StatusOK || !strings.Contains(string(page), "AADSTS90033") {
+		t.Errorf("a fault's %s: got %d %s, want a page about AADSTS90033", path, status, page)
+	}
+	for _, code := range []string{"", "-1", "0", "65001x", "%3Cscript%3E", "99999999999"} {
+		if status, page := k.do("GET", "/error?code="+code, "", ""); status != http.StatusNotFound || len(page) != 0 {
+			t.Errorf("code=%s: got %d %s, want 404", code, status, page)
+		}
+	}
+}
+
 func TestRefusalEchoesTheCorrelationID(t *testing.T) {
 	k := start(t)
 	request, _ := http.NewRequest("POST", k.URL()+"/"+contoso+"/oauth2/v2.0/token", strings.NewReader(k.obo("scope", "api://todo/Admin").Encode()))

@@ -139,12 +139,9 @@ Try, in another terminal:
 
 `, c.Directory, platform, text.String(), todoURL, c.CAOut)
 	if len(directory.Users) > 0 && len(directory.Grants) > 0 {
-		name := url.PathEscape(directory.Users[0].Name)
-		_, _ = fmt.Fprintf(w, `# An access token of a user, and one that has expired.
-%s/mock/tokens/%s
-%[1]s'/mock/tokens/%[2]s?exp=-5m'
-
-`, call, name)
+		// Quoted: shells read some characters of names, and zsh the question mark.
+		call, address := strings.TrimSuffix(call, platform), platform+"/mock/tokens/"+url.PathEscape(directory.Users[0].Name)
+		_, _ = fmt.Fprintf(w, "# An access token of a user, and one that has expired.\n%s'%s'\n%[1]s'%[2]s?exp=-5m'\n\n", call, address)
 	}
 	_, _ = fmt.Fprintf(w, "# The requests that the platform received.\n%s/mock/requests\n\nCtrl-C stops it.\n", call)
 }

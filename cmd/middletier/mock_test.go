@@ -52,7 +52,7 @@ func TestMockSaysWhichFlagIsAtFault(t *testing.T) {
 // included.
 func TestMockWithADirectory(t *testing.T) {
 	const directory = `tenants: [{tenantId: 99999999-9999-4999-8999-999999999999, domain: fabrikam.example}]
-users: [{name: carol}]
+users: [{name: carol&co}]
 apps:
   - {name: web, clientId: 44444444-0000-4000-8000-000000000001, secrets: [web-secret]}
   - {name: todo, clientId: 33333333-0000-4000-8000-000000000001, idUris: [api://list], scopes: [ToDoList.Read], roles: [ToDoList.Read.All], optionalClaims: [idtyp]}
@@ -62,7 +62,7 @@ grants: [{client: web, resource: todo, scopes: [ToDoList.Read], roles: [ToDoList
 	ca, port := filepath.Join(dir, "ca.pem"), freePorts(t, 1)[0]
 	p := startProcess(t, nil, "mock", "--address", "127.0.0.1:0", "--ca-out", ca, "--todo-address", "127.0.0.1:"+port, "--directory", writeDirectory(t, directory))
 	p.await(t, "Ctrl-C stops it.")
-	for _, want := range []string{"web, 44444444-0000-4000-8000-000000000001\n", "carol@fabrikam.example", "todo, 33333333-0000-4000-8000-000000000001, api://list"} {
+	for _, want := range []string{"web, 44444444-0000-4000-8000-000000000001\n", "carol&co@fabrikam.example", "todo, 33333333-0000-4000-8000-000000000001, api://list"} {
 		if !strings.Contains(p.stdout.String(), want) {
 			t.Errorf("got\n%swant %q in it", p.stdout.String(), want)
 		}

@@ -183,7 +183,8 @@ func (t todoServer) start(ctx context.Context) (url string, closeAll func(), err
 	}, validator.AwaitKeys(ctx)
 }
 
-// printDemo prints the addresses and commands to try.
+// printDemo prints the addresses and commands to try. The comments have no quotes: zsh reads
+// those of pasted comments.
 func printDemo(w io.Writer, platform, todoURL, service string) {
 	bearer := func(name string) string {
 		return fmt.Sprintf(`-H "Authorization: Bearer $(curl -sk %s/mock/tokens/%s)"`, platform, name)
@@ -200,13 +201,13 @@ Or try, in another terminal; the page shows these calls too:
 # Alice adds an item and lists hers. The API gets a token on behalf of Alice.
 curl -s %s %s -d '{"title":"buy milk"}' && curl -s %s %s
 
-# Bob lists his. Alice's item is not among them.
+# Bob lists his. The item of Alice is not among them.
 curl -s %s %s
 
 # The daemon has no user; it calls /app, and the API shows it every item.
 curl -s %s %s
 
-# Refused with 403: Bob's token has ToDoList.Read, and adding needs ToDoList.ReadWrite. The API is not called.
+# Refused with 403: the token of Bob has ToDoList.Read, and adding needs ToDoList.ReadWrite. The API is not called.
 curl -si %s %s -d '{"title":"too much"}'
 
 Ctrl-C stops it.

@@ -126,13 +126,22 @@ func TestSignInDocument(t *testing.T) {
 	runDocument(t, "../../docs/sign-in.md", []string{"9443"}, nil)
 }
 
+// quotedText is a string in a command.
+var quotedText = regexp.MustCompile(`'[^']*'|"[^"]*"`)
+
 // runPrinted runs the curl commands that the program prints, and returns what
 // they print.
 func (p *process) runPrinted(t *testing.T) (outputs []string) {
 	t.Helper()
 	for line := range strings.Lines(p.stdout.String()) {
+		if strings.HasPrefix(line, "# ") && strings.ContainsAny(line, `'"`) {
+			t.Errorf("%s: zsh takes the quote in a pasted comment for the beginning of a string", line)
+		}
 		if !strings.HasPrefix(line, "curl ") {
 			continue
+		}
+		if unquoted := quotedText.ReplaceAllString(line, ""); strings.ContainsAny(unquoted, "?*[") {
+			t.Errorf("%s: zsh refuses what it takes for a pattern that no file matches", line)
 		}
 		output, err := runScript(t, t.TempDir(), line)
 		if err != nil {

@@ -128,7 +128,7 @@ func (c mockCommand) printDirectory(w io.Writer, platform, todoURL string, direc
 		app := directory.Apps[i]
 		return "app           " + strings.Join(append([]string{app.Name, app.ClientID}, app.IDURIs...), ", ")
 	})
-	call := "curl -s --cacert " + c.CAOut + " " + platform
+	call := "curl -s --cacert " + c.CAOut
 	_, _ = fmt.Fprintf(w, `The identity platform is ready, with the directory of %s.
 
   instance      %s/
@@ -140,10 +140,10 @@ Try, in another terminal:
 `, c.Directory, platform, text.String(), todoURL, c.CAOut)
 	if len(directory.Users) > 0 && len(directory.Grants) > 0 {
 		// Quoted: shells read some characters of names, and zsh the question mark.
-		call, address := strings.TrimSuffix(call, platform), platform+"/mock/tokens/"+url.PathEscape(directory.Users[0].Name)
-		_, _ = fmt.Fprintf(w, "# An access token of a user, and one that has expired.\n%s'%s'\n%[1]s'%[2]s?exp=-5m'\n\n", call, address)
+		address := platform + "/mock/tokens/" + url.PathEscape(directory.Users[0].Name)
+		_, _ = fmt.Fprintf(w, "# An access token of a user, and one that has expired.\n%s '%s'\n%[1]s '%[2]s?exp=-5m'\n\n", call, address)
 	}
-	_, _ = fmt.Fprintf(w, "# The requests that the platform received.\n%s/mock/requests\n\nCtrl-C stops it.\n", call)
+	_, _ = fmt.Fprintf(w, "# The requests that the platform received.\n%s %s/mock/requests\n\nCtrl-C stops it.\n", call, platform)
 }
 
 // print prints the addresses and commands to try. The commands use the URL by which the

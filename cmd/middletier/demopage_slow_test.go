@@ -138,13 +138,27 @@ func TestSlowDemoPageSignsInAndCallsTheAPI(t *testing.T) {
 	b.awaitText("#items", "buy milk")
 	b.click("#items button")
 	b.awaitText("#no-items", "The list is empty.")
-	b.click("#sign-out")
+	b.signInBesides(d, "bob")
+	b.click("#sign-out") // without the question which of them signs out
 	b.await(`document.querySelector("#sign-in")?.offsetParent`)
 	b.shoot("signed-out")
 	if complaints := b.unexpected(); len(complaints) > 0 {
 		t.Errorf("complaints: %q", complaints)
 	}
 	checkHosts(t, b, d)
+}
+
+// signInBesides signs another user in with the same browser, as a second tab of the page does,
+// and returns to the first user's page.
+func (b *browser) signInBesides(d *demoProcess, name string) {
+	b.t.Helper()
+	first := ask(b, chromedp.Evaluate[string](`document.querySelector("#user").innerText`))
+	stored := ask(b, chromedp.Evaluate[string](`JSON.stringify(sessionStorage)`))
+	ask(b, chromedp.Evaluate[any](`sessionStorage.clear()`))
+	b.openDemo(d, name)
+	ask(b, chromedp.Evaluate[any](`sessionStorage.clear(), Object.assign(sessionStorage, `+stored+`), null`))
+	b.do(chromedp.Reload())
+	b.awaitText("#user", first)
 }
 
 // checkHosts checks that the browser asked the demo and its platform only.
@@ -249,6 +263,9 @@ func TestSlowDemoPageCases(t *testing.T) {
 		b.click("#list")
 		b.awaitText("#call", "200")
 	}
+	// The link beside a result leads to its own call, not to the last one.
+	b.click(`[data-result="expired-token"] a`)
+	b.awaitText("#call", "401 invalid-token")
 	if complaints := b.unexpected(); len(complaints) > 0 {
 		t.Errorf("complaints: %q", complaints)
 	}

@@ -116,11 +116,12 @@ type shownFlow struct {
 		Token                            map[string]any
 		Done                             bool
 	}
-	Done      bool
-	Status    int
-	Problem   struct{ Type string }
-	Challenge string
-	Timing    struct {
+	Done       bool
+	Status     int
+	Problem    struct{ Type string }
+	Challenge  string
+	RetryAfter string
+	Timing     struct {
 		Validate, Token, API float64
 		Source               string
 	}
@@ -219,9 +220,15 @@ func TestDemoCases(t *testing.T) {
 		var steps []string
 		for _, s := range all[id].Steps {
 			steps = append(steps, fmt.Sprint(s.Kind, " ", s.Status, " ", s.Error))
+			if name, ok := s.Token["name"]; ok && name != "bob" { // the user of the caller's token
+				t.Errorf("%s: the API got a token of %v, want bob's", row.name, name)
+			}
 		}
 		if all[id].Case != row.name || !slices.Equal(steps, row.steps) || !strings.HasSuffix(all[id].Problem.Type, row.problem) {
 			t.Errorf("%s: got %+v", row.name, all[id])
+		}
+		if all[id].RetryAfter != resp.Header.Get("Retry-After") || (row.status == 503) != (all[id].RetryAfter != "") {
+			t.Errorf("%s: got Retry-After %q, the page %q", row.name, resp.Header.Get("Retry-After"), all[id].RetryAfter)
 		}
 		// The case is over.
 		if resp, text := d.read("GET", "/api/todo/items", "", "Authorization: Bearer "+d.preset("bob")); resp.StatusCode != 200 {

@@ -41,7 +41,7 @@ type scenario struct {
 	demand string
 	// start causes what the case is about, when its request arrives; nil: the token does. It
 	// returns what removes that, after the answer.
-	start func(c *cases) (end func())
+	start func(c *cases, user string) (end func())
 }
 
 // scenarios are the page's buttons.
@@ -110,13 +110,13 @@ func freshToken(p *mockidp.Server, user string) string {
 }
 
 // fault returns what makes the platform misbehave at exchanges on behalf of users.
-func fault(f mockidp.Fault) func(*cases) (end func()) {
+func fault(f mockidp.Fault) func(*cases, string) (end func()) {
 	f.Flow = onBehalfOf
-	return func(c *cases) (end func()) { return c.platform.AddFault(f) }
+	return func(c *cases, _ string) (end func()) { return c.platform.AddFault(f) }
 }
 
 // withdrawConsent takes the scopes of the API from the middle tier, and gives them back.
-func withdrawConsent(c *cases) (end func()) {
+func withdrawConsent(c *cases, _ string) (end func()) {
 	without := c.consent
 	without.Scopes = []string{}
 	c.grant(without)
@@ -139,14 +139,14 @@ func (c *cases) grant(g mockidp.Grant) {
 // anotherAPI is an API that the directory does not have.
 const anotherAPI = "api://another-api"
 
-// issueForAnotherAPI makes the platform answer two exchanges with tokens that the ToDo API is
-// not the audience of. They differ: the middle tier would not send the same token twice.
-func issueForAnotherAPI(c *cases) (end func()) {
+// issueForAnotherAPI makes the platform answer two exchanges with the user's tokens for
+// another API. They differ: the middle tier would not send the same token twice.
+func issueForAnotherAPI(c *cases, user string) (end func()) {
 	p := c.platform
 	const lifetime = time.Hour
 	var removes []func()
 	for range 2 {
-		claims := p.UserClaims("alice", middleTierApp, middleTierApp)
+		claims := p.UserClaims(user, middleTierApp, middleTierApp)
 		claims["aud"], claims["exp"] = anotherAPI, time.Now().Add(lifetime).Unix()
 		body, err := json.Marshal(map[string]any{
 			"token_type": "Bearer", "access_token": p.Sign(claims), "scope": anotherAPI + "/.default",
@@ -206,6 +206,7 @@ type cases struct {
 
 type preparedScenario struct {
 	requestID string
+	user      string
 	scenario  scenario
 }
 
@@ -232,7 +233,7 @@ func (c *cases) prepare(name, user string) (preparedCase, error) {
 	if len(c.prepared) == maxPrepared {
 		c.prepared = slices.Delete(c.prepared, 0, 1)
 	}
-	c.prepared = append(c.prepared, preparedScenario{id, s})
+	c.prepared = append(c.prepared, preparedScenario{id, user, s})
 	return preparedCase{
 		RequestID: id, Token: s.token(c.platform, user), Method: s.method, Path: s.path, Body: s.body,
 	}, nil
@@ -246,7 +247,7 @@ func (c *cases) begin(requestID string) (name string, end func()) {
 		c.mu.Unlock()
 		return "", func() {}
 	}
-	s := c.prepared[i].scenario
+	s, user := c.prepared[i].scenario, c.prepared[i].user
 	c.prepared = slices.Delete(c.prepared, i, i+1)
 	if s.demand != "" {
 		c.demands[requestID] = s.demand
@@ -255,7 +256,7 @@ func (c *cases) begin(requestID string) (name string, end func()) {
 	remove := func() {}
 	if s.start != nil {
 		c.turn.Lock()
-		remove = s.start(c)
+		remove = s.start(c, user)
 	}
 	return s.name, func() {
 		remove()

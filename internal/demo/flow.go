@@ -40,6 +40,7 @@ type Flow struct {
 	Status       int             `json:"status,omitempty"` // 0: the connection was closed
 	Problem      json.RawMessage `json:"problem,omitempty"`
 	Challenge    string          `json:"challenge,omitempty"` // WWW-Authenticate
+	RetryAfter   string          `json:"retryAfter,omitempty"`
 	Timing       Timing          `json:"timing"`
 	Milliseconds float64         `json:"milliseconds,omitempty"`
 

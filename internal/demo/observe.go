@@ -106,7 +106,7 @@ func (w *answerWriter) describe(f *Flow) {
 	if w.whole && json.Valid(w.problem.Bytes()) {
 		f.Problem = w.problem.Bytes()
 	}
-	f.Challenge = w.Header().Get("WWW-Authenticate")
+	f.Challenge, f.RetryAfter = w.Header().Get("WWW-Authenticate"), w.Header().Get("Retry-After")
 	timings := w.Header()["Server-Timing"]
 	if len(timings) > 0 {
 		f.Timing = parseTiming(timings[len(timings)-1]) // the API's own come before

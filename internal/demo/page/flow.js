@@ -63,7 +63,8 @@ export function timing(flow) {
   const { validate, token, api, source } = flow.timing;
   const from = { memory: " from memory", identity_provider: " by exchange" }[source] ?? "";
   const parts = [
-    validate && `checking the token ${time(validate)}`, token && `the API's token${from} ${time(token)}`, api && `the API ${time(api)}`,
+    validate && `checking the token ${time(validate)}`, token && `the API's token${from} ${time(token)}`,
+    api && `the API and the way to it ${time(api)}`,
   ];
   const known = parts.filter(Boolean);
   return known.length ? `Server-Timing of the middle tier: ${known.join(", ")}.` : "";

@@ -81,7 +81,8 @@ async function signOut() {
     // The middle tier forgets the tokens that it traded for this user's token.
     await send("POST", "/signout", await token());
   } catch { /* the sign-out goes on without it */ }
-  await client.logoutRedirect({ account });
+  // The hint is for the platform: other tabs may have signed in somebody else.
+  await client.logoutRedirect({ account, logoutHint: account.username });
 }
 
 // token returns the user's token for the middle tier, from the browser's cache or with the
@@ -116,6 +117,7 @@ async function send(method, path, bearer, body, requestId = crypto.randomUUID())
 // asUser calls the API for the signed-in user. It returns the answer, or null after an
 // error, which it shows.
 async function asUser(method, path, body) {
+  const requestId = crypto.randomUUID();
   let bearer, answer;
   try {
     bearer = await token();
@@ -126,15 +128,27 @@ async function asUser(method, path, body) {
     return null;
   }
   try {
-    answer = await send(method, path, bearer, body);
+    answer = await send(method, path, bearer, body, requestId);
   } catch {
     showToDoError("The demo does not answer.");
     return null;
   }
   show("todo-error", false);
   if (answer.ok) return answer;
-  showToDoError(`The call was refused with ${answer.status}. `, element("a", { href: "#flow" }, "What happened"));
+  showToDoError(`The call was refused with ${answer.status}. `, whatHappened(requestId));
   return null;
+}
+
+// whatHappened is a link that shows the flow of a request.
+function whatHappened(requestId) {
+  const link = element("a", { href: "#flow" }, "What happened");
+  link.addEventListener("click", () => {
+    const flow = [...flows.values()].find((f) => f.requestId === requestId);
+    if (!flow) return; // the demo was restarted, or many calls came later
+    selected = flow.id;
+    showFlows();
+  });
+  return link;
 }
 
 function showToDoError(...content) {
@@ -193,13 +207,13 @@ async function runCase(name, steppedUp = false) {
     result.replaceChildren(...content);
     result.hidden = false;
   };
-  let answer, problem;
+  let request, answer, problem;
   try {
     const prepared = await fetch(`/demo/cases/${encodeURIComponent(name)}`, {
       method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ user: caseUser() }),
     });
     if (!prepared.ok) throw new Error(await prepared.text());
-    const request = await prepared.json();
+    request = await prepared.json();
     const bearer = steppedUp ? await token() : request.token;
     answer = await send(request.method, request.path, bearer, request.body, request.requestId);
     problem = await answer.json();
@@ -209,7 +223,7 @@ async function runCase(name, steppedUp = false) {
   }
   const type = problemType({ problem });
   const outcome = [steppedUp ? "With the new token:" : "", answer.status, type].filter(Boolean).join(" ");
-  report(element("strong", {}, outcome), ". ", element("a", { href: "#flow" }, "What happened"));
+  report(element("strong", {}, outcome), ". ", whatHappened(request.requestId));
   if (type === "claims-challenge") result.append(stepUp(name, answer.headers.get("WWW-Authenticate") ?? ""));
 }
 
@@ -274,6 +288,7 @@ function showFlows() {
   find("call").textContent = `${flow.method} ${flow.path}: ${summary(flow)}`;
   const isNew = drawn !== String(flow.id);
   drawn = String(flow.id);
+  if (isNew) find("flow").scrollTop = 0; // where the column scrolls by itself
   find("drawing").replaceChildren(...draw(flow, isNew));
   find("timing").textContent = timing(flow);
   show("timing", Boolean(timing(flow)));
@@ -303,14 +318,15 @@ function showProblem(flow) {
   link.hidden = !String(flow.problem.type).startsWith(`${location.origin}/problems/`);
   if (!link.hidden) link.href = flow.problem.type;
   link.textContent = `What ${type} means, and who must act (in a new tab)`;
-  const header = flow.challenge ? `WWW-Authenticate: ${flow.challenge}\n\n` : "";
-  find("problem-text").textContent = header + JSON.stringify(flow.problem, null, 2);
+  const headers = [flow.challenge && `WWW-Authenticate: ${flow.challenge}`, flow.retryAfter && `Retry-After: ${flow.retryAfter}`];
+  find("problem-text").textContent = [...headers, JSON.stringify(flow.problem, null, 2)].filter(Boolean).join("\n\n");
 }
 
 function comparison(left, right) {
   if (!right) return "The API got no token. This is what the caller sent.";
   const marked = "What changed is marked. The API never sees the caller's token, and the caller never sees the API's.";
-  return right.scp === undefined ? `Neither token has a user. ${marked}` : `Both are about the same user. ${marked}`;
+  if (right.scp === undefined) return `Neither token has a user. ${marked}`;
+  return left?.oid === right.oid ? `Both are about the same user. ${marked}` : marked;
 }
 
 function showTokens(flow) {

@@ -13,8 +13,9 @@ import (
 // authorization is an authorization request whose client and redirect URI are genuine ("OAuth
 // 2.0 authorization code flow", "OpenID Connect"; RFC 6749, section 4.1.1).
 type authorization struct {
-	path        string // of the URL: a tenant's id, common or organizations
-	tenant      Tenant // none on common and organizations
+	dir         *directory // as it was when the request arrived
+	path        string     // of the URL: a tenant's id, common or organizations
+	tenant      Tenant     // none on common and organizations
 	client      *App
 	redirectURI string
 	platform    string
@@ -73,7 +74,7 @@ func authorizationQuery(w http.ResponseWriter, r *http.Request) (url.Values, *re
 // newAuthorization finds client and redirect URI. Until these are known to be genuine, a
 // refusal is shown and sent nowhere (RFC 6749, section 4.1.2.1).
 func (s *Server) newAuthorization(tenantName string, query url.Values) (*authorization, *refusal) {
-	a := &authorization{query: query, redirectURI: query.Get("redirect_uri"), now: time.Now()}
+	a := &authorization{dir: s.dir(), query: query, redirectURI: query.Get("redirect_uri"), now: time.Now()}
 	var refused *refusal
 	if a.tenant, a.path, refused = s.findTenant(tenantName); refused != nil {
 		return nil, refused

@@ -56,12 +56,14 @@ func (s *Server) beginDeviceSignIn(r *http.Request, in signingIn, form url.Value
 func (s *Server) deviceAuthorization(userCode string) (*authorization, *refusal) {
 	now := time.Now()
 	waiting, found := s.devices.pending(userCode, now)
-	client := s.dir().app(waiting.clientID)
+	dir := s.dir()
+	client := dir.app(waiting.clientID)
 	if !found || client == nil {
 		return nil, refuse(70018, "Invalid verification code: no device waits for it. It may be mistyped, used or expired.")
 	}
 	a := &authorization{
-		path: waiting.path, tenant: s.dir().tenants[waiting.path], client: client, device: waiting.userCode, now: now,
+		dir:  dir,
+		path: waiting.path, tenant: dir.tenants[waiting.path], client: client, device: waiting.userCode, now: now,
 		query:   url.Values{"scope": {waiting.scope}, "prompt": {"select_account"}},
 		prompts: []string{"select_account"},
 	}

@@ -51,9 +51,9 @@ func (s *Server) proceed(r *http.Request, in signingIn) answer {
 	case refused != nil:
 		return s.choosePage(in)
 	}
-	user := s.dir().users[strings.ToLower(who.userID)]
+	user := in.dir.users[strings.ToLower(who.userID)]
 	if in.tenant.ID == "" {
-		if refused := s.resolveScopes(in.authorization, s.dir().tenants[strings.ToLower(user.TenantID)]); refused != nil {
+		if refused := s.resolveScopes(in.authorization, in.dir.tenants[strings.ToLower(user.TenantID)]); refused != nil {
 			return s.sendRefusal(r, in.authorization, refused)
 		}
 	}
@@ -85,7 +85,7 @@ func (s *Server) chooseAccount(in signingIn) (account, *refusal) {
 	}
 	hint, sid := in.query.Get("login_hint"), in.query.Get("sid")
 	matching := slices.DeleteFunc(slices.Clone(accounts), func(a account) bool {
-		switch user := s.dir().users[strings.ToLower(a.userID)]; {
+		switch user := in.dir.users[strings.ToLower(a.userID)]; {
 		case in.userID != "":
 			return a.userID != in.userID
 		case sid != "":
@@ -110,7 +110,7 @@ func (s *Server) chooseAccount(in signingIn) (account, *refusal) {
 // signedIn returns the accounts of the browser that may sign in here.
 func (s *Server) signedIn(in signingIn) []account {
 	return slices.DeleteFunc(s.sessions.accounts(in.browser, in.now), func(a account) bool {
-		user := s.dir().users[strings.ToLower(a.userID)]
+		user := in.dir.users[strings.ToLower(a.userID)]
 		return user == nil || !s.mayChoose(in, user)
 	})
 }
@@ -120,15 +120,15 @@ func (s *Server) mayChoose(in signingIn, user *User) bool {
 	if in.tenant.ID != "" {
 		return strings.EqualFold(user.TenantID, in.tenant.ID)
 	}
-	tenant := s.dir().tenants[strings.ToLower(user.TenantID)]
-	hint, known := s.dir().tenants[strings.ToLower(in.query.Get("domain_hint"))]
+	tenant := in.dir.tenants[strings.ToLower(user.TenantID)]
+	hint, known := in.dir.tenants[strings.ToLower(in.query.Get("domain_hint"))]
 	return in.client.in(tenant) && (!known || hint.ID == tenant.ID)
 }
 
 // choices are the users that may sign in, those of the hint first.
 func (s *Server) choices(in signingIn) []*User {
 	var users []*User
-	for name, user := range s.dir().users {
+	for name, user := range in.dir.users {
 		if strings.EqualFold(name, user.ObjectID) && s.mayChoose(in, user) {
 			users = append(users, user)
 		}
@@ -194,7 +194,7 @@ func (s *Server) openFlow(r *http.Request, text string) (signingIn, *refusal) {
 func (s *Server) act(r *http.Request, in signingIn, form url.Values) answer {
 	switch form.Get("action") {
 	case "choose":
-		user := s.dir().user(form.Get("user"))
+		user := in.dir.user(form.Get("user"))
 		if user == nil || !s.mayChoose(in, user) {
 			return s.choosePage(in)
 		}
@@ -213,12 +213,12 @@ func (s *Server) act(r *http.Request, in signingIn, form url.Values) answer {
 		return s.proceed(r, in)
 	case "consent":
 		who, refused := s.chooseAccount(in)
-		user := s.dir().users[strings.ToLower(who.userID)]
+		user := in.dir.users[strings.ToLower(who.userID)]
 		if refused != nil || in.userID == "" || user == nil {
 			return s.choosePage(in)
 		}
 		if in.tenant.ID == "" {
-			if refused := s.resolveScopes(in.authorization, s.dir().tenants[strings.ToLower(user.TenantID)]); refused != nil {
+			if refused := s.resolveScopes(in.authorization, in.dir.tenants[strings.ToLower(user.TenantID)]); refused != nil {
 				return s.sendRefusal(r, in.authorization, refused)
 			}
 		}

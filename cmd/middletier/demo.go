@@ -62,7 +62,7 @@ func (c demoCommand) run(ctx context.Context, std streams) error {
 	host := webHost(public.Addr().String())
 	service := "http://" + host
 	secret := rand.Text()
-	directory := withSPA(demoDirectory(secret), service+"/")
+	directory := withPage(demoDirectory(secret), service+"/")
 	platform, err := c.startPlatform(directory)
 	if err != nil {
 		return err

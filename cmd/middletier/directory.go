@@ -82,11 +82,15 @@ func demoClients(secret string) []mockidp.App {
 	}
 }
 
-// withSPA returns the directory with another redirect URI of its single-page application.
-func withSPA(directory mockidp.Directory, redirectURI string) mockidp.Directory {
+// withPage returns the directory with the demo's page as the redirect URI of its single-page
+// application, and of the middle tier, whose consentUri comes back there.
+func withPage(directory mockidp.Directory, redirectURI string) mockidp.Directory {
 	for i, app := range directory.Apps {
-		if app.ClientID == demoSPA {
+		switch app.ClientID {
+		case demoSPA:
 			directory.Apps[i].RedirectURIs.SPA = []string{redirectURI}
+		case demoMiddleTier:
+			directory.Apps[i].RedirectURIs.Web = []string{redirectURI}
 		}
 	}
 	return directory

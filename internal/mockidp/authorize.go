@@ -87,6 +87,9 @@ func (s *Server) newAuthorization(tenantName string, query url.Values) (*authori
 		return nil, refuse(700016, "Application with identifier '%s' was not found in the directory '%s'.", clientID, a.path)
 	}
 	if a.redirectURI == "" {
+		a.redirectURI = a.client.onlyRedirectURI()
+	}
+	if a.redirectURI == "" {
 		return nil, refuse(900971, "No reply address provided.")
 	}
 	if a.platform = a.client.platform(a.redirectURI); a.platform == "" {

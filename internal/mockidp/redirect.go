@@ -45,6 +45,16 @@ func (a *App) platform(uri string) string {
 	return ""
 }
 
+// onlyRedirectURI is the app's redirect URI if it has exactly one: a request may leave that
+// out (RFC 6749, section 3.1.2.3).
+func (a *App) onlyRedirectURI() string {
+	all := slices.Concat(a.RedirectURIs.Web, a.RedirectURIs.SPA, a.RedirectURIs.Native)
+	if len(all) != 1 {
+		return ""
+	}
+	return all[0]
+}
+
 // sameRoot reports whether two paths are equal, where an empty one is "/".
 func sameRoot(a, b string) bool {
 	return a == b || a+b == "/"

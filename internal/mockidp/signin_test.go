@@ -104,6 +104,16 @@ func TestSingleSignOn(t *testing.T) {
 	}
 }
 
+// A request may leave out the redirect URI where the app has only one.
+func TestOnlyRedirectURIMayBeLeftOut(t *testing.T) {
+	k := start(t)
+	u := k.user()
+	page := u.open(contoso, asSPA("client_id", sharedID, "scope", "openid api://shared/Read", "redirect_uri", ""))
+	if location, response := u.choose(page, aliceID).response(t); !strings.HasPrefix(location, "https://shared.example/") || response.Get("code") == "" {
+		t.Errorf("got %s with %v, want a code for https://shared.example/", location, response)
+	}
+}
+
 // What the user accepts on the consent page is remembered, and granted to no other user.
 func TestUserConsents(t *testing.T) {
 	k := start(t)

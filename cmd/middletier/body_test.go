@@ -134,6 +134,7 @@ func TestPausingUploadIsWaitedFor(t *testing.T) {
 // If a client does not read, the API cannot send: only the sockets' buffers are
 // between them.
 func TestReaderThatTakesNothingPressesBack(t *testing.T) {
+	t.Parallel()
 	const size = 128 << 20
 	w := newWorld(t)
 	var written atomic.Int64

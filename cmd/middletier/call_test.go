@@ -45,6 +45,7 @@ func runProcess(t *testing.T, environment []string, stdin string, args ...string
 
 // call uses the application's own token, and its output can be piped.
 func TestCallSendsWhatItIsTold(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "body.json")
 	if err := os.WriteFile(file, []byte("{\n\"from\": \"a file\"}\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -104,6 +105,7 @@ func TestCallSendsWhatItIsTold(t *testing.T) {
 }
 
 func TestCallThatFails(t *testing.T) {
+	t.Parallel()
 	other := newUpstream(t)
 	w := newStoppedWorld(t)
 	environment, path := w.onDisk()

@@ -112,6 +112,7 @@ func (w *world) check(provider http.RoundTripper) (lines map[string]string, err 
 
 // Each broken part fails alone, with a reason to act on; all other trials succeed.
 func TestCheckOnlineFindsWhatIsBroken(t *testing.T) {
+	t.Parallel()
 	api := func(change func(*downstreamAPI)) func(*file) {
 		return func(f *file) {
 			d := f.DownstreamAPIs["todo"]

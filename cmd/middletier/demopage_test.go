@@ -166,6 +166,7 @@ func finished(id int) func(map[int]shownFlow) bool {
 // The page learns what a call did: which token came, which one the API got, and where that
 // came from. It gets no token.
 func TestDemoShowsTheFlow(t *testing.T) {
+	t.Parallel()
 	d := startDemo(t)
 	alice := d.preset("alice")
 	for range 2 {
@@ -195,6 +196,7 @@ func TestDemoShowsTheFlow(t *testing.T) {
 }
 
 func TestDemoCases(t *testing.T) {
+	t.Parallel()
 	d := startDemo(t)
 	const exchange, api = "exchange 200 ", "api 200 "
 	for i, row := range []struct {

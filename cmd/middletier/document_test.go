@@ -177,6 +177,7 @@ func anchors(t *testing.T, path string) map[string]bool {
 }
 
 func TestLinksInDocumentsLeadSomewhere(t *testing.T) {
+	t.Parallel()
 	links := 0
 	for _, pattern := range []string{"*.md", "docs/*.md", "clients/*.md"} {
 		documents, err := filepath.Glob(filepath.Join("../..", pattern))

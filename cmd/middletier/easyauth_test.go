@@ -11,6 +11,7 @@ import (
 // The user's token may come from the platform's sign-in, in a header that a cookie
 // causes. It is one token like any other, but not for pages of other origins.
 func TestTokenOfThePlatformsSignIn(t *testing.T) {
+	t.Parallel()
 	const header = "X-MS-TOKEN-AAD-ACCESS-TOKEN: "
 	on := func(f *file) {
 		f.Server.EasyAuth, f.Server.PublicURL = true, "https://Api.contoso.example:443/"

@@ -53,6 +53,7 @@ func TestReturningUserCostsOneExchange(t *testing.T) {
 }
 
 func TestCallsAtOnceByANewUserShareOneExchange(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice := w.alice()
 	var wg sync.WaitGroup

@@ -36,6 +36,7 @@ func importWorld(t *testing.T, certificates ...*x509.Certificate) (w *world, env
 // The file of a daemon becomes a configuration with which check finds no mistake, and call
 // gets a token with the credential that the file held.
 func TestImportedDaemonsCallTheirAPI(t *testing.T) {
+	t.Parallel()
 	certificates, pem := newCertificate(t)
 	_, keyFile := inTwoFiles(t, pem)
 	key, thumbprint := readText(t, keyFile), fmt.Sprintf("%x", sha256.Sum256(certificates[0].Raw))
@@ -268,6 +269,7 @@ func TestImportWritesAllOrNothing(t *testing.T) {
 }
 
 func TestImportRefuses(t *testing.T) {
+	t.Parallel()
 	folder := t.TempDir()
 	for _, row := range []struct{ file, text, want string }{
 		{"a.yaml", "azureAd: {}\n", "is neither an appsettings.json, nor a .env, nor a parameters.json"},

@@ -165,6 +165,7 @@ func TestConnectionIsKeptOnlyBehindAWholeBody(t *testing.T) {
 // What the transport reads of a body while the answer is sent must not change the
 // answer. The race detector reports it within a few calls.
 func TestBodyGrowsTooLargeBesideTheAnswer(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(f *file) { f.Server.MaxBodySize = 1000 })
 	alice := w.alice()
 	w.api.handle(func(rw http.ResponseWriter, r *http.Request) {

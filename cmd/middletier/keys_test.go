@@ -24,6 +24,7 @@ func TestKeyReplacedUnderItsNameIsFetched(t *testing.T) {
 
 // Redirects of metadata or keys are not followed: they are failures of the provider.
 func TestKeysAreNotFetchedFromElsewhere(t *testing.T) {
+	t.Parallel()
 	for _, flow := range []string{"metadata", "keys"} {
 		t.Run(flow, func(t *testing.T) {
 			w := newStoppedWorld(t)

@@ -243,6 +243,7 @@ func TestASecondSignalEndsAtOnce(t *testing.T) {
 }
 
 func TestHangupSaysWhatNeedsARestart(t *testing.T) {
+	t.Parallel()
 	w := newStoppedWorld(t)
 	s := w.startService("middletier", "shutdownGrace: 0s")
 	for range 2 {
@@ -294,6 +295,7 @@ func TestServeOutlivesExhaustedDescriptors(t *testing.T) {
 // If the reader of the log has exited, the next line does not end the program
 // (SIGPIPE); if it no longer reads, no request waits.
 func TestServeOutlivesItsLog(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		name  string
 		gone  bool

@@ -91,6 +91,7 @@ func (m *mockProcess) keys() string {
 // With --state, whoever has the CA, a token, the keys or a refresh token does not notice that
 // the platform was killed and started again.
 func TestMockWithStateGoesOnAfterARestart(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	state, ca, address := filepath.Join(dir, "state", "mock"), filepath.Join(dir, "ca.pem"), "127.0.0.1:"+freePorts(t, 1)[0]
 	m := startMock(t, address, ca, "--state", state)

@@ -86,6 +86,7 @@ done`)
 // The services of deploy/compose.yaml reach each other, here with addresses in place
 // of their names.
 func TestComposeConfigurationRuns(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
 	text, err := os.ReadFile("../../deploy/compose-config.yaml")
 	if err != nil {

@@ -46,6 +46,7 @@ func (g gateway) RoundTrip(r *http.Request) (*http.Response, error) {
 // to the provider. It refuses metadata whose resource is not exactly the URL that it
 // calls, and a provider that names another issuer.
 func TestOAuthClientFindsItsWay(t *testing.T) {
+	t.Parallel()
 	const public = "https://gateway.example"
 	forwarded := []string{"X-Forwarded-Host: gateway.example", "X-Forwarded-Proto: https"}
 	prefixed := append(slices.Clone(forwarded), "X-Forwarded-Prefix: /gw")

@@ -215,6 +215,7 @@ func TestRefusalsThatNoUserCanEndAreTheOperators(t *testing.T) {
 // Throttling that looks like invalid_grant leads to no sign-in, and ends when its
 // time has passed.
 func TestThrottlingInTheFormOfABadGrant(t *testing.T) {
+	t.Parallel()
 	for _, number := range []int{50196, 90055, 90024, 90033, 90090, 50033} {
 		w := newWorld(t)
 		w.idp.AddFault(mockidp.Fault{Flow: "on_behalf_of", Error: "invalid_grant", ErrorCodes: []int{number}})

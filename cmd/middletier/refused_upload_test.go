@@ -159,6 +159,7 @@ func (u *uploads) run(t *testing.T, times int) {
 // A caller that reads only after it has sent everything, and one that reads at once,
 // both see why their upload is refused: the rest of it is read and discarded.
 func TestRefusalsReachUploads(t *testing.T) {
+	t.Parallel()
 	u := newUploads(t, 200<<10, 5<<20)
 	u.rows = append(u.rows, uploadRow{name: "too large", path: "/api/todo/items", token: u.token, size: tooLarge + 1, status: 413})
 	u.run(t, 2)

@@ -43,6 +43,7 @@ downstreamApis:
 // A configuration that cannot work ends the program at once, with one line for
 // each mistake that names key and line.
 func TestServeReportsEveryMistake(t *testing.T) {
+	t.Parallel()
 	change := func(old, replacement string) string {
 		if !strings.Contains(goodConfig, old) {
 			t.Fatalf("%q is not in the configuration", old)
@@ -112,6 +113,7 @@ func TestServeReportsEveryMistake(t *testing.T) {
 }
 
 func TestServeWithoutWhatItNeeds(t *testing.T) {
+	t.Parallel()
 	other, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

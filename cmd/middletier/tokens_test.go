@@ -83,6 +83,7 @@ func (w *world) simple() string {
 // If an API requests claims, the exchange is repeated with them, and the call with
 // the new token.
 func TestClaimsChallengeOfAnAPIIsAnswered(t *testing.T) {
+	t.Parallel()
 	encoded := base64.StdEncoding.EncodeToString([]byte(apiClaims))
 	url := base64.URLEncoding.EncodeToString([]byte(apiClaims))
 	bearer := `Bearer error="insufficient_claims", claims="`
@@ -155,6 +156,7 @@ func (w *world) wantChallenge(r *reply, claims string) {
 }
 
 func TestRefusedClaimsGoUpToTheCaller(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		name, provider, want string
 	}{{"the provider's are newer", providerClaims, providerClaims}, {"the provider has none", "", apiClaims}} {
@@ -183,6 +185,7 @@ func TestRefusedClaimsGoUpToTheCaller(t *testing.T) {
 
 // The provider has issued a token for the claims, and the API requests them again.
 func TestSecondChallengeGoesUpToTheCaller(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	calls := 0
 	w.api.handle(func(rw http.ResponseWriter, _ *http.Request) {
@@ -205,6 +208,7 @@ func TestSecondChallengeGoesUpToTheCaller(t *testing.T) {
 }
 
 func TestSignout(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.alice(), w.bob()
 	call := func(token string, exchanges int) {

@@ -92,6 +92,7 @@ func (l *listeningLog) Write(p []byte) (int, error) {
 
 // The rule that a warning suggests can be pasted: then nothing is left to warn of.
 func TestSuggestedAccessRules(t *testing.T) {
+	t.Parallel()
 	i := strings.Index(goodConfig, "    access:")
 	for _, scopes := range []string{"api://todo/.default", "api://22222222-2222-4222-8222-222222222222/ToDoList.Read"} {
 		text := strings.Replace(goodConfig[:i], "api://todo/.default", scopes, 1)
@@ -114,6 +115,7 @@ func TestSuggestedAccessRules(t *testing.T) {
 
 // What will keep serve from starting, check says before; and what easyAuth needs.
 func TestCheckWarnsOfMissingFilesAndProxies(t *testing.T) {
+	t.Parallel()
 	text := strings.Replace(goodConfig, "clientSecret: s3cret-value", "clientSecretFile: /nonexistent/secret", 1) + `server:
   easyAuth: true
   tls: {certFile: /nonexistent/cert, keyFile: /nonexistent/key}

@@ -189,7 +189,10 @@ func TestAdminListenerRefusesForeignNamesOnEveryRoute(t *testing.T) {
 	w := newStoppedWorld(t, func(f *file) { f.Server.AdminProfiling = true })
 	admin := w.admin(t)
 	port := admin[strings.LastIndex(admin, ":"):]
-	for _, path := range []string{"/metrics", "/healthz", "/readyz", "/config", "/loglevel", "/debug/pprof/", "/problems/", "/problems/internal", "/"} {
+	for _, path := range []string{
+		"/metrics", "/healthz", "/readyz", "/config", "/loglevel",
+		"/debug/pprof/", "/problems/", "/problems/internal", "/",
+	} {
 		r := w.ask("GET", admin+path, "Host", "evil.example"+port)
 		if r.StatusCode != 400 || r.kind() != "invalid-request" {
 			t.Errorf("%s: got %d %s, want 400", path, r.StatusCode, r.body)
@@ -197,7 +200,13 @@ func TestAdminListenerRefusesForeignNamesOnEveryRoute(t *testing.T) {
 	}
 	for _, path := range []string{"/metrics", "/healthz", "/readyz"} {
 		for _, headers := range [][]string{
-			nil, {"Host", "10.1.2.3" + port}, {"Host", "[fd00::1]" + port}, {"Host", "10.1.2.3"}, {"Host", "LOCALHOST" + port}, {"Origin", "https://evil.example"}, {"Sec-Fetch-Site", "cross-site"},
+			nil,
+			{"Host", "10.1.2.3" + port},
+			{"Host", "[fd00::1]" + port},
+			{"Host", "10.1.2.3"},
+			{"Host", "LOCALHOST" + port},
+			{"Origin", "https://evil.example"},
+			{"Sec-Fetch-Site", "cross-site"},
 		} {
 			if r := w.ask("GET", admin+path, headers...); r.StatusCode != 200 {
 				t.Errorf("%s with %q: got %d, want 200", path, headers, r.StatusCode)
@@ -239,7 +248,10 @@ func TestTypesOfAdminProblemsExist(t *testing.T) {
 }
 
 func TestProfilingIsAskedFor(t *testing.T) {
-	paths := []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/goroutine?debug=2", "/debug/pprof/cmdline", "/debug/pprof/symbol", "/debug/pprof/profile?seconds=1", "/debug/pprof/trace?seconds=0.1"}
+	paths := []string{
+		"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/goroutine?debug=2", "/debug/pprof/cmdline",
+		"/debug/pprof/symbol", "/debug/pprof/profile?seconds=1", "/debug/pprof/trace?seconds=0.1",
+	}
 	on := newStoppedWorld(t, func(f *file) { f.Server.AdminProfiling = true })
 	admin := on.admin(t)
 	for _, path := range paths {

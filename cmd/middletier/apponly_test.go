@@ -19,7 +19,8 @@ func TestAPIThatIsCalledAsTheApplicationOnly(t *testing.T) {
 				f.DownstreamAPIs["todo"] = d
 			})
 			r := w.call("GET", "/api/todo/items", w.alice(), "")
-			if want := "This API is called as the application only. Calls without a user go to /app/{name}/."; r.StatusCode != 403 || r.kind() != "wrong-token-type" || r.problem.Detail != want {
+			if want := "This API is called as the application only. Calls without a user go to /app/{name}/."; r.StatusCode != 403 ||
+				r.kind() != "wrong-token-type" || r.problem.Detail != want {
 				t.Errorf("a user: got %d %s", r.StatusCode, r.body)
 			}
 			if r := w.call("GET", "/api/todo/items", w.daemon(), ""); r.StatusCode != 403 || r.kind() != "wrong-token-type" {
@@ -28,7 +29,8 @@ func TestAPIThatIsCalledAsTheApplicationOnly(t *testing.T) {
 			if r := w.call("GET", "/app/todo/items", w.daemon(), ""); r.StatusCode != 200 {
 				t.Errorf("an application on /app: got %d %s", r.StatusCode, r.body)
 			}
-			if r := w.call("GET", "/openapi.json", "", ""); strings.Contains(r.body, `"/api/todo/{path}": {`) || !strings.Contains(r.body, `"/app/todo`) {
+			if r := w.call("GET", "/openapi.json", "", ""); strings.Contains(r.body, `"/api/todo/{path}": {`) ||
+				!strings.Contains(r.body, `"/app/todo`) {
 				t.Errorf("the description has the wrong paths of the API:\n%s", r.body)
 			}
 			if n := w.idp.Count("on_behalf_of"); n != 0 {

@@ -235,17 +235,25 @@ func credentialRows() []verdictRow {
 	kinds := func(kinds string) string { return `"clientCredentials": ` + kinds }
 	entry := func(name, value string) []string { return []string{first + name, value} }
 	var rows []verdictRow
-	for number, name := range []string{"", "KeyVault", "Base64Encoded", "Path", "", "", "ClientSecret", "SignedAssertionFromManagedIdentity", "SignedAssertionFilePath"} {
+	for number, name := range []string{
+		"", "KeyVault", "Base64Encoded", "Path", "", "",
+		"ClientSecret", "SignedAssertionFromManagedIdentity", "SignedAssertionFilePath",
+	} {
 		if name != "" {
 			row := map[string]string{
 				"KeyVault": `{"KeyVaultUrl": "https://a.vault.azure.net", "KeyVaultCertificateName": "a"`, "Base64Encoded": `{"Base64EncodedValue": "YQ=="`,
 				"Path": `{"CertificateDiskPath": "/c.pem"`, "ClientSecret": `{"ClientSecret": "s"`, "SignedAssertionFromManagedIdentity": `{"ManagedIdentityClientId": "a"`,
 				"SignedAssertionFilePath": `{"SignedAssertionFileDiskPath": "/token"`,
 			}[name]
-			rows = append(rows, verdictRow{key: oneCredential, value: fmt.Sprintf(`[%s, "SourceType": "%d"}]`, row, number), set: kinds(`["` + name + `"]`)})
+			rows = append(rows, verdictRow{
+				key: oneCredential, value: fmt.Sprintf(`[%s, "SourceType": "%d"}]`, row, number), set: kinds(`["` + name + `"]`),
+			})
 		}
 	}
-	for _, kind := range []string{"Certificate", "ManagedCertificate", "StoreWithThumbprint", "StoreWithDistinguishedName", "StoreWithSubjectName", "0", "4", "5", "12", "13"} {
+	for _, kind := range []string{
+		"Certificate", "ManagedCertificate", "StoreWithThumbprint",
+		"StoreWithDistinguishedName", "StoreWithSubjectName", "0", "4", "5", "12", "13",
+	} {
 		rows = append(
 			rows,
 			verdictRow{key: oneCredential, value: `[{"SourceType": "` + kind + `"}]`, want: wantNotHere},
@@ -435,7 +443,8 @@ func TestEveryKeyOfMicrosoftHasItsVerdict(t *testing.T) {
 	t.Parallel()
 	for i, row := range verdictRows() {
 		for _, from := range []string{".json", ".yaml", "environment"} {
-			if row.only != "" && !slices.Contains(strings.Fields(row.only), from) || from == "environment" && slices.Contains([]string{"null", "[]"}, row.value) {
+			if row.only != "" && !slices.Contains(strings.Fields(row.only), from) ||
+				from == "environment" && slices.Contains([]string{"null", "[]"}, row.value) {
 				continue
 			}
 			t.Run(fmt.Sprintf("%d %s %s", i, row.key, from), func(t *testing.T) {

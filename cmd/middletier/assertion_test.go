@@ -199,7 +199,8 @@ func TestCredentialAndRegionFromTheEnvironment(t *testing.T) {
 		}
 		got := f.AzureAd.ClientCredentials
 		if len(got) != 1 || got[0].SourceType != row.want.SourceType || got[0].ClientSecret != row.want.ClientSecret ||
-			got[0].CertificateDiskPath != row.want.CertificateDiskPath || got[0].CertificatePassword != row.want.CertificatePassword || f.AzureAd.AzureRegion != row.region {
+			got[0].CertificateDiskPath != row.want.CertificateDiskPath || got[0].CertificatePassword != row.want.CertificatePassword ||
+			f.AzureAd.AzureRegion != row.region {
 			t.Errorf("%s: got %d credentials and region %q, want the variable's and %q", row.name, len(got), f.AzureAd.AzureRegion, row.region)
 		}
 	}
@@ -218,14 +219,16 @@ func TestCredentialAndRegionFromTheEnvironment(t *testing.T) {
 
 // A layer of the configuration may leave another kind's key behind.
 func TestKeyOfAnotherKindOfCredentialIsAWarning(t *testing.T) {
-	path := writeConfig(t, strings.Replace(goodConfig, "clientSecret: s3cret-value", "clientSecret: s3cret-value, certificateDiskPath: x.pem", 1))
+	path := writeConfig(t,
+		strings.Replace(goodConfig, "clientSecret: s3cret-value", "clientSecret: s3cret-value, certificateDiskPath: x.pem", 1))
 	f, err := load(path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var warnings []string
 	f.warn(func(key, text string) { warnings = append(warnings, key+": "+text) })
-	if got := strings.Join(warnings, "\n"); !strings.Contains(got, "azureAd.clientCredentials[0].certificateDiskPath: has no effect: it does not belong to ClientSecret") {
+	if got := strings.Join(warnings, "\n"); !strings.Contains(got,
+		"azureAd.clientCredentials[0].certificateDiskPath: has no effect: it does not belong to ClientSecret") {
 		t.Errorf("got %q, want a warning of certificateDiskPath", got)
 	}
 }

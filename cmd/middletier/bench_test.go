@@ -73,7 +73,10 @@ func benchmarkHotPath(b *testing.B, users int, names ...string) {
 		"obvious":    {platform.URL() + "/" + demoTenant, demoMiddleTier, secret, api.URL + "/api/todo"},
 	}
 	if users > benchUsers { // else most of the time goes into making tokens
-		platform.AddFault(mockidp.Fault{Flow: "on_behalf_of", Body: fmt.Sprintf(`{"token_type":"Bearer","expires_in":4500,"access_token":%q}`, fixed)})
+		platform.AddFault(mockidp.Fault{
+			Flow: "on_behalf_of",
+			Body: fmt.Sprintf(`{"token_type":"Bearer","expires_in":4500,"access_token":%q}`, fixed),
+		})
 	}
 	var servers []*benchServer
 	for _, name := range names {

@@ -77,7 +77,10 @@ func TestBinaryBodiesAreUntouched(t *testing.T) {
 	random := make([]byte, 3<<20)
 	_, _ = rand.Read(random)
 	for _, size := range []int{0, 1, 1000, 64 << 10, 64<<10 + 1, len(random)} {
-		for name, body := range map[string]io.Reader{"of known length": bytes.NewReader(random[:size]), "chunked": struct{ io.Reader }{bytes.NewReader(random[:size])}} {
+		for name, body := range map[string]io.Reader{
+			"of known length": bytes.NewReader(random[:size]),
+			"chunked":         struct{ io.Reader }{bytes.NewReader(random[:size])},
+		} {
 			got, err := io.ReadAll(w.post(body).Body)
 			if err != nil || !bytes.Equal(got, random[:size]) {
 				t.Errorf("%d bytes %s: got %d, %v", size, name, len(got), err)
@@ -112,7 +115,9 @@ func TestPausingUploadIsWaitedFor(t *testing.T) {
 	for name, size := range map[string]int{"kept": 1000, "streamed": 100_000} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			head := fmt.Sprintf("POST /api/todo/items HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n", w.alice(), size)
+			head := fmt.Sprintf(
+				"POST /api/todo/items HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n",
+				w.alice(), size)
 			conn := w.dial(t, 15*time.Second)
 			defer conn.Close()
 			if _, err := io.WriteString(conn, head+strings.Repeat("x", size/2)); err != nil {
@@ -187,7 +192,9 @@ func TestContinueIsSaidWhenTheBodyIsWanted(t *testing.T) {
 			if row.token != "" {
 				authorization = "Authorization: Bearer " + row.token + "\r\n"
 			}
-			_, _ = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\n%sExpect: 100-continue\r\nContent-Length: %d\r\n\r\n", row.path, authorization, row.length)
+			_, _ = fmt.Fprintf(conn,
+				"POST %s HTTP/1.1\r\nHost: x\r\n%sExpect: 100-continue\r\nContent-Length: %d\r\n\r\n",
+				row.path, authorization, row.length)
 			reader := bufio.NewReader(conn)
 			line, err := reader.ReadString('\n')
 			if goOn := line == "HTTP/1.1 100 Continue\r\n"; err != nil || goOn != row.goOn {

@@ -42,7 +42,9 @@ func newBrowser(t *testing.T, more ...chromedp.ExecAllocatorOption) *browser {
 	ctx, cancel := context.WithTimeout(context.Background(), browserTimeout)
 	t.Cleanup(cancel)
 	// As root, as in containers, Chromium has no sandbox; /dev/shm is small there.
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.NoSandbox, chromedp.Flag("disable-dev-shm-usage", true))
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()),
+		chromedp.NoSandbox, chromedp.Flag("disable-dev-shm-usage", true))
 	ctx, cancel = chromedp.NewExecAllocator(ctx, append(options, more...)...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
@@ -106,8 +108,10 @@ func TestSlowDocsPageInABrowser(t *testing.T) {
 	b.do(chromedp.Navigate(w.url + "/middle/docs"))
 	ask(b, chromedp.Poll[bool](fmt.Sprintf(`document.querySelectorAll(".opblock").length == %d`, operations)))
 	overview := ask(b, chromedp.Text(chromedp.CSS("#viewer")))
-	shown := ask(b, chromedp.Evaluate[string](`[...document.querySelectorAll(".opblock-summary-path")].map(e => e.innerText.replaceAll("\u200b", "")).join(" ")`))
-	b.do(chromedp.Click(chromedp.CSS(".opblock-get .opblock-summary-control")), chromedp.WaitVisible(chromedp.CSS(".opblock-body .responses-table")))
+	shown := ask(b, chromedp.Evaluate[string](
+		`[...document.querySelectorAll(".opblock-summary-path")].map(e => e.innerText.replaceAll("\u200b", "")).join(" ")`))
+	b.do(chromedp.Click(chromedp.CSS(".opblock-get .opblock-summary-control")),
+		chromedp.WaitVisible(chromedp.CSS(".opblock-body .responses-table")))
 	opened := ask(b, chromedp.Text(chromedp.CSS(".opblock-body")))
 	for path := range doc.Paths.Map() {
 		if !strings.Contains(" "+shown+" ", " "+path+" ") {
@@ -118,7 +122,8 @@ func TestSlowDocsPageInABrowser(t *testing.T) {
 		!strings.Contains(opened, "needs any one of the scopes ToDoList.Read, ToDoList.ReadWrite") || !strings.Contains(opened, "/problems/") {
 		t.Errorf("got %s\n%s", overview, opened)
 	}
-	files := w.url + "/middle/docs/" + ask(b, chromedp.Evaluate[string](`versions.swaggerUI.version`)) + "/" // so that none is kept beyond its version
+	files := w.url + "/middle/docs/" +
+		ask(b, chromedp.Evaluate[string](`versions.swaggerUI.version`)) + "/" // so that none is kept beyond its version
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !slices.Contains(b.requests, files+"swagger-ui-bundle.js") || !slices.Contains(b.requests, files+"swagger-ui.css") {
@@ -147,7 +152,9 @@ func TestSlowPagesOnAPhone(t *testing.T) {
 	}
 	b.do(chromedp.EmulateViewport(390, 844), chromedp.Navigate(w.url+"/problems/claims-challenge"))
 	fits("/problems/claims-challenge")
-	b.do(chromedp.Navigate(w.url+"/docs"), chromedp.Click(chromedp.CSS(".opblock-get .opblock-summary-control")), chromedp.WaitVisible(chromedp.CSS(".opblock-body .responses-table")))
+	b.do(chromedp.Navigate(w.url+"/docs"),
+		chromedp.Click(chromedp.CSS(".opblock-get .opblock-summary-control")),
+		chromedp.WaitVisible(chromedp.CSS(".opblock-body .responses-table")))
 	fits("/docs")
 	b.mu.Lock()
 	defer b.mu.Unlock()

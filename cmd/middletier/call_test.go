@@ -186,7 +186,8 @@ func TestCallWithoutAToken(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			w := newStoppedWorld(t, row.change)
-			err := callCommand{Name: "todo", Path: "/"}.call(t.Context(), w.file, w.transport(), http.DefaultTransport, streams{nil, io.Discard, io.Discard})
+			err := callCommand{Name: "todo", Path: "/"}.call(t.Context(), w.file, w.transport(),
+				http.DefaultTransport, streams{nil, io.Discard, io.Discard})
 			if err == nil || !strings.HasPrefix(err.Error(), row.want) || strings.Contains(err.Error(), "wrong-secret") {
 				t.Errorf("got %v, want %q", err, row.want)
 			}

@@ -65,7 +65,8 @@ func TestCheckReadsTheConfigurationAndNothingElse(t *testing.T) {
 			}
 			run(t.Context(), []string{"serve", "--config", path}, streams{nil, io.Discard, &serveStderr})
 			lines := serveStderr.String() // and one of the secret, which check does not read
-			if i := strings.Index(lines, path+":"+lineOf(row.text, "clientSecretFile")+": azureAd.clientCredentials[0].clientSecretFile: open"); i < 0 || stderr.String() != lines[:i] {
+			unread := path + ":" + lineOf(row.text, "clientSecretFile") + ": azureAd.clientCredentials[0].clientSecretFile: open"
+			if i := strings.Index(lines, unread); i < 0 || stderr.String() != lines[:i] {
 				t.Errorf("got\n%swant the lines of serve\n%swithout the secret's", stderr.String(), lines)
 			}
 		})
@@ -366,7 +367,8 @@ func TestCheckOnlineTriesTheTLSFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	good, expired, early := pair("good", -time.Hour, time.Hour), pair("expired", -2*time.Hour, -time.Hour), pair("early", time.Hour, 2*time.Hour)
+	good, expired := pair("good", -time.Hour, time.Hour), pair("expired", -2*time.Hour, -time.Hour)
+	early := pair("early", time.Hour, 2*time.Hour)
 	nowhere := filepath.Join(dir, "nowhere")
 	for _, row := range []struct {
 		name  string

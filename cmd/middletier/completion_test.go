@@ -71,7 +71,8 @@ func TestBashCompletes(t *testing.T) {
 
 func TestCompletionKnowsThreeShells(t *testing.T) {
 	var out, errs strings.Builder
-	if code := run(t.Context(), []string{"completion", "tcsh"}, streams{strings.NewReader(""), &out, &errs}); code != exitUsage || out.Len() > 0 {
+	if code := run(t.Context(), []string{"completion", "tcsh"}, streams{strings.NewReader(""), &out, &errs}); code != exitUsage ||
+		out.Len() > 0 {
 		t.Errorf("got %d %q, want %d and the usage on standard error", code, out.String(), exitUsage)
 	}
 	if !strings.Contains(errs.String(), `"bash","zsh","fish"`) {

@@ -429,7 +429,8 @@ func (d downstreamAPI) check(report report) {
 		report("tenant", "must be one tenant's GUID or domain")
 	}
 	if access := validate.NewAccess(d.Access, under("access", report)); d.EncodedSlashes && access.DependsOnPath() {
-		report("encodedSlashes", "must be false if an access rule names paths: the API may read %2F as a slash, and so as another path than the rule's")
+		report("encodedSlashes",
+			"must be false if an access rule names paths: the API may read %2F as a slash, and so as another path than the rule's")
 	}
 }
 

@@ -50,7 +50,8 @@ func TestConfigYAMLIsTheDefault(t *testing.T) {
 // A missing file that was named is an error, though the environment would be enough.
 func TestNamedFileMustExist(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "none.yaml")
-	if _, _, err := (configFlag{Config: []string{missing}}).load(aloneEnviron); err == nil || !strings.HasPrefix(err.Error(), missing+": cannot be read") {
+	if _, _, err := (configFlag{Config: []string{missing}}).load(aloneEnviron); err == nil ||
+		!strings.HasPrefix(err.Error(), missing+": cannot be read") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -85,7 +86,8 @@ func TestAddressesFromTheEnvironment(t *testing.T) {
 				return
 			}
 			if err != nil || f.Server.Address != row.address || f.Server.AdminAddress != row.admin || f.Telemetry.OTLPEndpoint != "" {
-				t.Errorf("got %q, %q, %q, %v; want %q, %q", f.Server.Address, f.Server.AdminAddress, f.Telemetry.OTLPEndpoint, err, row.address, row.admin)
+				t.Errorf("got %q, %q, %q, %v; want %q, %q",
+					f.Server.Address, f.Server.AdminAddress, f.Telemetry.OTLPEndpoint, err, row.address, row.admin)
 			}
 		})
 	}

@@ -119,7 +119,9 @@ func TestEveryAnswerCanBeReadByListedOrigins(t *testing.T) {
 			got["Expose-Headers"] != "WWW-Authenticate, X-Request-ID, Retry-After, RateLimit, RateLimit-Policy, ETag" {
 			t.Errorf("%s %s: got %d %v, want %d", row.method, row.path, r.StatusCode, got, row.status)
 		}
-		for _, origin := range []string{stranger, "null", strings.ToUpper(spa), spa + ":443", spa + ".evil.example", "http://spa.contoso.example"} {
+		for _, origin := range []string{
+			stranger, "null", strings.ToUpper(spa), spa + ":443", spa + ".evil.example", "http://spa.contoso.example",
+		} {
 			r := w.from(origin, row.method, row.path, headers...)
 			if r.StatusCode != row.status || len(granted(r)) > 0 || r.Header.Get("Vary") != "Origin" {
 				t.Errorf("%s %s from %s: got %d %v", row.method, row.path, origin, r.StatusCode, r.Header)
@@ -185,7 +187,10 @@ func TestWithoutOriginsNothingIsSaidOfCORS(t *testing.T) {
 
 func TestInsecureOriginIsAnnounced(t *testing.T) {
 	w := newStoppedWorld(t, func(f *file) {
-		f.Server.CORS.AllowedOrigins = []string{spa, "http://localhost:3000", "http://127.0.0.1:3000", "http://[::1]:1", "http://spa.contoso.example", "capacitor://localhost"}
+		f.Server.CORS.AllowedOrigins = []string{
+			spa, "http://localhost:3000", "http://127.0.0.1:3000",
+			"http://[::1]:1", "http://spa.contoso.example", "capacitor://localhost",
+		}
 	})
 	var warned []string
 	w.file.warn(func(key, _ string) { warned = append(warned, key) })

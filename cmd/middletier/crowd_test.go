@@ -123,7 +123,10 @@ func TestExchangeOutlivesTheCallerWhoBeganIt(t *testing.T) {
 // the user fetches another. Here it does not end before they are answered.
 func TestNoRequestWaitsForARenewal(t *testing.T) {
 	w := newWorld(t, unhurried)
-	w.idp.AddFault(mockidp.Fault{Flow: "on_behalf_of", Times: 1, Body: `{"token_type":"Bearer","expires_in":3600,"refresh_in":1,"access_token":"the-first"}`})
+	w.idp.AddFault(mockidp.Fault{
+		Flow: "on_behalf_of", Times: 1,
+		Body: `{"token_type":"Bearer","expires_in":3600,"refresh_in":1,"access_token":"the-first"}`,
+	})
 	alice := w.alice()
 	sent := func() string {
 		t.Helper()

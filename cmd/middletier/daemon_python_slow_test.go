@@ -38,7 +38,8 @@ func TestSlowUnmodifiedDaemonForPython(t *testing.T) {
 		}
 		writeTo(t, filepath.Join(dir, name), string(text))
 	}
-	writeTo(t, filepath.Join(dir, "test.yaml"), strings.ReplaceAll(documentedConfig(t), "https://127.0.0.1:9443", "https://contoso.ciamlogin.com"))
+	writeTo(t, filepath.Join(dir, "test.yaml"),
+		strings.ReplaceAll(documentedConfig(t), "https://127.0.0.1:9443", "https://contoso.ciamlogin.com"))
 	output := runOnOwnMachine(t, dir, platformOfMicrosoftsName+fmt.Sprintf(`
 REQUESTS_CA_BUNDLE=ca.pem '%s' '%s' parameters.json
 middletier import parameters.json --out daemon.yaml >import.log

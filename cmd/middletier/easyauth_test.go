@@ -89,7 +89,8 @@ func TestTokenOfThePlatformsSignIn(t *testing.T) {
 			}
 		})
 	}
-	if r := off.say("/api/todo/items", "", header+off.alice()); r.StatusCode != 401 || r.kind() != "missing-token" || r.Header.Get("Content-Security-Policy") != "" {
+	if r := off.say("/api/todo/items", "", header+off.alice()); r.StatusCode != 401 || r.kind() != "missing-token" ||
+		r.Header.Get("Content-Security-Policy") != "" {
 		t.Errorf("switched off: got %d %s %v", r.StatusCode, r.body, r.Header)
 	}
 }

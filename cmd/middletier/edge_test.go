@@ -146,7 +146,8 @@ func TestEarlyHintsReachTheCaller(t *testing.T) {
 	w.answerInTurn("HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\nSet-Cookie: a=b\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n")
 	conn := w.dial(t, 15*time.Second)
 	defer conn.Close()
-	if _, err := io.WriteString(conn, "GET /api/todo/items HTTP/1.1\r\nHost: middle.example\r\nAuthorization: Bearer "+w.alice()+"\r\n\r\n"); err != nil {
+	if _, err := io.WriteString(conn,
+		"GET /api/todo/items HTTP/1.1\r\nHost: middle.example\r\nAuthorization: Bearer "+w.alice()+"\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
 	reader := bufio.NewReader(conn)
@@ -181,7 +182,8 @@ func TestQueryWithBytesThatMustBeEncodedIsRefused(t *testing.T) {
 	transport := &http.Transport{Protocols: protocols}
 	t.Cleanup(transport.CloseIdleConnections)
 	for _, query := range []string{"a HTTP/1.0", "a b", "\x7f", "a=\x01", "a=\t", "a=ä", "\xff", "\x80"} {
-		if resp := rawRequest(t, w, "GET /api/todo/items?"+query+" HTTP/1.1\r\nHost: middle.example\r\nConnection: close\r\nAuthorization: Bearer "+alice+"\r\n\r\n"); resp.StatusCode != 400 {
+		if resp := rawRequest(t, w, "GET /api/todo/items?"+query+
+			" HTTP/1.1\r\nHost: middle.example\r\nConnection: close\r\nAuthorization: Bearer "+alice+"\r\n\r\n"); resp.StatusCode != 400 {
 			t.Errorf("HTTP/1.1, %q: got %d, want 400", query, resp.StatusCode)
 		}
 		if strings.ContainsAny(query, "\x01\t\x7f") {
@@ -215,11 +217,14 @@ func TestLongMethodIsRefusedAndLoggedInPart(t *testing.T) {
 	w := newWorld(t)
 	long := strings.Repeat("M", 100<<10)
 	for _, authorization := range []string{"", "Authorization: Bearer " + w.alice() + "\r\n"} {
-		if resp := rawRequest(t, w, long+" /api/todo/items HTTP/1.1\r\nHost: middle.example\r\nConnection: close\r\n"+authorization+"\r\n"); resp.StatusCode != 431 {
+		if resp := rawRequest(t, w, long+
+			" /api/todo/items HTTP/1.1\r\nHost: middle.example\r\nConnection: close\r\n"+authorization+"\r\n"); resp.StatusCode != 431 {
 			t.Errorf("got %d, want 431", resp.StatusCode)
 		}
 	}
-	if resp := rawRequest(t, w, long[:50<<10]+" /"+long[:10<<10]+"?"+long[:2<<10]+" HTTP/1.1\r\nHost: "+long[:200]+"\r\nConnection: close\r\nX-Request-ID: "+long[:200]+"\r\n\r\n"); resp.StatusCode != 404 {
+	within := long[:50<<10] + " /" + long[:10<<10] + "?" + long[:2<<10] + " HTTP/1.1\r\nHost: " + long[:200] +
+		"\r\nConnection: close\r\nX-Request-ID: " + long[:200] + "\r\n\r\n"
+	if resp := rawRequest(t, w, within); resp.StatusCode != 404 {
 		t.Errorf("within the limit: got %d, want 404", resp.StatusCode)
 	}
 	lines := 0
@@ -236,7 +241,10 @@ func TestLongMethodIsRefusedAndLoggedInPart(t *testing.T) {
 // Without publicUrl, pages depend on Host, so caches must not store them. With
 // publicUrl they may.
 func TestCachesKeepNothingThatDependsOnHost(t *testing.T) {
-	paths := []string{"/problems/internal", "/problems/", "/.well-known/oauth-protected-resource", "/openapi.json", "/docs", "/nothing", "/api/todo/items", "/healthz", "/readyz", "/"}
+	paths := []string{
+		"/problems/internal", "/problems/", "/.well-known/oauth-protected-resource", "/openapi.json", "/docs",
+		"/nothing", "/api/todo/items", "/healthz", "/readyz", "/",
+	}
 	w := newWorld(t)
 	for _, path := range paths {
 		for _, accept := range []string{"", "text/html"} {

@@ -71,7 +71,8 @@ func (w *world) wantTimeForBalancer(t *testing.T, path string) {
 		defer close(ended)
 		stop()
 	}()
-	eventually(t, func() bool { return strings.Contains(w.log.String(), `"msg":"shutting down: `) }, func() string { return "nothing says what is awaited:\n" + w.log.String() })
+	eventually(t, func() bool { return strings.Contains(w.log.String(), `"msg":"shutting down: `) },
+		func() string { return "nothing says what is awaited:\n" + w.log.String() })
 	if r := w.call("GET", "/readyz", "", ""); r.StatusCode != 503 {
 		t.Errorf("readyz: got %d, want 503", r.StatusCode)
 	}
@@ -103,7 +104,8 @@ func TestRunningRequestIsAwaitedAndNamed(t *testing.T) {
 		defer close(ended)
 		stop()
 	}()
-	eventually(t, func() bool { return strings.Contains(w.log.String(), `"runningRequests":1`) }, func() string { return "nothing names the request:\n" + w.log.String() })
+	eventually(t, func() bool { return strings.Contains(w.log.String(), `"runningRequests":1`) },
+		func() string { return "nothing names the request:\n" + w.log.String() })
 	release()
 	if status := <-answered; status != 200 {
 		t.Errorf("got %d, want 200", status)

@@ -129,7 +129,8 @@ func TestServeRefusesCAFilesThatGoDoesNotRead(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", row.name, got, row.want)
 		}
 	}
-	checkRoots([]string{"SSL_CERT_FILE=/nonexistent/ca.pem"})(file{}, func(key, problem string) { t.Errorf("a file that may still come: %s: %s", key, problem) })
+	checkRoots([]string{"SSL_CERT_FILE=/nonexistent/ca.pem"})(file{},
+		func(key, problem string) { t.Errorf("a file that may still come: %s: %s", key, problem) })
 
 	t.Setenv("SSL_CERT_FILE", writeFile(t, "\ufeff"+ca))
 	for _, command := range [][]string{{"serve"}, {"check"}, {"call"}} {
@@ -150,7 +151,9 @@ func TestServeRefusesCAFilesThatGoDoesNotRead(t *testing.T) {
 func TestListenerShowsTheLongestValidCertificate(t *testing.T) {
 	pair := writePair(t, t.TempDir(), "server")
 	other := contentOf(t, writePair(t, t.TempDir(), "other").CertFile)
-	shown, err := listener.LoadCertificate(listener.TLSFiles{CertFile: writeFile(t, other+contentOf(t, pair.CertFile)), KeyFile: pair.KeyFile}, slog.New(slog.DiscardHandler))
+	shown, err := listener.LoadCertificate(listener.TLSFiles{
+		CertFile: writeFile(t, other+contentOf(t, pair.CertFile)), KeyFile: pair.KeyFile,
+	}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

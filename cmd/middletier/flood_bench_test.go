@@ -40,7 +40,8 @@ func BenchmarkFlood(b *testing.B) {
 	fetches, exchanges := platform.Count("keys"), platform.Count("on_behalf_of")
 	var garbage [][]byte
 	for _, token := range garbageTokens(benchToken(platform, 0)) {
-		garbage = append(garbage, fmt.Appendf(nil, "GET /api/todo/items HTTP/1.1\r\nHost: api.contoso.example\r\nAuthorization: Bearer %s\r\n\r\n", token))
+		garbage = append(garbage, fmt.Appendf(nil,
+			"GET /api/todo/items HTTP/1.1\r\nHost: api.contoso.example\r\nAuthorization: Bearer %s\r\n\r\n", token))
 	}
 	var alone, flooded, ratios, costs []float64
 	sent := new(atomic.Int64)

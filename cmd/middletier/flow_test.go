@@ -163,7 +163,8 @@ func TestCertificateCredential(t *testing.T) {
 		t.Errorf("app's call: got %d %s, want 200", r.StatusCode, r.body)
 	}
 	scraped := p.scrape(t)
-	if want := "middletier_credential_expiry_timestamp_seconds " + strconv.FormatFloat(float64(certificate[0].NotAfter.Unix()), 'e', -1, 64); !strings.Contains(scraped, want) {
+	expiry := strconv.FormatFloat(float64(certificate[0].NotAfter.Unix()), 'e', -1, 64)
+	if want := "middletier_credential_expiry_timestamp_seconds " + expiry; !strings.Contains(scraped, want) {
 		t.Errorf("metrics: got\n%swant %q in it", scraped, want)
 	}
 }
@@ -193,7 +194,9 @@ func TestDownstreamGetsOnlyTheExchangedToken(t *testing.T) {
 	if claims := claimsOf(t, got); claims["name"] != "alice" || claims["aud"] != demoToDo || claims["azp"] != demoMiddleTier {
 		t.Errorf("the token sent is for aud %v, azp %v, of %v", claims["aud"], claims["azp"], claims["name"])
 	}
-	for _, name := range []string{"Cookie", "X-Ms-Token-Aad-Access-Token", "X-Ms-Client-Principal-Id", "X_Ms_Client_Principal_Name", "Proxy-Authorization"} {
+	for _, name := range []string{
+		"Cookie", "X-Ms-Token-Aad-Access-Token", "X-Ms-Client-Principal-Id", "X_Ms_Client_Principal_Name", "Proxy-Authorization",
+	} {
 		if value, present := got.Header[name]; present {
 			t.Errorf("%s reached the API: %q", name, value)
 		}

@@ -168,7 +168,8 @@ func (s *stack) codeOfWebApp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	result, err := client.AcquireTokenByAuthCode(t.Context(), back.URL.Query().Get("code"), webRedirect, []string{userScope}, confidential.WithChallenge(verifier))
+	result, err := client.AcquireTokenByAuthCode(t.Context(),
+		back.URL.Query().Get("code"), webRedirect, []string{userScope}, confidential.WithChallenge(verifier))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +236,8 @@ func TestSlowAzidentity(t *testing.T) {
 				&azidentity.ClientSecretCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: true})
 		}, appScope, s.service + "/app/todo/items", []string{"alice", "bob"}},
 		"certificate": {func() (azcore.TokenCredential, error) {
-			return azidentity.NewClientCertificateCredential(demoTenant, robotID, []*x509.Certificate{robot.Certificate}, crypto.PrivateKey(robot.Key),
+			return azidentity.NewClientCertificateCredential(demoTenant, robotID,
+				[]*x509.Certificate{robot.Certificate}, crypto.PrivateKey(robot.Key),
 				&azidentity.ClientCertificateCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: true})
 		}, appScope, s.service + "/app/todo/items", []string{"alice", "bob"}},
 		"on behalf of": {func() (azcore.TokenCredential, error) {

@@ -39,7 +39,10 @@ func TestHeadersOfOneHop(t *testing.T) {
 	if claims := claimsOf(t, got); claims["name"] != "alice" || claims["azp"] != demoMiddleTier {
 		t.Errorf("the token is of %v for %v", claims["name"], claims["azp"])
 	}
-	for _, name := range []string{"X-Mine", "Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "Proxy-Foo", "Trailer", "Upgrade", "Cookie", "Traceparent"} {
+	for _, name := range []string{
+		"X-Mine", "Connection", "Keep-Alive", "Proxy-Connection",
+		"Proxy-Authorization", "Proxy-Foo", "Trailer", "Upgrade", "Cookie", "Traceparent",
+	} {
 		if values, ok := got.Header[name]; ok {
 			t.Errorf("%s reached the API: %q", name, values)
 		}
@@ -67,7 +70,8 @@ func TestHeadersOfAnAnswer(t *testing.T) {
 		t.Errorf("got %v, want what the API says of it", r.Header)
 	}
 	for name := range r.Header {
-		if slices.Contains([]string{"X-Theirs", "Connection", "Keep-Alive", "Proxy-Authenticate", "Upgrade", "Set-Cookie"}, name) || strings.HasPrefix(name, "Access-Control-") {
+		if slices.Contains([]string{"X-Theirs", "Connection", "Keep-Alive", "Proxy-Authenticate", "Upgrade", "Set-Cookie"}, name) ||
+			strings.HasPrefix(name, "Access-Control-") {
 			t.Errorf("%s: %q reached the caller", name, r.Header[name])
 		}
 	}
@@ -114,8 +118,12 @@ func TestConfiguredHeadersHaveOneNameInEverySpelling(t *testing.T) {
 		h.Set("X_Powered_By", "them")
 		h.Set("X-Sum", "1")
 	})
-	spellings := []string{"X_Forwarded_User", "x_forwarded-user", "X-Forwarded_USER", "X-FORWARDED-USER", "Remote-User", "REMOTE_USER", "X_Api_Key", "x-api_key", "X-API-KEY"}
-	request := "POST /api/todo/items HTTP/1.1\r\nHost: middle.example\r\nAuthorization: Bearer " + w.alice() + "\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n" +
+	spellings := []string{
+		"X_Forwarded_User", "x_forwarded-user", "X-Forwarded_USER", "X-FORWARDED-USER",
+		"Remote-User", "REMOTE_USER", "X_Api_Key", "x-api_key", "X-API-KEY",
+	}
+	request := "POST /api/todo/items HTTP/1.1\r\nHost: middle.example\r\nAuthorization: Bearer " + w.alice() +
+		"\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n" +
 		"X_Other: 1\r\nTrailer: X-Sum, " + strings.Join(spellings, ", ") + "\r\n"
 	lines := strings.Join(spellings, ": theirs\r\n") + ": theirs\r\n\r\n"
 	conn := w.dial(t, 15*time.Second)

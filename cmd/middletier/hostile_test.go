@@ -61,7 +61,8 @@ func countingServer(t *testing.T) (url string, connections *atomic.Int32) {
 func (w *world) awaitKeysOfV1() int {
 	w.t.Helper()
 	token := w.tokens("").UserDraft().Token(tokentest.V1)
-	for deadline := time.Now().Add(10 * time.Second); w.call("GET", "/api/nothing/", token, "").StatusCode != 404; time.Sleep(10 * time.Millisecond) {
+	deadline := time.Now().Add(10 * time.Second)
+	for ; w.call("GET", "/api/nothing/", token, "").StatusCode != 404; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			w.t.Fatal("no keys of v1.0")
 		}
@@ -117,7 +118,8 @@ func hostileTokensAreRefused(t *testing.T, configure func(*file), foreign []stri
 				}
 			}
 			if n := w.exchanges() + len(w.api.seen()) + int(connections.Load()); n != 0 {
-				t.Fatalf("%d exchanges, %d requests to the API, %d connections to %s; want none", w.exchanges(), len(w.api.seen()), connections.Load(), elsewhere)
+				t.Fatalf("%d exchanges, %d requests to the API, %d connections to %s; want none",
+					w.exchanges(), len(w.api.seen()), connections.Load(), elsewhere)
 			}
 		})
 	}

@@ -86,7 +86,9 @@ func TestAllowedHosts(t *testing.T) {
 
 // Behind a trusted proxy, the host that the client called counts, whatever the proxy calls.
 func TestAllowedHostsBehindATrustedProxy(t *testing.T) {
-	w := withProxies(t, []string{"127.0.0.0/8", "10.0.0.0/8"}, func(f *file) { f.Server.AllowedHosts = []string{"api.contoso.example", "127.0.0.1"} })
+	w := withProxies(t, []string{"127.0.0.0/8", "10.0.0.0/8"}, func(f *file) {
+		f.Server.AllowedHosts = []string{"api.contoso.example", "127.0.0.1"}
+	})
 	for _, row := range []struct {
 		name   string
 		lines  []string

@@ -95,7 +95,8 @@ func TestImportedDaemonsCallTheirAPI(t *testing.T) {
 			if o := runProcess(t, environment, "", append([]string{"call", "--config", out}, row.call...)...); o.code != 0 {
 				t.Errorf("call: got %+v", o)
 			}
-			if o := runProcess(t, nil, "", "import", source, "--out", out); o.code != 1 || !strings.Contains(o.stderr, "exists already; nothing is written") {
+			if o := runProcess(t, nil, "", "import", source, "--out", out); o.code != 1 ||
+				!strings.Contains(o.stderr, "exists already; nothing is written") {
 				t.Errorf("again: got %+v", o)
 			}
 		})
@@ -196,7 +197,8 @@ func TestImportedAppSettingsAreServed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.Server.RequestTimeout.String() != "20s" || f.DownstreamAPIs["Todo"].BaseURL != api+"/v1/" || len(f.AzureAd.ClientCredentials) != 2 || f.AzureAd.ClientCredentials[1].SourceType != "ClientSecret" {
+	if f.Server.RequestTimeout.String() != "20s" || f.DownstreamAPIs["Todo"].BaseURL != api+"/v1/" ||
+		len(f.AzureAd.ClientCredentials) != 2 || f.AzureAd.ClientCredentials[1].SourceType != "ClientSecret" {
 		t.Errorf("got %+v", f)
 	}
 	if o := runProcess(t, environment, "", "call", "--config", out, "Todo", "/items"); o.code != 0 {
@@ -222,12 +224,13 @@ func TestImportedConfigurationHoldsNoSecret(t *testing.T) {
 			source, out := filepath.Join(folder, "appsettings.json"), filepath.Join(folder, "config.yaml")
 			writeTo(t, source, fmt.Sprintf(file, row.entry))
 			o := runProcess(t, nil, "", "import", source, "--out", out)
-			if o.code != 0 || strings.Contains(o.stdout+o.stderr, "hidden") || !strings.Contains(o.stderr, "tokenCache.redis.encryptionKeys[1] is a secret") {
+			if o.code != 0 || strings.Contains(o.stdout+o.stderr, "hidden") ||
+				!strings.Contains(o.stderr, "tokenCache.redis.encryptionKeys[1] is a secret") {
 				t.Fatalf("got %+v", o)
 			}
 			text := readText(t, out)
-			if want := fmt.Sprintf(row.text, folder); strings.Contains(text, "hidden") || strings.Contains(text, encoded) || !strings.Contains(text, want) ||
-				!strings.Contains(text, "sourceType: "+row.kind+"\n") || strings.Contains(text, "/old") {
+			if want := fmt.Sprintf(row.text, folder); strings.Contains(text, "hidden") || strings.Contains(text, encoded) ||
+				!strings.Contains(text, want) || !strings.Contains(text, "sourceType: "+row.kind+"\n") || strings.Contains(text, "/old") {
 				t.Errorf("got\n%s\nwant %q", text, want)
 			}
 			checkFiles(t, folder, []string{"appsettings.json", row.file, "config.yaml"})

@@ -36,7 +36,10 @@ func TestConfigurationIsShownAsInForce(t *testing.T) {
 	}
 	want := got
 	want.AzureAd.Audiences, want.AzureAd.AppIDURI = []string{demoMiddleTier, "api://" + demoMiddleTier}, "api://"+demoMiddleTier
-	want.DownstreamAPIs = map[string]api{"todo": {[]string{"api://todo/.default"}, demoTenant, "30s"}, "own": {[]string{"api://other/.default"}, fabrikam, "2m0s"}}
+	want.DownstreamAPIs = map[string]api{
+		"todo": {[]string{"api://todo/.default"}, demoTenant, "30s"},
+		"own":  {[]string{"api://other/.default"}, fabrikam, "2m0s"},
+	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}

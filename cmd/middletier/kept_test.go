@@ -120,7 +120,8 @@ func TestConnectionIsKeptOnlyBehindAWholeBody(t *testing.T) {
 			defer conn.Close()
 			begun := time.Now()
 			go func() { // what is not taken is not all sent
-				_, _ = io.WriteString(conn, "POST /api/todo/items HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+alice+"\r\n"+row.header+"\r\n"+row.body[:len(row.body)-row.rest])
+				_, _ = io.WriteString(conn, "POST /api/todo/items HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+alice+"\r\n"+
+					row.header+"\r\n"+row.body[:len(row.body)-row.rest])
 			}()
 			reader := bufio.NewReader(conn)
 			resp, err := http.ReadResponse(reader, nil)
@@ -179,7 +180,8 @@ func TestBodyGrowsTooLargeBesideTheAnswer(t *testing.T) {
 	for i := range 30 {
 		conn := w.dial(t, 10*time.Second)
 		defer conn.Close()
-		_, _ = io.WriteString(conn, "POST /api/todo/items HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+alice+"\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n")
+		_, _ = io.WriteString(conn, "POST /api/todo/items HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+alice+
+			"\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n")
 		time.Sleep(time.Duration(i) * 50 * time.Microsecond) // so that the rest comes at every moment of the answer
 		_, _ = io.WriteString(conn, "400\r\n"+strings.Repeat("x", 0x400)+"\r\n")
 		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)

@@ -69,8 +69,14 @@ func testDirectory() mockidp.Directory {
 		directory.Apps[i].MultiTenant = true
 	}
 	directory.Tenants = append(directory.Tenants, mockidp.Tenant{ID: fabrikam})
-	directory.Users = append(directory.Users, mockidp.User{Name: "mallory", ObjectID: "cccccccc-0000-4000-8000-000000000003", TenantID: fabrikam, Username: "mallory@fabrikam.example"})
-	directory.Apps = append(directory.Apps, mockidp.App{Name: "other", TenantID: demoTenant, ClientID: otherApp, ObjectID: "96666666-0000-4000-8000-000000000000", IDURIs: []string{"api://other"}, Scopes: []string{"Other.Read"}})
+	directory.Users = append(directory.Users, mockidp.User{
+		Name: "mallory", ObjectID: "cccccccc-0000-4000-8000-000000000003",
+		TenantID: fabrikam, Username: "mallory@fabrikam.example",
+	})
+	directory.Apps = append(directory.Apps, mockidp.App{
+		Name: "other", TenantID: demoTenant, ClientID: otherApp,
+		ObjectID: "96666666-0000-4000-8000-000000000000", IDURIs: []string{"api://other"}, Scopes: []string{"Other.Read"},
+	})
 	return directory
 }
 

@@ -119,7 +119,8 @@ func TestServeDrainsAndExitsCleanly(t *testing.T) {
 	w.api.handle(func(http.ResponseWriter, *http.Request) {})
 
 	s.signal(t, syscall.SIGTERM)
-	eventually(t, func() bool { return w.call("GET", "/readyz", "", "").StatusCode == 503 }, func() string { return "still ready after the signal to stop" })
+	eventually(t, func() bool { return w.call("GET", "/readyz", "", "").StatusCode == 503 },
+		func() string { return "still ready after the signal to stop" })
 	for range 3 {
 		if r := w.call("GET", "/api/todo/items", alice, ""); r.StatusCode != 200 || !r.Close {
 			t.Errorf("soon after: got %d, its connection closes: %v; want 200 and true", r.StatusCode, r.Close)
@@ -235,7 +236,8 @@ func TestASecondSignalEndsAtOnce(t *testing.T) {
 	w := newStoppedWorld(t)
 	s := w.startService("middletier", "shutdownGrace: 10m")
 	s.signal(t, syscall.SIGTERM)
-	eventually(t, func() bool { return w.call("GET", "/readyz", "", "").StatusCode == 503 }, func() string { return "still ready after the signal to stop" })
+	eventually(t, func() bool { return w.call("GET", "/readyz", "", "").StatusCode == 503 },
+		func() string { return "still ready after the signal to stop" })
 	s.signal(t, syscall.SIGTERM)
 	if err := s.end(t); err == nil || err.Error() != "signal: terminated" {
 		t.Errorf("got %v, want an end by the signal", err)

@@ -61,7 +61,10 @@ func BenchmarkMemoryOfAMillionUsers(b *testing.B) {
 					peak.Store(max(peak.Load(), now-before)) // two of these at once differ by little
 				}
 				token := fmt.Sprint("the token of user ", n)
-				a := obo.Assertion{Token: token, Digest: sha256.Sum256([]byte(token)), TenantID: demoTenant, ObjectID: fmt.Sprint(n), Expires: time.Now().Add(24 * time.Hour)}
+				a := obo.Assertion{
+					Token: token, Digest: sha256.Sum256([]byte(token)), TenantID: demoTenant,
+					ObjectID: fmt.Sprint(n), Expires: time.Now().Add(24 * time.Hour),
+				}
 				if _, err := p.cache.OnBehalfOf(ctx, a, []string{"api://todo/.default"}, obo.Challenge{}); err != nil {
 					return err
 				}
@@ -114,7 +117,8 @@ func (swiftPlatform) RoundTrip(r *http.Request) (*http.Response, error) {
 	body := swiftToken
 	if r.Method == http.MethodGet {
 		base := "https://login.example/" + demoTenant
-		body = fmt.Sprintf(`{"issuer":"%s/v2.0","authorization_endpoint":"%[1]s/oauth2/v2.0/authorize","token_endpoint":"%[1]s/oauth2/v2.0/token"}`, base)
+		body = fmt.Sprintf(
+			`{"issuer":"%s/v2.0","authorization_endpoint":"%[1]s/oauth2/v2.0/authorize","token_endpoint":"%[1]s/oauth2/v2.0/token"}`, base)
 	}
 	return &http.Response{
 		StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}},

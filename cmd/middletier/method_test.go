@@ -58,7 +58,12 @@ func (w *world) requestOverHTTP2(t *testing.T, method, path, token string) strin
 	defer conn.Close()
 	var block bytes.Buffer
 	encoder := hpack.NewEncoder(&block)
-	fields := []hpack.HeaderField{{Name: ":method", Value: method}, {Name: ":scheme", Value: "http"}, {Name: ":authority", Value: "middle.example"}, {Name: ":path", Value: path}}
+	fields := []hpack.HeaderField{
+		{Name: ":method", Value: method},
+		{Name: ":scheme", Value: "http"},
+		{Name: ":authority", Value: "middle.example"},
+		{Name: ":path", Value: path},
+	}
 	if method == "CONNECT" { // has no scheme and path (RFC 9113, section 8.5)
 		fields = append(fields[:1], fields[2])
 	}
@@ -75,7 +80,9 @@ func (w *world) requestOverHTTP2(t *testing.T, method, path, token string) strin
 	if err := framer.WriteSettings(); err != nil {
 		t.Fatal(err)
 	}
-	if err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true}); err != nil {
+	if err := framer.WriteHeaders(http2.HeadersFrameParam{
+		StreamID: 1, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	for {

@@ -144,7 +144,9 @@ func TestPromisedMetricsAreScraped(t *testing.T) {
 			t.Errorf("%s is missing", series)
 		}
 	}
-	for _, unbounded := range []string{"INVENTED", "nowhere", "items", "mystery", alice[len(alice)-20:], "aaaaaaaa-0000-4000-8000-000000000001", demoTenant} {
+	for _, unbounded := range []string{
+		"INVENTED", "nowhere", "items", "mystery", alice[len(alice)-20:], "aaaaaaaa-0000-4000-8000-000000000001", demoTenant,
+	} {
 		if strings.Contains(scraped, unbounded) {
 			t.Errorf("a label holds %q", unbounded)
 		}

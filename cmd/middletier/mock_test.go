@@ -60,15 +60,20 @@ grants: [{client: web, resource: todo, scopes: [ToDoList.Read], roles: [ToDoList
 `
 	dir := t.TempDir()
 	ca, port := filepath.Join(dir, "ca.pem"), freePorts(t, 1)[0]
-	p := startProcess(t, nil, "mock", "--address", "127.0.0.1:0", "--ca-out", ca, "--todo-address", "127.0.0.1:"+port, "--directory", writeDirectory(t, directory))
+	p := startProcess(t, nil, "mock", "--address", "127.0.0.1:0",
+		"--ca-out", ca, "--todo-address", "127.0.0.1:"+port, "--directory", writeDirectory(t, directory))
 	p.await(t, "Ctrl-C stops it.")
-	for _, want := range []string{"web, 44444444-0000-4000-8000-000000000001\n", "carol&co@fabrikam.example", "todo, 33333333-0000-4000-8000-000000000001, api://list"} {
+	for _, want := range []string{
+		"web, 44444444-0000-4000-8000-000000000001\n", "carol&co@fabrikam.example",
+		"todo, 33333333-0000-4000-8000-000000000001, api://list",
+	} {
 		if !strings.Contains(p.stdout.String(), want) {
 			t.Errorf("got\n%swant %q in it", p.stdout.String(), want)
 		}
 	}
 	outputs := p.runPrinted(t)
-	if len(outputs) != 3 || !strings.HasPrefix(outputs[0], "ey") || !strings.HasPrefix(outputs[1], "ey") || !strings.HasPrefix(outputs[2], "[") {
+	if len(outputs) != 3 || !strings.HasPrefix(outputs[0], "ey") ||
+		!strings.HasPrefix(outputs[1], "ey") || !strings.HasPrefix(outputs[2], "[") {
 		t.Fatalf("got %q, want two tokens and the requests", outputs)
 	}
 	platform := regexp.MustCompile(`https://127\.0\.0\.1:[0-9]+`).FindString(p.stdout.String())

@@ -25,7 +25,8 @@ func (w *world) description(path string) (*openapi3.T, string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if err := doc.Validate(w.t.Context(), openapi3.IsOpenAPI31OrLater(), openapi3.EnableExamplesValidation(), openapi3.EnableSchemaFormatValidation(), openapi3.EnableMultiError()); err != nil {
+	if err := doc.Validate(w.t.Context(), openapi3.IsOpenAPI31OrLater(),
+		openapi3.EnableExamplesValidation(), openapi3.EnableSchemaFormatValidation(), openapi3.EnableMultiError()); err != nil {
 		w.t.Fatalf("%v in %s", err, r.body)
 	}
 	return doc, r.body
@@ -90,7 +91,9 @@ func TestDescriptionIsOfTheConfigurationInForce(t *testing.T) {
 			t.Errorf("%s %s: got %q, want %q", method, path, got, want)
 		}
 	}
-	for _, path := range []string{"/.well-known/oauth-protected-resource", "/openapi.json", "/docs", "/problems/{type}", "/healthz", "/readyz"} {
+	for _, path := range []string{
+		"/.well-known/oauth-protected-resource", "/openapi.json", "/docs", "/problems/{type}", "/healthz", "/readyz",
+	} {
 		if item := doc.Paths.Value(path); item == nil || item.Get == nil {
 			t.Errorf("%s is not described", path)
 		}
@@ -104,7 +107,9 @@ func TestDescriptionIsOfTheConfigurationInForce(t *testing.T) {
 		flow.Scopes["api://"+demoMiddleTier+"/Notes.List"] != "Notes.List" {
 		t.Errorf("got flow %+v", flow)
 	}
-	for _, secret := range []string{testSecret, listedApp, "internal.contoso.example", "secret-path", w.api.URL, "X-Api-Key", "must-not-be-seen"} {
+	for _, secret := range []string{
+		testSecret, listedApp, "internal.contoso.example", "secret-path", w.api.URL, "X-Api-Key", "must-not-be-seen",
+	} {
 		if strings.Contains(text, secret) {
 			t.Errorf("%q is in the description", secret)
 		}
@@ -135,18 +140,23 @@ func TestDescriptionHoldsTheMetadata(t *testing.T) {
 				t.Fatal(err)
 			}
 			answer := item.Get.Responses.Status(200).Value
-			if err := answer.Content["application/json"].Schema.Value.VisitJSON(body, openapi3.EnableJSONSchema2020()); err != nil || r.StatusCode != 200 {
+			if err := answer.Content["application/json"].Schema.Value.VisitJSON(body, openapi3.EnableJSONSchema2020()); err != nil ||
+				r.StatusCode != 200 {
 				t.Errorf("%s: got %d, %v in %s", example, r.StatusCode, err, r.body)
 			}
-			if answer.Headers["Access-Control-Allow-Origin"] == nil || item.Get.Responses.Status(503) == nil || item.Get.Responses.Status(404) == nil {
+			if answer.Headers["Access-Control-Allow-Origin"] == nil ||
+				item.Get.Responses.Status(503) == nil || item.Get.Responses.Status(404) == nil {
 				t.Errorf("%s: got %+v", path, answer)
 			}
-			if strings.Contains(path, "{") && (len(item.Servers) != 1 || len(item.Parameters) != 1 || len(item.Parameters[0].Value.Schema.Value.Enum) != 3) {
+			if strings.Contains(path, "{") && (len(item.Servers) != 1 ||
+				len(item.Parameters) != 1 || len(item.Parameters[0].Value.Schema.Value.Enum) != 3) {
 				t.Errorf("%s: got servers %+v, parameters %+v", path, item.Servers, item.Parameters)
 			}
 		}
 		call := doc.Paths.Value("/api/todo/{path}").Get.Responses
-		for status, header := range map[int]string{401: "WWW-Authenticate", 403: "WWW-Authenticate", 405: "Allow", 429: "Retry-After", 503: "Retry-After"} {
+		for status, header := range map[int]string{
+			401: "WWW-Authenticate", 403: "WWW-Authenticate", 405: "Allow", 429: "Retry-After", 503: "Retry-After",
+		} {
 			if call.Status(status).Value.Headers[header] == nil {
 				t.Errorf("%d: %s is not described", status, header)
 			}
@@ -211,7 +221,8 @@ func TestDescriptionNamesThePublicURL(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(f *file) { f.Server.PublicURL = "https://api.contoso.example/middle/" })
 	doc, _ := w.description("/openapi.json")
-	if got, root := doc.Servers[0].URL, doc.Paths.Value("/readyz").Servers[0].URL; got != "https://api.contoso.example/middle" || root != "https://api.contoso.example" {
+	if got, root := doc.Servers[0].URL, doc.Paths.Value("/readyz").Servers[0].URL; got != "https://api.contoso.example/middle" ||
+		root != "https://api.contoso.example" {
 		t.Errorf("got server %s and root %s", got, root)
 	}
 }
@@ -251,7 +262,11 @@ func TestDescriptionIsFitForGenerators(t *testing.T) {
 	t.Parallel()
 	change := func(f *file) {
 		notes := f.DownstreamAPIs["todo"]
-		notes.Access = []validate.Rule{{Paths: []string{"/a-b", "/a_b", "/lists/*/items/**"}, Scopes: []string{"Notes.Read"}, AppPermissions: []string{"Notes.All"}}}
+		notes.Access = []validate.Rule{{
+			Paths:          []string{"/a-b", "/a_b", "/lists/*/items/**"},
+			Scopes:         []string{"Notes.Read"},
+			AppPermissions: []string{"Notes.All"},
+		}}
 		f.DownstreamAPIs["notes"] = notes
 		notes.Access = nil
 		f.DownstreamAPIs["closed"] = notes

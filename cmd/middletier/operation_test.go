@@ -27,7 +27,8 @@ func TestKnownUsersGoOnWhileTheProviderIsDown(t *testing.T) {
 	}
 	r := w.call("GET", "/api/todo/items", bob, "")
 	if r.StatusCode != 503 || r.kind() != "identity-provider-unavailable" || r.Header.Get("Retry-After") == "" {
-		t.Errorf("new user: got %d %s, Retry-After %q, want 503 identity-provider-unavailable with a time", r.StatusCode, r.body, r.Header.Get("Retry-After"))
+		t.Errorf("new user: got %d %s, Retry-After %q, want 503 identity-provider-unavailable with a time",
+			r.StatusCode, r.body, r.Header.Get("Retry-After"))
 	}
 	if r := w.call("GET", "/readyz", "", ""); r.StatusCode != 200 {
 		t.Errorf("readyz: got %d %s, want 200: what is known is served", r.StatusCode, r.body)
@@ -207,11 +208,13 @@ func TestProtectedResourceMetadata(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.body), &got); err != nil {
 		t.Fatal(err)
 	}
-	if got.Resource != "https://api.contoso.example/middle" || len(got.AuthorizationServers) != 1 || got.AuthorizationServers[0] != w.idp.URL()+"/"+demoTenant+"/v2.0" ||
+	if got.Resource != "https://api.contoso.example/middle" || len(got.AuthorizationServers) != 1 ||
+		got.AuthorizationServers[0] != w.idp.URL()+"/"+demoTenant+"/v2.0" ||
 		strings.Join(got.Scopes, " ") != "api://"+demoMiddleTier+"/ToDoList.Read api://"+demoMiddleTier+"/ToDoList.ReadWrite" {
 		t.Errorf("got %s", r.body)
 	}
-	if r := w.call("GET", "/api/todo/items", "", ""); !strings.Contains(r.Header.Get("WWW-Authenticate"), `resource_metadata="https://api.contoso.example/.well-known/oauth-protected-resource/middle/api/todo"`) {
+	if r := w.call("GET", "/api/todo/items", "", ""); !strings.Contains(r.Header.Get("WWW-Authenticate"),
+		`resource_metadata="https://api.contoso.example/.well-known/oauth-protected-resource/middle/api/todo"`) {
 		t.Errorf("WWW-Authenticate: got %s", r.Header.Get("WWW-Authenticate"))
 	}
 	// Where clients look that know the public URL only.
@@ -299,7 +302,9 @@ func TestUpgradeToOtherProtocolsIsIgnored(t *testing.T) {
 
 func TestHeadIsAnsweredWhereGetIs(t *testing.T) {
 	w := newWorld(t)
-	for _, path := range []string{"/healthz", "/readyz", "/.well-known/oauth-protected-resource", "/problems/internal", "/openapi.json", "/docs"} {
+	for _, path := range []string{
+		"/healthz", "/readyz", "/.well-known/oauth-protected-resource", "/problems/internal", "/openapi.json", "/docs",
+	} {
 		if r := w.call("HEAD", path, "", ""); r.StatusCode != 200 || r.body != "" {
 			t.Errorf("HEAD %s: got %d %q", path, r.StatusCode, r.body)
 		}
@@ -310,13 +315,17 @@ func TestHeadIsAnsweredWhereGetIs(t *testing.T) {
 }
 
 // onlyStyled is the policy of a page that loads nothing and has a style in it.
-var onlyStyled = regexp.MustCompile(`^default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; style-src 'sha256-[^' ]+'$`)
+var onlyStyled = regexp.MustCompile(
+	`^default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; style-src 'sha256-[^' ]+'$`)
 
 // Browsers must not guess the type of the service's own answers (nosniff), and its pages
 // load nothing and run in no frame.
 func TestOwnAnswersCannotBeMisunderstood(t *testing.T) {
 	w := newWorld(t)
-	for _, path := range []string{"/healthz", "/readyz", "/.well-known/oauth-protected-resource", "/openapi.json", "/problems/internal", "/api/todo/items", "/nothing"} {
+	for _, path := range []string{
+		"/healthz", "/readyz", "/.well-known/oauth-protected-resource", "/openapi.json",
+		"/problems/internal", "/api/todo/items", "/nothing",
+	} {
 		r := w.from(spa, "GET", path, "Accept", "text/html")
 		if r.Header.Get("X-Content-Type-Options") != "nosniff" {
 			t.Errorf("%s: got %v", path, r.Header)

@@ -20,7 +20,8 @@ func TestTargetsOnTheWire(t *testing.T) {
 	w := newWorld(t, itemsBelowBase)
 	alice := w.alice()
 	get := func(line string) int {
-		return rawRequest(t, w, line+" HTTP/1.1\r\nHost: middle.example\r\nAuthorization: Bearer "+alice+"\r\nConnection: close\r\n\r\n").StatusCode
+		return rawRequest(t, w, line+" HTTP/1.1\r\nHost: middle.example\r\nAuthorization: Bearer "+alice+
+			"\r\nConnection: close\r\n\r\n").StatusCode
 	}
 	for _, row := range []struct {
 		name, target string

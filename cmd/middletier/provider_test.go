@@ -56,7 +56,8 @@ func TestProviderRefusals(t *testing.T) {
 				demoTenant, demoMiddleTier, base64.StdEncoding.EncodeToString([]byte(claims)))
 			prefix, _, _ := strings.Cut(want, "%s")
 			_, suffix, _ := strings.Cut(want, "%s")
-			if got := r.Header.Get("WWW-Authenticate"); !strings.HasPrefix(got, prefix) || !strings.Contains(got, suffix) || !strings.HasSuffix(got, `/.well-known/oauth-protected-resource/api/todo"`) {
+			if got := r.Header.Get("WWW-Authenticate"); !strings.HasPrefix(got, prefix) || !strings.Contains(got, suffix) ||
+				!strings.HasSuffix(got, `/.well-known/oauth-protected-resource/api/todo"`) {
 				t.Errorf("WWW-Authenticate: got  %s\nwant %s", got, want)
 			}
 		}},
@@ -130,7 +131,8 @@ func TestProviderRefusals(t *testing.T) {
 				want, seen = row.status, 0
 			}
 			if r := w.call("GET", "/api/todo/items", alice, ""); r.StatusCode != want || w.exchanges() != tries+seen || len(w.api.seen()) != seen {
-				t.Errorf("afterwards: got %d %s, %d exchanges, %d calls of the API; want %d, %d, %d", r.StatusCode, r.body, w.exchanges(), len(w.api.seen()), want, tries+seen, seen)
+				t.Errorf("afterwards: got %d %s, %d exchanges, %d calls of the API; want %d, %d, %d",
+					r.StatusCode, r.body, w.exchanges(), len(w.api.seen()), want, tries+seen, seen)
 			}
 			if r := w.call("GET", "/api/todo/items", w.bob(), ""); r.StatusCode != 200 {
 				t.Errorf("another user, afterwards: got %d %s, want 200", r.StatusCode, r.body)
@@ -265,7 +267,8 @@ func TestClaimsChallengeNeedsAClientThatHandlesIt(t *testing.T) {
 	claims := w.idp.UserClaims("alice", "app", "middletier", "ToDoList.Read")
 	delete(claims, "xms_cc")
 	r := w.call("GET", "/api/todo/items", w.idp.Sign(claims), "")
-	if got := r.Header.Get("WWW-Authenticate"); r.kind() != "interaction-required" || got != `Bearer error="interaction_required"`+w.leadsTo("/api/todo") {
+	if got := r.Header.Get("WWW-Authenticate"); r.kind() != "interaction-required" ||
+		got != `Bearer error="interaction_required"`+w.leadsTo("/api/todo") {
 		t.Errorf("got %s, %q", r.kind(), got)
 	}
 }

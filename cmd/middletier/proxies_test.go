@@ -140,7 +140,8 @@ func TestTrustedProxies(t *testing.T) {
 			if want := base + "/problems/missing-token"; r.problem.Type != want {
 				t.Errorf("type: got %s, want %s", r.problem.Type, want)
 			}
-			if got, want := r.Header.Get("WWW-Authenticate"), `, resource_metadata="`+base+`/.well-known/oauth-protected-resource/api/todo", `; !strings.Contains(got, want) {
+			want := `, resource_metadata="` + base + `/.well-known/oauth-protected-resource/api/todo", `
+			if got := r.Header.Get("WWW-Authenticate"); !strings.Contains(got, want) {
 				t.Errorf("WWW-Authenticate: got %s, want %s in it", got, want)
 			}
 		})
@@ -199,7 +200,8 @@ func TestPrefixOfTheGateway(t *testing.T) {
 			}
 			_, metadata, _ := strings.Cut(r.Header.Get("WWW-Authenticate"), `resource_metadata="`)
 			metadata, _, _ = strings.Cut(metadata, `"`)
-			if host, path, _ := strings.Cut(strings.Replace(want, "://", ":", 1), "/"); metadata != strings.Replace(host, ":", "://", 1)+"/.well-known/oauth-protected-resource/"+path+"/api/todo" {
+			if host, path, _ := strings.Cut(strings.Replace(want, "://", ":", 1), "/"); metadata !=
+				strings.Replace(host, ":", "://", 1)+"/.well-known/oauth-protected-resource/"+path+"/api/todo" {
 				t.Errorf("resource_metadata: got %s", metadata)
 			}
 			if r := w.say(row.basePath+"/.well-known/oauth-protected-resource", "", gateway); !strings.Contains(r.body, `"resource":"`+want+`"`) {

@@ -41,7 +41,9 @@ var installPython = sync.OnceValue(func() error {
 		},
 	} {
 		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-			return fmt.Errorf("%q: %w: it needs CPython 3.11 to 3.13 with python3-venv (apt-get install python3-venv) and, the first time, the network\n%s", args, err, out)
+			return fmt.Errorf(
+				"%q: %w: it needs CPython 3.11 to 3.13 with python3-venv (apt-get install python3-venv) and, the first time, the network\n%s",
+				args, err, out)
 		}
 	}
 	return os.WriteFile(installed, requirements, 0o644)

@@ -171,7 +171,10 @@ func TestNothingReadableInRedis(t *testing.T) {
 			}
 		}
 	}
-	w.idp.AddFault(mockidp.Fault{Flow: "on_behalf_of", Error: "interaction_required", Claims: providerClaims, Description: "AADSTS50076: of a user."})
+	w.idp.AddFault(mockidp.Fault{
+		Flow: "on_behalf_of", Error: "interaction_required",
+		Claims: providerClaims, Description: "AADSTS50076: of a user.",
+	})
 	refused := w.alice()
 	if r := w.call("GET", "/api/todo/items", refused, ""); r.StatusCode != 401 {
 		t.Fatalf("got %d %s, want 401", r.StatusCode, r.body)

@@ -47,7 +47,8 @@ func TestRedisIsAnnouncedAtStart(t *testing.T) {
 
 	redis.Kill()
 	w = newWorld(t, withRedis(redis), patientWithRedis, change)
-	w.awaitLine(`"level":"WARN","msg":"Redis fails; going on without it","address":"`+redis.Addr()+`","error":"dial `+redis.Addr()+`: connection refused"`, time.Time{})
+	w.awaitLine(`"level":"WARN","msg":"Redis fails; going on without it","address":"`+redis.Addr()+
+		`","error":"dial `+redis.Addr()+`: connection refused"`, time.Time{})
 	if r := w.call("GET", "/api/todo/items", w.alice(), ""); r.StatusCode != 200 {
 		t.Errorf("got %d %s, want 200", r.StatusCode, r.body)
 	}

@@ -471,7 +471,8 @@ func TestFailedCallIsRetried(t *testing.T) {
 		})
 		r := w.call(row.method, "/api/todo/items", w.alice(), "")
 		if got := len(w.api.seen()); r.StatusCode != row.status || got != row.asked {
-			t.Errorf("%s with %d attempts: got %d after %d requests, want %d after %d", row.method, row.attempts, r.StatusCode, got, row.status, row.asked)
+			t.Errorf("%s with %d attempts: got %d after %d requests, want %d after %d",
+				row.method, row.attempts, r.StatusCode, got, row.status, row.asked)
 		}
 		if got := w.exchanges(); got != 1 {
 			t.Errorf("%s: %d exchanges, want 1", row.method, got)

@@ -190,7 +190,8 @@ func TestLimitedConnectionsLinger(t *testing.T) {
 	for range 3 {
 		conn := w.dial(t, 30*time.Second)
 		defer conn.Close()
-		_, _ = io.WriteString(conn, "POST /api/todo/items HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer none\r\nContent-Length: 10000000\r\n\r\nbegin")
+		_, _ = io.WriteString(conn,
+			"POST /api/todo/items HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer none\r\nContent-Length: 10000000\r\n\r\nbegin")
 		answer, err := io.ReadAll(conn)
 		if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 401 ") {
 			t.Fatalf("got %.40q, %v, want 401 and the connection's end", answer, err)
@@ -221,7 +222,8 @@ func TestLingeringDoesNotOutliveTheService(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
-	_, _ = io.WriteString(conn, "POST /api/todo/items HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer none\r\nContent-Length: 10000000\r\n\r\nbegin")
+	_, _ = io.WriteString(conn,
+		"POST /api/todo/items HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer none\r\nContent-Length: 10000000\r\n\r\nbegin")
 	if answer, err := io.ReadAll(conn); !strings.HasPrefix(string(answer), "HTTP/1.1 401 ") {
 		t.Fatalf("got %.40q, %v, want 401", answer, err)
 	}

@@ -153,8 +153,13 @@ func TestEnvironmentWinsOverTheFile(t *testing.T) {
 		f.DownstreamAPIs["todo"].Scopes[0] != "api://other/.default" || f.AzureAd.ClientCredentials[0].ClientSecret != "another" {
 		t.Errorf("got %+v", f)
 	}
-	bare := writeConfig(t, strings.NewReplacer("  tenantId: 11111111-1111-4111-8111-111111111111\n", "  tenantId: ''\n", "  clientId: 22222222-2222-4222-8222-222222222222\n", "").Replace(goodConfig))
-	f, err = load(bare, []string{"AZURE_TENANT_ID=contoso.example", "AZURE_CLIENT_ID=by-workload-identity", "AZURE_AUTHORITY_HOST=https://login.microsoftonline.us/"})
+	bare := writeConfig(t, strings.NewReplacer(
+		"  tenantId: 11111111-1111-4111-8111-111111111111\n", "  tenantId: ''\n",
+		"  clientId: 22222222-2222-4222-8222-222222222222\n", "").Replace(goodConfig))
+	f, err = load(bare, []string{
+		"AZURE_TENANT_ID=contoso.example", "AZURE_CLIENT_ID=by-workload-identity",
+		"AZURE_AUTHORITY_HOST=https://login.microsoftonline.us/",
+	})
 	if err != nil || f.AzureAd.TenantID != "contoso.example" || f.AzureAd.ClientID != "by-workload-identity" ||
 		f.AzureAd.Instance != "https://login.microsoftonline.us/" {
 		t.Errorf("AZURE_ variables where the file says nothing: got %+v, %v", f.AzureAd, err)
@@ -168,11 +173,13 @@ func TestEnvironmentWinsOverTheFile(t *testing.T) {
 		t.Errorf("an External ID instance beside another tenant's variable: got %q, %v", f.AzureAd.TenantID, err)
 	}
 	_, err = load(bare, []string{"AZURE_CLIENT_ID=x", "AZURE_TENANT_ID=contoso.example", "AZURE_AUTHORITY_HOST=login.microsoftonline.us"})
-	if err == nil || !strings.Contains(err.Error(), "azureAd.instance: must be an https URL, such as https://login.microsoftonline.com/ (it is from AZURE_AUTHORITY_HOST)") {
+	if err == nil || !strings.Contains(err.Error(),
+		"azureAd.instance: must be an https URL, such as https://login.microsoftonline.com/ (it is from AZURE_AUTHORITY_HOST)") {
 		t.Errorf("a mistake in a variable: got %v", err)
 	}
 	_, err = load(path, []string{"AzureAd__TenentId=x"})
-	if err == nil || !strings.Contains(err.Error(), `environment variable AzureAd__TenentId: azureAd.TenentId: unknown key; did you mean "tenantId"?`) {
+	if err == nil || !strings.Contains(err.Error(),
+		`environment variable AzureAd__TenentId: azureAd.TenentId: unknown key; did you mean "tenantId"?`) {
 		t.Errorf("misspelt variable: got %v", err)
 	}
 }
@@ -180,7 +187,8 @@ func TestEnvironmentWinsOverTheFile(t *testing.T) {
 // Kubernetes' workload identity webhook sets the variable.
 func TestFederatedTokenFileFromTheEnvironment(t *testing.T) {
 	const entry = "clientCredentials: [{sourceType: ClientSecret, clientSecret: s3cret-value}]"
-	federated := strings.Replace(goodConfig, entry, "clientCredentials: [{sourceType: signedassertionfilepath}, {sourceType: SignedAssertionFilePath, signedAssertionFileDiskPath: /own}]", 1)
+	federated := strings.Replace(goodConfig, entry,
+		"clientCredentials: [{sourceType: signedassertionfilepath}, {sourceType: SignedAssertionFilePath, signedAssertionFileDiskPath: /own}]", 1)
 	environ := []string{"AZURE_FEDERATED_TOKEN_FILE=/var/run/token"}
 	f, err := load(writeConfig(t, federated), environ)
 	if err != nil {

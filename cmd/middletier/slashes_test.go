@@ -42,7 +42,8 @@ func TestEncodedSlashesOnTheWire(t *testing.T) {
 		{"in the base path", "/middle%2Fapi/files/bucket", 404, ""},
 	} {
 		before := len(w.api.seen())
-		r := rawRequest(t, w, "GET "+row.target+" HTTP/1.1\r\nHost: middle.example\r\nAuthorization: Bearer "+alice+"\r\nConnection: close\r\n\r\n")
+		r := rawRequest(t, w, "GET "+row.target+
+			" HTTP/1.1\r\nHost: middle.example\r\nAuthorization: Bearer "+alice+"\r\nConnection: close\r\n\r\n")
 		if r.StatusCode != row.status {
 			t.Errorf("%s: got %d, want %d", row.name, r.StatusCode, row.status)
 		}

@@ -150,7 +150,8 @@ func TestChallengesThatAskForNothing(t *testing.T) {
 // wantChallenge checks that an answer passes claims on to the caller.
 func (w *world) wantChallenge(r *reply, claims string) {
 	w.t.Helper()
-	if want := `claims="` + base64.StdEncoding.EncodeToString([]byte(claims)) + `"` + w.leadsTo("/api/todo"); r.StatusCode != 401 || r.kind() != "claims-challenge" || !strings.HasSuffix(r.Header.Get("WWW-Authenticate"), want) {
+	want := `claims="` + base64.StdEncoding.EncodeToString([]byte(claims)) + `"` + w.leadsTo("/api/todo")
+	if r.StatusCode != 401 || r.kind() != "claims-challenge" || !strings.HasSuffix(r.Header.Get("WWW-Authenticate"), want) {
 		w.t.Errorf("got %d %s, %s; want 401 claims-challenge, %s", r.StatusCode, r.kind(), r.Header.Get("WWW-Authenticate"), want)
 	}
 }
@@ -172,7 +173,8 @@ func TestRefusedClaimsGoUpToTheCaller(t *testing.T) {
 			w.idp.AddFault(mockidp.Fault{Flow: "on_behalf_of", Error: "interaction_required", Claims: row.provider})
 			for range 3 { // a client in a loop
 				w.wantChallenge(w.call("GET", "/api/todo/items", alice, ""), row.want)
-				if r := w.call("GET", "/api/todo/items", simple, ""); r.StatusCode != 401 || r.kind() != "interaction-required" || r.Header.Get("WWW-Authenticate") != `Bearer error="interaction_required"`+w.leadsTo("/api/todo") {
+				if r := w.call("GET", "/api/todo/items", simple, ""); r.StatusCode != 401 || r.kind() != "interaction-required" ||
+					r.Header.Get("WWW-Authenticate") != `Bearer error="interaction_required"`+w.leadsTo("/api/todo") {
 					t.Errorf("without cp1: got %d %s, %s; want 401 interaction-required", r.StatusCode, r.kind(), r.Header.Get("WWW-Authenticate"))
 				}
 			}

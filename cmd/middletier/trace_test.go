@@ -67,7 +67,8 @@ func TestTraceGoesOn(t *testing.T) {
 		{call, server.SpanId, tracepb.Span_SPAN_KIND_CLIENT, map[string]string{"middletier.api": "todo", "server.address": "127.0.0.1"}},
 	} {
 		if !bytes.Equal(row.span.TraceId, unhex(t, traceID)) || !bytes.Equal(row.span.ParentSpanId, row.parent) || row.span.Kind != row.kind {
-			t.Errorf("%s: got trace %x, parent %x, %v, want %s, %x, %v", row.span.Name, row.span.TraceId, row.span.ParentSpanId, row.span.Kind, traceID, row.parent, row.kind)
+			t.Errorf("%s: got trace %x, parent %x, %v, want %s, %x, %v",
+				row.span.Name, row.span.TraceId, row.span.ParentSpanId, row.span.Kind, traceID, row.parent, row.kind)
 		}
 		got := attributesOf(row.span.Attributes)
 		for name, want := range row.want {
@@ -86,7 +87,11 @@ func TestTraceGoesOn(t *testing.T) {
 	if c.service != "middletier-of-this-test" {
 		t.Errorf("service.name: got %q", c.service)
 	}
-	for _, name := range []string{"http.server.request.duration", "http.client.request.duration", "middletier_token_requests_total", "middletier_token_exchange_duration_seconds", "middletier_token_validations_total", "middletier_cache_entries"} {
+	for _, name := range []string{
+		"http.server.request.duration", "http.client.request.duration",
+		"middletier_token_requests_total", "middletier_token_exchange_duration_seconds",
+		"middletier_token_validations_total", "middletier_cache_entries",
+	} {
 		if !slices.Contains(c.metrics, name) {
 			t.Errorf("the collector got the metrics %q, want %s among them", c.metrics, name)
 		}
@@ -177,7 +182,8 @@ func TestCollectorIsGone(t *testing.T) {
 			t.Errorf("got %d %s, want 200", r.StatusCode, r.body)
 		}
 	}
-	eventually(t, func() bool { return strings.Contains(w.log.String(), "traces cannot be sent") }, func() string { return "the outage is not logged" })
+	eventually(t, func() bool { return strings.Contains(w.log.String(), "traces cannot be sent") },
+		func() string { return "the outage is not logged" })
 	stop()
 	if got := strings.Count(w.log.String(), "traces cannot be sent"); got != 1 {
 		t.Errorf("the outage is logged %d times", got)

@@ -136,7 +136,9 @@ tokenCache:
 	if !strings.Contains(checked.String(), ":12: server.easyAuth: warning: server.trustedProxies does not list") {
 		t.Errorf("check: no warning of easyAuth in %s", checked.String())
 	}
-	for _, key := range []string{":5: azureAd.clientCredentials[0].clientSecretFile", ":13: server.tls.certFile", ":17: tokenCache.redis.passwordFile"} {
+	for _, key := range []string{
+		":5: azureAd.clientCredentials[0].clientSecretFile", ":13: server.tls.certFile", ":17: tokenCache.redis.passwordFile",
+	} {
 		warning := key + ": warning: "
 		_, problem, found := strings.Cut(checked.String(), warning)
 		problem, _, ends := strings.Cut(problem, ". serve does not start without it\n")

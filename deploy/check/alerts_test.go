@@ -94,7 +94,7 @@ func fires(t *testing.T, rule rulefmt.Rule, descriptions []string) bool {
 		}
 		held = append(held, promql.NewStorageSeries(series))
 	}
-	queryable := &storage.MockQueryable{MockQuerier: &storage.MockQuerier{SelectMockFunction: func(_ bool, _ *storage.SelectHints, matchers ...*labels.Matcher) storage.SeriesSet {
+	find := func(_ bool, _ *storage.SelectHints, matchers ...*labels.Matcher) storage.SeriesSet {
 		found := &seriesSet{SeriesSet: storage.EmptySeriesSet()}
 		for _, series := range held {
 			if matches(series.Labels(), matchers) {
@@ -102,7 +102,8 @@ func fires(t *testing.T, rule rulefmt.Rule, descriptions []string) bool {
 			}
 		}
 		return found
-	}}}
+	}
+	queryable := &storage.MockQueryable{MockQuerier: &storage.MockQuerier{SelectMockFunction: find}}
 	engine := promql.NewEngine(promql.EngineOpts{MaxSamples: 1 << 20, Timeout: time.Minute})
 	defer engine.Close()
 	end := time.Unix(0, 0).Add(2 * time.Hour)

@@ -100,7 +100,8 @@ func TestAlertsAreGoodRules(t *testing.T) {
 	}
 	for _, rule := range groups.Groups[0].Rules {
 		checkQuery(t, rule.Alert, rule.Expr)
-		if want := "docs/operations.md#" + strings.ToLower(rule.Alert); rule.Annotations["runbook"] != want || !strings.Contains(string(text), "\n### "+rule.Alert+"\n") {
+		if want := "docs/operations.md#" + strings.ToLower(rule.Alert); rule.Annotations["runbook"] != want ||
+			!strings.Contains(string(text), "\n### "+rule.Alert+"\n") {
 			t.Errorf("%s: its runbook is %q, want %q and a heading there", rule.Alert, rule.Annotations["runbook"], want)
 		}
 		if rule.Labels["severity"] == "" || rule.Annotations["summary"] == "" || rule.For == 0 {
@@ -165,7 +166,8 @@ func TestDashboardShowsWhatThereIs(t *testing.T) {
 			t.Errorf("no panel shows %s", name)
 		}
 	}
-	if got := install(t, "full.yaml").configs["mt-middletier-dashboard"].Data["middletier.json"]; strings.TrimSpace(got) != strings.TrimSpace(string(file)) {
+	got := install(t, "full.yaml").configs["mt-middletier-dashboard"].Data["middletier.json"]
+	if strings.TrimSpace(got) != strings.TrimSpace(string(file)) {
 		t.Error("the chart's dashboard is another")
 	}
 }

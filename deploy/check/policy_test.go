@@ -22,7 +22,8 @@ func TestPodIsRestricted(t *testing.T) {
 			t.Errorf("with %q the Pod's context is %+v", file, s)
 		}
 		s := c.SecurityContext
-		if *s.AllowPrivilegeEscalation || !*s.ReadOnlyRootFilesystem || !slices.Equal(s.Capabilities.Drop, []core.Capability{"ALL"}) || s.Capabilities.Add != nil || s.Privileged != nil {
+		if *s.AllowPrivilegeEscalation || !*s.ReadOnlyRootFilesystem || !slices.Equal(s.Capabilities.Drop, []core.Capability{"ALL"}) ||
+			s.Capabilities.Add != nil || s.Privileged != nil {
 			t.Errorf("with %q the container's context is %+v", file, s)
 		}
 		if pod.HostNetwork || pod.HostPID || pod.HostIPC || *pod.AutomountServiceAccountToken {
@@ -93,7 +94,8 @@ func TestPartsFindEachOther(t *testing.T) {
 
 func TestAdminListenerIsOpenForMonitoringOnly(t *testing.T) {
 	r := install(t, "")
-	if config := r.configs["mt-middletier"].Data["config.yaml"]; !strings.Contains(config, "adminAddress: 127.0.0.1:8081") || len(r.container().Ports) != 1 {
+	if config := r.configs["mt-middletier"].Data["config.yaml"]; !strings.Contains(config, "adminAddress: 127.0.0.1:8081") ||
+		len(r.container().Ports) != 1 {
 		t.Errorf("by default it is not on loopback:\n%s", config)
 	}
 	r = install(t, "full.yaml")
@@ -138,7 +140,8 @@ func TestPodOutlivesItsRequests(t *testing.T) {
 		config string
 	}{"": {20, "shutdownGrace: 15s"}, "full.yaml": {45, "shutdownGrace: 40s"}} {
 		r := install(t, file)
-		if got := *r.deployment.Spec.Template.Spec.TerminationGracePeriodSeconds; got != want.grace || !strings.Contains(r.configs["mt-middletier"].Data["config.yaml"], want.config) {
+		if got := *r.deployment.Spec.Template.Spec.TerminationGracePeriodSeconds; got != want.grace ||
+			!strings.Contains(r.configs["mt-middletier"].Data["config.yaml"], want.config) {
 			t.Errorf("with %q the Pod has %d s, want %d and %s", file, got, want.grace, want.config)
 		}
 		if rolling := r.deployment.Spec.Strategy.RollingUpdate; rolling.MaxUnavailable.IntVal != 0 {
@@ -166,7 +169,8 @@ func TestMemoryLimit(t *testing.T) {
 
 // A replica that is not ready does not keep its node from being emptied.
 func TestBudgetLetsUnreadyPodsGo(t *testing.T) {
-	if got := install(t, "").budget.Spec; got.MaxUnavailable.IntVal != 1 || got.UnhealthyPodEvictionPolicy == nil || *got.UnhealthyPodEvictionPolicy != policy.AlwaysAllow {
+	if got := install(t, "").budget.Spec; got.MaxUnavailable.IntVal != 1 || got.UnhealthyPodEvictionPolicy == nil ||
+		*got.UnhealthyPodEvictionPolicy != policy.AlwaysAllow {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -190,7 +194,8 @@ func TestNewConfigurationRestartsThePods(t *testing.T) {
 
 func TestWorkloadIdentity(t *testing.T) {
 	r := install(t, "full.yaml")
-	if r.accounts["mt-middletier"].Annotations["azure.workload.identity/client-id"] != "33333333-3333-4333-8333-333333333333" || r.deployment.Spec.Template.Labels["azure.workload.identity/use"] != "true" {
+	if r.accounts["mt-middletier"].Annotations["azure.workload.identity/client-id"] != "33333333-3333-4333-8333-333333333333" ||
+		r.deployment.Spec.Template.Labels["azure.workload.identity/use"] != "true" {
 		t.Errorf("got %v and %v", r.accounts["mt-middletier"].Annotations, r.deployment.Spec.Template.Labels)
 	}
 	if r := install(t, "small.yaml"); r.deployment.Spec.Template.Labels["azure.workload.identity/use"] != "" {

@@ -33,7 +33,8 @@ func kindsInCode(t *testing.T) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, match := range regexp.MustCompile(`(?:problem\{\s*kind: |p\.kind, p\.detail = |newRequestError\()"([a-z-]+)"`).FindAllStringSubmatch(string(code), -1) {
+		pattern := regexp.MustCompile(`(?:problem\{\s*kind: |p\.kind, p\.detail = |newRequestError\()"([a-z-]+)"`)
+		for _, match := range pattern.FindAllStringSubmatch(string(code), -1) {
 			kinds = append(kinds, match[1])
 		}
 	}
@@ -78,7 +79,9 @@ func TestEveryProblemTypeIsExplained(t *testing.T) {
 		r.Header.Set("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")
 		w := httptest.NewRecorder()
 		s.ServeHTTP(w, r)
-		for _, want := range []string{known.Title, known.Meaning, known.Action, example.String(), "https://api.example/problems/" + kind, `<a href="./">`} {
+		for _, want := range []string{
+			known.Title, known.Meaning, known.Action, example.String(), "https://api.example/problems/" + kind, `<a href="./">`,
+		} {
 			if !strings.Contains(html.UnescapeString(w.Body.String()), want) {
 				t.Errorf("%s: %q is not on the page\n%s", kind, want, w.Body)
 			}

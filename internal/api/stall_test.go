@@ -60,7 +60,10 @@ func overHTTP2(t *testing.T, handler echo.HandlerFunc) io.Reader {
 	dial := serveHTTP2(t, e)
 	protocols := &http.Protocols{}
 	protocols.SetUnencryptedHTTP2(true)
-	transport := &http.Transport{Protocols: protocols, DialContext: func(context.Context, string, string) (net.Conn, error) { return dial(), nil }}
+	transport := &http.Transport{
+		Protocols:   protocols,
+		DialContext: func(context.Context, string, string) (net.Conn, error) { return dial(), nil },
+	}
 	resp, err := (&http.Client{Transport: transport}).Get("http://service/")
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +86,12 @@ func TestReaderOfAnHTTP2ErrorThatTakesNothingIsCutOff(t *testing.T) {
 		framer := http2.NewFramer(conn, conn)
 		var block bytes.Buffer
 		fields := hpack.NewEncoder(&block)
-		for _, f := range []hpack.HeaderField{{Name: ":method", Value: "GET"}, {Name: ":scheme", Value: "http"}, {Name: ":authority", Value: "service"}, {Name: ":path", Value: "/nothing"}} {
+		for _, f := range []hpack.HeaderField{
+			{Name: ":method", Value: "GET"},
+			{Name: ":scheme", Value: "http"},
+			{Name: ":authority", Value: "service"},
+			{Name: ":path", Value: "/nothing"},
+		} {
 			if err := fields.WriteField(f); err != nil {
 				t.Fatal(err)
 			}

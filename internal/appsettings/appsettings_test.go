@@ -105,7 +105,8 @@ func TestVariablesForTheTable(t *testing.T) {
 
 // A value that a later file sets by another of Microsoft's keys is not lost silently.
 func TestOverlaysMeetInOneKey(t *testing.T) {
-	got, doc := load(t, "appsettings.json", []byte(`{"MicrosoftGraph": {"Scopes": "User.Read Mail.Read"}, "AzureAd": {"Audience": "api://a"}, "AllowedHosts": "a.example; b.example;"}`),
+	got, doc := load(t, "appsettings.json",
+		[]byte(`{"MicrosoftGraph": {"Scopes": "User.Read Mail.Read"}, "AzureAd": {"Audience": "api://a"}, "AllowedHosts": "a.example; b.example;"}`),
 		"DownstreamApis__microsoftgraph__BaseUrl=https://graph.example", "AzureAd__Audiences__0=api://b", "AzureAd__ClientSecret=s3cret")
 	if err := doc.Err(); err != nil {
 		t.Fatal(err)
@@ -114,7 +115,8 @@ func TestOverlaysMeetInOneKey(t *testing.T) {
 	if graph.BaseURL != "https://graph.example" || len(graph.Scopes) != 2 || len(got.DownstreamAPIs) != 1 {
 		t.Errorf("got %+v", got.DownstreamAPIs)
 	}
-	if a := got.AzureAd; strings.Join(a.Audiences, " ") != "api://b api://a" || len(a.ClientCredentials) != 1 || a.ClientCredentials[0].ClientSecret != "s3cret" {
+	if a := got.AzureAd; strings.Join(a.Audiences, " ") != "api://b api://a" ||
+		len(a.ClientCredentials) != 1 || a.ClientCredentials[0].ClientSecret != "s3cret" {
 		t.Errorf("got %+v", a)
 	}
 	if strings.Join(got.Server.AllowedHosts, " ") != "a.example b.example" {
@@ -168,7 +170,8 @@ func TestOnlyEntryThatIsNotSkippedMustBeUsable(t *testing.T) {
 	if err := doc.Err(); err == nil || !strings.Contains(err.Error(), "ClientCredentials[1].SourceType: cannot be used here") {
 		t.Errorf("got %v", err)
 	}
-	got, doc := load(t, "appsettings.json", []byte(`{"AzureAd": {"ClientCredentials": [{"SourceType": 4, "Skip": "True"}, {"SourceType": 6, "ClientSecret": "s"}]}}`))
+	got, doc := load(t, "appsettings.json",
+		[]byte(`{"AzureAd": {"ClientCredentials": [{"SourceType": 4, "Skip": "True"}, {"SourceType": 6, "ClientSecret": "s"}]}}`))
 	if err := doc.Err(); err != nil || len(doc.Warnings()) > 0 || len(got.AzureAd.ClientCredentials) != 1 {
 		t.Errorf("got %+v, %v, %v", got.AzureAd, err, doc.Warnings())
 	}
@@ -177,10 +180,14 @@ func TestOnlyEntryThatIsNotSkippedMustBeUsable(t *testing.T) {
 // FuzzTranslate: whatever a file and the environment hold, translating it ends, and ends
 // without a panic.
 func FuzzTranslate(f *testing.F) {
-	f.Add([]byte(`{"AzureAd": {"Authority": "https://a/b", "TokenValidationParameters": {"ValidAudiences": ["a"]}, "ClientCertificates": [{"SourceType": 1}]}}`), "AzureAd__ClientSecret=x", true)
-	f.Add([]byte(`{"EntraId": {"ClientCredentials": [{"SourceType": 0}, "x", null, []]}, "AzureAd": null}`), "AzureAd__ClientCredentials__0=x", true)
-	f.Add([]byte(`{"DownstreamApi": {"Scopes": {"a": []}, "AcquireTokenOptions": {"Tenant": {}}}, "DownstreamApis": [1]}`), "DownstreamApis__DownstreamApi__Scopes=x", true)
-	f.Add([]byte(`{"Logging:LogLevel:Default": 3, "AzureAd": {"Scopes": {"Read": {"Read": []}}, "AppPermissions": "x"}}`), "Logging__LogLevel=x", false)
+	f.Add([]byte(`{"AzureAd": {"Authority": "https://a/b", "TokenValidationParameters": {"ValidAudiences": ["a"]}, "ClientCertificates": [{"SourceType": 1}]}}`),
+		"AzureAd__ClientSecret=x", true)
+	f.Add([]byte(`{"EntraId": {"ClientCredentials": [{"SourceType": 0}, "x", null, []]}, "AzureAd": null}`),
+		"AzureAd__ClientCredentials__0=x", true)
+	f.Add([]byte(`{"DownstreamApi": {"Scopes": {"a": []}, "AcquireTokenOptions": {"Tenant": {}}}, "DownstreamApis": [1]}`),
+		"DownstreamApis__DownstreamApi__Scopes=x", true)
+	f.Add([]byte(`{"Logging:LogLevel:Default": 3, "AzureAd": {"Scopes": {"Read": {"Read": []}}, "AppPermissions": "x"}}`),
+		"Logging__LogLevel=x", false)
 	f.Fuzz(func(t *testing.T, text []byte, assignment string, isJSON bool) {
 		name := "appsettings.yaml"
 		if isJSON {

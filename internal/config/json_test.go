@@ -163,7 +163,9 @@ func TestDurationsAsByNET(t *testing.T) {
 			t.Errorf("%s without quotes: got %v %s, want %v", text, got.Server.Timeout, mistakes, want)
 		}
 	}
-	for _, text := range []string{"24:00:00", "00:60:00", "00:00:60", "00:30", "1.2.00:00:00", "-00:00:30", "999999.00:00:00", "::", "00:00:30s"} {
+	for _, text := range []string{
+		"24:00:00", "00:60:00", "00:00:60", "00:30", "1.2.00:00:00", "-00:00:30", "999999.00:00:00", "::", "00:00:30s",
+	} {
 		if got, mistakes := load(t, "server: {timeout: '"+text+"'}"); !strings.Contains(mistakes, "expected a duration") {
 			t.Errorf("%s: got %v %s, want a mistake", text, got.Server.Timeout, mistakes)
 		}

@@ -26,7 +26,10 @@ func TestMaskedHoldsEverythingButSecrets(t *testing.T) {
 			t.Errorf("got %s, which holds %s", text, secret)
 		}
 	}
-	for _, want := range []string{`"timeout": "30s"`, `"maxBodySize": "10MiB"`, `"certFile": "/etc/tls.crt"`, `"clientSecret": "***"`, `"clientSecret": ""`, `"pin": "***"`, `"***"`} {
+	for _, want := range []string{
+		`"timeout": "30s"`, `"maxBodySize": "10MiB"`, `"certFile": "/etc/tls.crt"`,
+		`"clientSecret": "***"`, `"clientSecret": ""`, `"pin": "***"`, `"***"`,
+	} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("got %s, want %s in it", text, want)
 		}

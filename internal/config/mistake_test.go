@@ -122,7 +122,8 @@ func TestScalarsThatAreRefused(t *testing.T) {
 }
 
 func TestTheRestIsReadDespiteMistakes(t *testing.T) {
-	got, mistakes := load(t, "server: {burst: x, format: text}\nnope: 1\nazureAd: {tenantId: t}\n", "Server__Ratio=x", "Server__TLS__CertFile=c")
+	got, mistakes := load(t, "server: {burst: x, format: text}\nnope: 1\nazureAd: {tenantId: t}\n",
+		"Server__Ratio=x", "Server__TLS__CertFile=c")
 	if n := strings.Count(mistakes, "\n") + 1; n != 3 {
 		t.Errorf("got %d mistakes, want 3:\n%s", n, mistakes)
 	}
@@ -243,7 +244,8 @@ func TestReportFindsThePlace(t *testing.T) {
 
 func TestMistakesAreSortedAndToldOnce(t *testing.T) {
 	var got settings
-	doc, err := config.Parse("config.yaml", []byte("\nserver: {}\nazureAd: {}\n"), config.Input{Environ: []string{"Labels__x=1", "Labels__w=1"}}, &got)
+	doc, err := config.Parse("config.yaml", []byte("\nserver: {}\nazureAd: {}\n"),
+		config.Input{Environ: []string{"Labels__x=1", "Labels__w=1"}}, &got)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,10 @@ func openCertificateFile(s StoreConfig, entry Config) loader {
 
 func openEncodedCertificate(s StoreConfig, entry Config) loader {
 	text := content{key: "base64EncodedValue", text: entry.Base64EncodedValue}
-	return certificateEntry{content: text, password: entry.CertificatePassword, passwordFile: entry.CertificatePasswordFile, claims: entry.ClientClaims, sendX5C: s.SendX5C}
+	return certificateEntry{
+		content: text, password: entry.CertificatePassword, passwordFile: entry.CertificatePasswordFile,
+		claims: entry.ClientClaims, sendX5C: s.SendX5C,
+	}
 }
 
 func (e certificateEntry) paths() []string {

@@ -33,7 +33,10 @@ func TestKeysDecideTheSourceTypeThatIsMissing(t *testing.T) {
 
 // A layer of configuration may leave keys of another kind behind.
 func TestKeysOfAnotherKindAreAWarning(t *testing.T) {
-	entry := credential.Config{SourceType: "Path", CertificateDiskPath: "x", CertificatePassword: "y", ClientSecret: "z", KeyVaultURL: "no URL"}
+	entry := credential.Config{
+		SourceType: "Path", CertificateDiskPath: "x", CertificatePassword: "y",
+		ClientSecret: "z", KeyVaultURL: "no URL",
+	}
 	var problems, warnings []string
 	entry.Check(func(key, _ string) { problems = append(problems, key) })
 	entry.Warn(func(key, _ string) { warnings = append(warnings, key) })

@@ -16,7 +16,10 @@ func TestAdviceIsRepeatedAfterAnHour(t *testing.T) {
 		log := &strings.Builder{}
 		a := NewAdviser(slog.New(slog.NewTextHandler(log, nil)))
 		refusal := func(code string, number int, scope string) error {
-			return &obo.Error{Kind: obo.Misconfigured, Status: 400, Code: code, Codes: []int{number}, Scopes: []string{scope}, Err: errors.New("what the provider said")}
+			return &obo.Error{
+				Kind: obo.Misconfigured, Status: 400, Code: code, Codes: []int{number},
+				Scopes: []string{scope}, Err: errors.New("what the provider said"),
+			}
 		}
 		for _, row := range []struct {
 			name  string
@@ -45,8 +48,8 @@ func TestAdviceIsRepeatedAfterAnHour(t *testing.T) {
 // There is advice on every refusal that only the operators can do something about.
 func TestThereIsAdviceOnEveryRefusalOfTheOperators(t *testing.T) {
 	for _, number := range []int{
-		50013, 50020, 50027, 50105, 65005, 70002, 70011, 70021, 28002, 90002, 90009, 90072, 240002, 500011, 500131, 501051, 650052, 650056, 650057,
-		700016, 700022, 700023, 700024, 700027, 700030, 700211, 700212, 700213, 700229, 900382, 900432, 1000502,
+		50013, 50020, 50027, 50105, 65005, 70002, 70011, 70021, 28002, 90002, 90009, 90072, 240002, 500011, 500131, 501051, 650052, 650056,
+		650057, 700016, 700022, 700023, 700024, 700027, 700030, 700211, 700212, 700213, 700229, 900382, 900432, 1000502,
 		7000112, 7000114, 7000214, 7000215, 7000218, 7000222, 7000229, 7000274, 7000277, 7002137, 7002138, 9001023, 9010010,
 	} {
 		if numberAdvice([]int{number}) == "" {

@@ -55,7 +55,15 @@ func TestResponsesWithoutABodyPassThrough(t *testing.T) {
 		method string
 		status int
 		length string
-	}{{"GET", 204, ""}, {"GET", 304, ""}, {"DELETE", 204, ""}, {"HEAD", 200, "1234"}, {"HEAD", 404, ""}, {"HEAD", 304, ""}, {"POST", 201, "0"}} {
+	}{
+		{"GET", 204, ""},
+		{"GET", 304, ""},
+		{"DELETE", 204, ""},
+		{"HEAD", 200, "1234"},
+		{"HEAD", 404, ""},
+		{"HEAD", 304, ""},
+		{"POST", 201, "0"},
+	} {
 		e := startWith(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("ETag", `"1"`)
 			if c.length != "" {

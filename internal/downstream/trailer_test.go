@@ -30,7 +30,8 @@ func TestTrailersOfARequest(t *testing.T) {
 			trailers.WriteString(name + ": of the trailer\r\n")
 		}
 	}
-	answer := e.raw("POST /x HTTP/1.1\r\nHost: h\r\nConnection: close, x-hop\r\nTE: trailers\r\nTrailer: " + trailerNames + "\r\nTransfer-Encoding: chunked\r\n\r\n" +
+	answer := e.raw("POST /x HTTP/1.1\r\nHost: h\r\nConnection: close, x-hop\r\nTE: trailers\r\nTrailer: " + trailerNames +
+		"\r\nTransfer-Encoding: chunked\r\n\r\n" +
 		"4\r\nbody\r\n0\r\n" + trailers.String() + "\r\n")
 	if answer.status != 200 {
 		t.Fatalf("got %d %s", answer.status, answer.body)

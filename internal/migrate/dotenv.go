@@ -98,7 +98,9 @@ func (d *daemon) credentialOf(env map[string]string, file func(string) string) e
 		d.files = append(d.files, File{path, []byte(env[envAssertion]), "the client assertion"})
 		d.credential = credentials(
 			field{name: "sourceType", text: "SignedAssertionFilePath"},
-			field{name: "signedAssertionFileDiskPath", text: path, comment: []string{"An assertion expires: what issues it must write it here again before that."}},
+			field{name: "signedAssertionFileDiskPath", text: path, comment: []string{
+				"An assertion expires: what issues it must write it here again before that.",
+			}},
 		)
 	case envThumbprint:
 		key := strings.ReplaceAll(env[envPrivateKey], `\n`, "\n")

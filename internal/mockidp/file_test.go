@@ -49,7 +49,10 @@ func TestDirectoryFileMayLeaveOutIDs(t *testing.T) {
 
 func TestDirectoryFileHasEveryKind(t *testing.T) {
 	pair := certtest.New("web", certtest.NewRSA())
-	key := map[string]any{"kty": "RSA", "e": "AQAB", "kid": "1", "use": "sig", "alg": "RS256", "n": base64.RawURLEncoding.EncodeToString(publicModulus(pair))}
+	key := map[string]any{
+		"kty": "RSA", "e": "AQAB", "kid": "1", "use": "sig", "alg": "RS256",
+		"n": base64.RawURLEncoding.EncodeToString(publicModulus(pair)),
+	}
 	text, err := json.Marshal(map[string]any{
 		"tenants": []any{map[string]any{"tenantId": "11111111-1111-4111-8111-111111111111"}},
 		"users":   []any{map[string]any{"name": "agent", "username": "agent@contoso.example"}},

@@ -21,7 +21,8 @@ func TestManagementSignsTokens(t *testing.T) {
 
 func TestManagementAddsAndClearsFaults(t *testing.T) {
 	k := start(t)
-	status, body := k.do("POST", "/mock/faults", "application/json", `{"flow":"client_credentials","delay":"1ms","error":"temporarily_unavailable","status":503,"error_codes":[90033]}`)
+	status, body := k.do("POST", "/mock/faults", "application/json",
+		`{"flow":"client_credentials","delay":"1ms","error":"temporarily_unavailable","status":503,"error_codes":[90033]}`)
 	if status != http.StatusNoContent {
 		t.Fatalf("POST /mock/faults: got %d %s, want 204", status, body)
 	}
@@ -107,7 +108,10 @@ func TestManagementRefusesWhatItDoesNotKnow(t *testing.T) {
 // A fault without effect lets requests pass before the next one.
 func TestManagementSparesRequestsAFault(t *testing.T) {
 	k := start(t)
-	for _, fault := range []string{`{"flow":"client_credentials","times":1}`, `{"flow":"client_credentials","error":"temporarily_unavailable","status":503}`} {
+	for _, fault := range []string{
+		`{"flow":"client_credentials","times":1}`,
+		`{"flow":"client_credentials","error":"temporarily_unavailable","status":503}`,
+	} {
 		if status, body := k.do("POST", "/mock/faults", "application/json", fault); status != http.StatusNoContent {
 			t.Fatalf("POST /mock/faults %s: got %d %s, want 204", fault, status, body)
 		}
@@ -124,7 +128,8 @@ func TestManagementShowsRequestsWithoutSecrets(t *testing.T) {
 	k.post(contoso, k.daemon())
 	k.post(contoso, k.byPassword("password", "a-real-one"))
 	_, body := k.do("GET", "/mock/requests", "", "")
-	if text := string(body); strings.Contains(text, "a-real-one") || strings.Contains(text, "s3cret") || !strings.Contains(text, `"client_secret":["***"]`) ||
+	if text := string(body); strings.Contains(text, "a-real-one") || strings.Contains(text, "s3cret") ||
+		!strings.Contains(text, `"client_secret":["***"]`) ||
 		!strings.Contains(text, `"flow":"client_credentials"`) {
 		t.Errorf("GET /mock/requests: got %s", body)
 	}

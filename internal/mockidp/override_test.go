@@ -9,7 +9,9 @@ import (
 
 // FuzzOverride: whatever a query holds, it makes claims that can be signed, or a sentence.
 func FuzzOverride(f *testing.F) {
-	for _, query := range []string{"exp=-20s&scp=&aud=x", "roles=a,b&aud=%5B1%5D", "exp=9223372036854775807&iat=-1", "exp=-9223372036854775808", "a=%7B%7D&=&a"} {
+	for _, query := range []string{
+		"exp=-20s&scp=&aud=x", "roles=a,b&aud=%5B1%5D", "exp=9223372036854775807&iat=-1", "exp=-9223372036854775808", "a=%7B%7D&=&a",
+	} {
 		f.Add(query)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -149,7 +149,8 @@ func TestSlowPagesInABrowser(t *testing.T) {
 	}
 	b.do(chromedp.KeyEvent("\t"))
 	b.ask(`document.activeElement.value == "` + aliceID + `" ? "focused" : ""`)
-	b.do(chromedp.KeyEvent("\r"), chromedp.WaitVisible(chromedp.CSS(`button[value=prove]`)), chromedp.Click(chromedp.CSS(`button[value=prove]`)))
+	b.do(chromedp.KeyEvent("\r"), chromedp.WaitVisible(chromedp.CSS(`button[value=prove]`)),
+		chromedp.Click(chromedp.CSS(`button[value=prove]`)))
 	b.do(chromedp.WaitVisible(chromedp.CSS(`button[value=consent]`)), chromedp.Click(chromedp.CSS(`button[value=consent]`)))
 	if text := got(); text != "POST code=true state=a+state error=" {
 		t.Errorf("form post: got %q", text)
@@ -162,7 +163,8 @@ func TestSlowPagesInABrowser(t *testing.T) {
 		t.Errorf("hidden frame: got %q, want a code", text)
 	}
 
-	b.do(chromedp.Navigate(address("prompt", "login")), chromedp.WaitVisible(chromedp.CSS(choice)), chromedp.Click(chromedp.CSS(`button[value=cancel]`)))
+	b.do(chromedp.Navigate(address("prompt", "login")), chromedp.WaitVisible(chromedp.CSS(choice)),
+		chromedp.Click(chromedp.CSS(`button[value=cancel]`)))
 	if text := got(); !strings.HasSuffix(text, "error=access_denied") {
 		t.Errorf("cancelled: got %q", text)
 	}

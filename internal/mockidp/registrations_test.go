@@ -160,7 +160,8 @@ func TestRegistrationsThatCannotBe(t *testing.T) {
 func TestResetReturnsToTheStart(t *testing.T) {
 	k := start(t)
 	_, body := k.post(contoso, k.obo("scope", "api://todo/.default offline_access"))
-	refresh := form("grant_type", "refresh_token", "client_id", middleID, "client_secret", "s3cret", "refresh_token", fmt.Sprint(body["refresh_token"]))
+	refresh := form("grant_type", "refresh_token", "client_id", middleID, "client_secret", "s3cret",
+		"refresh_token", fmt.Sprint(body["refresh_token"]))
 	if status, body := k.post(contoso, refresh); status != http.StatusOK {
 		t.Fatalf("refresh: got %d %v, want 200", status, body)
 	}
@@ -209,10 +210,12 @@ func TestManagementPublishesKeysBeforeTheySign(t *testing.T) {
 	if got := k.register("/mock/keys", `{}`)["kid"]; got != next || k.KeyID() != next {
 		t.Errorf("got the key %v, and %s signs; want %v", got, k.KeyID(), next)
 	}
-	if got := k.register("/mock/keys", `{"withdraw": true}`)["kid"]; got != afterNext || fmt.Sprint(published()) != fmt.Sprint([]any{afterNext}) {
+	got := k.register("/mock/keys", `{"withdraw": true}`)["kid"]
+	if got != afterNext || fmt.Sprint(published()) != fmt.Sprint([]any{afterNext}) {
 		t.Errorf("got the key %v of %v, want only %v", got, published(), afterNext)
 	}
-	if status, body := k.do("POST", "/mock/keys", "application/json", `{"publishOnly": true, "withdraw": true}`); status != http.StatusBadRequest {
+	status, body := k.do("POST", "/mock/keys", "application/json", `{"publishOnly": true, "withdraw": true}`)
+	if status != http.StatusBadRequest {
 		t.Errorf("both: got %d %s, want 400", status, body)
 	}
 }
@@ -259,7 +262,10 @@ func TestGrantOfGraphReplacesNoOther(t *testing.T) {
 	if got := claimsOf(t, body["access_token"])["scp"]; got != "Admin" {
 		t.Errorf("got the scopes %v, want those of the last grant", got)
 	}
-	for query, want := range map[string]string{"alice?client=middle&resource=00000003-0000-0000-c000-000000000000": "User.Read", "alice?client=middle&resource=ledger": "Read"} {
+	for query, want := range map[string]string{
+		"alice?client=middle&resource=00000003-0000-0000-c000-000000000000": "User.Read",
+		"alice?client=middle&resource=ledger":                               "Read",
+	} {
 		if status, token := k.preset(query); status != http.StatusOK || claimsOf(t, token)["scp"] != want {
 			t.Errorf("%s: got %d, want the scope %s", query, status, want)
 		}
@@ -274,13 +280,15 @@ func TestRegistrationsDuringRequests(t *testing.T) {
 		clients.Go(func() {
 			for n := range 5 {
 				k.register("/mock/users", fmt.Sprintf(`{"name": "user-%d-%d", "tenantId": "%s"}`, i, n, contoso))
-				k.register("/mock/apps", fmt.Sprintf(`{"name": "app-%d", "tenantId": "%s", "clientId": "dddddddd-0000-4000-8000-00000000000%d", "scopes": ["A"]}`, i, contoso, i))
+				k.register("/mock/apps", fmt.Sprintf(
+					`{"name": "app-%d", "tenantId": "%s", "clientId": "dddddddd-0000-4000-8000-00000000000%d", "scopes": ["A"]}`, i, contoso, i))
 				k.register("/mock/grants", fmt.Sprintf(`{"client": "app-%d", "resource": "todo", "scopes": ["Read"]}`, i))
 			}
 		})
 		clients.Go(func() {
 			for n := range 5 {
-				k.register("/mock/grants", fmt.Sprintf(`{"client": "middle", "resource": "todo", "user": "alice", "scopes": ["%s"]}`, []string{"Read", "Admin"}[n%2]))
+				k.register("/mock/grants", fmt.Sprintf(`{"client": "middle", "resource": "todo", "user": "alice", "scopes": ["%s"]}`,
+					[]string{"Read", "Admin"}[n%2]))
 				if status, body := k.post(contoso, k.obo()); status != http.StatusOK {
 					t.Errorf("exchange: got %d %v, want 200", status, body)
 				}

@@ -50,7 +50,9 @@ func TestMetadata(t *testing.T) {
 
 func TestUnknownTenantHasNoMetadata(t *testing.T) {
 	k := start(t)
-	for _, path := range []string{"/nobody/v2.0/.well-known/openid-configuration", "/consumers/.well-known/openid-configuration", "/nobody/discovery/v2.0/keys"} {
+	for _, path := range []string{
+		"/nobody/v2.0/.well-known/openid-configuration", "/consumers/.well-known/openid-configuration", "/nobody/discovery/v2.0/keys",
+	} {
 		status, body := k.do("GET", path, "", "")
 		if status != http.StatusBadRequest || !strings.Contains(string(body), `"invalid_tenant"`) ||
 			!strings.Contains(string(body), "AADSTS90002") {

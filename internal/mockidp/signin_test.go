@@ -109,7 +109,8 @@ func TestOnlyRedirectURIMayBeLeftOut(t *testing.T) {
 	k := start(t)
 	u := k.user()
 	page := u.open(contoso, asSPA("client_id", sharedID, "scope", "openid api://shared/Read", "redirect_uri", ""))
-	if location, response := u.choose(page, aliceID).response(t); !strings.HasPrefix(location, "https://shared.example/") || response.Get("code") == "" {
+	location, response := u.choose(page, aliceID).response(t)
+	if !strings.HasPrefix(location, "https://shared.example/") || response.Get("code") == "" {
 		t.Errorf("got %s with %v, want a code for https://shared.example/", location, response)
 	}
 }

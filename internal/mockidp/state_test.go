@@ -111,7 +111,8 @@ func TestKeyThatCannotBeSavedIsReported(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{"/mock/keys", "/mock/reset"} {
-		if status, body := k.do("POST", path, "application/json", "{}"); status != http.StatusInternalServerError || !strings.HasPrefix(string(body), "save the state: ") {
+		status, body := k.do("POST", path, "application/json", "{}")
+		if status != http.StatusInternalServerError || !strings.HasPrefix(string(body), "save the state: ") {
 			t.Errorf("POST %s: got %d %s, want 500", path, status, body)
 		}
 	}

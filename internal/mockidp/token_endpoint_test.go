@@ -334,7 +334,10 @@ func TestClientAssertionIsRefused(t *testing.T) {
 func TestFederatedAssertion(t *testing.T) {
 	k := start(t)
 	with := func(subject, audience string) url.Values {
-		claims := jwt.MapClaims{"iss": "https://cluster", "sub": subject, "aud": audience, "exp": time.Now().Add(time.Hour).Unix(), "jti": rand.Text()}
+		claims := jwt.MapClaims{
+			"iss": "https://cluster", "sub": subject, "aud": audience,
+			"exp": time.Now().Add(time.Hour).Unix(), "jti": rand.Text(),
+		}
 		return k.daemon("client_secret", "", "client_assertion_type", byJWT, "client_assertion", signAssertion(t, nil, claims))
 	}
 	good := with("system:pod", "api://AzureADTokenExchange")
@@ -395,7 +398,8 @@ func TestErrorURIIsAPage(t *testing.T) {
 
 func TestRefusalEchoesTheCorrelationID(t *testing.T) {
 	k := start(t)
-	request, _ := http.NewRequest("POST", k.URL()+"/"+contoso+"/oauth2/v2.0/token", strings.NewReader(k.obo("scope", "api://todo/Admin").Encode()))
+	request, _ := http.NewRequest("POST", k.URL()+"/"+contoso+"/oauth2/v2.0/token",
+		strings.NewReader(k.obo("scope", "api://todo/Admin").Encode()))
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	request.Header.Set("client-request-id", aliceID)
 	response, err := k.client.Do(request)
@@ -417,8 +421,12 @@ func TestRefusalEchoesTheCorrelationID(t *testing.T) {
 // What a user consented to counts for that user only.
 func TestUserConsentsForThemselves(t *testing.T) {
 	directory := testDirectory()
-	directory.Users = append(directory.Users, mockidp.User{Name: "carol", ObjectID: appID("9"), TenantID: contoso, Username: "carol@contoso.example"})
-	directory.Grants = append(directory.Grants, mockidp.Grant{Client: "middle", Resource: "todo", User: "carol@contoso.example", Scopes: []string{"Admin"}})
+	directory.Users = append(directory.Users, mockidp.User{
+		Name: "carol", ObjectID: appID("9"), TenantID: contoso, Username: "carol@contoso.example",
+	})
+	directory.Grants = append(directory.Grants, mockidp.Grant{
+		Client: "middle", Resource: "todo", User: "carol@contoso.example", Scopes: []string{"Admin"},
+	})
 	k := startWith(t, directory)
 	for user, want := range map[string]int{"carol": http.StatusOK, "alice": http.StatusBadRequest} {
 		assertion := k.UserToken(user, "spa", "middle")

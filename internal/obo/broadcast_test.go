@@ -119,7 +119,8 @@ func TestListeningOutlivesRedis(t *testing.T) {
 	redis.listens(t, 2)
 	alice := user("alice")
 	one.want(alice, "", "token-1", obo.IdentityProvider)
-	eventually(t, func() bool { return other.cache.ForgetUser(t.Context(), alice.TenantID, alice.ObjectID) == nil }, func() string { return "Redis is not asked again" })
+	eventually(t, func() bool { return other.cache.ForgetUser(t.Context(), alice.TenantID, alice.ObjectID) == nil },
+		func() string { return "Redis is not asked again" })
 	one.forgets(alice, todo)
 }
 
@@ -131,7 +132,8 @@ func TestNoticesWithoutPermission(t *testing.T) {
 	redis.config.URL = strings.Replace(redis.config.URL, "redis://", "redis://limited:secret@", 1)
 	k := redis.replica(t, p, nil)
 	alice := user("alice")
-	eventually(t, func() bool { return strings.Contains(redis.log.String(), "does not let us hear") }, func() string { return "no log line: " + redis.log.String() })
+	eventually(t, func() bool { return strings.Contains(redis.log.String(), "does not let us hear") },
+		func() string { return "no log line: " + redis.log.String() })
 	k.want(alice, "", "token-1", obo.IdentityProvider)
 	redis.settles(t, 1)
 	for range 5 { // the breaker would open

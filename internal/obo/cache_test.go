@@ -173,7 +173,8 @@ func TestAppTokenIsUsedUntilItsBuffer(t *testing.T) {
 		k := start(t, nil)
 		want := func(value string, source obo.TokenOrigin) {
 			t.Helper()
-			if got, err := k.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Challenge{}); err != nil || got != (obo.Token{Value: value, Origin: source}) {
+			got, err := k.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Challenge{})
+			if err != nil || got != (obo.Token{Value: value, Origin: source}) {
 				t.Fatalf("for app: got %v %v, want %s from %s", got, err, value, source)
 			}
 		}
@@ -217,7 +218,8 @@ func TestManyRejectATokenAtOnce(t *testing.T) {
 		for i := range 50 {
 			group.Go(func() {
 				time.Sleep(time.Duration(i) * 50 * time.Millisecond) // during the exchange, and after it
-				if got, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Challenge{RejectedToken: "token-1"}); err != nil || got.Value != "token-2" {
+				got, err := k.cache.OnBehalfOf(t.Context(), user("alice"), todo, obo.Challenge{RejectedToken: "token-1"})
+				if err != nil || got.Value != "token-2" {
 					t.Errorf("after token-1 was rejected: got %v %v, want token-2", got, err)
 				}
 			})

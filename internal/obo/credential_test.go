@@ -132,7 +132,11 @@ func TestCredentialsLoad(t *testing.T) {
 		return entry
 	}
 	encoded := func(content, password string) credential.Config {
-		return credential.Config{SourceType: "Base64Encoded", Base64EncodedValue: base64.StdEncoding.EncodeToString([]byte(content)), CertificatePassword: password}
+		return credential.Config{
+			SourceType:          "Base64Encoded",
+			Base64EncodedValue:  base64.StdEncoding.EncodeToString([]byte(content)),
+			CertificatePassword: password,
+		}
 	}
 	split := func(certificate, key, thumbprint string) credential.Config {
 		c := credential.Config{SourceType: "Path", PrivateKeyDiskPath: file(t, key), CertificateThumbprint: thumbprint}
@@ -299,14 +303,18 @@ func TestCheck(t *testing.T) {
 		{"certificate and secret", with(credential.Config{SourceType: "Path", CertificateDiskPath: "x", ClientSecret: ourSecret, ClientSecretFile: "y"}), nil},
 		{"secret with a password", with(credential.Config{SourceType: "ClientSecret", ClientSecret: ourSecret, CertificatePassword: pfxPassword}), nil},
 		{"one of each kind", with(
-			credential.Config{SourceType: "Base64Encoded", Base64EncodedValue: ourSecret, CertificatePassword: pfxPassword, ClientClaims: map[string]string{"a": "b"}},
+			credential.Config{
+				SourceType: "Base64Encoded", Base64EncodedValue: ourSecret, CertificatePassword: pfxPassword,
+				ClientClaims: map[string]string{"a": "b"},
+			},
 			credential.Config{SourceType: "KeyVault", KeyVaultURL: "https://contoso.vault.azure.net/", KeyVaultCertificateName: "middle-tier"},
 			credential.Config{SourceType: "SignedAssertionFilePath", SignedAssertionFileDiskPath: "x"},
 			credential.Config{SourceType: "SignedAssertionFromManagedIdentity"},
 			credential.Config{SourceType: "SignedAssertionFromManagedIdentity", ManagedIdentityClientID: "x"},
 		), nil},
 		{"each kind without its own", with(
-			credential.Config{SourceType: "Base64Encoded"}, credential.Config{SourceType: "KeyVault"}, credential.Config{SourceType: "SignedAssertionFilePath"},
+			credential.Config{SourceType: "Base64Encoded"}, credential.Config{SourceType: "KeyVault"},
+			credential.Config{SourceType: "SignedAssertionFilePath"},
 		), []string{
 			"clientCredentials[0].base64EncodedValue", "clientCredentials[1].keyVaultCertificateName", "clientCredentials[1].keyVaultUrl",
 			"clientCredentials[2].signedAssertionFileDiskPath",
@@ -370,7 +378,10 @@ func TestCacheCheck(t *testing.T) {
 }
 
 func TestCredentialPrintsItsKindOnly(t *testing.T) {
-	c := credential.Config{SourceType: "ClientSecret", ClientSecret: ourSecret, CertificatePassword: pfxPassword, Base64EncodedValue: ourSecret}
+	c := credential.Config{
+		SourceType: "ClientSecret", ClientSecret: ourSecret,
+		CertificatePassword: pfxPassword, Base64EncodedValue: ourSecret,
+	}
 	config := (&platform{}).config()
 	config.Credentials = []credential.Config{c}
 	client, err := obo.NewClient(t.Context(), config)
@@ -386,7 +397,8 @@ func TestCredentialPrintsItsKindOnly(t *testing.T) {
 		asJSON.Info("", "value", v)
 		asText.Info("", "value", v)
 	}
-	if text := log.String(); strings.Contains(text, ourSecret) || strings.Contains(text, pfxPassword) || !strings.Contains(text, "ClientSecret") {
+	if text := log.String(); strings.Contains(text, ourSecret) || strings.Contains(text, pfxPassword) ||
+		!strings.Contains(text, "ClientSecret") {
 		t.Errorf("printed: %s", text)
 	}
 }

@@ -88,7 +88,8 @@ func wantForm(t *testing.T, form url.Values, want map[string]string) {
 			} `json:"xms_cc"`
 		} `json:"access_token"`
 	}
-	if err := json.Unmarshal([]byte(form.Get("claims")), &claims); err != nil || !slices.Equal(claims.AccessToken.Capabilities.Values, []string{"cp1"}) {
+	err := json.Unmarshal([]byte(form.Get("claims")), &claims)
+	if err != nil || !slices.Equal(claims.AccessToken.Capabilities.Values, []string{"cp1"}) {
 		t.Errorf("claims: got %s %v, want xms_cc with cp1", form.Get("claims"), err)
 	}
 }
@@ -219,7 +220,8 @@ func TestNetworkFailures(t *testing.T) {
 			k := start(t, nil)
 			change(k)
 			refusal := k.fails(user("alice"))
-			if refusal.Kind != obo.Unavailable || refusal.RetryAfter <= 0 || refusal.Status != 0 || !strings.Contains(refusal.Error(), "reset by peer") {
+			if refusal.Kind != obo.Unavailable || refusal.RetryAfter <= 0 || refusal.Status != 0 ||
+				!strings.Contains(refusal.Error(), "reset by peer") {
 				t.Errorf("got %+v, want unavailable with its reason", refusal)
 			}
 			k.token, k.metadata = numbered, goodMetadata

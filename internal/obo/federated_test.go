@@ -150,7 +150,8 @@ func TestClientClaimsAreInTheAssertion(t *testing.T) {
 			t.Errorf("valid from %v to %v, want for 10 minutes from now", nbf, exp)
 		}
 		ids[claims["jti"]] = true
-		token, err := jwt.Parse(assertion, func(*jwt.Token) (any, error) { return rsaPair().certificate.PublicKey, nil }, jwt.WithValidMethods([]string{"PS256"}))
+		publicKey := func(*jwt.Token) (any, error) { return rsaPair().certificate.PublicKey, nil }
+		token, err := jwt.Parse(assertion, publicKey, jwt.WithValidMethods([]string{"PS256"}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -272,7 +273,8 @@ func TestManagedIdentityThatDoesNotWork(t *testing.T) {
 			config := (&platform{}).config()
 			config.Credentials = []credential.Config{managed("fails-" + name)}
 			_, err := obo.NewClient(t.Context(), config)
-			if err == nil || !strings.HasPrefix(err.Error(), "clientCredentials[0].managedIdentityClientId: ") || strings.Contains(err.Error(), "\n") {
+			if err == nil || !strings.HasPrefix(err.Error(), "clientCredentials[0].managedIdentityClientId: ") ||
+				strings.Contains(err.Error(), "\n") {
 				t.Errorf("got %v, want one line with the key", err)
 			}
 			wantNoSecrets(t, err)

@@ -9,7 +9,9 @@ import (
 // TestKeysOfDifferentPartsDiffer makes lists of parts from pieces that look like
 // the lengths and the limits between parts.
 func TestKeysOfDifferentPartsDiffer(t *testing.T) {
-	pieces := []string{"", "a", "aa", "/", " ", "\x00", "\x00\x00\x00\x00", "\x00\x00\x00\x01", "\x00\x00\x00\x01a", "\x00\x00\x00\x02", "api://todo/Read"}
+	pieces := []string{
+		"", "a", "aa", "/", " ", "\x00", "\x00\x00\x00\x00", "\x00\x00\x00\x01", "\x00\x00\x00\x01a", "\x00\x00\x00\x02", "api://todo/Read",
+	}
 	r := rand.New(rand.NewPCG(1, 2))
 	part := func() (s string) {
 		for range r.IntN(3) {

@@ -60,7 +60,8 @@ const hangs = 1000 * time.Hour
 
 // granted is a good answer.
 func granted(token string, expiresIn int) answer {
-	return answer{body: fmt.Sprintf(`{"token_type":"Bearer","scope":"%s","expires_in":%d,"access_token":%q}`, strings.Join(todo, " "), expiresIn, token)}
+	return answer{body: fmt.Sprintf(
+		`{"token_type":"Bearer","scope":"%s","expires_in":%d,"access_token":%q}`, strings.Join(todo, " "), expiresIn, token)}
 }
 
 // numbered grants token-1, token-2, … for an hour.
@@ -76,7 +77,8 @@ func slowly(delay time.Duration, answers func(sent) answer) func(sent) answer {
 
 func goodMetadata(tenant string) answer {
 	base := "https://login.example/" + tenant
-	return answer{body: fmt.Sprintf(`{"issuer":"%s/v2.0","authorization_endpoint":"%s/oauth2/v2.0/authorize","token_endpoint":"%s/oauth2/v2.0/token"}`, base, base, base)}
+	return answer{body: fmt.Sprintf(
+		`{"issuer":"%s/v2.0","authorization_endpoint":"%s/oauth2/v2.0/authorize","token_endpoint":"%s/oauth2/v2.0/token"}`, base, base, base)}
 }
 
 func (p *platform) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -225,7 +227,10 @@ func runCache(t testing.TB, cache *obo.Cache) {
 // userOf returns a user's assertion in a tenant, good for a day.
 func userOf(tenant, name string) obo.Assertion {
 	token := "eyJhbGciOiJSUzI1NiJ9." + name + ".signature"
-	return obo.Assertion{Token: token, Digest: sha256.Sum256([]byte(token)), TenantID: tenant, ObjectID: name, Expires: time.Now().Add(24 * time.Hour)}
+	return obo.Assertion{
+		Token: token, Digest: sha256.Sum256([]byte(token)),
+		TenantID: tenant, ObjectID: name, Expires: time.Now().Add(24 * time.Hour),
+	}
 }
 
 func user(name string) obo.Assertion { return userOf(ourTenant, name) }

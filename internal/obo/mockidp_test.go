@@ -124,7 +124,8 @@ func TestExchangeWithAStrictPlatform(t *testing.T) {
 				if err != nil {
 					t.Fatalf("on behalf of %s: %v", user, err)
 				}
-				if claims := claimsOf(t, got.Value); claims["tid"] != tenant || claims["scp"] != "Read Write" || claims["aud"] != todoClient || claims["xms_cc"] == nil {
+				if claims := claimsOf(t, got.Value); claims["tid"] != tenant || claims["scp"] != "Read Write" ||
+					claims["aud"] != todoClient || claims["xms_cc"] == nil {
 					t.Errorf("on behalf of %s: got a token with %v", user, claims)
 				}
 			}

@@ -24,7 +24,8 @@ func TestTenantsInMemoryAreBounded(t *testing.T) {
 			}
 			metadatas++
 			base := "https://login.example/" + tenant
-			return fmt.Sprintf(`{"issuer":"%[1]s/v2.0","authorization_endpoint":"%[1]s/oauth2/v2.0/authorize","token_endpoint":"%[1]s/oauth2/v2.0/token"}`, base)
+			return fmt.Sprintf(
+				`{"issuer":"%[1]s/v2.0","authorization_endpoint":"%[1]s/oauth2/v2.0/authorize","token_endpoint":"%[1]s/oauth2/v2.0/token"}`, base)
 		})},
 	}
 	credential, err := confidential.NewCredFromSecret("secret")
@@ -40,7 +41,8 @@ func TestTenantsInMemoryAreBounded(t *testing.T) {
 	for i := range tenants {
 		tenant := fmt.Sprintf("00000000-0000-4000-8000-%012d", i)
 		for range 2 {
-			if err := requestToken(t.Context(), m.forTenant(tenant), tokenRequest{tenant: tenant, scopes: []string{"api://todo/.default"}}); err != nil {
+			request := tokenRequest{tenant: tenant, scopes: []string{"api://todo/.default"}}
+			if err := requestToken(t.Context(), m.forTenant(tenant), request); err != nil {
 				t.Fatalf("tenant %d: %v", i, err)
 			}
 		}
@@ -69,5 +71,8 @@ func tenantsOf(client confidential.Client) int {
 type answering func(r *http.Request) string
 
 func (a answering) RoundTrip(r *http.Request) (*http.Response, error) {
-	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(a(r))), Request: r}, nil
+	return &http.Response{
+		StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}},
+		Body: io.NopCloser(strings.NewReader(a(r))), Request: r,
+	}, nil
 }

@@ -410,7 +410,8 @@ func TestConnectionsAreAsTheURLSays(t *testing.T) {
 			redis.settles(t, 20)
 			var ours []string
 			for line := range strings.Lines(redis.Do("CLIENT LIST").(string)) {
-				if words := strings.Fields(line); slices.Contains(words, "name=middletier") && slices.Contains(words, "resp=2") && !slices.Contains(words, "sub=1") {
+				words := strings.Fields(line)
+				if slices.Contains(words, "name=middletier") && slices.Contains(words, "resp=2") && !slices.Contains(words, "sub=1") {
 					ours = append(ours, line)
 				}
 			}
@@ -446,7 +447,8 @@ func TestPasswordFileIsReadAgain(t *testing.T) {
 		redis.Do("CLIENT KILL TYPE normal SKIPME yes")
 		k.want(user(name), "", fmt.Sprintf("token-%d", i+3), obo.IdentityProvider)
 	}
-	eventually(t, func() bool { return strings.Contains(redis.log.String(), line) }, func() string { return "the log does not say that the file is bad" })
+	eventually(t, func() bool { return strings.Contains(redis.log.String(), line) },
+		func() string { return "the log does not say that the file is bad" })
 	if log := redis.log.String(); strings.Count(log, line) != 1 || strings.Contains(log, "WRONGPASS") {
 		t.Errorf("got %s, want it to be said once, and the last good password used", log)
 	}

@@ -286,7 +286,8 @@ func TestClaimsOfAnAPIGoIntoTheExchange(t *testing.T) {
 			}
 			wantClaims(t, k.last().form, claims)
 			k.want(alice, "", "token-2", obo.Memory) // it replaced the other
-			if got, err := k.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Challenge{RejectedToken: "token-0", Claims: claims}); err != nil || got.Value != "token-3" {
+			got, err = k.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Challenge{RejectedToken: "token-0", Claims: claims})
+			if err != nil || got.Value != "token-3" {
 				t.Fatalf("for app with claims: got %v %v, want token-3", got, err)
 			}
 			wantClaims(t, k.last().form, claims)

@@ -13,7 +13,8 @@ import (
 
 // refused is an error answer of Entra. members go before the usual ones.
 func refused(status int, code, members string) answer {
-	return answer{status: status, body: `{` + members + `"error":"` + code + `","error_description":"AADSTS50000: What happened.\r\nTrace ID: t\r\nCorrelation ID: c","timestamp":"2000-01-01 00:00:00Z","trace_id":"trace","correlation_id":"correlation"}`}
+	return answer{status: status, body: `{` + members + `"error":"` + code +
+		`","error_description":"AADSTS50000: What happened.\r\nTrace ID: t\r\nCorrelation ID: c","timestamp":"2000-01-01 00:00:00Z","trace_id":"trace","correlation_id":"correlation"}`}
 }
 
 func TestRefusalsAreClassified(t *testing.T) {
@@ -89,7 +90,10 @@ func TestAnswersThatMakeNoSense(t *testing.T) {
 	good := func(members string) answer {
 		return answer{body: `{"scope":"api://todo/Read",` + members + `}`}
 	}
-	html := answer{status: 200, header: http.Header{"Content-Type": {"text/html"}}, body: "<!DOCTYPE html><html><body>Sign in to the hotel's network</body></html>"}
+	html := answer{
+		status: 200, header: http.Header{"Content-Type": {"text/html"}},
+		body: "<!DOCTYPE html><html><body>Sign in to the hotel's network</body></html>",
+	}
 	with := func(a answer, status int) answer {
 		a.status = status
 		return a

@@ -276,7 +276,9 @@ func TestCredentialThatAppearsIsUsed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "later", "secret")
 	p := &platform{token: numbered, metadata: goodMetadata}
 	config := p.config()
-	config.Credentials = []credential.Config{{SourceType: "ClientSecret", ClientSecretFile: path}, {SourceType: "ClientSecret", ClientSecret: "second"}}
+	config.Credentials = []credential.Config{
+		{SourceType: "ClientSecret", ClientSecretFile: path}, {SourceType: "ClientSecret", ClientSecret: "second"},
+	}
 	k := startWith(t, p, config)
 	k.running()
 	k.want(user("alice"), "", "token-1", obo.IdentityProvider)
@@ -397,7 +399,10 @@ func lasting(t *testing.T, life time.Duration) credential.Config {
 		t.Fatal(err)
 	}
 	p := pair{key, certificate}
-	return credential.Config{SourceType: "Base64Encoded", Base64EncodedValue: base64.StdEncoding.EncodeToString([]byte(p.certificatePEM() + p.keyPEM()))}
+	return credential.Config{
+		SourceType:         "Base64Encoded",
+		Base64EncodedValue: base64.StdEncoding.EncodeToString([]byte(p.certificatePEM() + p.keyPEM())),
+	}
 }
 
 func TestExpiryIsAnnouncedDaily(t *testing.T) {

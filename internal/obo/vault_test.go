@@ -56,7 +56,8 @@ func (v *keyVault) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	switch {
 	case r.Header.Get("Authorization") == "":
-		w.Header().Set("WWW-Authenticate", `Bearer authorization="https://login.microsoftonline.com/`+ourTenant+`", resource="https://vault.azure.net"`)
+		w.Header().Set("WWW-Authenticate",
+			`Bearer authorization="https://login.microsoftonline.com/`+ourTenant+`", resource="https://vault.azure.net"`)
 		w.WriteHeader(http.StatusUnauthorized)
 	case r.Header.Get("Authorization") != "Bearer "+vaultToken:
 		w.WriteHeader(http.StatusForbidden)
@@ -172,7 +173,9 @@ func TestCertificateFromAVault(t *testing.T) {
 				}
 				return
 			}
-			if err == nil || !strings.Contains(err.Error(), row.problem) || !strings.HasPrefix(err.Error(), "clientCredentials[0].keyVaultCertificateName: ") || strings.Contains(err.Error(), "\n") {
+			if err == nil || !strings.Contains(err.Error(), row.problem) ||
+				!strings.HasPrefix(err.Error(), "clientCredentials[0].keyVaultCertificateName: ") ||
+				strings.Contains(err.Error(), "\n") {
 				t.Errorf("got %v, want one line with %q", err, row.problem)
 			}
 			wantNoSecrets(t, err)

@@ -17,7 +17,9 @@ import (
 func TestPasswordFileThatHoldsNoPasswordIsRefused(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "password")
 	c := redistier.Config{URL: "redis://localhost", PasswordFile: file}
-	for text, want := range map[string]string{"": "is empty", "\xff\xfep\x00": "is in UTF-16", "a\nb": "holds 2 lines", "abc\x00d": "is not printable text"} {
+	for text, want := range map[string]string{
+		"": "is empty", "\xff\xfep\x00": "is in UTF-16", "a\nb": "holds 2 lines", "abc\x00d": "is not printable text",
+	} {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -30,7 +32,11 @@ func TestPasswordFileThatHoldsNoPasswordIsRefused(t *testing.T) {
 }
 
 func TestRedisConfigIsChecked(t *testing.T) {
-	good := redistier.Config{URL: "redis://localhost", EncryptionKeys: []string{base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{1}, 32))}, Timeout: time.Second}
+	good := redistier.Config{
+		URL:            "redis://localhost",
+		EncryptionKeys: []string{base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{1}, 32))},
+		Timeout:        time.Second,
+	}
 	for _, url := range []string{
 		"redis://localhost", "rediss://app:pass@redis.example:6380/2", "unix:///run/redis.sock",
 		"redis://a:1?addr=b:2&addr=c:3&pool_size=7", "rediss://a:26379?addr=b:26379&master_name=main",

@@ -82,7 +82,8 @@ func TestAccessRules(t *testing.T) {
 	add(paths, user, "GET", "needs Admin", "/admin", "/admin/", "/admin/x", "/admin/x/y", "/v1/admin", "/v1/admin/", "/v/admin")
 	add(paths, user, "GET", none, "/adminx", "/x/admin", "/v1/admin/x", "/Admin")
 	add(paths, app, "GET", none, "/admin") // a rule without app permissions
-	add(paths, user, "GET", ok, "/tasks/1/notes", "/tasks/1/notes/", "/public", "/a/public", "/a/b/c/public/", "/files/a.txt", "/files/.txt", "/", "")
+	add(paths, user, "GET", ok,
+		"/tasks/1/notes", "/tasks/1/notes/", "/public", "/a/public", "/a/b/c/public/", "/files/a.txt", "/files/.txt", "/", "")
 	add(paths, user, "POST", "needs Tasks.Write", "/tasks/1/notes", "/tasks", "/tasks/")
 	add(paths, user, "GET", "needs Tasks.Write", "/tasks/1", "/tasks/1/2/notes", "/tasks/notes")
 	add(paths, user, "GET", none, "/files/a.txt/b", "/files/a.text", "/files", "/public/x")
@@ -90,22 +91,27 @@ func TestAccessRules(t *testing.T) {
 
 	// A path with parameters must be allowed with and without them.
 	add(fallback, user, "GET", ok, "/users", "/users;v=1", "/users;v=1/a;b", "/administrator")
-	add(fallback, user, "GET", "needs Admin", "/admin", "/admin/", "/admin;x", "/admin;x/y", "/admin;/y", "/;x/admin", "/;/admin/y", "/;a;b/;c/admin", "/admin/;x", "/admin;a;b")
+	add(fallback, user, "GET", "needs Admin",
+		"/admin", "/admin/", "/admin;x", "/admin;x/y", "/admin;/y", "/;x/admin", "/;/admin/y", "/;a;b/;c/admin", "/admin/;x", "/admin;a;b")
 	add([]validate.Rule{{Paths: []string{"/a;x"}, Scopes: []string{"Admin"}}, {Scopes: []string{"Read"}}}, user, "GET", "needs Admin", "/a;x")
 	add([]validate.Rule{{Paths: []string{"/public"}, Scopes: []string{"Read"}}}, user, "GET", none, "/public;x", "/;x/public")
 
 	// So must one that differs from another in case only, or is composed otherwise.
 	add(fallback, user, "GET", "needs Admin", "/Admin", "/ADMIN/x", "/aDMIN;x", "/ａdmin", "/；x/admin", "/adᵐin/x")
 	add(fallback, user, "GET", ok, "/Users/Alice", "/caf\u00e9", "/cafe\u0301", "/½", "/a…b", "/①.txt")
-	add([]validate.Rule{{Paths: []string{"/Caf\u00e9/**", "/\u017fecret"}, Scopes: []string{"Admin"}}, {Scopes: []string{"Read"}}}, user, "GET", "needs Admin",
+	add([]validate.Rule{{Paths: []string{"/Caf\u00e9/**", "/\u017fecret"}, Scopes: []string{"Admin"}}, {Scopes: []string{"Read"}}},
+		user, "GET", "needs Admin",
 		"/Caf\u00e9", "/cafe\u0301", "/CAF\u00c9/x", "/secret", "/SECRET")
 	// One that some server changes before it looks for what it names is none that
 	// rules for paths can decide on.
-	add(fallback, user, "GET", "ambiguous", "/%61dmin", "/x/%2561", "/%u0061dmin", "/%U0061dmin", "/100%de", "/admin.", "/admin..", "/admin./x", "/admin.;x", "/...", "/x.", "/admin ",
+	add(fallback, user, "GET", "ambiguous", "/%61dmin", "/x/%2561", "/%u0061dmin", "/%U0061dmin", "/100%de",
+		"/admin.", "/admin..", "/admin./x", "/admin.;x", "/...", "/x.", "/admin ",
 		"/ admin", "/admin /x", "/x /admin", "/admin ;x", "/admin . .", "/admin\u00a0", "/\u3000admin", "/admin\u2003/x", "/admin\ufeff", "/admin\u200b", "/admin::$DATA",
 		"/admin::$data/x", "/admin:$i30:$INDEX_ALLOCATION", "/x／..／admin", "/admin．", "/admin…", "/x＼admin", "/％61dmin", "/x/℀")
-	add(fallback, user, "GET", ok, "/50%", "/50%off", "/%u00zz", "/a.b", "/.well-known/x", "/..a/b..c", "/a b", "/items/1:cancel", "/$metadata", "/a+b", "/x;. ", "/x;v=1./y")
-	add([]validate.Rule{{Paths: []string{"/**"}, Scopes: []string{"Read"}}, {Scopes: []string{"Admin"}}}, user, "GET", ok, "/%20", "/admin.", "/ x", "/a::$DATA") // names no path
+	add(fallback, user, "GET", ok, "/50%", "/50%off", "/%u00zz", "/a.b", "/.well-known/x", "/..a/b..c", "/a b",
+		"/items/1:cancel", "/$metadata", "/a+b", "/x;. ", "/x;v=1./y")
+	add([]validate.Rule{{Paths: []string{"/**"}, Scopes: []string{"Read"}}, {Scopes: []string{"Admin"}}},
+		user, "GET", ok, "/%20", "/admin.", "/ x", "/a::$DATA") // names no path
 	add(usual, user, "GET", ok, "/%20", "/admin.", "/ x ", "/a::$DATA", "/％61")
 
 	for _, r := range rows {

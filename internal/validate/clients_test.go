@@ -19,7 +19,8 @@ var noRoles = noClaim("roles")
 func TestListedClientsNeedNoRoles(t *testing.T) {
 	listed := newAccess(t, validate.Rule{Clients: []string{strings.ToUpper(daemonID)}})
 	unnamed := newAccess(t, validate.Rule{Scopes: []string{"Read"}, AppPermissions: []string{"Read.All"}})
-	idToken := all(noRoles, noClaim("azpacr", "xms_cc", "idtyp"), claim("sub", "pairwise"), claim("name", "Alice"), claim("preferred_username", "a@b"))
+	idToken := all(noRoles, noClaim("azpacr", "xms_cc", "idtyp"),
+		claim("sub", "pairwise"), claim("name", "Alice"), claim("preferred_username", "a@b"))
 	for _, row := range []struct {
 		name   string
 		draft  func() *draft

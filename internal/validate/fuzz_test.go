@@ -34,7 +34,10 @@ func FuzzParseCompact(f *testing.F) {
 		f.Add(b64([]byte(objects[0])) + "." + b64([]byte(object)) + "." + b64([]byte("signature")))
 		f.Add(b64([]byte(object)) + "." + b64([]byte(objects[1])) + ".")
 	}
-	for _, token := range []string{"", ".", "..", "...", "a.b.c", "e30.e30.", "e30.e30.AA", "e30.e30.AB", "e30.e30.AA==", "e30.e30.A\nA", "e30.e30.+/", "e31.e30.", "e30=.e30.", "e30.e30.AA.AA", " e30.e30."} {
+	for _, token := range []string{
+		"", ".", "..", "...", "a.b.c", "e30.e30.", "e30.e30.AA", "e30.e30.AB", "e30.e30.AA==",
+		"e30.e30.A\nA", "e30.e30.+/", "e31.e30.", "e30=.e30.", "e30.e30.AA.AA", " e30.e30.",
+	} {
 		f.Add(token)
 	}
 	f.Fuzz(func(t *testing.T, token string) {
@@ -141,7 +144,8 @@ func same(ours, theirs any) bool {
 // FuzzKeySet reads a JWKS and checks what is made of it.
 func FuzzKeySet(f *testing.F) {
 	modulus := base64.RawURLEncoding.EncodeToString(bytes.Repeat([]byte{0xff}, 256))
-	good := `{"kty":"RSA","use":"sig","kid":"a","n":"` + modulus + `","e":"AQAB","issuer":"https://login.example/{tenantid}/v2.0","x5c":["AA=="]}`
+	good := `{"kty":"RSA","use":"sig","kid":"a","n":"` + modulus +
+		`","e":"AQAB","issuer":"https://login.example/{tenantid}/v2.0","x5c":["AA=="]}`
 	f.Add([]byte(`{"keys":[` + good + `]}`))
 	f.Add([]byte(`{"keys":[` + good + `,` + good + `]}`))
 	for _, edit := range []struct{ old, new string }{
@@ -168,7 +172,11 @@ func FuzzKeySet(f *testing.F) {
 	} {
 		f.Add([]byte(`{"keys":[` + strings.Replace(good, edit.old, edit.new, 1) + `]}`))
 	}
-	for _, document := range []string{``, `{}`, `null`, `{"keys":null}`, `{"keys":[]}`, `{"keys":[1,null,"x",[],{}]}`, `{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"AA"}]}`, `{"keys":[{"kty":"EC","crv":"P-256","kid":"a","x":"AA","y":"AA"}]}`} {
+	for _, document := range []string{
+		``, `{}`, `null`, `{"keys":null}`, `{"keys":[]}`, `{"keys":[1,null,"x",[],{}]}`,
+		`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"AA"}]}`,
+		`{"keys":[{"kty":"EC","crv":"P-256","kid":"a","x":"AA","y":"AA"}]}`,
+	} {
 		f.Add([]byte(document))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -187,7 +195,8 @@ func FuzzKeySet(f *testing.F) {
 		}
 		for id, key := range set.keys {
 			public, ok := key.public.(*rsa.PublicKey)
-			if !ok || id == "" || key.id != id || public.N.BitLen() < minKeyBits || public.N.BitLen() > maxKeyBits || public.E < 3 || public.E%2 == 0 {
+			if !ok || id == "" || key.id != id || public.N.BitLen() < minKeyBits || public.N.BitLen() > maxKeyBits ||
+				public.E < 3 || public.E%2 == 0 {
 				t.Errorf("key %q: %+v", id, key)
 			}
 			if len(key.methods) != 1 || key.methods["RS256"] != jwt.SigningMethodRS256 {

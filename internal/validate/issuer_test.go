@@ -284,7 +284,10 @@ func TestDomainsMetadataMustNameOneIssuer(t *testing.T) {
 			}
 			return resp, err
 		})
-		v := validate.New(validate.Config{Instance: "https://" + c.host, TenantID: "contoso.example", ClientID: apiID, Client: &http.Client{Transport: p}})
+		v := validate.New(validate.Config{
+			Instance: "https://" + c.host, TenantID: "contoso.example",
+			ClientID: apiID, Client: &http.Client{Transport: p},
+		})
 		run(t, v)
 		time.Sleep(time.Minute)
 		if err := v.Ready(); !errors.Is(err, validate.ErrKeysUnavailable) {

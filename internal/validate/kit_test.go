@@ -170,9 +170,15 @@ func (p *provider) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	switch r.URL.Path {
 	case "/" + contoso + "/v2.0/.well-known/openid-configuration":
-		return respond(r, 200, encode(map[string]any{"issuer": "https://login.example/" + contoso + "/v2.0", "jwks_uri": "https://login.example/keys2"})), nil
+		return respond(r, 200, encode(map[string]any{
+			"issuer":   "https://login.example/" + contoso + "/v2.0",
+			"jwks_uri": "https://login.example/keys2",
+		})), nil
 	case "/" + contoso + "/.well-known/openid-configuration":
-		return respond(r, 200, encode(map[string]any{"issuer": "https://sts.example/" + contoso + "/", "jwks_uri": "https://login.example/keys1"})), nil
+		return respond(r, 200, encode(map[string]any{
+			"issuer":   "https://sts.example/" + contoso + "/",
+			"jwks_uri": "https://login.example/keys1",
+		})), nil
 	case "/keys1", "/keys2":
 		return respond(r, 200, encode(map[string]any{"keys": keys})), nil
 	}

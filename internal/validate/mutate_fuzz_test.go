@@ -15,7 +15,10 @@ import (
 func FuzzMutatedToken(f *testing.F) {
 	v := start(f)
 	forever := claim("exp", 253402300799) // longer than any fuzzing
-	good := []string{userDraft().Token(forever), appDraft().Token(forever), userDraft().Token(forever, tokentest.NoHeader("typ"), claim("scp", "Write"))}
+	good := []string{
+		userDraft().Token(forever), appDraft().Token(forever),
+		userDraft().Token(forever, tokentest.NoHeader("typ"), claim("scp", "Write")),
+	}
 	for operation := range uint16(10) {
 		for at := range uint16(3) {
 			f.Add(uint8(at), []byte{1, 0, byte(at) * 85, 1, 1, 0, byte(at), 0, byte(operation), 0})

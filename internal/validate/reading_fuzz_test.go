@@ -53,7 +53,8 @@ func FuzzReadings(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
-	access := NewAccess([]Rule{{Paths: []string{"/admin/**"}, Scopes: []string{"Admin"}}, {Scopes: []string{"Read"}}}, func(key, problem string) { f.Fatal(key, problem) })
+	access := NewAccess([]Rule{{Paths: []string{"/admin/**"}, Scopes: []string{"Admin"}}, {Scopes: []string{"Read"}}},
+		func(key, problem string) { f.Fatal(key, problem) })
 	caller := &Caller{id: &identity{scopes: []string{"Read"}}}
 	f.Fuzz(func(t *testing.T, decoded string) {
 		segments := strings.Split(decoded, "/")

@@ -335,7 +335,9 @@ func TestRunEndsWithItsContext(t *testing.T) {
 		bubble(t, how, func(t *testing.T) {
 			p := newProvider()
 			p.fail(outages[how])
-			v := validate.New(validate.Config{Instance: "https://login.example", TenantID: contoso, ClientID: apiID, Client: &http.Client{Transport: p}})
+			v := validate.New(validate.Config{
+				Instance: "https://login.example", TenantID: contoso, ClientID: apiID, Client: &http.Client{Transport: p},
+			})
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
 			v.Run(ctx)

@@ -109,7 +109,9 @@ func judge(t *testing.T, keys json.RawMessage, token string) (parsing, checking 
 // Nothing else is, and valid tokens of other algorithms are refused for that.
 func TestWycheproof(t *testing.T) {
 	accepted, vectorsRun := 0, 0
-	for _, name := range []string{"json_web_signature_test.json", "json_web_key_test.json", "json_web_crypto_test.json", "json_web_encryption_test.json"} {
+	for _, name := range []string{
+		"json_web_signature_test.json", "json_web_key_test.json", "json_web_crypto_test.json", "json_web_encryption_test.json",
+	} {
 		data, err := fs.ReadFile(wycheproof.TestVectors, name)
 		if err != nil {
 			t.Fatal(err)

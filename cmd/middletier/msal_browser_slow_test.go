@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -109,21 +110,36 @@ func (p *todoPage) shows(user, result string) {
 // choose presses the button with a text on a page of the platform, when that is there.
 func (b *browser) choose(text string) {
 	b.t.Helper()
-	press := chromedp.Evaluate[bool](fmt.Sprintf(`(() => {
+	b.finds(text, "button?.click();")
+}
+
+// offers waits for a button, such as one that only the next page has.
+func (b *browser) offers(text string) {
+	b.t.Helper()
+	b.finds(text, "")
+}
+
+// finds waits for a button, and does something with it.
+func (b *browser) finds(text, does string) {
+	b.t.Helper()
+	find := chromedp.Evaluate[bool](fmt.Sprintf(`(() => {
 		const button = [...document.querySelectorAll("button")].find(button => button.innerText.includes(%q));
-		button?.click();
+		%s
 		return Boolean(button);
-	})()`, text))
+	})()`, text, does))
 	eventually(b.t, func() bool {
-		pressed, err := chromedp.Run(b.ctx, press)
-		return err == nil && pressed // between two pages there is an error
+		found, err := chromedp.Run(b.ctx, find)
+		return err == nil && found // between two pages there is an error
 	}, func() string { return fmt.Sprintf("no button %q", text) })
 }
 
-// inPopup returns the tab that an action opens.
-func (b *browser) inPopup(action func()) *browser {
+// inPopup returns the tab that an action opens, which is none of those before: one that
+// closes is reported once more.
+func (b *browser) inPopup(action func(), before ...*browser) *browser {
 	b.t.Helper()
-	opened := chromedp.WaitNewTarget(b.ctx, func(*target.Info) bool { return true })
+	opened := chromedp.WaitNewTarget(b.ctx, func(tab *target.Info) bool {
+		return !slices.ContainsFunc(before, func(old *browser) bool { return tab.TargetID == old.tab() })
+	})
 	action()
 	select {
 	case id := <-opened:
@@ -135,6 +151,9 @@ func (b *browser) inPopup(action func()) *browser {
 		return nil
 	}
 }
+
+// tab is the browser's name for the tab.
+func (b *browser) tab() target.ID { return chromedp.FromContext(b.ctx).Target.TargetID }
 
 // A page signs users in with MSAL.js by redirect, gets their consent, and calls the
 // service across origins, with new tokens too, until the user signs out.
@@ -178,9 +197,10 @@ func TestSlowMSALSignsInAWindow(t *testing.T) {
 	p.stack.addItems()
 	popup := p.inPopup(func() { p.press("signInByPopup") })
 	popup.choose(bob)
+	popup.offers("Accept") // Cancel is on the page before, too
 	popup.choose("Cancel")
 	p.shows("nobody", "ServerError access_denied")
-	popup = p.inPopup(func() { p.press("signInByPopup") })
+	popup = p.inPopup(func() { p.press("signInByPopup") }, popup)
 	popup.choose("Accept")
 	p.shows(bob, "signed in")
 	p.press("list")

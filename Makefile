@@ -42,10 +42,10 @@ image: ## Build the container image middletier, version stamped.
 # Says how far go test is.
 WATCH := go run ./internal/testkit/testwatch
 
-# Tests that run at the same time (-parallel) mostly wait.
+# Packages (-p) and tests (-parallel) that run at the same time mostly wait.
 test: ## Run all tests but the slow ones, with the race detector.
 	@.ci/need test
-	$(WATCH) go test -json -race -shuffle=on -parallel 8 -timeout 20m ./...
+	$(WATCH) go test -json -race -shuffle=on -p 4 -parallel 8 -timeout 20m ./...
 
 test-slow: ## Run the slow tests: browser, gateway, crowds, traffic, other languages; those of deploy, whose module compiles for minutes; lint that.
 	@.ci/need test-slow

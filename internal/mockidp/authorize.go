@@ -1,7 +1,6 @@
 package mockidp
 
 import (
-	"io"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -62,11 +61,10 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
 func authorizationQuery(w http.ResponseWriter, r *http.Request) (url.Values, *refusal) {
 	text := r.URL.RawQuery
 	if r.Method == http.MethodPost {
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-		if err != nil {
-			return nil, refuse(9000411, "The request is not properly formatted: the body cannot be read.")
+		var refused *refusal
+		if text, refused = readText(w, r, maxBody); refused != nil {
+			return nil, refused
 		}
-		text = string(body)
 	}
 	return parseParameters(text)
 }

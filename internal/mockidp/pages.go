@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"html/template"
-	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -98,11 +97,11 @@ func readPageForm(w http.ResponseWriter, r *http.Request) (url.Values, *refusal)
 	if err != nil || kind != "application/x-www-form-urlencoded" {
 		return nil, refuse(9000411, "The request is not properly formatted: the body is not a form.")
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 4*maxBody)) // it holds an authorization request, sealed
-	if err != nil {
-		return nil, refuse(9000411, "The request is not properly formatted: the body cannot be read.")
+	text, refused := readText(w, r, 4*maxBody) // it holds an authorization request, sealed
+	if refused != nil {
+		return nil, refused
 	}
-	form, err := url.ParseQuery(string(body))
+	form, err := url.ParseQuery(text)
 	if err != nil {
 		return nil, refuse(9000411, "The request is not properly formatted.")
 	}

@@ -1,6 +1,7 @@
 package mockidp
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"net/url"
@@ -118,10 +119,7 @@ func (s *Server) redeemCode(r tokenRequest) (map[string]any, *refusal) {
 	if refused != nil {
 		return nil, refused
 	}
-	scope := code.Scope
-	if r.form.Get("scope") != "" {
-		scope = r.form.Get("scope")
-	}
+	scope := cmp.Or(r.form.Get("scope"), code.Scope)
 	g := userGrant{
 		tokenRequest: r, user: user, signIn: code.SignIn, nonce: code.Nonce, spa: code.Platform == platformSPA,
 	}
@@ -222,10 +220,7 @@ func (s *Server) redeemRefreshToken(r tokenRequest) (map[string]any, *refusal) {
 	if refused != nil {
 		return nil, refused
 	}
-	scope := token.Scope
-	if r.form.Get("scope") != "" {
-		scope = r.form.Get("scope")
-	}
+	scope := cmp.Or(r.form.Get("scope"), token.Scope)
 	g := userGrant{tokenRequest: r, user: user, signIn: token.SignIn, spa: token.SPA, refreshBy: token.Expires}
 	if refused := s.grantScopes(&g, scope); refused != nil {
 		return nil, refused

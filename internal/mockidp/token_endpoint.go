@@ -84,11 +84,20 @@ func readForm(w http.ResponseWriter, r *http.Request) (url.Values, *refusal) {
 	if err != nil || kind != "application/x-www-form-urlencoded" {
 		return nil, missing("grant_type") // Entra does not look into another body
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if err != nil {
-		return nil, refuse(9000411, "The request is not properly formatted: the body cannot be read.")
+	text, refused := readText(w, r, maxBody)
+	if refused != nil {
+		return nil, refused
 	}
-	return parseParameters(string(body))
+	return parseParameters(text)
+}
+
+// readText reads a body of at most limit bytes.
+func readText(w http.ResponseWriter, r *http.Request, limit int64) (string, *refusal) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	if err != nil {
+		return "", refuse(9000411, "The request is not properly formatted: the body cannot be read.")
+	}
+	return string(body), nil
 }
 
 // parseParameters reads a query or a form, in which each parameter may appear once (RFC 6749,

@@ -17,11 +17,16 @@ func Find(t testing.TB, program, pkg string) string {
 		path, err = exec.LookPath("/usr/sbin/" + program) // not on everyone's path
 	}
 	if err != nil {
-		missing := fmt.Sprintf("%s is needed: apt-get install %s", program, pkg)
-		if os.Getenv("CI") == "true" {
-			t.Fatal(missing)
-		}
-		t.Skip(missing)
+		Missing(t, fmt.Sprintf("%s is needed: apt-get install %s", program, pkg))
 	}
 	return path
+}
+
+// Missing skips the test for want of something, or with CI=true fails it.
+func Missing(t testing.TB, what string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatal(what)
+	}
+	t.Skip(what)
 }

@@ -123,14 +123,22 @@ func TestSlowClientsInJavascript(t *testing.T) {
 // and its key.
 func (s *stack) registerCertificate(client registration) (path string) {
 	s.t.Helper()
-	pair := certtest.New("a daemon", certtest.NewRSA())
-	s.manage("POST", "/mock/apps", map[string]any{
-		"name": "certified", "tenantId": demoTenant, "clientId": client.id, "certificates": []string{string(pair.CertificatePEM())},
-	})
-	s.manage("POST", "/mock/grants", map[string]any{"client": "certified", "resource": "middletier", "roles": []string{"ToDoList.Read.All"}})
+	pair := s.registerDaemon("certified", client.id, "ToDoList.Read.All")
 	path = filepath.Join(s.t.TempDir(), "certificate.pem")
 	writeTo(s.t, path, string(pair.CertificatePEM())+string(pair.KeyPEM()))
 	return path
+}
+
+// registerDaemon registers a daemon with a certificate and app permissions of the middle
+// tier, and returns the certificate.
+func (s *stack) registerDaemon(name, clientID string, roles ...string) certtest.Pair {
+	s.t.Helper()
+	pair := certtest.New(name, certtest.NewRSA())
+	s.manage("POST", "/mock/apps", map[string]any{
+		"name": name, "tenantId": demoTenant, "clientId": clientID, "certificates": []string{string(pair.CertificatePEM())},
+	})
+	s.manage("POST", "/mock/grants", map[string]any{"client": name, "resource": "middletier", "roles": roles})
+	return pair
 }
 
 // token returns a token of one of the platform's presets.

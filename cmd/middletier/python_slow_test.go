@@ -96,16 +96,10 @@ func (s *stack) environment(t *testing.T) []string {
 // robotID is the client ID of a daemon that tests register.
 const robotID = "99999999-9999-4999-8999-999999999999"
 
-// addRobot registers a daemon with a certificate, and returns that.
+// addRobot registers the daemon of these tests, and returns its certificate.
 func (s *stack) addRobot() certtest.Pair {
 	s.t.Helper()
-	pair := certtest.New("robot", certtest.NewRSA())
-	s.manage("POST", "/mock/apps", map[string]any{
-		"name": "robot", "tenantId": demoTenant, "clientId": robotID, "objectId": "99999999-0000-4000-8000-000000000000",
-		"certificates": []string{string(pair.CertificatePEM())},
-	})
-	s.manage("POST", "/mock/grants", map[string]any{"client": "robot", "resource": "middletier", "roles": todo.AppPermissions})
-	return pair
+	return s.registerDaemon("robot", robotID, todo.AppPermissions...)
 }
 
 // The libraries of Python get tokens that the middle tier accepts, in every way that they

@@ -118,9 +118,13 @@ func TestUntracedRequestsCostNoAllocation(t *testing.T) {
 		watch.End(ctx, done, time.Millisecond, "request")
 	}
 	request()
-	if got := testing.AllocsPerRun(100, request); got > 0 {
-		t.Errorf("%v allocations a request, want none", got)
+	var got float64
+	for range 50 { // what earlier tests left behind may still end, and allocates too
+		if got = testing.AllocsPerRun(100, request); got == 0 {
+			return
+		}
 	}
+	t.Errorf("%v allocations a request, want none", got)
 }
 
 type transportFunc func(*http.Request) (*http.Response, error)

@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"middletier/internal/api"
+	"middletier/internal/door"
 	"middletier/internal/listener"
 	"middletier/internal/telemetry"
 )
@@ -54,7 +54,7 @@ func (c serveCommand) run(ctx context.Context, std streams) error {
 		if err != nil {
 			return errors.Join(doc.mistakeAt("server.adminAddress", err), public.Close())
 		}
-		listeners[listener.WithWriteTimeout(admin, api.StallTimeout, log)] = p.api.Admin(level)
+		listeners[listener.WithWriteTimeout(admin, door.StallTimeout, log)] = p.api.Admin(level)
 		log.Info("listening for operators", "address", admin.Addr().String())
 	}
 	stop := logSIGHUP(log)
@@ -76,7 +76,7 @@ func (p *program) limited(l net.Listener, s server, log *slog.Logger) net.Listen
 	if s.MaxConnections > 0 {
 		l = listener.Limit(l, s.MaxConnections)
 	}
-	l = listener.WithWriteTimeout(l, api.StallTimeout, log)
+	l = listener.WithWriteTimeout(l, door.StallTimeout, log)
 	if p.certificate != nil {
 		l = tls.NewListener(l, p.certificate.Config())
 	}
@@ -181,7 +181,7 @@ func (p *program) shutdown(s server, servers []*http.Server, cancelRequests cont
 			}
 			if err := srv.Shutdown(graceCtx); err != nil {
 				log.Warn("requests were still running at the end of server.shutdownGrace")
-				cancelRequests(api.ErrShutdown)
+				cancelRequests(door.ErrShutdown)
 				finalCtx, stop := context.WithTimeout(context.Background(), finalLogTimeout)
 				defer stop()
 				_ = srv.Shutdown(finalCtx) // the remaining requests are canceled
@@ -205,6 +205,6 @@ func (p *program) shutdownIdle(srv *http.Server, cancelRequests context.CancelCa
 	if p.api.InFlight() > 0 {
 		return false
 	}
-	cancelRequests(api.ErrShutdown)
+	cancelRequests(door.ErrShutdown)
 	return true
 }

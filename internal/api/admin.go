@@ -9,6 +9,8 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"middletier/internal/door"
+	"middletier/internal/problem"
 	"middletier/internal/validate"
 )
 
@@ -16,7 +18,7 @@ import (
 // the admin listener counts as an operator.
 func (s *Server) addAdminRoutes(e *echo.Echo, level *slog.LevelVar) {
 	e.GET("/metrics", echo.WrapHandler(s.config.Telemetry.Handler()))
-	e.Match(getAndHead, "/config", s.settings, rejectCrossSite)
+	e.Match(door.GetAndHead, "/config", s.settings, rejectCrossSite)
 	e.Match([]string{http.MethodGet, http.MethodPut}, "/loglevel", logLevelHandler(level), rejectCrossSite)
 	e.DELETE("/cache", s.forgetAll, rejectCrossSite)
 	e.DELETE("/cache/users/:tid/:oid", s.forgetUser, rejectCrossSite)
@@ -31,9 +33,9 @@ func (s *Server) addAdminRoutes(e *echo.Echo, level *slog.LevelVar) {
 }
 
 var (
-	errWebPage = newRequestError("invalid-request",
+	errWebPage = problem.New("invalid-request",
 		"The admin listener does not serve web pages: call it by its address or as localhost, and not from another site.")
-	errNoUser = newRequestError("invalid-request",
+	errNoUser = problem.New("invalid-request",
 		"The path must be /cache/users/{tid}/{oid}, with the GUIDs of a tenant and of a user object.")
 )
 
@@ -100,7 +102,7 @@ func (s *Server) forgetUser(c echo.Context) error {
 	if !validate.IsGUID(tenant) || !validate.IsGUID(oid) {
 		return errNoUser // a user name matches no entry, and its tokens would stay cached
 	}
-	eventOf(c.Request()).forgottenUser = user{tenant, oid}
+	door.EventOf(c.Request()).ForgottenUser = door.User{Tenant: tenant, ObjectID: oid}
 	if err := s.config.Tokens.ForgetUser(c.Request().Context(), tenant, oid); err != nil {
 		return err
 	}

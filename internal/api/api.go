@@ -7,14 +7,17 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
-	"sync/atomic"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
+	"middletier/internal/door"
 	"middletier/internal/downstream"
 	"middletier/internal/forwarded"
 	"middletier/internal/obo"
+	"middletier/internal/problem"
 	"middletier/internal/telemetry"
 	"middletier/internal/validate"
 )
@@ -106,8 +109,8 @@ func (c Config) proxies(report func(key, problem string)) *forwarded.Proxies {
 }
 
 // hosts returns the allowed hosts, and reports every mistake in them.
-func (c Config) hosts(report func(key, problem string)) *allowedHosts {
-	return newAllowedHosts(c.AllowedHosts, func(key, problem string) { report("allowedHosts"+key, problem) })
+func (c Config) hosts(report func(key, problem string)) *door.AllowedHosts {
+	return door.NewAllowedHosts(c.AllowedHosts, func(key, problem string) { report("allowedHosts"+key, problem) })
 }
 
 // isPlainPath reports whether path is empty or can be a part of a route.
@@ -122,8 +125,7 @@ type Server struct {
 	proxies        *forwarded.Proxies
 	refusedOrigins *refusedOrigins
 	handler        http.Handler
-	draining       atomic.Bool
-	load           load
+	door           *door.Door
 
 	openAPIDocument []byte // OpenAPI
 }
@@ -134,8 +136,19 @@ func New(c Config) *Server {
 		c.PublicURL = strings.TrimSuffix(c.PublicURL, "/") + c.BasePath
 	}
 	s := &Server{config: c, proxies: c.proxies(func(string, string) {}), refusedOrigins: newRefusedOrigins()} // checked before
+	s.door = door.New(door.Config{
+		MaxBodySize: c.MaxBodySize, MaxHeaderSize: c.MaxHeaderSize, ServerTiming: c.ServerTiming,
+		TrustsPeer: s.proxies.TrustsPeer, BaseURL: s.baseURL, Fixed: c.PublicURL != "", RouteName: routeName,
+		Challenge: func(p problem.Problem, r *http.Request, base string) string {
+			return s.challenge(p, s.targetOf(r, base))
+		},
+		ExampleChallenge: func(p problem.Problem, base string) string {
+			return s.challenge(p, target{resource: resource{base, "todo"}, scopes: problem.ExampleScopes})
+		},
+		Validator: c.Validator, Telemetry: c.Telemetry, Log: c.Log,
+	})
 	var early []echo.MiddlewareFunc
-	if hosts := c.hosts(func(string, string) {}); !hosts.any { // before CORS: other hosts answer no preflight
+	if hosts := c.hosts(func(string, string) {}); !hosts.Any() { // before CORS: other hosts answer no preflight
 		early = append(early, s.rejectOtherHosts(hosts))
 	}
 	if len(c.CORS.Origins) > 0 {
@@ -155,31 +168,24 @@ func New(c Config) *Server {
 	anyMethod("/app/*", s.authenticate(s.accessOn(appRoute), rateLimit(s.forward(appRoute))))
 	g.POST("/signout", s.authenticate(noAccess, s.signout)) // without a rate limit: a sign-out must not fail for it
 	s.addMetadata(e, g)
-	s.addProblems(g)
+	s.door.AddProblems(g)
 	for _, path := range []string{"", "/"} {
 		anyMethod(path, s.redirectToDocs)
 	}
-	g.Match(getAndHead, "/openapi.json", s.openAPI)
-	g.Match(getAndHead, "/docs", s.docs)
-	g.Match(getAndHead, "/docs/:version/:file", s.docsFile)
+	g.Match(door.GetAndHead, "/openapi.json", s.openAPI)
+	g.Match(door.GetAndHead, "/docs", s.docs)
+	g.Match(door.GetAndHead, "/docs/:version/:file", s.docsFile)
 
 	s.handler, s.openAPIDocument = e, s.buildOpenAPI()
 	return s
 }
 
-// getAndHead are the methods of routes that only read.
-var getAndHead = []string{http.MethodGet, http.MethodHead}
-
-// newEcho returns what both listeners share: the order of middleware, error handling,
-// and health. Errors after early are answered with the headers that early has set.
+// newEcho returns what both listeners share: the middleware and error handling of all
+// doors, and health.
 func (s *Server) newEcho(early ...echo.MiddlewareFunc) *echo.Echo {
-	e := echo.New()
-	e.HTTPErrorHandler = s.handleError
-	e.Use(s.observe)
-	e.Use(early...)
-	e.Use(s.limitSize)
-	e.Match(getAndHead, "/healthz", s.healthz)
-	e.Match(getAndHead, "/readyz", s.readyz)
+	e := s.door.NewEcho(early...)
+	e.Match(door.GetAndHead, "/healthz", s.healthz)
+	e.Match(door.GetAndHead, "/readyz", s.readyz)
 	return e
 }
 
@@ -189,7 +195,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.S
 // Admin returns the handler of the admin listener. Its /loglevel changes level.
 func (s *Server) Admin(level *slog.LevelVar) http.Handler {
 	e := s.newEcho(rejectForeignHost)
-	s.addProblems(e.Group(s.config.BasePath)) // without publicUrl, problem types link to the listener that was called
+	s.door.AddProblems(e.Group(s.config.BasePath)) // without publicUrl, problem types link to the listener that was called
 	s.addAdminRoutes(e, level)
 	return e
 }
@@ -197,7 +203,14 @@ func (s *Server) Admin(level *slog.LevelVar) http.Handler {
 // Drain makes the service not ready, so that load balancers send no new requests, and
 // closes each connection after its current answer. Idle connections stay open: a client
 // that is just sending a request on one would lose it.
-func (s *Server) Drain() { s.draining.Store(true) }
+func (s *Server) Drain() { s.door.Drain() }
+
+// InFlight returns how many requests are being answered, on both listeners.
+func (s *Server) InFlight() int { return s.door.InFlight() }
+
+// BehindLoadBalancer reports whether there seems to be a load balancer: within the last
+// span it probed /readyz, or a trusted proxy sent a request.
+func (s *Server) BehindLoadBalancer(span time.Duration) bool { return s.door.BehindLoadBalancer(span) }
 
 // baseURL returns the URL by which the client of r reaches the service, without a slash
 // at its end.
@@ -214,49 +227,19 @@ func (s *Server) baseURL(r *http.Request) string {
 	return (&url.URL{Scheme: client.Proto, Host: client.Host, Path: client.Prefix + s.config.BasePath}).String()
 }
 
-var (
-	errBodyTooLarge    = newRequestError("body-too-large", "The request body is larger than this service accepts.")
-	errHeadersTooLarge = newRequestError("headers-too-large", "The request headers are larger than this service accepts.")
-	errUpgrade         = newRequestError("upgrade-not-supported", "Protocol upgrades, such as to WebSocket, are not supported.")
-)
-
-// limitSize rejects requests that are too large, methods that are not in upper case, and
-// upgrades, before anything else looks at the request. A body of unknown length is
-// limited while it is read.
-func (s *Server) limitSize(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		r := c.Request()
-		if s.draining.Load() {
-			c.Response().Header()["Connection"] = []string{"close"} // on HTTP/2, net/http sends GOAWAY instead
-		}
-		if headerSize(r) > s.config.MaxHeaderSize {
-			return errHeadersTooLarge
-		}
-		if !isMethod(r.Method) {
-			return errMethod
-		}
-		if strings.Contains(strings.ToLower(r.Header.Get("Upgrade")), "websocket") {
-			return errUpgrade
-		}
-		r.Header.Del("Upgrade") // any other may be ignored (RFC 9110, section 7.8)
-		if r.ContentLength > s.config.MaxBodySize {
-			return errBodyTooLarge
-		}
-		if upload := eventOf(r).upload; upload != nil {
-			upload.ShortenReadDeadline()
-		}
-		return next(c)
+// routeName returns the label of an Echo route. The number of labels is bounded.
+func routeName(path string) string {
+	switch {
+	case path == "":
+		return "none"
+	case strings.HasSuffix(path, "/api/*"), strings.HasSuffix(path, "/app/*"):
+		return path[:len(path)-1] + "{name}/{path…}"
+	case strings.HasSuffix(path, metadataPath+"/*"):
+		return path[:len(path)-1] + "{path…}"
+	case strings.Contains(path, "/:"):
+		return parameter.ReplaceAllString(path, "/{$1}")
 	}
+	return path
 }
 
-// headerSize returns the size of a request's method, target and headers in HTTP/1.1, in
-// bytes.
-func headerSize(r *http.Request) int64 {
-	size := len(r.Method) + len(r.RequestURI) + len(r.Host)
-	for name, values := range r.Header {
-		for _, value := range values {
-			size += len(name) + len(value) + len(": \r\n")
-		}
-	}
-	return int64(size)
-}
+var parameter = regexp.MustCompile(`/:(\w+)`)

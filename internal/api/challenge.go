@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"middletier/internal/problem"
 )
 
 // target is what a request asks for, as far as challenges say.
@@ -39,20 +41,20 @@ func (s *Server) targetOf(r *http.Request, base string) target {
 // challenge returns the WWW-Authenticate header of a problem, or "". Every 401, and a
 // token without the scope that is needed, leads to the metadata of what was asked for
 // (RFC 9728, section 5.1; RFC 6750, section 3).
-func (s *Server) challenge(p problem, t target) string {
+func (s *Server) challenge(p problem.Problem, t target) string {
 	metadata := fmt.Sprintf(", resource_metadata=%q", t.metadataURL())
-	switch p.kind {
+	switch p.Kind {
 	case "missing-token":
 		return fmt.Sprintf("Bearer realm=%q", s.config.ClientID) + metadata + s.scopeParameter(t, t.scopes)
 	case "insufficient-scope":
-		return p.challenge + s.scopeParameter(t, p.scopes) + metadata
+		return p.Challenge + s.scopeParameter(t, p.Scopes) + metadata
 	case "claims-challenge":
-		return s.claimsChallenge(p.providerError.Claims) + metadata
+		return s.claimsChallenge(p.ProviderError.Claims) + metadata
 	}
-	if problemTypes[p.kind].Status != http.StatusUnauthorized {
-		return p.challenge
+	if problem.Types[p.Kind].Status != http.StatusUnauthorized {
+		return p.Challenge
 	}
-	return p.challenge + metadata
+	return p.Challenge + metadata
 }
 
 // claimsChallenge is the challenge of Microsoft's page "Claims challenges, claims

@@ -12,6 +12,8 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"golang.org/x/net/http/httpguts"
+
+	"middletier/internal/door"
 )
 
 // CORS lists the web pages of other origins that may call the service from a browser;
@@ -102,7 +104,7 @@ func (s *Server) newCORS() echo.MiddlewareFunc {
 	vary := []string{"Origin"}
 	exposedHeaders := []string{strings.Join(slices.Concat(responseHeaders, c.ResponseHeaders), ", ")}
 	allowedHeaders := strings.Join(slices.Concat(requestHeaders, c.RequestHeaders), ", ")
-	maxAge := seconds(c.MaxAge)
+	maxAge := door.Seconds(c.MaxAge)
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			r, h := c.Request(), c.Response().Header()

@@ -3,9 +3,7 @@ package api
 import (
 	"bytes"
 	"compress/gzip"
-	"crypto/sha256"
 	"embed"
-	"encoding/base64"
 	"io"
 	"net/http"
 	"net/url"
@@ -14,6 +12,8 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+
+	"middletier/internal/door"
 )
 
 // viewerVersion is the version of Swagger UI. The URLs of its files contain it, so the
@@ -70,26 +70,19 @@ const docsPage = `<!doctype html>
 `
 
 // docsPolicy lets the page load the viewer, start it, and read the OpenAPI document.
-var docsPolicy = "; script-src 'self' " + hashSource(docsScript) + "; style-src 'self' " + hashSource(docsStyle) +
+var docsPolicy = "; script-src 'self' " + door.HashSource(docsScript) + "; style-src 'self' " + door.HashSource(docsStyle) +
 	"; img-src data:; connect-src 'self'"
-
-// hashSource returns the source expression that allows an inline script or style
-// (Content Security Policy Level 3, section 2.3.1).
-func hashSource(text string) string {
-	hash := sha256.Sum256([]byte(text))
-	return "'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "'"
-}
 
 // docs answers with the page that shows the OpenAPI document.
 func (s *Server) docs(c echo.Context) error {
-	s.setCacheableIfFixed(c)
-	return respondPage(c, docsPolicy, []byte(docsPage))
+	s.door.SetCacheableIfFixed(c)
+	return door.RespondPage(c, docsPolicy, []byte(docsPage))
 }
 
 // redirectToDocs redirects a browser from / to /docs. Other clients get 404.
 func (s *Server) redirectToDocs(c echo.Context) error {
 	r := c.Request()
-	if r.Method != http.MethodGet && r.Method != http.MethodHead || !wantsHTML(r) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead || !door.WantsHTML(r) {
 		return echo.ErrNotFound
 	}
 	base, err := url.Parse(s.baseURL(r))
@@ -103,9 +96,6 @@ func (s *Server) redirectToDocs(c echo.Context) error {
 	return c.NoContent(http.StatusFound)
 }
 
-// wantsHTML reports whether r comes from a browser window.
-func wantsHTML(r *http.Request) bool { return strings.Contains(r.Header.Get("Accept"), "text/html") }
-
 // docsFile answers with a file of the viewer.
 func (s *Server) docsFile(c echo.Context) error {
 	name := c.Param("file")
@@ -113,18 +103,18 @@ func (s *Server) docsFile(c echo.Context) error {
 	if !ok || c.Param("version") != viewerVersion {
 		return echo.ErrNotFound
 	}
-	setCacheable(c, viewerMaxAge)
+	door.SetCacheable(c, viewerMaxAge)
 	file := viewerBytes()[name]
 	if file.gzipped == nil {
-		return respond(c, http.StatusOK, contentType, file.content)
+		return door.Respond(c, http.StatusOK, contentType, file.content)
 	}
 	h := c.Response().Header()
 	h.Add("Vary", "Accept-Encoding")
 	if strings.Contains(c.Request().Header.Get("Accept-Encoding"), "gzip") {
 		h.Set("Content-Encoding", "gzip")
-		return respond(c, http.StatusOK, contentType, file.gzipped)
+		return door.Respond(c, http.StatusOK, contentType, file.gzipped)
 	}
-	return respond(c, http.StatusOK, contentType, file.content)
+	return door.Respond(c, http.StatusOK, contentType, file.content)
 }
 
 type viewerFile struct {

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/labstack/echo/v4"
+
+	"middletier/internal/problem"
 )
 
 // easyAuthHeader holds the user's access token. The built-in sign-in of App Service and
@@ -15,11 +17,9 @@ import (
 const easyAuthHeader = "X-Ms-Token-Aad-Access-Token"
 
 var (
-	errTwoTokens = newRequestError("invalid-request",
+	errTwoTokens = problem.New("invalid-request",
 		"The request has both an Authorization header and a token of the platform's sign-in.")
-	errEasyAuthToken = newRequestError("invalid-request", "The header of the platform's sign-in is not one token.")
-	errCrossSite     = newRequestError("cross-site-request",
-		"The token of the platform's sign-in comes from a cookie, and a page of another origin sent the request.")
+	errEasyAuthToken = problem.New("invalid-request", "The header of the platform's sign-in is not one token.")
 )
 
 // easyAuthToken returns the token in the values of easyAuthHeader. The platform derives
@@ -40,10 +40,10 @@ func (s *Server) easyAuthToken(c echo.Context, values []string) (string, error) 
 		return "", errEasyAuthToken
 	}
 	if values[0] == "" {
-		return "", errNoToken
+		return "", problem.ErrNoToken
 	}
 	if !s.isOwnPage(r) {
-		return "", errCrossSite
+		return "", problem.ErrCrossSite
 	}
 	return values[0], nil
 }

@@ -8,8 +8,10 @@ import (
 	"github.com/labstack/echo/v4"
 	"go.opentelemetry.io/otel/attribute"
 
+	"middletier/internal/door"
 	"middletier/internal/downstream"
 	"middletier/internal/obo"
+	"middletier/internal/problem"
 	"middletier/internal/telemetry"
 	"middletier/internal/validate"
 )
@@ -27,10 +29,8 @@ var (
 )
 
 var (
-	errUnknownAPI = newRequestError("unknown-api", "No downstream API of that name is configured.")
-	errAppOnUser  = newRequestError("wrong-token-type", "The token has no user. Calls without a user go to /app/{name}/.")
-	errUserOnApp  = newRequestError("wrong-token-type", "The token is for a user. Calls on behalf of a user go to /api/{name}/.")
-	errAppOnly    = newRequestError("wrong-token-type", "This API is called as the application only. Calls without a user go to /app/{name}/.")
+	errUserOnApp = problem.New("wrong-token-type", "The token is for a user. Calls on behalf of a user go to /api/{name}/.")
+	errAppOnly   = problem.New("wrong-token-type", "This API is called as the application only. Calls without a user go to /app/{name}/.")
 )
 
 // forward sends a call to {prefix}{name}/{path…} on to the API, with a token for it, and
@@ -43,29 +43,29 @@ func (s *Server) forward(route route) echo.HandlerFunc {
 	}
 	return func(c echo.Context) error {
 		r := c.Request()
-		event := eventOf(r)
+		event := door.EventOf(r)
 		name, path, err := splitTarget(rawPath(r), prefix)
 		if err != nil {
 			return err
 		}
 		api, ok := s.config.APIs[name]
 		if !ok {
-			return errUnknownAPI
+			return problem.ErrUnknownAPI
 		}
-		event.api = name
-		target, err := permit(r, event.caller, api, route, path)
+		event.API = name
+		target, err := permit(r, event.Caller, api, route, path)
 		if err != nil {
 			return err
 		}
-		event.forwarded = true
+		event.Forwarded = true
 		location := locations[name]
 		err = api.Client.Forward(c.Response(), r, downstream.Call{
-			Path: target, Token: s.tokenFor(event, api, route), RequestID: event.id, Forwarded: s.proxies.Client(r),
+			Path: target, Token: s.tokenFor(event, api, route), RequestID: event.ID, Forwarded: s.proxies.Client(r),
 			Prefix: location.path, PublicURL: location.url, PublicURLVaries: s.config.PublicURL == "",
-			OnTruncated: func(err error) { event.answerErr = err },
+			OnTruncated: func(err error) { event.AnswerErr = err },
 		})
-		if err == nil && event.trial != nil { // any answer but 401
-			event.trial.Passed()
+		if err == nil && event.Trial != nil { // any answer but 401
+			event.Trial.Passed()
 		}
 		return err
 	}
@@ -78,7 +78,7 @@ func permit(r *http.Request, caller *validate.Caller, api API, route route, path
 		if route.app {
 			return downstream.Path{}, errUserOnApp
 		}
-		return downstream.Path{}, errAppOnUser
+		return downstream.Path{}, problem.ErrAppOnUser
 	}
 	if api.AppOnly && !route.app {
 		return downstream.Path{}, errAppOnly
@@ -121,7 +121,7 @@ func rawPath(r *http.Request) string {
 func splitTarget(escaped, prefix string) (name, path string, err error) {
 	rest, ok := strings.CutPrefix(escaped, prefix)
 	if !ok {
-		return "", "", errUnknownAPI
+		return "", "", problem.ErrUnknownAPI
 	}
 	if i := strings.IndexByte(rest, '/'); i >= 0 {
 		return rest[:i], rest[i:], nil
@@ -131,11 +131,11 @@ func splitTarget(escaped, prefix string) (name, path string, err error) {
 
 // tokenFor returns the source of tokens for a call: an exchange of the caller's token, or
 // client credentials.
-func (s *Server) tokenFor(event *event, api API, route route) downstream.TokenFunc {
+func (s *Server) tokenFor(event *door.Event, api API, route route) downstream.TokenFunc {
 	return func(ctx context.Context, rejected downstream.Rejection) (string, error) {
 		ctx, span := telemetry.Start(ctx, "token")
 		defer span.End()
-		start := event.timing.now()
+		start := event.Timing.Now()
 		challenge := obo.Challenge{RejectedToken: rejected.Token, Claims: rejected.Claims}
 		flow := obo.OnBehalfOf
 		var token obo.Token
@@ -144,10 +144,10 @@ func (s *Server) tokenFor(event *event, api API, route route) downstream.TokenFu
 			flow = obo.ClientCredentials
 			token, err = s.config.Tokens.ForApp(ctx, api.Tenant, api.AppScope, challenge)
 		} else {
-			token, err = s.config.Tokens.OnBehalfOf(ctx, assertionOf(event.caller), api.Scopes, challenge)
+			token, err = s.config.Tokens.OnBehalfOf(ctx, assertionOf(event.Caller), api.Scopes, challenge)
 		}
-		event.source, event.trial = token.Origin, token.Trial
-		event.timing.gotToken(start, err)
+		event.Source, event.Trial = token.Origin, token.Trial
+		event.Timing.GotToken(start, err)
 		outcome := obo.Outcome(err)
 		s.config.Telemetry.Token(ctx, string(flow), string(token.Origin), outcome)
 		if span.IsRecording() {

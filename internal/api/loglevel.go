@@ -8,9 +8,11 @@ import (
 	"strings"
 
 	"github.com/labstack/echo/v4"
+
+	"middletier/internal/problem"
 )
 
-var errLogLevel = newRequestError("invalid-request", `The body must be {"level": "…"} with debug, info, warn or error.`)
+var errLogLevel = problem.New("invalid-request", `The body must be {"level": "…"} with debug, info, warn or error.`)
 
 // logLevelHandler answers GET and PUT /loglevel. A new level lasts until the service
 // stops.

@@ -5,16 +5,14 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/labstack/echo/v4"
+
+	"middletier/internal/door"
+	"middletier/internal/problem"
 )
 
 const metadataPath = "/.well-known/oauth-protected-resource"
-
-// descriptionMaxAge is how long caches may store descriptions of the service. They
-// change with a restart only.
-const descriptionMaxAge = 5 * time.Minute
 
 // resource is a protected resource in the sense of RFC 9728: the whole service, or one
 // API that users call.
@@ -65,8 +63,8 @@ func (s *Server) metadata(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	s.setCacheableIfFixed(c)
-	return respondJSON(c, http.StatusOK, resourceMetadata{described.url(), []string{issuer}, s.fullScopes(described), []string{"header"}})
+	s.door.SetCacheableIfFixed(c)
+	return door.RespondJSON(c, http.StatusOK, resourceMetadata{described.url(), []string{issuer}, s.fullScopes(described), []string{"header"}})
 }
 
 // resourceMetadata is a metadata document. An empty list must be left out (RFC 9728,
@@ -102,7 +100,7 @@ func (s *Server) describedResource(r *http.Request) (resource, error) {
 			described.api = name
 			return described, nil
 		}
-		result = errUnknownAPI
+		result = problem.ErrUnknownAPI
 	}
 	return resource{}, result
 }
@@ -136,9 +134,9 @@ func (s *Server) fullScopes(of resource) []string {
 // addMetadata adds the metadata's routes.
 func (s *Server) addMetadata(e *echo.Echo, g *echo.Group) {
 	for _, path := range []string{metadataPath, metadataPath + "/*"} {
-		g.Match(getAndHead, path, s.metadata)
+		g.Match(door.GetAndHead, path, s.metadata)
 		if s.config.BasePath != "" {
-			e.Match(getAndHead, path, s.metadata)
+			e.Match(door.GetAndHead, path, s.metadata)
 		}
 	}
 }
@@ -162,8 +160,8 @@ func (s *Server) answerAnyOrigin(c echo.Context, next echo.HandlerFunc) error {
 		h["Access-Control-Expose-Headers"] = anyOrigin
 		return next(c)
 	}
-	h.Set("Access-Control-Allow-Methods", strings.Join(getAndHead, ", "))
+	h.Set("Access-Control-Allow-Methods", strings.Join(door.GetAndHead, ", "))
 	h.Set("Access-Control-Allow-Headers", "*, Authorization") // the wildcard does not cover it
-	h.Set("Access-Control-Max-Age", seconds(descriptionMaxAge))
+	h.Set("Access-Control-Max-Age", door.Seconds(door.DescriptionMaxAge))
 	return c.NoContent(http.StatusNoContent)
 }

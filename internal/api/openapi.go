@@ -13,12 +13,15 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/invopop/jsonschema"
 	"github.com/labstack/echo/v4"
+
+	"middletier/internal/door"
+	"middletier/internal/problem"
 )
 
 // openAPI answers with the OpenAPI document of the service.
 func (s *Server) openAPI(c echo.Context) error {
-	s.setCacheableIfFixed(c)
-	return respond(c, http.StatusOK, "application/json", s.openAPIDocument)
+	s.door.SetCacheableIfFixed(c)
+	return door.Respond(c, http.StatusOK, "application/json", s.openAPIDocument)
 }
 
 // buildOpenAPI returns the OpenAPI 3.1 document for the current configuration. It does
@@ -68,7 +71,7 @@ func (s *Server) buildOpenAPI() []byte {
 // that status too, and the ways to authenticate.
 func (s *Server) components(base string) *openapi3.Components {
 	result := &openapi3.Components{
-		Schemas:   openapi3.Schemas{"Problem": openapi3.NewSchemaRef("", schemaOf(document{}))},
+		Schemas:   openapi3.Schemas{"Problem": openapi3.NewSchemaRef("", schemaOf(problem.Document{}))},
 		Examples:  openapi3.Examples{},
 		Responses: openapi3.ResponseBodies{},
 		Headers: openapi3.Headers{"X-Request-ID": {Value: &openapi3.Header{Parameter: openapi3.Parameter{
@@ -77,8 +80,8 @@ func (s *Server) components(base string) *openapi3.Components {
 		SecuritySchemes: s.securitySchemes(),
 	}
 	byStatus, headersByStatus := map[int]openapi3.Examples{}, map[int]openapi3.Headers{}
-	for name, kind := range problemTypes {
-		explained := s.explain(name, base)
+	for name, kind := range problem.Types {
+		explained := s.door.Explain(name, base)
 		if explained.Example == nil {
 			continue
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 
+	"middletier/internal/problem"
 	"middletier/internal/validate"
 )
 
@@ -269,7 +270,7 @@ func metadataOperation(summary string) *openapi3.Operation {
 // typeNames are the names of all problem types.
 func typeNames() []any {
 	var names []any
-	for _, name := range slices.Sorted(maps.Keys(problemTypes)) {
+	for _, name := range slices.Sorted(maps.Keys(problem.Types)) {
 		names = append(names, name)
 	}
 	return names

@@ -16,13 +16,20 @@ import (
 	"testing"
 
 	"google.golang.org/grpc/codes"
+
+	"middletier/internal/door"
+	"middletier/internal/problem"
 )
 
 // kindsInCode are the problem types that the package's code can produce.
 func kindsInCode(t *testing.T) []string {
-	files, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
+	var files []string
+	for _, folder := range []string{"api", "door", "problem", "sidecar"} {
+		found, err := filepath.Glob("../" + folder + "/*.go")
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, found...)
 	}
 	var kinds []string
 	for _, name := range files {
@@ -33,7 +40,7 @@ func kindsInCode(t *testing.T) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		pattern := regexp.MustCompile(`(?:problem\{\s*kind: |p\.kind, p\.detail = |newRequestError\()"([a-z-]+)"`)
+		pattern := regexp.MustCompile(`(?:Problem\{\s*Kind: |p\.Kind, p\.Detail = |problem\.New\(|= New\()"([a-z-]+)"`)
 		for _, match := range pattern.FindAllStringSubmatch(string(code), -1) {
 			kinds = append(kinds, match[1])
 		}
@@ -54,11 +61,11 @@ func newExplainer(t *testing.T) *Server {
 func TestEveryProblemTypeIsExplained(t *testing.T) {
 	s := newExplainer(t)
 	kinds := kindsInCode(t)
-	if len(kinds) != len(problemTypes) {
-		t.Errorf("the code produces %d types, %d are explained", len(kinds), len(problemTypes))
+	if len(kinds) != len(problem.Types) {
+		t.Errorf("the code produces %d types, %d are explained", len(kinds), len(problem.Types))
 	}
 	for _, kind := range kinds {
-		known, ok := problemTypes[kind]
+		known, ok := problem.Types[kind]
 		if !ok || known.Title == "" || !strings.HasSuffix(known.Meaning, ".") ||
 			!regexp.MustCompile(`^(The client|The user|The operators|Nobody) .*\.$`).MatchString(known.Action) {
 			t.Errorf("%s: %+v, want a meaning, and who must act first", kind, known)
@@ -66,11 +73,11 @@ func TestEveryProblemTypeIsExplained(t *testing.T) {
 		if kind == "client-closed-request" {
 			continue
 		}
-		if p := problemFor(known.Example, nil); p.kind != kind || p.detail == "" {
+		if p := problem.For(known.Example, nil); p.Kind != kind || p.Detail == "" {
 			t.Errorf("%s: the example is answered %+v", kind, p)
 			continue
 		}
-		example := s.explain(kind, "https://api.example").Example
+		example := s.door.Explain(kind, "https://api.example").Example
 		if known.Status == 401 && example.Headers["WWW-Authenticate"] == "" || (known.Status == 503 || known.Status == 429) &&
 			example.Headers["Retry-After"] == "" {
 			t.Errorf("%s: the example's headers are %v", kind, example.Headers)
@@ -107,13 +114,13 @@ func TestErrorsPageIsCurrent(t *testing.T) {
 // errorsPage writes the page of all problem types, the lowest status first.
 func errorsPage(t *testing.T) string {
 	s := newExplainer(t)
-	names := slices.SortedFunc(maps.Keys(problemTypes), func(a, b string) int {
-		return cmp.Or(cmp.Compare(problemTypes[a].Status, problemTypes[b].Status), cmp.Compare(a, b))
+	names := slices.SortedFunc(maps.Keys(problem.Types), func(a, b string) int {
+		return cmp.Or(cmp.Compare(problem.Types[a].Status, problem.Types[b].Status), cmp.Compare(a, b))
 	})
 	var page strings.Builder
 	page.WriteString(`# Errors
 
-<!-- Written by make generate from internal/api; do not edit. -->
+<!-- Written by make generate from internal/problem; do not edit. -->
 
 Every error of the service is a problem document (RFC 9457). An API's own answers are forwarded unchanged, including its errors:
 only problems have a ` + "`type` below `/problems/`" + `. Branch on the last part of ` + "`type`" + `; ` + "`detail`" + ` is for people. ` + "`requestId`" + ` is
@@ -128,12 +135,12 @@ gRPC-Web can read them if ` + "`server.cors.exposedHeaders` lists `Grpc-Status` 
 |---|---|---|---|
 `)
 	for _, name := range names {
-		kind := problemTypes[name]
-		code := grpcCodes[kind.Status]
+		kind := problem.Types[name]
+		code := door.GRPCStatus(kind.Status)
 		fmt.Fprintf(&page, "| %d | [`%s`](#%s) | %s | %d %s |\n", kind.Status, name, name, kind.Title, code, codes.Code(code))
 	}
 	for _, name := range names {
-		e := s.explain(name, "https://api.contoso.example")
+		e := s.door.Explain(name, "https://api.contoso.example")
 		fmt.Fprintf(&page, "\n## %s\n\n%s\n\nWho must act: %s\n", name, e.Meaning, e.Action)
 		if e.Example != nil {
 			fmt.Fprintf(&page, "\n```http\n%s```\n", e.Example)

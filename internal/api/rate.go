@@ -9,6 +9,8 @@ import (
 	"github.com/labstack/echo/v4"
 	"golang.org/x/time/rate"
 
+	"middletier/internal/door"
+	"middletier/internal/problem"
 	"middletier/internal/validate"
 )
 
@@ -106,26 +108,19 @@ func (q *quotas) quotaFor(id callerID, now time.Time) *rate.Limiter {
 	return quota
 }
 
-// rateError rejects a call beyond the caller's quota.
-type rateError struct{ after time.Duration }
-
-func (e *rateError) Error() string {
-	return fmt.Sprintf("the caller exceeds server.rateLimit, for another %v", e.after)
-}
-
 // rateLimit passes on the calls within the caller's quota, and reports the rest of the
 // quota in headers (draft-ietf-httpapi-ratelimit-headers).
 func (q *quotas) rateLimit(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		now := time.Now()
-		quota := q.quotaFor(newCallerID(eventOf(c.Request()).caller), now)
+		quota := q.quotaFor(newCallerID(door.EventOf(c.Request()).Caller), now)
 		allowed := quota.AllowN(now, 1)
 		remaining := max(0, quota.TokensAt(now))
 		h := c.Response().Header()
 		h["Ratelimit-Policy"] = q.policy
 		h["Ratelimit"] = []string{fmt.Sprintf(`"caller";r=%d;t=%d`, int(remaining), ceilSeconds(q.waitFor(float64(q.burst)-remaining)))}
 		if !allowed {
-			return &rateError{q.waitFor(1 - remaining)}
+			return &problem.RateError{After: q.waitFor(1 - remaining)}
 		}
 		return next(c)
 	}

@@ -4,13 +4,16 @@ import (
 	"net/http"
 
 	"github.com/labstack/echo/v4"
+
+	"middletier/internal/door"
+	"middletier/internal/problem"
 )
 
 // signout drops every token cached for the caller's token, in memory and in Redis.
 func (s *Server) signout(c echo.Context) error {
-	caller := eventOf(c.Request()).caller
+	caller := door.EventOf(c.Request()).Caller
 	if caller.IsApp() {
-		return errAppOnUser
+		return problem.ErrAppOnUser
 	}
 	var scopes [][]string
 	for _, api := range s.config.APIs {

@@ -1,4 +1,4 @@
-package api
+package door
 
 import (
 	"net/http/httptest"
@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"google.golang.org/grpc/codes"
+
+	"middletier/internal/problem"
 )
 
 // Every type of problem has its code. A new type needs a row.
@@ -41,7 +43,7 @@ func TestEveryProblemHasItsGRPCCode(t *testing.T) {
 		"internal":                      codes.Internal,
 		"client-closed-request":         codes.Canceled,
 	}
-	for kind, known := range problemTypes {
+	for kind, known := range problem.Types {
 		if got, ok := grpcCodes[known.Status]; !ok || codes.Code(got) != want[kind] {
 			t.Errorf("%s: got %s, want %s", kind, codes.Code(got), want[kind])
 		}

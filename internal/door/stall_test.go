@@ -1,10 +1,9 @@
-package api
+package door
 
 import (
 	"bytes"
 	"context"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -49,13 +48,9 @@ func serveHTTP2(t *testing.T, handler http.Handler) (dial func() net.Conn) {
 	}
 }
 
-func newSilent(t *testing.T) *Server {
-	return New(Config{MaxBodySize: 1 << 20, MaxHeaderSize: 64 << 10, Log: slog.New(slog.DiscardHandler), Telemetry: newTelemetry(t)})
-}
-
 // overHTTP2 returns an answer of handler, by HTTP/2, in a bubble of virtual time.
 func overHTTP2(t *testing.T, handler echo.HandlerFunc) io.Reader {
-	e := newSilent(t).newEcho()
+	e := newDoor(t).NewEcho()
 	e.GET("/", handler)
 	dial := serveHTTP2(t, e)
 	protocols := &http.Protocols{}
@@ -81,7 +76,7 @@ func overHTTP2(t *testing.T, handler echo.HandlerFunc) io.Reader {
 // An error is an answer like others: who takes nothing of it is cut off.
 func TestReaderOfAnHTTP2ErrorThatTakesNothingIsCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := serveHTTP2(t, newSilent(t))()
+		conn := serveHTTP2(t, newDoor(t).NewEcho())()
 		defer conn.Close()
 		framer := http2.NewFramer(conn, conn)
 		var block bytes.Buffer

@@ -1,4 +1,4 @@
-package api
+package door
 
 import (
 	"fmt"
@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/labstack/echo/v4"
+
+	"middletier/internal/problem"
 )
 
 // grpcCode is a status of gRPC (its "Status codes and their use in gRPC").
@@ -41,13 +43,16 @@ var grpcCodes = map[int]grpcCode{
 	http.StatusRequestEntityTooLarge:       grpcResourceExhausted,
 	http.StatusTooManyRequests:             grpcResourceExhausted,
 	http.StatusRequestHeaderFieldsTooLarge: grpcResourceExhausted,
-	statusClientClosed:                     grpcCancelled,
+	problem.StatusClientClosed:             grpcCancelled,
 	http.StatusInternalServerError:         grpcInternal,
 	http.StatusNotImplemented:              grpcUnimplemented,
 	http.StatusBadGateway:                  grpcUnavailable,
 	http.StatusServiceUnavailable:          grpcUnavailable,
 	http.StatusGatewayTimeout:              grpcDeadlineExceeded,
 }
+
+// GRPCStatus returns the gRPC status of a problem's HTTP status.
+func GRPCStatus(status int) int { return int(grpcCodes[status]) }
 
 const (
 	grpcMediaType        = "application/grpc"
@@ -79,11 +84,11 @@ func isGRPC(r *http.Request) bool { return grpcType(r) == grpcMediaType }
 
 // writeGRPC sends p to a gRPC caller, as an answer of headers only ("gRPC over HTTP2",
 // Trailers-Only; gRPC-Web allows it too).
-func writeGRPC(c echo.Context, contentType string, p problem) {
+func writeGRPC(c echo.Context, contentType string, p problem.Problem) {
 	h := c.Response().Header()
 	h.Set("Content-Type", contentType)
-	h.Set("Grpc-Status", strconv.Itoa(int(grpcCodes[problemTypes[p.kind].Status])))
-	h.Set("Grpc-Message", grpcMessage(p.detail))
+	h.Set("Grpc-Status", strconv.Itoa(int(grpcCodes[problem.Types[p.Kind].Status])))
+	h.Set("Grpc-Message", grpcMessage(p.Detail))
 	c.Response().WriteHeader(http.StatusOK)
 }
 

@@ -1,4 +1,4 @@
-package api
+package door
 
 import (
 	"strings"
@@ -12,7 +12,7 @@ func TestMistakesInAllowedHosts(t *testing.T) {
 		"bücher.example", "a b", "a..b", ".a", "[::1", "fe80::1%eth0", "a;b",
 	}
 	var mistakes []string
-	newAllowedHosts(list, func(key, _ string) { mistakes = append(mistakes, key) })
+	NewAllowedHosts(list, func(key, _ string) { mistakes = append(mistakes, key) })
 	want := "[8] [9] [10] [11] [12] [13] [14] [15] [16] [17] [18] [19] [20] [21] [22] [23] [24]"
 	if got := strings.Join(mistakes, " "); got != want {
 		t.Errorf("got %s, want %s", got, want)

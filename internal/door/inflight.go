@@ -1,6 +1,7 @@
-package api
+package door
 
 import (
+	"net/http"
 	"sync/atomic"
 	"time"
 )
@@ -24,12 +25,15 @@ func (l *load) end() { l.inFlight.Add(-1) }
 
 func (l *load) noteLoadBalancer(now time.Time) { l.loadBalancer.Store(now.UnixNano()) }
 
-// InFlight returns how many requests are being answered, on both listeners.
-func (s *Server) InFlight() int { return int(s.load.inFlight.Load()) }
+// InFlight returns how many requests are being answered.
+func (d *Door) InFlight() int { return int(d.load.inFlight.Load()) }
 
 // BehindLoadBalancer reports whether there seems to be a load balancer: within the last
 // span it probed /readyz, or a trusted proxy sent a request.
-func (s *Server) BehindLoadBalancer(span time.Duration) bool {
-	last := s.load.loadBalancer.Load()
+func (d *Door) BehindLoadBalancer(span time.Duration) bool {
+	last := d.load.loadBalancer.Load()
 	return last != 0 && time.Since(time.Unix(0, last)) < span
 }
+
+// NoteLoadBalancer says that a load balancer asked whether this replica is ready.
+func (d *Door) NoteLoadBalancer(r *http.Request) { d.load.noteLoadBalancer(EventOf(r).Start) }

@@ -1,4 +1,4 @@
-package api
+package door
 
 import (
 	"bytes"
@@ -11,34 +11,36 @@ import (
 	"strings"
 
 	"github.com/labstack/echo/v4"
+
+	"middletier/internal/problem"
 )
 
-// explanation is the documentation of a problem type.
-type explanation struct {
+// Explanation is the documentation of a problem type.
+type Explanation struct {
 	Type    string   `json:"type"`
 	Title   string   `json:"title"`
 	Status  int      `json:"status"`
 	Meaning string   `json:"meaning"`
 	Action  string   `json:"action"`
-	Example *example `json:"example,omitempty"` // nil if the problem is never sent
+	Example *Example `json:"example,omitempty"` // nil if the problem is never sent
 }
 
-// example is an answer with a problem.
-type example struct {
+// Example is an answer with a problem.
+type Example struct {
 	Headers  map[string]string `json:"headers"`
-	Document document          `json:"document"`
+	Document problem.Document  `json:"document"`
 }
 
-// explain returns the documentation of the problem type name. base is the URL of the
+// Explain returns the documentation of the problem type name. base is the URL of the
 // service.
-func (s *Server) explain(name, base string) explanation {
-	kind := problemTypes[name]
-	e := explanation{Type: base + "/problems/" + name, Title: kind.Title, Status: kind.Status, Meaning: kind.Meaning, Action: kind.Action}
+func (d *Door) Explain(name, base string) Explanation {
+	kind := problem.Types[name]
+	e := Explanation{Type: base + "/problems/" + name, Title: kind.Title, Status: kind.Status, Meaning: kind.Meaning, Action: kind.Action}
 	if kind.Example != nil {
-		p := problemFor(kind.Example, nil)
+		p := problem.For(kind.Example, nil)
 		h := http.Header{"Content-Type": {"application/problem+json"}}
-		s.setHeaders(h, p, target{resource: resource{base, "todo"}, scopes: exampleScopes})
-		e.Example = &example{map[string]string{}, p.document(base)}
+		setHeaders(h, p, d.config.ExampleChallenge(p, base))
+		e.Example = &Example{map[string]string{}, p.Document(base)}
 		for header := range h {
 			e.Example.Headers[strings.Replace(header, "Www-", "WWW-", 1)] = h.Get(header)
 		}
@@ -48,7 +50,7 @@ func (s *Server) explain(name, base string) explanation {
 }
 
 // String returns the example as an HTTP/1.1 answer, with an indented document.
-func (e *example) String() string {
+func (e *Example) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "HTTP/1.1 %d %s\n", e.Document.Status, http.StatusText(e.Document.Status))
 	for _, name := range slices.Sorted(maps.Keys(e.Headers)) {
@@ -71,7 +73,7 @@ pre { padding: 1rem; border: 1px solid; border-radius: .25rem; font-size: .875re
 `
 
 // problemPolicy lets the page use that style.
-var problemPolicy = "; style-src " + hashSource(problemStyle)
+var problemPolicy = "; style-src " + HashSource(problemStyle)
 
 var problemPage = template.Must(template.New("problem").Parse(`<!doctype html>
 <html lang="en">
@@ -115,52 +117,52 @@ var problemsPage = template.Must(template.New("problems").Parse(`<!doctype html>
 
 // problem answers /problems/{type}: what an error means, who must act, and an example.
 // Browsers get a page, other clients JSON.
-func (s *Server) problem(c echo.Context) error {
+func (d *Door) problemPage(c echo.Context) error {
 	name := c.Param("type")
-	if _, ok := problemTypes[name]; !ok {
+	if _, ok := problem.Types[name]; !ok {
 		return echo.ErrNotFound
 	}
 	r := c.Request()
-	return s.respondExplanation(c, problemPage, s.explain(name, s.baseURL(r)))
+	return d.respondExplanation(c, problemPage, d.Explain(name, d.config.BaseURL(r)))
 }
 
 // problems answers /problems/ with all problem types.
-func (s *Server) problems(c echo.Context) error {
-	base := s.baseURL(c.Request())
-	all := []explanation{}
-	for _, name := range slices.Sorted(maps.Keys(problemTypes)) {
-		e := s.explain(name, base)
+func (d *Door) problems(c echo.Context) error {
+	base := d.config.BaseURL(c.Request())
+	all := []Explanation{}
+	for _, name := range slices.Sorted(maps.Keys(problem.Types)) {
+		e := d.Explain(name, base)
 		e.Example = nil // it is on the type's own page
 		all = append(all, e)
 	}
-	return s.respondExplanation(c, problemsPage, explanations{all})
+	return d.respondExplanation(c, problemsPage, explanations{all})
 }
 
 // explanations is the documentation of all problem types.
 type explanations struct {
-	Problems []explanation `json:"problems"`
+	Problems []Explanation `json:"problems"`
 }
 
 // Name is the last part of the type.
-func (e explanation) Name() string { return e.Type[strings.LastIndexByte(e.Type, '/')+1:] }
+func (e Explanation) Name() string { return e.Type[strings.LastIndexByte(e.Type, '/')+1:] }
 
 // respondExplanation answers a browser with a page, and other clients with JSON.
-func (s *Server) respondExplanation(c echo.Context, html *template.Template, value any) error {
-	s.setCacheableIfFixed(c)
+func (d *Door) respondExplanation(c echo.Context, html *template.Template, value any) error {
+	d.SetCacheableIfFixed(c)
 	c.Response().Header().Add("Vary", "Accept")
-	if !wantsHTML(c.Request()) {
-		return respondJSON(c, http.StatusOK, value)
+	if !WantsHTML(c.Request()) {
+		return RespondJSON(c, http.StatusOK, value)
 	}
 	var text bytes.Buffer
 	if err := html.Execute(&text, value); err != nil {
 		return err
 	}
-	return respondPage(c, problemPolicy, text.Bytes())
+	return RespondPage(c, problemPolicy, text.Bytes())
 }
 
-// addProblems adds the pages that the problem types link to.
-func (s *Server) addProblems(g *echo.Group) {
-	g.Match(getAndHead, "/problems", s.problems)
-	g.Match(getAndHead, "/problems/", s.problems)
-	g.Match(getAndHead, "/problems/:type", s.problem)
+// AddProblems adds the pages that the problem types link to.
+func (d *Door) AddProblems(g *echo.Group) {
+	g.Match(GetAndHead, "/problems", d.problems)
+	g.Match(GetAndHead, "/problems/", d.problems)
+	g.Match(GetAndHead, "/problems/:type", d.problemPage)
 }

@@ -1,4 +1,4 @@
-package api
+package door
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 
 	"middletier/internal/downstream"
 	"middletier/internal/obo"
+	"middletier/internal/problem"
 	"middletier/internal/telemetry"
 	"middletier/internal/validate"
 )
@@ -35,8 +36,8 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 	}{
 		{context.Canceled, "client-closed-request", 499},
 		{&downstream.Error{Kind: downstream.Unreachable, Err: context.Canceled}, "client-closed-request", 499},
-		{errNoToken, "missing-token", 401},
-		{errPresentation, "invalid-request", 400},
+		{problem.ErrNoToken, "missing-token", 401},
+		{problem.ErrPresentation, "invalid-request", 400},
 		{invalid(validate.Malformed), "invalid-token", 401},
 		{invalid(validate.BadSig), "invalid-token", 401},
 		{invalid(validate.WrongIssuer), "invalid-token", 401},
@@ -50,23 +51,21 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		{validate.ErrKeysUnavailable, "identity-provider-unavailable", 503},
 		{validate.ErrClientNotAllowed, "caller-not-allowed", 403},
 		{validate.ErrTenantNotAllowed, "tenant-not-allowed", 403},
-		{errAppOnUser, "wrong-token-type", 403},
-		{errUserOnApp, "wrong-token-type", 403},
+		{problem.ErrAppOnUser, "wrong-token-type", 403},
 		{&validate.AccessError{Allow: []string{"GET"}}, "method-not-allowed", 405},
 		{&validate.AccessError{Needed: []string{"Read"}}, "insufficient-scope", 403},
 		{&validate.AccessError{}, "no-access-rule", 403},
-		{errUnknownAPI, "unknown-api", 404},
+		{problem.ErrUnknownAPI, "unknown-api", 404},
 		{downstream.ErrPath, "invalid-request", 400},
 		{validate.ErrPath, "invalid-request", 400},
 		{errMethod, "invalid-request", 400},
 		{downstream.ErrBody, "invalid-request", 400},
 		{downstream.ErrHeader, "invalid-request", 400},
-		{errUpgrade, "upgrade-not-supported", 501},
-		{errBodyTooLarge, "body-too-large", 413},
+		{problem.ErrUpgrade, "upgrade-not-supported", 501},
+		{problem.ErrBodyTooLarge, "body-too-large", 413},
 		{&http.MaxBytesError{Limit: 1}, "body-too-large", 413},
-		{errHeadersTooLarge, "headers-too-large", 431},
-		{&rateError{time.Second}, "rate-limited", 429},
-		{errLogLevel, "invalid-request", 400},
+		{problem.ErrHeadersTooLarge, "headers-too-large", 431},
+		{&problem.RateError{After: time.Second}, "rate-limited", 429},
 		{refused(obo.InteractionRequired), "interaction-required", 401},
 		{refused(obo.ConsentRequired), "consent-required", 403},
 		{refused(obo.Misconfigured), "misconfigured", 500},
@@ -83,63 +82,17 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		{errors.New("anything else"), "internal", 500},
 	} {
 		got := problemFor(fmt.Errorf("on the way: %w", row.err), nil)
-		if got.kind != row.kind || problemTypes[got.kind].Status != row.status {
-			t.Errorf("%v: got %s %d, want %s %d", row.err, got.kind, problemTypes[got.kind].Status, row.kind, row.status)
+		if got.Kind != row.kind || problem.Types[got.Kind].Status != row.status {
+			t.Errorf("%v: got %s %d, want %s %d", row.err, got.Kind, problem.Types[got.Kind].Status, row.kind, row.status)
 		}
-		if strings.Contains(got.detail, "inner") || got.detail == "" && row.status != statusClientClosed {
-			t.Errorf("%v: detail is %q, want a fixed sentence", row.err, got.detail)
-		}
-	}
-}
-
-// An error_description is sent in quotes and without escapes (RFC 6750, section 3).
-func TestSentencesAboutTokensCanBeSentInAChallenge(t *testing.T) {
-	said := map[string]validate.Reason{}
-	for reason, sentence := range tokenDetails {
-		if i := strings.IndexFunc(sentence, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }); i >= 0 {
-			t.Errorf("%s: %q holds %q", reason, sentence, sentence[i:])
-		}
-		if other, taken := said[sentence]; taken || !strings.HasSuffix(sentence, ".") {
-			t.Errorf("%s: got %q, the same as for %q, or not a sentence", reason, sentence, other)
-		}
-		said[sentence] = reason
-	}
-}
-
-func newTelemetry(t *testing.T) *telemetry.Telemetry {
-	t.Helper()
-	watch, err := telemetry.New(telemetry.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return watch
-}
-
-// A panic is answered and logged, and the process goes on.
-func TestPanicIsAnInternalErrorAndLoggedOnce(t *testing.T) {
-	var log strings.Builder
-	s := New(Config{
-		MaxBodySize: 1 << 20, MaxHeaderSize: 64 << 10, // no validator: a call that needs it panics
-		Log: slog.New(slog.NewTextHandler(&log, nil)), Telemetry: newTelemetry(t),
-	})
-	for range 2 {
-		log.Reset()
-		r := httptest.NewRequest("GET", "/api/todo/items", nil)
-		r.Header.Set("Authorization", "Bearer token")
-		w := httptest.NewRecorder()
-		s.ServeHTTP(w, r)
-		if w.Code != 500 || !strings.Contains(w.Body.String(), "/problems/internal") || strings.Contains(w.Body.String(), "nil pointer") {
-			t.Errorf("got %d %s, want 500 internal with a fixed text", w.Code, w.Body)
-		}
-		if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "nil pointer") || !strings.Contains(got, "level=ERROR") {
-			t.Errorf("log: got %q, want one line with the panic", got)
+		if strings.Contains(got.Detail, "inner") || got.Detail == "" && row.status != problem.StatusClientClosed {
+			t.Errorf("%v: detail is %q, want a fixed sentence", row.err, got.Detail)
 		}
 	}
 }
 
 func TestRetryAfterIsRoundedUp(t *testing.T) {
-	s := New(Config{MaxBodySize: 1, MaxHeaderSize: 1 << 10, Log: slog.New(slog.DiscardHandler), Telemetry: newTelemetry(t)})
-	handler := s.observe(func(echo.Context) error {
+	handler := newDoor(t).observe(func(echo.Context) error {
 		return &obo.Error{Kind: obo.Unavailable, RetryAfter: 1500 * time.Millisecond}
 	})
 	w := httptest.NewRecorder()
@@ -158,24 +111,24 @@ func TestBearerToken(t *testing.T) {
 		token  string
 		err    error
 	}{
-		{nil, "", errNoToken},
-		{[]string{""}, "", errNoToken},
-		{[]string{"Basic YTpi"}, "", errNoToken},
-		{[]string{"a.b.c"}, "", errNoToken},
-		{[]string{"Bearer\ta.b.c"}, "", errNoToken},
+		{nil, "", problem.ErrNoToken},
+		{[]string{""}, "", problem.ErrNoToken},
+		{[]string{"Basic YTpi"}, "", problem.ErrNoToken},
+		{[]string{"a.b.c"}, "", problem.ErrNoToken},
+		{[]string{"Bearer\ta.b.c"}, "", problem.ErrNoToken},
 		{[]string{"Bearer a.b.c"}, "a.b.c", nil},
 		{[]string{"bEARER   a.b.c"}, "a.b.c", nil},
-		{[]string{"Bearer"}, "", errNoToken},
-		{[]string{"Bearer "}, "", errNoToken},
-		{[]string{"bearer  \t"}, "", errNoToken}, // HTTP/2 keeps it
-		{[]string{"Bearer \ta.b.c"}, "", errPresentation},
-		{[]string{"Bearer a b"}, "", errPresentation},
-		{[]string{"Bearer a\tb"}, "", errPresentation},
-		{[]string{"Bearer a,Bearer b"}, "", errPresentation},
-		{[]string{"Bearer a", "Bearer b"}, "", errPresentation},
-		{[]string{"Basic YTpi", "Bearer b"}, "", errPresentation},
+		{[]string{"Bearer"}, "", problem.ErrNoToken},
+		{[]string{"Bearer "}, "", problem.ErrNoToken},
+		{[]string{"bearer  \t"}, "", problem.ErrNoToken}, // HTTP/2 keeps it
+		{[]string{"Bearer \ta.b.c"}, "", problem.ErrPresentation},
+		{[]string{"Bearer a b"}, "", problem.ErrPresentation},
+		{[]string{"Bearer a\tb"}, "", problem.ErrPresentation},
+		{[]string{"Bearer a,Bearer b"}, "", problem.ErrPresentation},
+		{[]string{"Bearer a", "Bearer b"}, "", problem.ErrPresentation},
+		{[]string{"Basic YTpi", "Bearer b"}, "", problem.ErrPresentation},
 	} {
-		if token, err := bearerToken(row.values); token != row.token || !errors.Is(err, row.err) {
+		if token, err := BearerToken(row.values); token != row.token || !errors.Is(err, row.err) {
 			t.Errorf("%q: got %q, %v; want %q, %v", row.values, token, err, row.token, row.err)
 		}
 	}
@@ -186,7 +139,7 @@ func FuzzBearerToken(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
-		token, err := bearerToken([]string{value})
+		token, err := BearerToken([]string{value})
 		if (token == "") != (err != nil) {
 			t.Fatalf("%q: token %q with error %v", value, token, err)
 		}
@@ -196,14 +149,17 @@ func FuzzBearerToken(f *testing.F) {
 	})
 }
 
-func FuzzSplitTarget(f *testing.F) {
-	for _, seed := range []string{"/api/todo/items", "/api/todo", "/api/", "/api", "/x", "/api/todo//", "/api/%74odo/x"} {
-		f.Add(seed)
+// newDoor returns a Door that logs nothing.
+func newDoor(t *testing.T) *Door {
+	t.Helper()
+	watch, err := telemetry.New(telemetry.Config{})
+	if err != nil {
+		t.Fatal(err)
 	}
-	f.Fuzz(func(t *testing.T, escaped string) {
-		name, path, err := splitTarget(escaped, "/api/")
-		if err == nil && ("/api/"+name+path != escaped || strings.Contains(name, "/") || path != "" && path[0] != '/') {
-			t.Fatalf("%q: got %q and %q", escaped, name, path)
-		}
+	return New(Config{
+		MaxBodySize: 1 << 20, MaxHeaderSize: 64 << 10, Log: slog.New(slog.DiscardHandler), Telemetry: watch,
+		TrustsPeer: func(*http.Request) bool { return false }, BaseURL: func(*http.Request) string { return "http://localhost" },
+		Challenge: func(p problem.Problem, _ *http.Request, _ string) string { return p.Challenge },
+		RouteName: func(path string) string { return path },
 	})
 }

@@ -1,18 +1,16 @@
-package api
+package problem
 
 import (
 	"net/http"
-
-	"github.com/labstack/echo/v4"
 
 	"middletier/internal/downstream"
 	"middletier/internal/obo"
 	"middletier/internal/validate"
 )
 
-// problemType is the title of a kind of error, what it means, and who must act. The
+// Type is the title of a kind of error, what it means, and who must act. The
 // answer's status, its page, docs/errors.md and the OpenAPI document derive from it.
-type problemType struct {
+type Type struct {
 	Status  int
 	Title   string
 	Meaning string
@@ -23,13 +21,13 @@ type problemType struct {
 	Example error
 }
 
-// problemTypes are all problem types, by the last part of their type URL.
-var problemTypes = map[string]problemType{
+// Types are all problem types, by the last part of their type URL.
+var Types = map[string]Type{
 	"missing-token": {
 		http.StatusUnauthorized, "No token",
 		"The request has no Authorization header with a bearer token, or there is nothing after the word Bearer.",
 		"The client sends an access token for this service, in the Authorization header only.",
-		errNoToken,
+		ErrNoToken,
 	},
 	"invalid-request": {
 		http.StatusBadRequest, "Invalid request",
@@ -37,7 +35,7 @@ var problemTypes = map[string]problemType{
 			"an ambiguous path, a host that is not in server.allowedHosts, a query with bytes that must be percent-encoded, " +
 			"a header that is not UTF-8, or a body that ends too early.",
 		"The client corrects the request.",
-		errPresentation,
+		ErrPresentation,
 	},
 	"invalid-token": {
 		http.StatusUnauthorized, "Invalid token",
@@ -56,7 +54,7 @@ var problemTypes = map[string]problemType{
 		"The token is valid, but has none of the scopes (users) or app permissions (applications) that the request needs.",
 		"The client requests the scope of the WWW-Authenticate header, or another one of those listed, " +
 			"or an administrator grants the application one of the permissions.",
-		&validate.AccessError{Needed: exampleScopes},
+		&validate.AccessError{Needed: ExampleScopes},
 	},
 	"no-access-rule": {
 		http.StatusForbidden, "No access rule",
@@ -70,7 +68,7 @@ var problemTypes = map[string]problemType{
 		http.StatusForbidden, "Wrong kind of token",
 		"Calls on behalf of a user go to /api/{name}/, calls without a user to /app/{name}/. The token is for the other route.",
 		"The client uses the route that the detail names.",
-		errAppOnUser,
+		ErrAppOnUser,
 	},
 	"caller-not-allowed": {
 		http.StatusForbidden, "Application not allowed",
@@ -108,19 +106,19 @@ var problemTypes = map[string]problemType{
 			"A page of another origin sent this one: Sec-Fetch-Site or Origin says so.",
 		"The client sends an access token in the Authorization header, or is a page of the service's own origin. " +
 			"If such a page is refused, the operators set server.publicUrl, or server.trustedProxies to the platform's front end.",
-		errCrossSite,
+		ErrCrossSite,
 	},
 	"unknown-api": {
 		http.StatusNotFound, "Unknown API",
 		"No downstream API of that name is configured.",
 		"The client uses a name under downstreamApis; names are case-sensitive.",
-		errUnknownAPI,
+		ErrUnknownAPI,
 	},
 	"not-found": {
 		http.StatusNotFound, "Not found",
 		"There is nothing at this path.",
 		"The client uses /api/{name}/{path} or /app/{name}/{path}.",
-		echo.ErrNotFound,
+		ErrNotFound,
 	},
 	"method-not-allowed": {
 		http.StatusMethodNotAllowed, "Method not allowed",
@@ -132,13 +130,13 @@ var problemTypes = map[string]problemType{
 		http.StatusRequestEntityTooLarge, "Body too large",
 		"The request body is larger than server.maxBodySize.",
 		"The client sends less, or the operators raise the limit.",
-		errBodyTooLarge,
+		ErrBodyTooLarge,
 	},
 	"rate-limited": {
 		http.StatusTooManyRequests, "Too many requests",
 		"The caller (a user, or an application without one) has made more calls than server.rateLimit allows.",
 		"The client waits as long as Retry-After says, and follows the RateLimit header from then on.",
-		&rateError{shortRetryAfter},
+		&RateError{ShortRetryAfter},
 	},
 	"headers-too-large": {
 		http.StatusRequestHeaderFieldsTooLarge, "Headers too large",
@@ -146,7 +144,7 @@ var problemTypes = map[string]problemType{
 			"or the token is too long. A new sign-in brings a token of the same length.",
 		"The client sends less, or the operators raise the limit. A token that is too long usually lists too many groups: " +
 			"the operators limit the groups claim to groups assigned to the application, or use app roles.",
-		errHeadersTooLarge,
+		ErrHeadersTooLarge,
 	},
 	"shared-cache-unavailable": {
 		http.StatusServiceUnavailable, "Shared cache unavailable",
@@ -159,7 +157,7 @@ var problemTypes = map[string]problemType{
 		http.StatusNotImplemented, "Upgrade not supported",
 		"Protocol upgrades, such as to WebSocket, are not supported.",
 		"The client uses plain HTTP.",
-		errUpgrade,
+		ErrUpgrade,
 	},
 	"misconfigured": {
 		http.StatusInternalServerError, "Misconfigured",
@@ -210,18 +208,18 @@ var problemTypes = map[string]problemType{
 		http.StatusInternalServerError, "Internal error",
 		"An unexpected error occurred inside this service.",
 		"The operators look at the log line with this requestId.",
-		http.ErrAbortHandler, // any error that problemFor does not know
+		http.ErrAbortHandler, // any error that For does not know
 	},
 	"client-closed-request": {
-		statusClientClosed, "Request abandoned",
+		StatusClientClosed, "Request abandoned",
 		"The caller left before the answer, or the service stopped. Nothing is sent; the type appears in the log only.",
 		"Nobody needs to act.",
 		nil,
 	},
 }
 
-// exampleScopes are those of the access rule for the request of the examples.
-var exampleScopes = []string{"ToDoList.Read", "ToDoList.ReadWrite"}
+// ExampleScopes are those of the access rule for the request of the examples.
+var ExampleScopes = []string{"ToDoList.Read", "ToDoList.ReadWrite"}
 
 // providerRefusal is an example of a refusal by the identity provider.
 func providerRefusal(kind obo.Kind, code string, number int) *obo.Error {
@@ -241,13 +239,13 @@ var (
 	}()
 	throttledExample = func() error {
 		e := providerRefusal(obo.Unavailable, "temporarily_unavailable", 90033)
-		e.RetryAfter = shortRetryAfter
+		e.RetryAfter = ShortRetryAfter
 		return e
 	}()
 	claimsExample = func() error { // only callers that declare cp1 get it
 		e := providerRefusal(obo.InteractionRequired, "interaction_required", 50079)
 		e.Suberror = "basic_action"
 		e.Claims = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
-		return &requestError{claimsProblem(e)}
+		return &Error{claimsProblem(e)}
 	}()
 )

@@ -1,4 +1,4 @@
-package api
+package door
 
 import (
 	"fmt"
@@ -8,32 +8,32 @@ import (
 	"middletier/internal/obo"
 )
 
-// timing measures the parts of a request for Server-Timing (W3C Server Timing). The
-// methods of a nil timing do nothing.
-type timing struct {
+// Timing measures the parts of a request for Server-Timing (W3C Server Timing). The
+// methods of a nil Timing do nothing.
+type Timing struct {
 	validate    time.Duration // zero: no token was validated
 	token       time.Duration // the sum for all tokens; zero: none was requested
 	callStart   time.Time     // when the call to the API began; zero: not yet
 	tokenBefore time.Duration // token when the call began
 }
 
-// now returns the time, or without timing the zero time.
-func (t *timing) now() time.Time {
+// Now returns the time, or without timing the zero time.
+func (t *Timing) Now() time.Time {
 	if t == nil {
 		return time.Time{}
 	}
 	return time.Now()
 }
 
-func (t *timing) validated(start time.Time) {
+func (t *Timing) validated(start time.Time) {
 	if t != nil {
 		t.validate = time.Since(start)
 	}
 }
 
-// gotToken adds the time that a token took. The call to the API begins with the first
+// GotToken adds the time that a token took. The call to the API begins with the first
 // token.
-func (t *timing) gotToken(start time.Time, err error) {
+func (t *Timing) GotToken(start time.Time, err error) {
 	if t == nil {
 		return
 	}
@@ -45,7 +45,7 @@ func (t *timing) gotToken(start time.Time, err error) {
 
 // header returns the value of the header, or "". The API's part is the time to its
 // response headers.
-func (t *timing) header(source obo.TokenOrigin) string {
+func (t *Timing) header(source obo.TokenOrigin) string {
 	var parts []string
 	add := func(name string, d time.Duration) {
 		parts = append(parts, fmt.Sprintf("%s;dur=%.3f", name, d.Seconds()*1e3))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -17,6 +18,7 @@ import (
 	"middletier/internal/listener"
 	"middletier/internal/obo"
 	"middletier/internal/redistier"
+	"middletier/internal/sidecar"
 	"middletier/internal/telemetry"
 	"middletier/internal/validate"
 )
@@ -24,6 +26,7 @@ import (
 // program is the wired service.
 type program struct {
 	api       *api.Server
+	sidecar   *sidecar.Server
 	validator *validate.Validator
 	exchanger *obo.Client
 	cache     *obo.Cache
@@ -71,11 +74,14 @@ func build(ctx context.Context, f file, transport http.RoundTripper, log *slog.L
 	if apiConfig.APIs, err = buildAPIs(f, tel, log); err != nil {
 		return nil, err
 	}
+	sidecarConfig := f.sidecarConfig()
+	sidecarConfig.Validator, sidecarConfig.Tokens, sidecarConfig.Telemetry, sidecarConfig.Log = validator, cache, tel, log
+	sidecarConfig.APIs = f.sidecarAPIs(apiConfig.APIs)
 	if err := (processMetrics{validator, exchanger, cache}).register(tel.Meter()); err != nil {
 		return nil, err
 	}
 	return &program{
-		api: api.New(apiConfig), validator: validator, exchanger: exchanger,
+		api: api.New(apiConfig), sidecar: sidecar.New(sidecarConfig), validator: validator, exchanger: exchanger,
 		cache: cache, telemetry: tel, certificate: cert,
 	}, nil
 }
@@ -131,6 +137,21 @@ func buildAPIs(f file, tel *telemetry.Telemetry, log *slog.Logger) (map[string]a
 		}
 	}
 	return apis, nil
+}
+
+// sidecarAPIs are the APIs of the sidecar listener. They share the clients of built.
+func (f file) sidecarAPIs(built map[string]api.API) map[string]sidecar.API {
+	apis := map[string]sidecar.API{}
+	for name, d := range f.DownstreamAPIs {
+		apis[strings.ToLower(name)] = sidecar.API{
+			Name: name, Client: built[name].Client, BaseURL: d.BaseURL,
+			Scopes: d.Scopes, AppScope: d.appScope(), Tenant: built[name].Tenant,
+			AppScopes: len(d.AppScopes) > 0, RequestAppToken: d.RequestAppToken,
+			RelativePath: d.RelativePath, HTTPMethod: d.HTTPMethod, AcceptHeader: d.AcceptHeader, ContentType: d.ContentType,
+			ExtraHeader: d.ExtraHeader, ExtraQuery: d.ExtraQuery,
+		}
+	}
+	return apis
 }
 
 // newClient returns a client that follows no redirects: our requests carry

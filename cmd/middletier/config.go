@@ -20,6 +20,7 @@ import (
 	"middletier/internal/listener"
 	"middletier/internal/obo"
 	"middletier/internal/redistier"
+	"middletier/internal/sidecar"
 	"middletier/internal/telemetry"
 	"middletier/internal/validate"
 )
@@ -30,6 +31,7 @@ type file struct {
 	Server         server                   `yaml:"server" doc:"Listeners and their limits."`
 	AzureAd        azureAd                  `yaml:"azureAd" doc:"Who this service is to Microsoft Entra, and whose tokens it accepts."`
 	DownstreamAPIs map[string]downstreamAPI `yaml:"downstreamApis" doc:"The APIs that requests are forwarded to; NAME is that of /api/NAME/… and /app/NAME/…." yours:"todo"`
+	Sidecar        sidecarKeys              `yaml:"sidecar" doc:"The listener of server.sidecarAddress, with the interface of Microsoft's sidecar container."`
 	TokenCache     tokenCache               `yaml:"tokenCache" doc:"The cache of tokens for the APIs."`
 	Logging        logging                  `yaml:"logging" doc:"The log, which goes to standard output."`
 	Telemetry      telemetryKeys            `yaml:"telemetry" doc:"Metrics and traces for a collector; metrics are on the admin listener too."`
@@ -38,7 +40,7 @@ type file struct {
 type server struct {
 	Address        string            `yaml:"address" doc:"Where the service listens, such as :8080; default port from PORT or FUNCTIONS_CUSTOMHANDLER_PORT."`
 	AdminAddress   string            `yaml:"adminAddress" doc:"Where operators reach health and metrics; off: there is no admin listener."`
-	SidecarAddress string            `yaml:"sidecarAddress" doc:"Must be empty: there is no listener with the interface of Microsoft's sidecar container yet."`
+	SidecarAddress string            `yaml:"sidecarAddress" doc:"Where the application on the same machine reaches the interface of Microsoft's sidecar container, such as 127.0.0.1:5178; off: there is no such listener."`
 	PublicURL      string            `yaml:"publicUrl" doc:"The service's URL as clients see it behind a gateway, such as https://api.contoso.example." details:"Challenges and metadata name it. If it has no path, basePath is added."`
 	BasePath       string            `yaml:"basePath" doc:"A prefix of the path that the gateway does not remove, such as /middle."`
 	AllowedHosts   []string          `yaml:"allowedHosts" doc:"Host names that are served, without ports, such as *.contoso.example; others are answered with 400; empty: any." details:"A trusted proxy's X-Forwarded-Host, or host in Forwarded, takes precedence over Host. /healthz and /readyz are exempt, and so are requests without a Host (HTTP/1.0)."`
@@ -88,18 +90,52 @@ type azureAd struct {
 }
 
 type downstreamAPI struct {
-	BaseURL         string          `yaml:"baseUrl" doc:"The API's URL; paths of requests are appended to it; h2c://… for HTTP/2 without TLS (gRPC)." yours:"https://todo.contoso.example/v1/"`
-	Scopes          []string        `yaml:"scopes" doc:"Delegated scopes to request on behalf of users, all of one resource." yours:"[api://todo/.default]"`
-	Tenant          string          `yaml:"tenant" doc:"The tenant in which to request tokens as an application; default: azureAd.appHomeTenantId, else azureAd.tenantId." details:"One of them is required if azureAd.tenantId is organizations or common and a rule has appPermissions or clients."`
-	AppScopes       []string        `yaml:"appScopes" doc:"The scope to request as an application; default: RESOURCE/.default, derived from scopes."`
-	RequestAppToken bool            `yaml:"requestAppToken" doc:"Call the API as the application only: every call to /api is answered with 403." details:"So it is if appScopes is set and scopes is not."`
-	Timeout         time.Duration   `yaml:"timeout" doc:"How long the API may take until its response headers arrive, retries included." details:"Requests that accept text/event-stream and gRPC have no such limit. While a caller sends a body that is larger than 64 KiB or of unknown length, only the time counts in which the API does not read it."`
-	RequestTimeout  time.Duration   `yaml:"requestTimeout" doc:"The same as server.requestTimeout, for this API; 0s: as there." details:"SignalR's long polling needs 120s here and in timeout."`
-	Retry           retry           `yaml:"retry" doc:"Whether a call is sent again when the API cannot be reached or answers 502, 503 or 504." details:"That holds for GET, HEAD, OPTIONS, PUT and DELETE with a body up to 64 KiB. The API's Retry-After is honoured up to 2 s; an answer with a longer one goes to the caller at once."`
-	Access          []validate.Rule `yaml:"access" doc:"What a caller's token must hold; the first rule that matches method and path decides; none: 403."`
-	EncodedSlashes  bool            `yaml:"encodedSlashes" doc:"Forward paths with %2F, such as OData keys and object names, instead of answering 400; not if a rule names paths." details:"%2F is forwarded byte for byte. Dot segments and empty segments stay refused, also between encoded slashes."`
-	RequestHeaders  requestHeaders  `yaml:"requestHeaders" doc:"Changes to request headers, beyond the fixed rules."`
-	ResponseHeaders responseHeaders `yaml:"responseHeaders" doc:"Changes to response headers, beyond the fixed rules."`
+	BaseURL         string            `yaml:"baseUrl" doc:"The API's URL; paths of requests are appended to it; h2c://… for HTTP/2 without TLS (gRPC)." yours:"https://todo.contoso.example/v1/"`
+	Scopes          []string          `yaml:"scopes" doc:"Delegated scopes to request on behalf of users, all of one resource." yours:"[api://todo/.default]"`
+	Tenant          string            `yaml:"tenant" doc:"The tenant in which to request tokens as an application; default: azureAd.appHomeTenantId, else azureAd.tenantId." details:"One of them is required if azureAd.tenantId is organizations or common and a rule has appPermissions or clients."`
+	AppScopes       []string          `yaml:"appScopes" doc:"The scope to request as an application; default: RESOURCE/.default, derived from scopes."`
+	RequestAppToken bool              `yaml:"requestAppToken" doc:"Call the API as the application only: every call to /api is answered with 403." details:"So it is if appScopes is set and scopes is not."`
+	Timeout         time.Duration     `yaml:"timeout" doc:"How long the API may take until its response headers arrive, retries included." details:"Requests that accept text/event-stream and gRPC have no such limit. While a caller sends a body that is larger than 64 KiB or of unknown length, only the time counts in which the API does not read it."`
+	RequestTimeout  time.Duration     `yaml:"requestTimeout" doc:"The same as server.requestTimeout, for this API; 0s: as there." details:"SignalR's long polling needs 120s here and in timeout."`
+	Retry           retry             `yaml:"retry" doc:"Whether a call is sent again when the API cannot be reached or answers 502, 503 or 504." details:"That holds for GET, HEAD, OPTIONS, PUT and DELETE with a body up to 64 KiB. The API's Retry-After is honoured up to 2 s; an answer with a longer one goes to the caller at once."`
+	Access          []validate.Rule   `yaml:"access" doc:"What a caller's token must hold; the first rule that matches method and path decides; none: 403."`
+	EncodedSlashes  bool              `yaml:"encodedSlashes" doc:"Forward paths with %2F, such as OData keys and object names, instead of answering 400; not if a rule names paths." details:"%2F is forwarded byte for byte. Dot segments and empty segments stay refused, also between encoded slashes."`
+	Agent           agentKeys         `yaml:"agent" doc:"Call the API as an agent identity of this service, which is its blueprint."`
+	RelativePath    string            `yaml:"relativePath" doc:"On the sidecar listener: the path below baseUrl, unless a call says another."`
+	HTTPMethod      string            `yaml:"httpMethod" doc:"On the sidecar listener: the method; empty: GET."`
+	AcceptHeader    string            `yaml:"acceptHeader" doc:"On the sidecar listener: the Accept header; empty: application/json."`
+	ContentType     string            `yaml:"contentType" doc:"On the sidecar listener: the type of bodies; empty: as the caller says."`
+	ExtraHeader     map[string]string `yaml:"extraHeaderParameters" secret:"true" doc:"On the sidecar listener: headers of every call."`
+	ExtraQuery      map[string]string `yaml:"extraQueryParameters" secret:"true" doc:"On the sidecar listener: query parameters of every call."`
+	RequestHeaders  requestHeaders    `yaml:"requestHeaders" doc:"Changes to request headers, beyond the fixed rules."`
+	ResponseHeaders responseHeaders   `yaml:"responseHeaders" doc:"Changes to response headers, beyond the fixed rules."`
+}
+
+// agentKeys name an agent identity, and a user account of its own.
+type agentKeys struct {
+	Identity string `yaml:"identity" doc:"The client ID (GUID) of the agent identity; empty: none."`
+	User     string `yaml:"user" doc:"The agent's user, by object ID (GUID) or user name; empty: none. With it, the API is called on /app only."`
+}
+
+type sidecarKeys struct {
+	AllowedCallers []string       `yaml:"allowedCallers" doc:"CIDRs of callers; each of them counts as the application itself."`
+	AllowedHosts   []string       `yaml:"allowedHosts" doc:"Host names by which it is called, beside localhost, 127.0.0.1 and [::1]."`
+	TokenClients   []tokenClient  `yaml:"tokenClients" doc:"Programs on other machines that may exchange users' tokens at POST /oauth2/token."`
+	Scopes         []string       `yaml:"scopes" doc:"Scopes of which a user's token needs one on /Validate; with them, applications are refused there."`
+	AllowOverrides allowOverrides `yaml:"allowOverrides" doc:"On which routes the query may change options, name an agent or a session."`
+}
+
+type tokenClient struct {
+	ClientID         string   `yaml:"clientId" doc:"The name of the program."`
+	ClientSecretFile string   `yaml:"clientSecretFile" doc:"A file that holds its secret."`
+	APIs             []string `yaml:"apis" doc:"The APIs for which it gets tokens, by their names below downstreamApis."`
+}
+
+type allowOverrides struct {
+	GetAuthorizationHeader                bool `yaml:"getAuthorizationHeader" doc:"GET /AuthorizationHeader/NAME."`
+	GetAuthorizationHeaderUnauthenticated bool `yaml:"getAuthorizationHeaderUnauthenticated" doc:"GET /AuthorizationHeaderUnauthenticated/NAME."`
+	CallDownstreamAPI                     bool `yaml:"callDownstreamApi" doc:"POST /DownstreamApi/NAME."`
+	CallDownstreamAPIUnauthenticated      bool `yaml:"callDownstreamApiUnauthenticated" doc:"POST /DownstreamApiUnauthenticated/NAME."`
 }
 
 type retry struct {
@@ -153,6 +189,10 @@ func defaults() file {
 		AzureAd: azureAd{
 			Instance: "https://login.microsoftonline.com/", ClockSkew: time.Minute, ClientCapabilities: []string{"cp1"},
 			Timeout: 5 * time.Second, MaxConcurrentExchanges: 64,
+		},
+		Sidecar: sidecarKeys{
+			AllowedCallers: []string{"127.0.0.0/8", "::1/128"},
+			AllowOverrides: allowOverrides{GetAuthorizationHeader: true, CallDownstreamAPI: true},
 		},
 		TokenCache: tokenCache{
 			MaxSize: 256 << 20, ExpiryBuffer: 5 * time.Minute,
@@ -393,12 +433,12 @@ func (s server) check(report report) {
 	addresses := map[string]string{"address": s.Address, "adminAddress": s.AdminAddress}
 	for key, address := range addresses {
 		_, port, err := net.SplitHostPort(address)
-		if _, badPort := strconv.ParseUint(port, 10, 16); (err != nil || badPort != nil) && (address != "" || key == "address") {
+		if (err != nil || !isPort(port)) && (address != "" || key == "address") {
 			report(key, "must be HOST:PORT, such as 127.0.0.1:8080 or :8080")
 		}
 	}
-	if s.SidecarAddress != "" {
-		report("sidecarAddress", "must be empty: there is no sidecar listener yet")
+	if _, port, err := net.SplitHostPort(s.SidecarAddress); s.SidecarAddress != "" && (err != nil || !isPort(port)) {
+		report("sidecarAddress", "must be HOST:PORT, such as 127.0.0.1:5178")
 	}
 	if s.RequestTimeout <= 0 {
 		report("requestTimeout", "must be positive")
@@ -413,6 +453,12 @@ func (s server) check(report report) {
 		report("h2c", "is for HTTP/2 without TLS, but tls is set; over TLS, HTTP/2 is always on")
 	}
 	s.TLS.Check(under("tls", report))
+}
+
+// isPort reports whether text is a port number.
+func isPort(text string) bool {
+	_, err := strconv.ParseUint(text, 10, 16)
+	return err == nil
 }
 
 func (d downstreamAPI) check(report report) {
@@ -543,6 +589,36 @@ func (f file) apiConfig() api.Config {
 		Authority: strings.TrimSuffix(f.AzureAd.Instance, "/") + "/" + f.AzureAd.TenantID, ClientID: f.AzureAd.ClientID,
 		IDURI: f.AzureAd.idURI(), Version: version,
 	}
+}
+
+func (f file) sidecarConfig() sidecar.Config {
+	k := f.Sidecar
+	c := sidecar.Config{
+		AllowedCallers: k.AllowedCallers, AllowedHosts: k.AllowedHosts, Scopes: k.Scopes,
+		Overrides: sidecar.Gates{
+			AuthorizationHeader:                k.AllowOverrides.GetAuthorizationHeader,
+			AuthorizationHeaderUnauthenticated: k.AllowOverrides.GetAuthorizationHeaderUnauthenticated,
+			DownstreamAPI:                      k.AllowOverrides.CallDownstreamAPI,
+			DownstreamAPIUnauthenticated:       k.AllowOverrides.CallDownstreamAPIUnauthenticated,
+		},
+		MaxBodySize: int64(f.Server.MaxBodySize), MaxHeaderSize: int64(f.Server.MaxHeaderSize),
+		ProblemURL: f.problemURL(),
+		Authority:  strings.TrimSuffix(f.AzureAd.Instance, "/") + "/" + f.AzureAd.TenantID, ClientID: f.AzureAd.ClientID,
+	}
+	for _, client := range k.TokenClients {
+		c.TokenClients = append(c.TokenClients, sidecar.TokenClient(client))
+	}
+	return c
+}
+
+// problemURL is the URL that problem types of the sidecar listener begin with, or "" if
+// no other listener explains them.
+func (f file) problemURL() string {
+	if f.Server.PublicURL != "" || f.Server.Address == "" {
+		return f.Server.PublicURL
+	}
+	_, port, _ := net.SplitHostPort(f.Server.Address)
+	return "http://localhost:" + port + f.Server.BasePath
 }
 
 // idURI is the App ID URI of this service: the configured one, a URI among the

@@ -37,6 +37,7 @@ type world struct {
 	idp  *mockidp.Server
 	api  *upstream
 	url  string // of the service
+	side string // the URL of the sidecar listener; "" without server.sidecarAddress
 	log  *syncBuffer
 	file file
 
@@ -133,8 +134,16 @@ func (w *world) startStoppable() (p *program, stop func()) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
+	listeners := map[net.Listener]http.Handler{listener: p.api}
+	if w.file.Server.SidecarAddress != "" {
+		beside, err := net.Listen("tcp", w.file.Server.SidecarAddress)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		listeners[beside], w.side = p.sidecar, "http://"+beside.Addr().String()
+	}
 	go func() {
-		served <- serve(ctx, w.file.Server, p, map[net.Listener]http.Handler{listener: p.api}, log)
+		served <- serve(ctx, w.file.Server, p, listeners, log)
 	}()
 	stop = sync.OnceFunc(func() {
 		cancel()

@@ -52,14 +52,31 @@ func (c serveCommand) run(ctx context.Context, std streams) error {
 	if f.Server.AdminAddress != "" {
 		admin, err := net.Listen("tcp", f.Server.AdminAddress)
 		if err != nil {
-			return errors.Join(doc.mistakeAt("server.adminAddress", err), public.Close())
+			return errors.Join(doc.mistakeAt("server.adminAddress", err), closeAll(listeners))
 		}
 		listeners[listener.WithWriteTimeout(admin, door.StallTimeout, log)] = p.api.Admin(level)
 		log.Info("listening for operators", "address", admin.Addr().String())
 	}
+	if f.Server.SidecarAddress != "" {
+		beside, err := net.Listen("tcp", f.Server.SidecarAddress)
+		if err != nil {
+			return errors.Join(doc.mistakeAt("server.sidecarAddress", err), closeAll(listeners))
+		}
+		listeners[listener.WithWriteTimeout(beside, door.StallTimeout, log)] = p.sidecar
+		log.Info("listening for the application", "address", beside.Addr().String())
+	}
 	stop := logSIGHUP(log)
 	defer stop()
 	return serve(ctx, f.Server, p, listeners, log)
+}
+
+// closeAll closes listeners that served nothing.
+func closeAll(listeners map[net.Listener]http.Handler) error {
+	var errs []error
+	for l := range listeners {
+		errs = append(errs, l.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // listen opens the public listener.
@@ -163,9 +180,10 @@ func serve(ctx context.Context, s server, p *program, listeners map[net.Listener
 // total. Requests that take longer are canceled.
 func (p *program) shutdown(s server, servers []*http.Server, cancelRequests context.CancelCauseFunc, log *slog.Logger) error {
 	p.api.Drain()
+	p.sidecar.Drain()
 	graceCtx, stop := context.WithTimeout(context.Background(), s.ShutdownGrace)
 	defer stop()
-	running, loadBalanced := p.api.InFlight(), p.api.BehindLoadBalancer(probeWindow)
+	running, loadBalanced := p.inFlight(), p.api.BehindLoadBalancer(probeWindow)
 	graceful := running > 0 || loadBalanced
 	if graceful && s.ShutdownGrace > 0 {
 		log.Info("shutting down: new connections are served until load balancers have noticed, "+
@@ -193,6 +211,9 @@ func (p *program) shutdown(s server, servers []*http.Server, cancelRequests cont
 	return group.Wait()
 }
 
+// inFlight returns how many requests are being answered on all listeners.
+func (p *program) inFlight() int { return p.api.InFlight() + p.sidecar.InFlight() }
+
 // shutdownIdle shuts srv down, and reports whether it did: it does not if a request has
 // arrived meanwhile. It cancels connections that still read a caller's body: srv.Close
 // would wait for them one after the other.
@@ -202,7 +223,7 @@ func (p *program) shutdownIdle(srv *http.Server, cancelRequests context.CancelCa
 	if srv.Shutdown(idleCtx) == nil {
 		return true
 	}
-	if p.api.InFlight() > 0 {
+	if p.inFlight() > 0 {
 		return false
 	}
 	cancelRequests(door.ErrShutdown)

@@ -75,7 +75,7 @@ func TestServeReportsEveryMistake(t *testing.T) {
 		{"instance without TLS", goodConfig[:9] + "\n  instance: http://login.example" + goodConfig[9:], []string{"config.yaml:3: azureAd.instance: must be an https URL"}},
 		{"no certificate file", goodConfig + "server:\n  tls: {certFile: /nonexistent/tls.crt, keyFile: /nonexistent/tls.key}\n", []string{"config.yaml:12: server.tls.certFile: open /nonexistent/tls.crt"}},
 		{"a certificate without its key", goodConfig + "server: {tls: {certFile: x}, maxConnections: -1}\n", []string{"config.yaml:11: server.tls.keyFile: must be set with certFile", "server.maxConnections: must not be negative", "server.tls.certFile: open x"}},
-		{"a sidecar listener", goodConfig + "server:\n  sidecarAddress: 127.0.0.1:8082\n", []string{"config.yaml:12: server.sidecarAddress: must be empty"}},
+		{"a sidecar listener", goodConfig + "server:\n  sidecarAddress: 127.0.0.1\n", []string{"config.yaml:12: server.sidecarAddress: must be HOST:PORT"}},
 		{"h2c and TLS", goodConfig + "server: {h2c: true, tls: {certFile: config.go, keyFile: tls.go}}\n", []string{"server.h2c: is for HTTP/2 without TLS", "server.tls.certFile: config.go: holds no certificate"}},
 		{"limits that cannot be", goodConfig + "server:\n  rateLimit: {requestsPerSecond: -1}\n  shutdownGrace: -1s\n", []string{"config.yaml:12: server.rateLimit.requestsPerSecond: must be a number up to a million", "config.yaml:13: server.shutdownGrace: "}},
 		{"a burst without a rate", goodConfig + "server:\n  rateLimit: {burst: 3}\n", []string{"config.yaml:12: server.rateLimit.burst: must be a number of requests that requestsPerSecond allows"}},

@@ -32,7 +32,8 @@ type Event struct {
 	Start         time.Time
 	Caller        *validate.Caller // nil: no token was validated
 	ForgottenUser User             // the user whose tokens an operator dropped
-	API           string
+	API           string           // its name; "" for none
+	Route         string           // the label of the route; "": that of the router
 	Source        obo.TokenOrigin
 	Trial         *obo.Trial // nil: the token is not on trial
 	Problem       string
@@ -177,8 +178,11 @@ func isRequestID(id string) bool { return failure.Code(id) != "" }
 // finish measures the request, ends its span and writes its log line.
 func (d *Door) finish(c echo.Context, ev *Event) {
 	r := c.Request()
+	if ev.Route == "" {
+		ev.Route = d.config.RouteName(c.Path())
+	}
 	done := telemetry.Request{
-		Method: r.Method, Route: d.config.RouteName(c.Path()), Scheme: "http",
+		Method: r.Method, Route: ev.Route, Scheme: "http",
 		Status: c.Response().Status, API: ev.API, Problem: ev.Problem,
 	}
 	if r.TLS != nil {

@@ -1,0 +1,137 @@
+// Package sidecar answers the HTTP interface of Microsoft's sidecar container (Microsoft
+// Entra SDK for AgentID), for an application on the same machine or in the same pod.
+//
+// The caller is the application itself, so access rules do not apply: whoever may reach
+// the listener may use every API that is configured. Users' tokens are validated whole.
+package sidecar
+
+import (
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"middletier/internal/door"
+	"middletier/internal/downstream"
+	"middletier/internal/obo"
+	"middletier/internal/problem"
+	"middletier/internal/telemetry"
+	"middletier/internal/validate"
+)
+
+// Config holds what a Server needs. The keys in its errors are those of the sidecar
+// section.
+type Config struct {
+	// AllowedCallers are CIDRs of the callers; AllowedHosts the names in Host beside
+	// localhost, 127.0.0.1 and [::1].
+	AllowedCallers, AllowedHosts []string
+	// Scopes are what a user's token needs one of on /Validate; none: any.
+	Scopes []string
+	// Overrides says on which routes a query may change options.
+	Overrides Gates
+	// TokenClients may use POST /oauth2/token from everywhere.
+	TokenClients []TokenClient
+
+	// MaxBodySize and MaxHeaderSize limit each request, in bytes.
+	MaxBodySize, MaxHeaderSize int64
+	// ProblemURL is the URL of the listener that explains problem types, without a slash
+	// at its end; "": this one.
+	ProblemURL string
+	// Authority is the URL of our tenant's authority, and ClientID is this service's
+	// client ID. Claims challenges name both.
+	Authority, ClientID string
+	// RoleFreeClients are the applications whose tokens need no roles on this listener
+	// (azureAd.allowWebApiToBeAuthorizedByACL).
+	RoleFreeClients []string
+
+	Validator *validate.Validator
+	Tokens    *obo.Cache
+	APIs      map[string]API // by name, in lower case
+	Telemetry *telemetry.Telemetry
+	Log       *slog.Logger
+}
+
+// Gates say on which routes overrides, agents and session keys count.
+type Gates struct {
+	AuthorizationHeader, AuthorizationHeaderUnauthenticated bool
+	DownstreamAPI, DownstreamAPIUnauthenticated             bool
+}
+
+// TokenClient is another machine's program that may exchange users' tokens.
+type TokenClient struct {
+	ClientID         string
+	ClientSecretFile string
+	APIs             []string // by name, in lower case
+}
+
+// API is one downstream API with its defaults for this listener.
+type API struct {
+	Name   string // as configured
+	Client *downstream.Client
+	// Scopes are requested on behalf of users, AppScope as an application, in Tenant or in
+	// our own tenant if that is empty. Any of them may be missing here.
+	Scopes           []string
+	AppScope, Tenant string
+	// AppScopes: AppScope was configured by itself, so that the API may be called as the
+	// application without being asked.
+	AppScopes bool
+	// RequestAppToken: the API is called as the application, whoever calls.
+	RequestAppToken bool
+	// BaseURL and IDURI are other names of the API in a token exchange.
+	BaseURL string
+
+	RelativePath, HTTPMethod, AcceptHeader, ContentType string
+	ExtraHeader, ExtraQuery                             map[string]string
+}
+
+// Server answers requests of the sidecar listener.
+type Server struct {
+	config  Config
+	door    *door.Door
+	handler http.Handler
+}
+
+// New returns a Server for c, whose Check must have passed.
+func New(c Config) *Server {
+	s := &Server{config: c}
+	s.door = door.New(door.Config{
+		MaxBodySize: c.MaxBodySize, MaxHeaderSize: c.MaxHeaderSize,
+		TrustsPeer: func(*http.Request) bool { return false }, // forwarded headers are never believed
+		BaseURL:    s.problemURL, Fixed: c.ProblemURL != "",
+		Challenge:        func(p problem.Problem, _ *http.Request, _ string) string { return p.Challenge },
+		ExampleChallenge: func(p problem.Problem, _ string) string { return p.Challenge },
+		RouteName:        func(path string) string { return path },
+		Validator:        c.Validator, Telemetry: c.Telemetry, Log: c.Log,
+	})
+	e := s.door.NewEcho()
+	e.Match(door.GetAndHead, "/healthz", s.healthz)
+	if c.ProblemURL == "" {
+		s.door.AddProblems(e.Group(""))
+	}
+	s.handler = e
+	return s
+}
+
+// ServeHTTP answers a request of the sidecar listener.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+
+// Drain closes each connection after its current answer.
+func (s *Server) Drain() { s.door.Drain() }
+
+// InFlight returns how many requests are being answered.
+func (s *Server) InFlight() int { return s.door.InFlight() }
+
+// healthz answers as Microsoft's container does.
+func (s *Server) healthz(c echo.Context) error {
+	c.Response().Header().Set("Cache-Control", "no-store")
+	return c.String(http.StatusOK, "Healthy")
+}
+
+// problemURL returns the URL that problem types begin with.
+func (s *Server) problemURL(r *http.Request) string {
+	if s.config.ProblemURL != "" {
+		return strings.TrimSuffix(s.config.ProblemURL, "/")
+	}
+	return "http://" + r.Host
+}

@@ -3,6 +3,7 @@ package obo
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"middletier/internal/redistier"
@@ -43,6 +44,11 @@ func (c *Cache) acquire(ctx context.Context, r cacheRequest, m mode) (Token, err
 		// Requests do not start another renewal while this one runs.
 		c.memory.update(r.key, now, func(e entry) (entry, bool) { return e.postponed(now), e.token == held.token })
 		r.renews = &held
+	case r.once, r.refresh:
+		if refused, ok := c.memory.get(r.refusals, now); ok && refused.refusal != nil {
+			return c.result(r, refused, Memory, now)
+		}
+		r.held[0] = held.token
 	case ok:
 		if held.refusal != nil || held.token != r.rejected || r.claims == "" && c.startOrCheckPause(r, held, now) {
 			return c.result(r, held, Memory, now)
@@ -76,10 +82,13 @@ type sharedResult struct {
 // exchange will follow, it takes the lock for the exchange, or waits for the replica that
 // holds the lock: for callers until the lease ends, for renewals not at all.
 func (c *Cache) lookShared(ctx context.Context, r *cacheRequest, exchanging bool) sharedResult {
-	if c.shared == nil {
+	if c.shared == nil || r.once {
 		return sharedResult{}
 	}
 	found, up := c.getShared(ctx, r)
+	if r.refresh && found != nil && found.refusal == nil {
+		r.held[1], found = found.token, nil // another replica may replace it while this one waits
+	}
 	if found != nil || !up || !exchanging {
 		return sharedResult{found: found}
 	}
@@ -125,6 +134,8 @@ func (r *cacheRequest) canUse(e entry, now time.Time) bool {
 		return r.renews == nil
 	case r.renews != nil && (e.token == r.renews.token || e.due(now)):
 		return false
+	case r.refresh && slices.Contains(r.held[:], e.token):
+		return false
 	}
 	return e.token != r.rejected
 }
@@ -140,7 +151,10 @@ func (c *Cache) exchange(ctx context.Context, r cacheRequest, lock string) (Toke
 	g, err := c.client.exchange(ctx, r.tokenRequest)
 	now := time.Now()
 	afterRejection := r.rejected != "" && r.renews == nil
-	if err == nil {
+	switch {
+	case err == nil && r.once:
+		return Token{g.token, IdentityProvider, nil}, nil
+	case err == nil:
 		e := newEntry(g, c.buffer, r.end, now)
 		e.onTrial = afterRejection
 		c.store(r, e, lock, now)
@@ -150,7 +164,7 @@ func (c *Cache) exchange(ctx context.Context, r cacheRequest, lock string) (Toke
 	refused := errors.As(err, &refusal)
 	if refused && r.renews == nil && (refusal.Kind == InteractionRequired || refusal.Kind == ConsentRequired) {
 		// For this assertion and API, another exchange would be refused again.
-		c.store(r, entry{until: now.Add(refusalMemory), refusal: refusal}, lock, now)
+		c.storeRefusal(r, entry{until: now.Add(refusalMemory), refusal: refusal}, lock, now)
 		return Token{Origin: IdentityProvider}, err
 	}
 	if refused && refusal.Throttled { // the user with this API, or the tenant
@@ -172,6 +186,18 @@ func (c *Cache) store(r cacheRequest, e entry, lock string, now time.Time) {
 		w.Current = func() []byte { return c.memory.encodedIf(r.key, e) }
 	}
 	c.enqueue(w)
+}
+
+// storeRefusal is store for a refusal. In the shared tier it stands only under the key of the
+// token: there it does not replace one that others still use.
+func (c *Cache) storeRefusal(r cacheRequest, e entry, lock string, now time.Time) {
+	if r.refusals == r.key && !r.once {
+		c.store(r, e, lock, now)
+		return
+	}
+	e.owner = short(r.owner)
+	c.memory.set(r.refusals, e, r.since)
+	c.enqueue(redistier.Write{Key: r.key, Lock: lock})
 }
 
 // enqueue writes to the shared tier, if there is one.

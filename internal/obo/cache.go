@@ -126,32 +126,54 @@ func (c *Cache) Stats() Stats {
 // OnBehalfOf returns a token for scopes on behalf of a's user. The error is an
 // *Error, or ctx's.
 func (c *Cache) OnBehalfOf(ctx context.Context, a Assertion, scopes []string, challenge Challenge) (Token, error) {
-	key := c.userKey(a, scopes, "")
-	return c.token(ctx, key, challenge.RejectedToken, func() cacheRequest { return c.userRequest(key, a, scopes, challenge) })
+	key := newKey(string(OnBehalfOf), a.Digest[:], c.clientKey, a.TenantID, "", scopes)
+	if t, ok := c.lookUp(key, challenge.RejectedToken); ok {
+		return t, nil
+	}
+	user := a // on the heap, where a would be for every call
+	return c.Token(ctx, Request{User: &user, Scopes: scopes, Challenge: challenge})
 }
 
 // ForApp returns a token for scope, RESOURCE/.default, as ourselves in tenant,
 // "" for our own. The error is as OnBehalfOf's.
 func (c *Cache) ForApp(ctx context.Context, tenant, scope string, challenge Challenge) (Token, error) {
-	scopes := []string{scope}
-	key := c.appKey(tenant, scopes, "")
-	return c.token(ctx, key, challenge.RejectedToken, func() cacheRequest { return c.appRequest(key, tenant, scopes, challenge) })
+	return c.Token(ctx, Request{Tenant: tenant, Scopes: []string{scope}, Challenge: challenge})
 }
 
-// token returns the token under key. The rest of the request is made when it is
-// needed, which for a returning caller it is not.
-func (c *Cache) token(ctx context.Context, key cacheKey, rejected string, complete func() cacheRequest) (Token, error) {
-	now := time.Now()
-	if e, ok := c.memory.get(key, now); ok && e.refusal == nil && e.token != rejected {
-		if e.due(now) {
-			c.renew(complete())
-		}
-		if e.onTrial {
-			return Token{e.token, Memory, c.trial(complete(), e)}, nil
-		}
-		return Token{e.token, Memory, nil}, nil
+// Token returns the token that r asks for. The error is an *Error, or ctx's.
+func (c *Cache) Token(ctx context.Context, r Request) (Token, error) {
+	r = c.in(r)
+	key := c.key(&r, "")
+	if r.Claims != "" || r.Refresh {
+		return c.fetch(ctx, c.request(key, &r))
 	}
-	r := complete()
+	if t, ok := c.lookUp(key, r.Challenge.RejectedToken); ok {
+		return t, nil
+	}
+	now := time.Now()
+	e, ok := c.memory.get(key, now)
+	if !ok || e.refusal != nil || e.token == r.Challenge.RejectedToken {
+		return c.fetch(ctx, c.request(key, &r))
+	}
+	if e.due(now) {
+		c.renew(c.request(key, &r))
+	}
+	return c.result(c.request(key, &r), e, Memory, now)
+}
+
+// lookUp returns the token under key if memory holds one that was not rejected, is not due
+// for renewal and not on trial: then nothing is left to do.
+func (c *Cache) lookUp(key cacheKey, rejected string) (Token, bool) {
+	now := time.Now()
+	e, ok := c.memory.get(key, now)
+	if !ok || e.refusal != nil || e.token == rejected || e.onTrial || e.due(now) {
+		return Token{}, false
+	}
+	return Token{e.token, Memory, nil}, true
+}
+
+// fetch waits for the flight that gets the token for r.
+func (c *Cache) fetch(ctx context.Context, r cacheRequest) (Token, error) {
 	for {
 		ours := false // the flight
 		// The exchange serves every waiting request, so it must outlive the one that

@@ -43,26 +43,27 @@ type grant struct {
 
 // tokenRequest is what an exchange is to bring.
 type tokenRequest struct {
-	user   *Assertion // nil: a token as ourselves
-	tenant string     // "": our own
-	scopes []string
-	claims string // of a claims challenge, as JSON
-	again  bool   // an API has refused the last token
+	user       *Assertion // nil: a token as ourselves
+	agent      Agent      // whose token it is instead
+	tenant     string     // "": the user's, or our own
+	scopes     []string
+	fmiPath    string
+	claims     string // of a claims challenge, as JSON
+	moreClaims string // that the caller asks for, as JSON
+	again      bool   // there was a token before, which an API has refused or the caller does not want
 }
 
 // inTenant is the tenant that the exchange happens in, "" for our own.
 func (r tokenRequest) inTenant() string {
-	if r.user != nil {
+	if r.user != nil && r.tenant == "" {
 		return r.user.TenantID
 	}
 	return r.tenant
 }
 
 func (r tokenRequest) flow() Flow {
-	if r.user != nil {
-		return OnBehalfOf
-	}
-	return ClientCredentials
+	request := Request{User: r.user, Agent: r.agent}
+	return request.Flow()
 }
 
 // Client makes exchanges, one for every call. It remembers nothing; Cache does.
@@ -161,23 +162,21 @@ func (c Config) newMSAL(credential confidential.Credential, region string) (conf
 }
 
 // requestToken has MSAL make one request: on behalf of the user, in the tenant of the
-// user's token (Microsoft's page "On-Behalf-Of flow"), or as ourselves (RFC 6749,
-// section 4.4).
+// user's token unless the request names another (Microsoft's page "On-Behalf-Of flow"), or as
+// ourselves (RFC 6749, section 4.4).
 func requestToken(ctx context.Context, msal confidential.Client, r tokenRequest) error {
 	if r.user != nil {
-		options := []confidential.AcquireOnBehalfOfOption{confidential.WithTenantID(r.user.TenantID)}
-		if r.claims != "" {
-			options = append(options, confidential.WithClaims(r.claims))
+		options := []confidential.AcquireOnBehalfOfOption{
+			confidential.WithTenantID(r.inTenant()), confidential.WithClaims(r.claims), confidential.WithClaimsFromClient(r.moreClaims),
 		}
 		_, err := msal.AcquireTokenOnBehalfOf(ctx, r.user.Token, r.scopes, options...)
 		return err
 	}
-	var options []confidential.AcquireByCredentialOption
-	if r.tenant != "" {
-		options = append(options, confidential.WithTenantID(r.tenant))
+	options := []confidential.AcquireByCredentialOption{
+		confidential.WithTenantID(r.tenant), confidential.WithClaims(r.claims), confidential.WithClaimsFromClient(r.moreClaims),
 	}
-	if r.claims != "" {
-		options = append(options, confidential.WithClaims(r.claims))
+	if r.fmiPath != "" {
+		options = append(options, confidential.WithFMIPath(r.fmiPath))
 	}
 	_, err := msal.AcquireTokenByCredential(ctx, r.scopes, options...)
 	return err
@@ -216,7 +215,7 @@ func isUnmatched(number int) bool { return number == 70021 || number >= 700211 &
 func (c *Client) shares(r tokenRequest) []share {
 	tenant, caller := cmp.Or(r.tenant, c.config.TenantID), "ourselves"
 	if r.user != nil {
-		tenant, caller = r.user.TenantID, r.user.ObjectID
+		tenant, caller = r.inTenant(), r.user.ObjectID
 		if caller == "" {
 			caller = string(r.user.Digest[:])
 		}
@@ -308,10 +307,10 @@ func (c *Client) try(ctx context.Context, active *activeCredential, r tokenReque
 		refusal.Kind, refusal.Claims = Misconfigured, ""
 	}
 	if refusal.Kind == InteractionRequired && refusal.Claims == "" {
-		refusal.Claims = r.claims // what the API asked for is still the newest
+		refusal.Claims = cmp.Or(r.claims, r.moreClaims) // what was asked for is still the newest
 	}
 	if refusal.Kind == ConsentRequired {
-		refusal.ConsentURI = c.consentURI(r.user.TenantID, r.scopes)
+		refusal.ConsentURI = c.consentURI(r.inTenant(), r.scopes)
 	}
 	return grant{}, refusal
 }

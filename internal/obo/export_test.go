@@ -13,7 +13,7 @@ import (
 // would.
 func (c *Cache) Fill(ctx context.Context, a Assertion, scopes []string, token string) {
 	now := time.Now()
-	key, e := c.userKey(a, scopes, ""), newEntry(grant{token: token, expires: now.Add(time.Hour)}, c.buffer, a.Expires, now)
+	key, e := c.key(&Request{User: &a, Tenant: a.TenantID, Scopes: scopes}, ""), newEntry(grant{token: token, expires: now.Add(time.Hour)}, c.buffer, a.Expires, now)
 	c.memory.set(key, e, c.memory.mark(key, cacheKey{}))
 	if c.shared == nil {
 		return
@@ -31,7 +31,7 @@ func (c *Cache) Fill(ctx context.Context, a Assertion, scopes []string, token st
 
 // Drop forgets a's token in memory, not in Redis.
 func (c *Cache) Drop(a Assertion, scopes []string) {
-	key := c.userKey(a, scopes, "")
+	key := c.key(&Request{User: &a, Tenant: a.TenantID, Scopes: scopes}, "")
 	c.memory.delete(key)
 }
 
@@ -40,6 +40,6 @@ func (c *Cache) HookRedis(hook redis.Hook) { c.shared.(*redistier.Redis).AddHook
 
 // Holds reports whether memory has a token for a.
 func (c *Cache) Holds(a Assertion, scopes []string) bool {
-	_, ok := c.memory.get(c.userKey(a, scopes, ""), time.Now())
+	_, ok := c.memory.get(c.key(&Request{User: &a, Tenant: a.TenantID, Scopes: scopes}, ""), time.Now())
 	return ok
 }

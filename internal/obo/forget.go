@@ -22,7 +22,7 @@ var ErrRedis = errors.New("entries in Redis were not dropped, or other replicas 
 func (c *Cache) Forget(ctx context.Context, a Assertion, scopes [][]string) {
 	var keys []cacheKey
 	for _, s := range scopes {
-		keys = append(keys, c.userKey(a, s, ""))
+		keys = append(keys, c.key(&Request{User: &a, Tenant: a.TenantID, Scopes: s}, ""))
 	}
 	_ = c.forget(ctx, c.ownerOf(a), redistier.Notice{What: redistier.TheseTokens, Keys: keys}) // nobody can do more about it
 }

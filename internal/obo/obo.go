@@ -119,6 +119,7 @@ type Flow string
 const (
 	OnBehalfOf        Flow = "on_behalf_of"
 	ClientCredentials Flow = "client_credentials"
+	AgentUser         Flow = "agent_user"
 )
 
 // TokenOrigin is where a token came from.

@@ -1,6 +1,7 @@
 package obo
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"strings"
@@ -9,10 +10,41 @@ import (
 	"middletier/internal/redistier"
 )
 
+// Agent is an agent identity of our blueprint, for which a token is fetched, and the user
+// account that the agent acts as, if any. The zero value is no agent.
+type Agent struct {
+	ID   string // client ID (GUID) of the agent identity
+	User string // the agent's user: object ID (GUID) or user name; "": none
+}
+
+// Request says which token is asked for.
+type Request struct {
+	User      *Assertion // on behalf of this user; nil: without a user
+	Agent     Agent      // as this agent; with a user of its own, User decides nothing
+	Tenant    string     // where the token is asked for; "": in the user's tenant, or in our own
+	Scopes    []string   // for an application one: RESOURCE/.default
+	FMIPath   string     // of an application's token: the federated managed identity to name in it
+	Challenge Challenge  // what the API had against the last token
+	Claims    string     // more claims, as JSON: no held token is used, and the new one is not kept
+	Refresh   bool       // no held token is used, and the new one replaces it
+}
+
+// Flow returns the flow that gets the token.
+func (r *Request) Flow() Flow {
+	switch {
+	case r.Agent.User != "":
+		return AgentUser
+	case r.User != nil:
+		return OnBehalfOf
+	}
+	return ClientCredentials
+}
+
 // cacheRequest is a token that is asked for, and where it is kept.
 type cacheRequest struct {
 	tokenRequest
 	key      cacheKey // of the token
+	refusals cacheKey // of refusals: key, unless they must not replace a token there
 	throttle cacheKey // of the provider's demand to wait
 	flight   cacheKey // of the exchange: requests with other claims do not share it
 	rejected string
@@ -20,18 +52,40 @@ type cacheRequest struct {
 	end      time.Time  // no token is used past it; zero: none
 	since    forgetMark // when the fetch began
 	renews   *entry     // the token in memory that is to be replaced; nil: callers wait
+	once     bool       // the token is neither taken from a cache nor kept
+	refresh  bool       // the tokens that are held when the fetch begins are not used
+	held     [2]string  // with refresh: those tokens, in memory and in the shared tier
 
 	sharedGeneration string // of owner, in the shared tier before the exchange; "": unknown, and nothing is written
 }
 
-// userKey is the key of what is fetched on behalf of a's user; appKey, of what is
-// fetched as ourselves. Tokens are kept under the keys without claims.
-func (c *Cache) userKey(a Assertion, scopes []string, claims string) cacheKey {
-	return newKey(string(OnBehalfOf), a.Digest[:], c.clientKey, a.TenantID, claims, scopes)
+// in returns r with its tenant filled in: for a user theirs, else "" for our own.
+func (c *Cache) in(r Request) Request {
+	if r.User != nil && r.Tenant == "" {
+		r.Tenant = r.User.TenantID
+	}
+	if r.User == nil && strings.EqualFold(r.Tenant, c.client.config.TenantID) {
+		r.Tenant = ""
+	}
+	return r
 }
 
-func (c *Cache) appKey(tenant string, scopes []string, claims string) cacheKey {
-	return newKey(string(ClientCredentials), nil, c.clientKey, tenant, claims, scopes)
+// key is the key of what r asks for, apart from its claims. r.Tenant is filled in.
+func (c *Cache) key(r *Request, claims string) cacheKey {
+	flow, subject := r.Flow(), []byte(nil)
+	if flow == OnBehalfOf {
+		subject = r.User.Digest[:]
+	}
+	return newKey(string(flow), subject, c.asKey(r), r.Tenant, claims, r.Scopes)
+}
+
+// asKey says as whom the provider is asked: part of every key.
+func (c *Cache) asKey(r *Request) string {
+	if r.Agent == (Agent{}) && r.FMIPath == "" {
+		return c.clientKey
+	}
+	key := newKey("as", nil, c.clientKey, r.FMIPath, "", []string{strings.ToLower(r.Agent.ID), strings.ToLower(r.Agent.User)})
+	return string(key[:])
 }
 
 // ownerKey is not of an entry, but of all that are kept for a user, whose GUIDs
@@ -49,30 +103,44 @@ func (c *Cache) ownerOf(a Assertion) cacheKey {
 	return c.ownerKey(a.TenantID, a.ObjectID)
 }
 
-func (c *Cache) userRequest(key cacheKey, a Assertion, scopes []string, challenge Challenge) cacheRequest {
-	user := []byte(a.ObjectID)
-	if len(user) == 0 {
-		user = a.Digest[:] // users without an id have nothing in common
+// request is r as the cache sees it. key is that of r, and r.Tenant is filled in.
+func (c *Cache) request(key cacheKey, r *Request) cacheRequest {
+	request := cacheRequest{
+		tokenRequest: tokenRequest{
+			agent: r.Agent, tenant: r.Tenant, scopes: r.Scopes, fmiPath: r.FMIPath,
+			claims: r.Challenge.Claims, moreClaims: r.Claims, again: r.Challenge.RejectedToken != "",
+		},
+		key:      key,
+		refusals: key,
+		flight:   c.key(r, r.Challenge.Claims),
+		rejected: r.Challenge.RejectedToken,
 	}
-	return cacheRequest{
-		tokenRequest: tokenRequest{user: &a, scopes: scopes, claims: challenge.Claims, again: challenge.RejectedToken != ""},
-		key:          key,
-		throttle:     newKey("throttled user", user, c.clientKey, a.TenantID, "", scopes),
-		flight:       c.userKey(a, scopes, challenge.Claims),
-		rejected:     challenge.RejectedToken,
-		owner:        c.ownerOf(a),
-		end:          a.Expires,
+	switch as := c.asKey(r); r.Flow() {
+	case OnBehalfOf:
+		a := *r.User // a copy: the caller's own stays off the heap while tokens are held
+		user := []byte(a.ObjectID)
+		if len(user) == 0 {
+			user = a.Digest[:] // users without an id have nothing in common
+		}
+		request.user, request.owner, request.end = &a, c.ownerOf(a), a.Expires
+		request.throttle = newKey("throttled user", user, as, r.Tenant, "", r.Scopes)
+	case AgentUser:
+		request.owner = c.ownerKey(cmp.Or(r.Tenant, c.client.config.TenantID), r.Agent.User)
+		request.throttle = newKey("throttled user", nil, as, r.Tenant, "", r.Scopes)
+	default:
+		request.throttle = newKey("throttled tenant", nil, as, r.Tenant, "", nil)
 	}
-}
-
-func (c *Cache) appRequest(key cacheKey, tenant string, scopes []string, challenge Challenge) cacheRequest {
-	return cacheRequest{
-		tokenRequest: tokenRequest{tenant: tenant, scopes: scopes, claims: challenge.Claims, again: challenge.RejectedToken != ""},
-		key:          key,
-		throttle:     newKey("throttled tenant", nil, c.clientKey, tenant, "", nil),
-		flight:       c.appKey(tenant, scopes, challenge.Claims),
-		rejected:     challenge.RejectedToken,
+	switch {
+	case r.Claims != "":
+		request.once = true
+		request.flight = newKey("claims", request.flight[:], "", "", r.Claims, nil)
+		request.key, request.refusals = request.flight, request.flight
+	case r.Refresh && r.Challenge.RejectedToken == "": // a token that replaces a refused one is fresh
+		request.refresh, request.again = true, true
+		request.flight = newKey("refresh", request.flight[:], "", "", "", nil)
+		request.refusals = request.flight
 	}
+	return request
 }
 
 // cacheKey is the SHA-256 over everything that changes the answer.

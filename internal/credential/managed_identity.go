@@ -30,7 +30,7 @@ type managedIdentity struct {
 func openManagedIdentity(s StoreConfig, entry Config) loader {
 	return &managedIdentity{
 		content: content{key: "managedIdentityClientId"}, clientID: entry.ManagedIdentityClientID,
-		audience: cmp.Or(entry.TokenExchangeURL, exchangeAudience(s.Instance)), turn: make(chan struct{}, 1),
+		audience: cmp.Or(entry.TokenExchangeURL, ExchangeAudience(s.Instance)), turn: make(chan struct{}, 1),
 	}
 }
 
@@ -93,10 +93,10 @@ func hostError(err error) error {
 	return failure.Of(err)
 }
 
-// exchangeAudience is what a managed identity's token must be for, to be traded
+// ExchangeAudience is what a managed identity's token must be for, to be traded
 // in the cloud of instance ("Important considerations for federated identity
 // credentials").
-func exchangeAudience(instance string) string {
+func ExchangeAudience(instance string) string {
 	const audience = "api://AzureADTokenExchange"
 	u, err := url.Parse(instance)
 	if err != nil {

@@ -62,7 +62,7 @@ func newVaultClient(c StoreConfig, vaultURL, opener string) (*azsecrets.Client, 
 		who = identity
 	default:
 		var options azidentity.DefaultAzureCredentialOptions
-		switch exchangeAudience(c.Instance) { // the vaults of a cloud are opened with its own tokens
+		switch ExchangeAudience(c.Instance) { // the vaults of a cloud are opened with its own tokens
 		case "api://AzureADTokenExchangeUSGov":
 			options.Cloud = cloud.AzureGovernment
 		case "api://AzureADTokenExchangeChina":

@@ -148,7 +148,7 @@ func (c *Cache) isStillWanted(r cacheRequest) bool {
 
 // exchange makes the exchange and caches its token or refusal.
 func (c *Cache) exchange(ctx context.Context, r cacheRequest, lock string) (Token, error) {
-	g, err := c.client.exchange(ctx, r.tokenRequest)
+	g, err := c.exchangeAs(ctx, r.tokenRequest)
 	now := time.Now()
 	afterRejection := r.rejected != "" && r.renews == nil
 	switch {

@@ -45,6 +45,7 @@ type grant struct {
 type tokenRequest struct {
 	user       *Assertion // nil: a token as ourselves
 	agent      Agent      // whose token it is instead
+	vouchers   vouchers   // of the agent
 	tenant     string     // "": the user's, or our own
 	scopes     []string
 	fmiPath    string
@@ -73,6 +74,9 @@ type Client struct {
 
 	credentials *credential.Store
 	current     atomic.Pointer[activeCredential]
+
+	agents         *agentClients
+	regionalAgents *agentClients // the same if there is no region
 }
 
 // activeCredential is the credential in use and the MSAL clients that hold it. It never
@@ -95,7 +99,11 @@ func NewClient(ctx context.Context, c Config) (*Client, error) {
 		c.Exchanged = func(Flow, time.Duration, error) {}
 	}
 	c.Region = c.region(ctx)
-	client := &Client{config: c, turns: newTurns(c.MaxConcurrent)}
+	client := &Client{config: c, turns: newTurns(c.MaxConcurrent), agents: c.newAgentClients(noRegion)}
+	client.regionalAgents = client.agents
+	if c.Region != "" {
+		client.regionalAgents = c.newAgentClients(c.Region)
+	}
 	store := c.storeConfig()
 	store.Use = client.use
 	var err error
@@ -108,7 +116,9 @@ func NewClient(ctx context.Context, c Config) (*Client, error) {
 // use has all exchanges that begin from now on made with a credential.
 func (c *Client) use(loaded *credential.Loaded) error {
 	clientIn := func(region string) (*msalClient, error) {
-		return newMSALClient(func() (confidential.Client, error) { return c.config.newMSAL(loaded.Credential, region) })
+		return newMSALClient(maxTenants, func() (confidential.Client, error) {
+			return c.config.newMSAL(c.config.ClientID, loaded.Credential, region)
+		})
 	}
 	forUsers, err := clientIn(noRegion) // regional endpoints do not serve users
 	if err != nil {
@@ -140,8 +150,8 @@ func (c *Client) String() string { return "exchanges as " + c.config.ClientID }
 // GoString is String, for %#v.
 func (c *Client) GoString() string { return c.String() }
 
-// newMSAL returns what makes the requests with a credential, in a region or noRegion.
-func (c Config) newMSAL(credential confidential.Credential, region string) (confidential.Client, error) {
+// newMSAL returns what makes the requests of a client with a credential, in a region or noRegion.
+func (c Config) newMSAL(clientID string, credential confidential.Credential, region string) (confidential.Client, error) {
 	options := []confidential.Option{
 		confidential.WithHTTPClient(recorder{c.Client}),
 		confidential.WithClientCapabilities(c.Capabilities),
@@ -154,7 +164,7 @@ func (c Config) newMSAL(credential confidential.Credential, region string) (conf
 	if c.SendX5C {
 		options = append(options, confidential.WithX5C())
 	}
-	msal, err := confidential.New(c.authority(c.TenantID), c.ClientID, credential, options...)
+	msal, err := confidential.New(c.authority(c.TenantID), clientID, credential, options...)
 	if err != nil {
 		return msal, fmt.Errorf("azureAd: %w", err)
 	}
@@ -162,10 +172,13 @@ func (c Config) newMSAL(credential confidential.Credential, region string) (conf
 }
 
 // requestToken has MSAL make one request: on behalf of the user, in the tenant of the
-// user's token unless the request names another (Microsoft's page "On-Behalf-Of flow"), or as
-// ourselves (RFC 6749, section 4.4).
+// user's token unless the request names another (Microsoft's page "On-Behalf-Of flow"), for an
+// agent's user, or as ourselves (RFC 6749, section 4.4).
 func requestToken(ctx context.Context, msal confidential.Client, r tokenRequest) error {
-	if r.user != nil {
+	switch r.flow() {
+	case AgentUser:
+		return requestForAgentUser(ctx, msal, r)
+	case OnBehalfOf:
 		options := []confidential.AcquireOnBehalfOfOption{
 			confidential.WithTenantID(r.inTenant()), confidential.WithClaims(r.claims), confidential.WithClaimsFromClient(r.moreClaims),
 		}
@@ -191,13 +204,13 @@ const (
 )
 
 // retryPause returns how long to wait before the one retry, 0 for none.
-func (a *activeCredential) retryPause(refusal *Error) time.Duration {
+func (a *activeCredential) retryPause(refusal *Error, r tokenRequest) time.Duration {
 	switch {
 	case refusal == nil:
 		return 0
 	case refusal.Kind == Unavailable && !refusal.Throttled:
 		return retryPause + jitter(retryPause)
-	case a.Federated && slices.ContainsFunc(refusal.Codes, isUnmatched):
+	case a.Federated && r.agent.ID == "" && slices.ContainsFunc(refusal.Codes, isUnmatched):
 		return unmatchedPause
 	}
 	return 0
@@ -213,12 +226,9 @@ func isUnmatched(number int) bool { return number == 70021 || number >= 700211 &
 // locks out the others, no API and no tenant those of another, and no API that refuses
 // its tokens those who have none yet.
 func (c *Client) shares(r tokenRequest) []share {
-	tenant, caller := cmp.Or(r.tenant, c.config.TenantID), "ourselves"
-	if r.user != nil {
-		tenant, caller = r.inTenant(), r.user.ObjectID
-		if caller == "" {
-			caller = string(r.user.Digest[:])
-		}
+	tenant, caller := cmp.Or(r.inTenant(), c.config.TenantID), cmp.Or(r.agent.User, r.agent.ID, "ourselves")
+	if r.flow() == OnBehalfOf {
+		caller = cmp.Or(r.user.ObjectID, string(r.user.Digest[:]))
 	}
 	tenant = strings.ToLower(tenant)
 	shares := []share{
@@ -254,14 +264,14 @@ func (c *Client) exchange(ctx context.Context, r tokenRequest) (_ grant, err err
 	defer giveBack()
 	active := c.current.Load()
 	g, refusal := c.try(ctx, active, r)
-	if refusal != nil && refusal.Code == "invalid_client" {
+	if refusal != nil && refusal.Code == "invalid_client" && r.agent.ID == "" {
 		c.credentials.ReloadAfterRefusal(ctx)
 		if next := c.current.Load(); next != active && ctx.Err() == nil {
 			active = next
 			g, refusal = c.try(ctx, active, r)
 		}
 	}
-	if wait := active.retryPause(refusal); wait > 0 && ctx.Err() == nil {
+	if wait := active.retryPause(refusal, r); wait > 0 && ctx.Err() == nil {
 		pause := time.NewTimer(wait)
 		defer pause.Stop()
 		select {
@@ -280,12 +290,14 @@ func (c *Client) exchange(ctx context.Context, r tokenRequest) (_ grant, err err
 func (c *Client) try(ctx context.Context, active *activeCredential, r tokenRequest) (grant, *Error) {
 	recorded := recording{header: exchangeHeader(ctx, r)}
 	asking := context.WithValue(ctx, recordingKey{}, &recorded)
-	client := active.forApp
-	if r.user != nil {
-		client = active.forUsers
+	msal, err := c.msalFor(active, r)
+	if err != nil {
+		return grant{}, &Error{Kind: Misconfigured, Scopes: r.scopes, Err: failure.Of(err)}
 	}
-	msal := client.forTenant(r.inTenant())
-	err := requestToken(asking, msal, r)
+	if r.agent.ID != "" {
+		asking = context.WithValue(asking, voucherKey{}, r.vouchers.agent)
+	}
+	err = requestToken(asking, msal, r)
 	if err == nil && recorded.last.Load() == nil {
 		// MSAL had a token in the moment between two exchanges of one assertion. It
 		// has forgotten it by now.
@@ -300,26 +312,40 @@ func (c *Client) try(ctx context.Context, active *activeCredential, r tokenReque
 	}
 	refusal.Scopes = r.scopes
 	switch {
-	case r.user != nil && refusal.outdated(r.user, time.Now()):
+	case r.flow() == OnBehalfOf && refusal.outdated(r.user, time.Now()):
 		refusal.Kind = AssertionExpired
-	case r.user == nil && (refusal.Kind == InteractionRequired || refusal.Kind == ConsentRequired || refusal.Kind == AssertionExpired):
-		// There is no user who could act, and it is not the caller who is refused.
+	case r.flow() != OnBehalfOf && slices.Contains([]Kind{InteractionRequired, ConsentRequired, AssertionExpired}, refusal.Kind):
+		// There is no user at a browser who could act, and it is not the caller who is refused.
 		refusal.Kind, refusal.Claims = Misconfigured, ""
 	}
 	if refusal.Kind == InteractionRequired && refusal.Claims == "" {
 		refusal.Claims = cmp.Or(r.claims, r.moreClaims) // what was asked for is still the newest
 	}
 	if refusal.Kind == ConsentRequired {
-		refusal.ConsentURI = c.consentURI(r.inTenant(), r.scopes)
+		refusal.ConsentURI = c.consentURI(r)
 	}
 	return grant{}, refusal
 }
 
-// consentURI is where a user, or an admin for everyone, can agree to scopes.
-func (c *Client) consentURI(tenant string, scopes []string) string {
-	return c.config.authority(tenant) + "/oauth2/v2.0/authorize?" + url.Values{
-		"client_id": {c.config.ClientID}, "response_type": {"code"},
-		"scope": {strings.Join(scopes, " ")}, "prompt": {"consent"},
+// msalFor returns what makes the request: regional endpoints do not serve users.
+func (c *Client) msalFor(active *activeCredential, r tokenRequest) (confidential.Client, error) {
+	forApp := r.flow() == ClientCredentials
+	switch {
+	case r.agent.ID != "" && forApp:
+		return c.regionalAgents.forAgent(r.agent.ID, r.inTenant())
+	case r.agent.ID != "":
+		return c.agents.forAgent(r.agent.ID, r.inTenant())
+	case forApp:
+		return active.forApp.forTenant(r.inTenant()), nil
+	}
+	return active.forUsers.forTenant(r.inTenant()), nil
+}
+
+// consentURI is where a user, or an admin for everyone, can agree to the scopes of r.
+func (c *Client) consentURI(r tokenRequest) string {
+	return c.config.authority(r.inTenant()) + "/oauth2/v2.0/authorize?" + url.Values{
+		"client_id": {c.clientID(r)}, "response_type": {"code"},
+		"scope": {strings.Join(r.scopes, " ")}, "prompt": {"consent"},
 	}.Encode()
 }
 
@@ -370,10 +396,14 @@ var guid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{1
 // MSAL for Go does not (v1.10.1), under canonical names.
 func exchangeHeader(ctx context.Context, r tokenRequest) http.Header {
 	header := http.Header{"X-Ms-Lib-Capability": {"retry-after, h429"}} // we honour Retry-After, also with 429
-	if r.user != nil && guid.MatchString(r.user.ObjectID) && guid.MatchString(r.user.TenantID) {
+	user := r.agent.User
+	if r.flow() == OnBehalfOf {
+		user = r.user.ObjectID
+	}
+	if guid.MatchString(user) && guid.MatchString(r.inTenant()) {
 		// The provider routes the request to where the user's data is, and can use its
 		// backup there.
-		header["X-Anchormailbox"] = []string{"oid:" + r.user.ObjectID + "@" + r.user.TenantID}
+		header["X-Anchormailbox"] = []string{"oid:" + user + "@" + r.inTenant()}
 	}
 	if id, ok := ctx.Value(CorrelationID{}).(string); ok && guid.MatchString(id) {
 		header["Client-Request-Id"] = []string{id} // in place of MSAL's own

@@ -30,6 +30,10 @@ func directory() mockidp.Directory {
 		Apps: []mockidp.App{
 			{
 				Name: "middle", TenantID: ourTenant, MultiTenant: true, ClientID: ourClient, ObjectID: id("1"),
+				Agents: []mockidp.Agent{
+					{Name: "agent", ClientID: agentID, Users: []string{"robot@contoso.example", "droid@contoso.example"}},
+					{Name: "second agent", ClientID: secondAgentID, Users: []string{"second@contoso.example"}},
+				},
 				IDURIs: []string{"api://middle"}, Scopes: []string{"access_as_user"},
 				Secrets: []string{ourSecret}, Certificates: []*x509.Certificate{rsaPair().certificate},
 				Federated: []mockidp.FederatedCredential{{
@@ -42,12 +46,23 @@ func directory() mockidp.Directory {
 				OptionalClaims: []string{"xms_cc"},
 			},
 			{Name: "spa", TenantID: ourTenant, MultiTenant: true, ClientID: id("9"), ObjectID: id("3")},
+			{
+				Name: "other", TenantID: ourTenant, ClientID: id("8"), ObjectID: id("8"),
+				Agents: []mockidp.Agent{{Name: "foreign agent", ClientID: foreignAgentID}},
+			},
 		},
 		Users: []mockidp.User{
 			{Name: "alice", ObjectID: id("4"), TenantID: ourTenant, Username: "alice@contoso.example"},
+			{Name: "robot", ObjectID: robotID, TenantID: ourTenant, Username: "robot@contoso.example"},
+			{Name: "droid", ObjectID: droidID, TenantID: ourTenant, Username: "droid@contoso.example"},
+			{Name: "second robot", ObjectID: id("6"), TenantID: ourTenant, Username: "second@contoso.example"},
 			{Name: "gina", ObjectID: id("5"), TenantID: guestTenant, Username: "gina@fabrikam.example"},
 		},
-		Grants: []mockidp.Grant{{Client: "middle", Resource: "todo", Scopes: []string{"Read", "Write"}, Roles: []string{"Read.All"}}},
+		Grants: []mockidp.Grant{
+			{Client: "middle", Resource: "todo", Scopes: []string{"Read", "Write"}, Roles: []string{"Read.All"}},
+			{Client: "agent", Resource: "todo", Scopes: []string{"Read", "Write"}, Roles: []string{"Read.All"}},
+			{Client: "second agent", Resource: "todo", Scopes: []string{"Read", "Write"}, Roles: []string{"Read.All"}},
+		},
 	}
 }
 

@@ -32,7 +32,9 @@ func TestTenantsInMemoryAreBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := newMSALClient(func() (confidential.Client, error) { return config.newMSAL(credential, noRegion) })
+	m, err := newMSALClient(maxTenants, func() (confidential.Client, error) {
+		return config.newMSAL(config.ClientID, credential, noRegion)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,4 +77,24 @@ func (a answering) RoundTrip(r *http.Request) (*http.Response, error) {
 		StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}},
 		Body: io.NopCloser(strings.NewReader(a(r))), Request: r,
 	}, nil
+}
+
+// However many agents ask, few MSAL clients are kept, and an agent that is back gets one.
+func TestMSALClientsOfAgentsAreBounded(t *testing.T) {
+	agents := Config{Instance: "https://login.example/", TenantID: "contoso.example", Client: http.DefaultClient}.newAgentClients(noRegion)
+	for i := range 2*maxAgents + 10 {
+		if _, err := agents.forAgent(fmt.Sprintf("agent-%d", i), ""); err != nil {
+			t.Fatal(err)
+		}
+		if kept := len(agents.clients); kept > maxAgents {
+			t.Fatalf("MSAL clients after %d agents: got %d, want %d at most", i+1, kept, maxAgents)
+		}
+	}
+	first, err := agents.of("agent-0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := agents.of("agent-0"); again != first || err != nil {
+		t.Errorf("the second client of an agent is another one (%v)", err)
+	}
 }

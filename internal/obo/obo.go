@@ -12,7 +12,7 @@
 // accepts it. Forget, ForgetUser and ForgetAll end a token early: in the shared tier
 // first, then in memory, then in other replicas by a notice.
 //
-// Locks. Cache.mu, memory.mu, turns.mu and msalClient.mu are each held for a few
+// Locks. Cache.mu, memory.mu, turns.mu, msalClient.mu and agentClients.mu are each held for a few
 // statements; none is held while another of them is taken, and none across the network. What
 // was forgotten during a fetch is seen by memory's marks, not by a lock.
 //

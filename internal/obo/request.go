@@ -10,13 +10,6 @@ import (
 	"middletier/internal/redistier"
 )
 
-// Agent is an agent identity of our blueprint, for which a token is fetched, and the user
-// account that the agent acts as, if any. The zero value is no agent.
-type Agent struct {
-	ID   string // client ID (GUID) of the agent identity
-	User string // the agent's user: object ID (GUID) or user name; "": none
-}
-
 // Request says which token is asked for.
 type Request struct {
 	User      *Assertion // on behalf of this user; nil: without a user
@@ -59,8 +52,10 @@ type cacheRequest struct {
 	sharedGeneration string // of owner, in the shared tier before the exchange; "": unknown, and nothing is written
 }
 
-// in returns r with its tenant filled in: for a user theirs, else "" for our own.
+// in returns r with its tenant filled in, for a user theirs, else "" for our own, and its
+// agent in one spelling.
 func (c *Cache) in(r Request) Request {
+	r.Agent.ID = strings.ToLower(r.Agent.ID)
 	if r.User != nil && r.Tenant == "" {
 		r.Tenant = r.User.TenantID
 	}
@@ -84,7 +79,7 @@ func (c *Cache) asKey(r *Request) string {
 	if r.Agent == (Agent{}) && r.FMIPath == "" {
 		return c.clientKey
 	}
-	key := newKey("as", nil, c.clientKey, r.FMIPath, "", []string{strings.ToLower(r.Agent.ID), strings.ToLower(r.Agent.User)})
+	key := newKey("as", nil, c.clientKey, r.FMIPath, "", []string{r.Agent.ID, strings.ToLower(r.Agent.User)})
 	return string(key[:])
 }
 

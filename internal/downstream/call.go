@@ -48,6 +48,7 @@ type call struct {
 	token    string
 	retries  int  // how many are left
 	stream   bool // the request is for a stream
+	keep401  bool // a last 401 is a response like any other
 	err      error
 
 	headers   headerSize

@@ -3,7 +3,9 @@
 // Client.Forward makes one call: it gets a token, reads a small body in advance, and
 // passes the request to httputil.ReverseProxy. The request goes through Client.rewrite,
 // retryTransport, uploadTransport and Transport; the response through
-// Client.modifyResponse and responseWriter. A body goes through an Upload.
+// Client.modifyResponse and responseWriter. A body goes through an Upload. Client.Send
+// makes a call of the application's own, from memory and into memory, through the same
+// transports.
 //
 // Three layers may send a request again, from memory (Upload.prefetch, record):
 //   - retryTransport, with a new token after a 401; and an idempotent request, while
@@ -42,6 +44,8 @@ type Client struct {
 	prefix string // the escaped path of the base URL, without a slash at its end
 	proxy  *httputil.ReverseProxy
 
+	transport http.RoundTripper // sends the requests of calls
+
 	dropRequest, dropResponse names // headers to remove, in addition to the fixed rules
 }
 
@@ -53,7 +57,8 @@ func New(c Config) (*Client, error) {
 	}
 	client := &Client{
 		config: c, base: base, prefix: strings.TrimSuffix(base.EscapedPath(), "/"),
-		dropRequest: names{}, dropResponse: names{"X-Request-Id": {}}, // this service sets its own
+		transport:   retryTransport{uploadTransport{c.Transport}},
+		dropRequest: names{}, dropResponse: names{},
 	}
 	for _, name := range c.DropRequest {
 		client.dropRequest.add(name)
@@ -64,12 +69,9 @@ func New(c Config) (*Client, error) {
 	for _, name := range c.DropResponse {
 		client.dropResponse.add(name)
 	}
-	if !c.KeepCookies {
-		client.dropResponse.add("Set-Cookie")
-	}
 	client.proxy = &httputil.ReverseProxy{
 		Rewrite:        client.rewrite,
-		Transport:      retryTransport{uploadTransport{c.Transport}},
+		Transport:      client.transport,
 		ModifyResponse: client.modifyResponse,
 		ErrorHandler:   func(_ http.ResponseWriter, r *http.Request, err error) { callOf(r).err = err },
 		BufferPool:     buffers{},

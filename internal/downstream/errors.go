@@ -18,10 +18,11 @@ const (
 	RejectedToken
 	InvalidResponse // it violates HTTP
 	HeadersTooLarge // the API does not accept them, and has not processed the request
+	ResponseTooLarge
 )
 
 func (k Kind) String() string {
-	return [...]string{"unreachable", "timeout", "rejected token", "invalid response", "headers too large"}[k]
+	return [...]string{"unreachable", "timeout", "rejected token", "invalid response", "headers too large", "response too large"}[k]
 }
 
 // Error is a call that failed between this service and the API.

@@ -48,7 +48,11 @@ func checkStatus(resp *http.Response) error {
 func (c *Client) stripResponse(h http.Header) {
 	for name := range h {
 		folded := fold(name)
-		if strings.HasPrefix(folded, "Access-Control-") || folded == "Timing-Allow-Origin" || c.dropResponse.has(folded) {
+		switch {
+		case strings.HasPrefix(folded, "Access-Control-"), folded == "Timing-Allow-Origin",
+			folded == "X-Request-Id", // this service sets its own
+			folded == "Set-Cookie" && !c.config.KeepCookies,
+			c.dropResponse.has(folded):
 			delete(h, name)
 		}
 	}

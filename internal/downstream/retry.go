@@ -23,18 +23,22 @@ func (t retryTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil || resp.StatusCode != http.StatusUnauthorized {
 		return resp, err
 	}
-	_ = resp.Body.Close() // its text is about our token, not the caller's
 	challenges := challengesOf(resp.Header["Www-Authenticate"])
 	if otherSchemes(challenges) != "" { // the API asks for no bearer token
-		return nil, tokenRejected(challenges, "answered 401")
+		return c.tokenRejected(resp, challenges, "answered 401")
+	}
+	if !c.keep401 {
+		_ = resp.Body.Close()
 	}
 	rejected := c.token
 	if c.token, err = c.Token(r.Context(), Rejection{rejected, claimsOf(challenges)}); err != nil {
+		_ = resp.Body.Close()
 		return nil, tokenError{err}
 	}
 	if c.token == rejected {
-		return nil, tokenRejected(challenges, "answered 401, and no new token is fetched for a while")
+		return c.tokenRejected(resp, challenges, "answered 401, and no new token is fetched for a while")
 	}
+	_ = resp.Body.Close() // the next response replaces it
 	if r.Body != nil && r.GetBody == nil {
 		return nil, &Error{Kind: RejectedToken, Err: errors.New("answered 401 to a body that cannot be sent again")}
 	}
@@ -50,20 +54,24 @@ func (t retryTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	resp, err = t.send(c, again)
 	if err == nil && resp.StatusCode == http.StatusUnauthorized {
-		_ = resp.Body.Close()
-		return nil, tokenRejected(challengesOf(resp.Header["Www-Authenticate"]), "answered 401 twice")
+		return c.tokenRejected(resp, challengesOf(resp.Header["Www-Authenticate"]), "answered 401 twice")
 	}
 	return resp, err
 }
 
-// tokenRejected returns the error for an API's last 401, which has these challenges.
-func tokenRejected(challenges []challenge, what string) *Error {
+// tokenRejected returns what becomes of an API's last 401, which has these challenges: an
+// error, since its text is about our token and not the caller's, or with keep401 resp.
+func (c *call) tokenRejected(resp *http.Response, challenges []challenge, what string) (*http.Response, error) {
+	if c.keep401 {
+		return resp, nil
+	}
+	_ = resp.Body.Close()
 	e := &Error{Kind: RejectedToken, Claims: claimsOf(challenges), Schemes: otherSchemes(challenges)}
 	if e.Schemes != "" {
 		what += " and asks for another scheme than Bearer: " + e.Schemes
 	}
 	e.Err = errors.New(what)
-	return e
+	return nil, e
 }
 
 // retryPause is the pause before a retry. A random pause of up to the same length is

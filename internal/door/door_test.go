@@ -76,6 +76,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		{called(downstream.Unreachable), "downstream-unreachable", 502},
 		{called(downstream.InvalidResponse), "downstream-invalid-response", 502},
 		{called(downstream.HeadersTooLarge), "headers-too-large", 431},
+		{called(downstream.ResponseTooLarge), "downstream-invalid-response", 502},
 		{echo.ErrNotFound, "not-found", 404},
 		{echo.ErrMethodNotAllowed, "method-not-allowed", 405},
 		{echo.ErrTeapot, "internal", 500},

@@ -201,6 +201,8 @@ func callProblem(e *downstream.Error, caller *validate.Caller) Problem {
 		return Problem{Kind: "downstream-rejected-token", Detail: "The downstream API refused this service's token for it."}
 	case downstream.InvalidResponse:
 		return Problem{Kind: "downstream-invalid-response", Detail: "The downstream API's answer is not valid HTTP."}
+	case downstream.ResponseTooLarge:
+		return Problem{Kind: "downstream-invalid-response", Detail: "The downstream API's answer is larger than this service returns as JSON."}
 	case downstream.HeadersTooLarge:
 		return Problem{
 			Kind:   "headers-too-large",

@@ -186,8 +186,10 @@ var Types = map[string]Type{
 	},
 	"downstream-invalid-response": {
 		http.StatusBadGateway, "API's answer is invalid",
-		"The downstream API's answer is not valid HTTP: a status below 100, or a change of protocol (101) that was not requested.",
-		"The operators check the API and the proxies in front of it.",
+		"The downstream API's answer is not valid HTTP: a status below 100, or a change of protocol (101) that was not requested. " +
+			"Or the answer cannot be returned as JSON on the sidecar listener, because it is not text or too large; the detail says which.",
+		"The operators check the API and the proxies in front of it. For answers that are not text, " +
+			"the application gets a token at /AuthorizationHeader/{apiName} and calls the API itself.",
 		&downstream.Error{Kind: downstream.InvalidResponse},
 	},
 	"downstream-timeout": {

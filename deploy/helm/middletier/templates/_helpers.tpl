@@ -41,3 +41,51 @@ scheme: HTTPS
 {{- end }}
 {{- end }}
 {{- end -}}
+
+{{/* The parts of a container and its volumes. */}}
+{{- define "middletier.image" -}}
+"{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}"
+{{- end -}}
+
+{{- define "middletier.env" -}}
+{{- with .Values.resources.limits }}
+{{- /* nine tenths: not all of a process is Go's heap */}}
+{{- if hasSuffix "Mi" (toString .memory) }}
+- {name: GOMEMLIMIT, value: "{{ mulf (trimSuffix "Mi" .memory | float64) 0.9 | floor | int64 }}MiB"}
+{{- else if hasSuffix "Gi" (toString .memory) }}
+- {name: GOMEMLIMIT, value: "{{ mulf (trimSuffix "Gi" .memory | float64) 921.6 | floor | int64 }}MiB"}
+{{- end }}
+{{- end }}
+{{- with .Values.env }}
+{{- toYaml . | nindent 0 }}
+{{- end }}
+{{- end -}}
+
+{{- define "middletier.mounts" -}}
+- {name: config, mountPath: /etc/middletier, readOnly: true}
+{{- range $name, $_ := .Values.secrets }}
+- {name: secret-{{ $name }}, mountPath: /run/secrets/{{ $name }}, readOnly: true}
+{{- end }}
+{{- if .Values.tls.secretName }}
+- {name: tls, mountPath: /run/tls, readOnly: true}
+{{- end }}
+{{- with .Values.volumeMounts }}
+{{- toYaml . | nindent 0 }}
+{{- end }}
+{{- end -}}
+
+{{- define "middletier.volumes" -}}
+- name: config
+  configMap: {name: {{ include "middletier.name" . }}}
+{{- range $name, $secret := .Values.secrets }}
+- name: secret-{{ $name }}
+  secret: {secretName: {{ $secret }}, defaultMode: 0440}
+{{- end }}
+{{- with .Values.tls.secretName }}
+- name: tls
+  secret: {secretName: {{ . }}, defaultMode: 0440}
+{{- end }}
+{{- with .Values.volumes }}
+{{- toYaml . | nindent 0 }}
+{{- end }}
+{{- end -}}

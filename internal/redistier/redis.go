@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -264,28 +263,10 @@ func ours(command *redis.StringCmd) ([]byte, error) {
 // not zero.
 func (s *Redis) put(ctx context.Context, key, owner Key, generation string, entry []byte, life time.Duration) {
 	name := s.name(key)
-	do(ctx, s, write, func(ctx context.Context) (any, error) {
-		var listed *redis.IntCmd
-		commands, _ := s.client.Pipelined(ctx, func(p redis.Pipeliner) error { // each command has its error
-			if owner != (Key{}) {
-				index, now := s.index(owner), time.Now()
-				listed = p.ZAdd(ctx, index, redis.Z{Score: float64(now.Add(life).Unix()), Member: key[:]})
-				p.ZRemRangeByScore(ctx, index, "-inf", strconv.FormatInt(now.Unix()-1, 10)) // what has expired
-				p.Expire(ctx, index, maxLife)
-			}
-			p.Expire(ctx, s.generationName(owner), max(maxLife, life))
-			p.Set(ctx, name, s.sealer.seal(place(name, generation), entry), life)
-			return nil
+	do(ctx, s, write, func(ctx context.Context) (bool, error) {
+		return s.set(ctx, key, owner, life, func(p redis.Pipeliner) redis.Cmder {
+			return p.Set(ctx, name, s.sealer.seal(place(name, generation), entry), life)
 		})
-		if listed != nil && redis.HasErrorPrefix(listed.Err(), "WRONGTYPE") { // somebody else's value
-			return nil, s.client.Del(ctx, s.index(owner)).Err()
-		}
-		for _, command := range commands {
-			if err := command.Err(); err != nil {
-				return nil, err
-			}
-		}
-		return nil, nil
 	})
 }
 

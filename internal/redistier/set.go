@@ -1,0 +1,48 @@
+package redistier
+
+import (
+	"cmp"
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// set notes that what is under key is owner's, if owner is not zero, and sets it by one more
+// command. It reports whether that command set it.
+func (s *Redis) set(
+	ctx context.Context, key, owner Key, life time.Duration, by func(p redis.Pipeliner) redis.Cmder,
+) (written bool, err error) {
+	var listed *redis.IntCmd
+	var setting redis.Cmder
+	commands, _ := s.client.Pipelined(ctx, func(p redis.Pipeliner) error { // each command has its error
+		if owner != (Key{}) {
+			index, now := s.index(owner), time.Now()
+			listed = p.ZAdd(ctx, index, redis.Z{Score: float64(now.Add(life).Unix()), Member: key[:]})
+			p.ZRemRangeByScore(ctx, index, "-inf", strconv.FormatInt(now.Unix()-1, 10)) // what has expired
+			p.Expire(ctx, index, max(maxLife, life))
+		}
+		p.Expire(ctx, s.generationName(owner), max(maxLife, life))
+		setting = by(p)
+		return nil
+	})
+	err = firstError(commands)
+	if listed != nil && redis.HasErrorPrefix(listed.Err(), "WRONGTYPE") { // somebody else's value
+		err = cmp.Or(setting.Err(), s.client.Del(ctx, s.index(owner)).Err())
+	}
+	if conditional, ok := setting.(*redis.BoolCmd); ok {
+		return conditional.Val(), err
+	}
+	return err == nil, err
+}
+
+// firstError returns the first error of commands. That a key is absent is none.
+func firstError(commands []redis.Cmder) error {
+	for _, command := range commands {
+		if err := command.Err(); err != nil && err != redis.Nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,171 @@
+package records
+
+import (
+	"container/list"
+	"context"
+	"strconv"
+	"sync"
+	"time"
+
+	"middletier/internal/redistier"
+)
+
+// MemoryConfig bounds a store in memory. The oldest records leave first.
+type MemoryConfig struct {
+	MaxRecords int
+	MaxBytes   int // of values; what keeps them takes about 500 bytes more for each
+}
+
+// DefaultMemory is for a service: what a refresh token takes is about 2 KB.
+var DefaultMemory = MemoryConfig{MaxRecords: 20_000, MaxBytes: 64 << 20}
+
+// NewMemory returns a store in the memory of this process, where records end with it.
+func NewMemory(c MemoryConfig) *Store {
+	sealer, _ := newSealer(nil) // no key is a bad one
+	return &Store{backend: &memoryBackend{
+		config: c, records: map[redistier.Key]*list.Element{}, owned: map[Owner]map[redistier.Key]bool{}, deleted: map[Owner]uint64{},
+	}, sealer: sealer}
+}
+
+// memoryBackend marks records by a count of all deletions. It notes of owners at which count
+// theirs were deleted last.
+type memoryBackend struct {
+	config MemoryConfig
+
+	mu      sync.Mutex // guards the rest
+	records map[redistier.Key]*list.Element
+	owned   map[Owner]map[redistier.Key]bool
+	oldest  list.List // of *held, the oldest first
+	bytes   int       // of all values
+	count   uint64    // of deletions
+	deleted map[Owner]uint64
+	floor   uint64 // marks up to here have ended
+}
+
+// held is a record in memory.
+type held struct {
+	key    redistier.Key
+	owner  Owner
+	sealed []byte
+	ends   time.Time
+}
+
+// maxDeleted bounds the owners of whom a deletion is noted. More end every mark that was
+// begun before: a record is in the making for seconds.
+const maxDeleted = 1 << 14
+
+func (b *memoryBackend) begin(context.Context, Owner, time.Duration) (since string, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return strconv.FormatUint(b.count+1, 10), nil
+}
+
+// holds is true: deleted records are not there to be asked about.
+func (b *memoryBackend) holds(context.Context, Owner, string) (bool, error) { return true, nil }
+
+func (b *memoryBackend) get(_ context.Context, key redistier.Key) ([]byte, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	element := b.records[key]
+	if element == nil {
+		return nil, ErrUnknown
+	}
+	h := element.Value.(*held)
+	if !time.Now().Before(h.ends) {
+		b.drop(element)
+		return nil, ErrUnknown
+	}
+	return h.sealed, nil
+}
+
+func (b *memoryBackend) put(_ context.Context, key redistier.Key, m Mark, sealed []byte, life time.Duration, replace bool) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	old := b.records[key]
+	if replace && old == nil {
+		return ErrUnknown
+	}
+	if old != nil {
+		b.drop(old)
+	}
+	since, err := strconv.ParseUint(m.since, 10, 64)
+	if err != nil || !replace && (since <= b.floor || since <= b.deleted[m.owner]) {
+		return nil // deleted before it was there
+	}
+	b.records[key] = b.oldest.PushBack(&held{key, m.owner, sealed, time.Now().Add(life)})
+	if b.owned[m.owner] == nil {
+		b.owned[m.owner] = map[redistier.Key]bool{}
+	}
+	b.owned[m.owner][key] = true
+	b.bytes += len(sealed)
+	b.makeRoom()
+	return nil
+}
+
+// makeRoom drops what has expired among the oldest, and the oldest beyond the bounds. b.mu
+// is held, as in drop.
+func (b *memoryBackend) makeRoom() {
+	for now := time.Now(); ; {
+		first := b.oldest.Front()
+		if first == nil {
+			return
+		}
+		tooMany := len(b.records) > b.config.MaxRecords || b.bytes > b.config.MaxBytes
+		if !tooMany && now.Before(first.Value.(*held).ends) {
+			return
+		}
+		b.drop(first)
+	}
+}
+
+func (b *memoryBackend) drop(element *list.Element) {
+	h := b.oldest.Remove(element).(*held)
+	delete(b.records, h.key)
+	delete(b.owned[h.owner], h.key)
+	if len(b.owned[h.owner]) == 0 {
+		delete(b.owned, h.owner)
+	}
+	b.bytes -= len(h.sealed)
+}
+
+func (b *memoryBackend) remove(_ context.Context, key redistier.Key) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if element := b.records[key]; element != nil {
+		b.drop(element)
+	}
+	return nil
+}
+
+func (b *memoryBackend) removeOwned(_ context.Context, owner Owner) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for key := range b.owned[owner] {
+		b.drop(b.records[key])
+	}
+	b.count++
+	if b.deleted[owner] == 0 && len(b.deleted) >= maxDeleted {
+		clear(b.deleted)
+		b.floor = b.count
+	}
+	b.deleted[owner] = b.count
+	return nil
+}
+
+func (b *memoryBackend) removeAll(context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	clear(b.records)
+	clear(b.owned)
+	clear(b.deleted)
+	b.oldest.Init()
+	b.bytes = 0
+	b.count++
+	b.floor = b.count
+	return nil
+}
+
+// lock has nothing to do: Store.Lock is enough within a process.
+func (*memoryBackend) lock(context.Context, redistier.Key, Owner, time.Duration) (unlock func(), mine bool, err error) {
+	return func() {}, true, nil
+}

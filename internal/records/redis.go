@@ -1,0 +1,79 @@
+package records
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"middletier/internal/redistier"
+)
+
+// NewRedis returns a store in Redis, which replicas share. keys are its encryption keys.
+func NewRedis(shared *redistier.Redis, keys []string) (*Store, error) {
+	sealer, err := newSealer(keys)
+	if err != nil {
+		return nil, fmt.Errorf("tokenCache.redis.encryptionKeys: %w", err)
+	}
+	return &Store{backend: redisBackend{shared}, sealer: sealer}, nil
+}
+
+// redisBackend marks records with the generation of their owner: one that is deleted takes
+// with it, in one step, all that was sealed with it. An operation goes on where its caller
+// leaves, which says nothing of Redis; it is bounded by the timeout.
+type redisBackend struct{ shared *redistier.Redis }
+
+func (b redisBackend) begin(ctx context.Context, owner Owner, life time.Duration) (since string, err error) {
+	since, ok := b.shared.BeginGeneration(context.WithoutCancel(ctx), owner, life)
+	return since, available(ok)
+}
+
+// available returns ErrUnavailable unless Redis has answered.
+func available(ok bool) error {
+	if !ok {
+		return ErrUnavailable
+	}
+	return nil
+}
+
+func (b redisBackend) holds(ctx context.Context, owner Owner, since string) (bool, error) {
+	generation, ok := b.shared.Generation(context.WithoutCancel(ctx), owner)
+	return generation == since, available(ok)
+}
+
+func (b redisBackend) get(ctx context.Context, key redistier.Key) ([]byte, error) {
+	value, ok := b.shared.ReadValue(context.WithoutCancel(ctx), key)
+	if ok && value == nil {
+		return nil, ErrUnknown
+	}
+	return value, available(ok)
+}
+
+func (b redisBackend) put(ctx context.Context, key redistier.Key, m Mark, sealed []byte, life time.Duration, replace bool) error {
+	written, ok := b.shared.WriteValue(context.WithoutCancel(ctx), key, m.owner, sealed, life, replace)
+	if ok && !written {
+		return ErrUnknown
+	}
+	return available(ok)
+}
+
+func (b redisBackend) remove(ctx context.Context, key redistier.Key) error {
+	return available(b.shared.RemoveValue(context.WithoutCancel(ctx), key))
+}
+
+func (b redisBackend) removeOwned(ctx context.Context, owner Owner) error {
+	n := redistier.Notice{What: redistier.AllOfUser, Keys: []redistier.Key{owner}}
+	return available(b.shared.Forget(context.WithoutCancel(ctx), owner, n) == nil)
+}
+
+// removeAll removes all of ours in Redis, what is cached too.
+func (b redisBackend) removeAll(ctx context.Context) error {
+	return available(b.shared.Forget(context.WithoutCancel(ctx), redistier.Key{}, redistier.Notice{What: redistier.Everything}) == nil)
+}
+
+func (b redisBackend) lock(ctx context.Context, key redistier.Key, owner Owner, lease time.Duration) (unlock func(), mine bool, err error) {
+	lock, mine := b.shared.Lock(context.WithoutCancel(ctx), key, owner, lease)
+	if mine && lock == "" {
+		return nil, false, ErrUnavailable
+	}
+	return func() { b.shared.Enqueue(redistier.Write{Key: key, Lock: lock}) }, mine, nil
+}

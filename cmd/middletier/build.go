@@ -144,6 +144,7 @@ func (f file) sidecarAPIs(built map[string]api.API) map[string]sidecar.API {
 	apis := map[string]sidecar.API{}
 	for name, d := range f.DownstreamAPIs {
 		apis[strings.ToLower(name)] = sidecar.API{
+			Agent: obo.Agent{ID: d.Agent.Identity, User: d.Agent.User},
 			Name: name, Client: built[name].Client, BaseURL: d.BaseURL,
 			Scopes: d.Scopes, AppScope: d.appScope(), Tenant: built[name].Tenant,
 			AppScopes: len(d.AppScopes) > 0, RequestAppToken: d.RequestAppToken,

@@ -81,6 +81,8 @@ type API struct {
 	// BaseURL and IDURI are other names of the API in a token exchange.
 	BaseURL string
 
+	Agent obo.Agent
+
 	RelativePath, HTTPMethod, AcceptHeader, ContentType string
 	ExtraHeader, ExtraQuery                             map[string]string
 }

@@ -215,7 +215,7 @@ func (d *Door) logRequest(c echo.Context, ev *Event, route string, took time.Dur
 	if !d.config.Log.Enabled(r.Context(), level) {
 		return
 	}
-	var fields [16]slog.Attr
+	var fields [18]slog.Attr
 	attrs := append(fields[:0],
 		slog.String("method", truncate(r.Method, maxField)), slog.String("route", route), slog.Int("status", status),
 		slog.Float64("latencyMs", float64(took.Microseconds())/1e3), slog.Int64("bytes", c.Response().Size), slog.String("requestId", ev.ID))
@@ -230,6 +230,9 @@ func (d *Door) logRequest(c echo.Context, ev *Event, route string, took time.Dur
 	if ev.Caller != nil {
 		attrs = append(attrs, slog.String("tenant", truncate(ev.Caller.TenantID(), maxField)),
 			slog.String("client", truncate(ev.Caller.ClientID(), maxField)), slog.String("oid", truncate(ev.Caller.ObjectID(), maxField)))
+		if parent := ev.Caller.ParentClientID(); parent != "" {
+			attrs = append(attrs, slog.String("xms_par_app_azp", parent))
+		}
 	}
 	if ev.ForgottenUser.ObjectID != "" {
 		attrs = append(attrs, slog.String("tenant", ev.ForgottenUser.Tenant), slog.String("oid", ev.ForgottenUser.ObjectID))

@@ -39,6 +39,10 @@ func (c *Caller) ObjectID() string { return c.id.object }
 // have another one.
 func (c *Caller) Subject() string { return c.id.subject }
 
+// ParentClientID returns the blueprint of the agent identity that the token was issued to
+// (xms_par_app_azp), or "". No decision depends on it.
+func (c *Caller) ParentClientID() string { return c.id.parent }
+
 // Name returns the user's display name, or "". No decision depends on it.
 func (c *Caller) Name() string { return c.id.name }
 
@@ -55,6 +59,7 @@ type identity struct {
 	issuer, audience, version string
 	tenant, client            string
 	object, subject, name     string
+	parent                    string
 	scopes, roles             []string
 	app, cp1                  bool
 	listable                  bool // a rule that names the client allows it, whatever its roles
@@ -93,6 +98,12 @@ func readIdentity(m members) (*identity, error) {
 		id.client = v1
 	}
 	id.scopes = strings.Fields(text("scp"))
+	if len(id.scopes) == 1 && id.scopes[0] == "/" {
+		id.scopes = nil // in tokens of applications it stands for none
+	}
+	if parent, _ := m.text("xms_par_app_azp"); IsGUID(parent) {
+		id.parent = strings.ToLower(parent)
+	}
 	roles, err := m.list("roles")
 	errs = append(errs, err)
 	id.roles = roles

@@ -2,6 +2,7 @@ package downstream
 
 import (
 	"errors"
+	"fmt"
 	"net/url"
 	"strings"
 	"unicode/utf8"
@@ -31,6 +32,39 @@ func ParsePath(raw string) (Path, error) { return parsePath(raw, false) }
 // set, it accepts encoded slashes. Decoded has them as slashes, and all else holds for
 // the segments between those too.
 func (c *Client) ParsePath(raw string) (Path, error) { return parsePath(raw, c.config.EncodedSlashes) }
+
+// ParseRelative parses a path that a configuration or an application names, relative to the
+// base URL: with or without a slash at its beginning, and with a query. Characters that a
+// URL cannot have are percent-encoded, and a fragment is dropped. "" is the base URL as it
+// is written. The error is ErrPath or ErrQuery.
+func (c *Client) ParseRelative(relative string) (path Path, query string, err error) {
+	relative, _, _ = strings.Cut(relative, "#")
+	relative, query, _ = strings.Cut(relative, "?")
+	relative = strings.TrimLeft(relative, "/")
+	if relative != "" || strings.HasSuffix(c.base.Path, "/") {
+		relative = "/" + relative
+	}
+	if path, err = c.ParsePath(encodeForURL(relative)); err != nil {
+		return Path{}, "", err
+	}
+	query = encodeForURL(query)
+	return path, query, CheckQuery(query)
+}
+
+// encodeForURL percent-encodes what is not allowed in a URL (RFC 3986, section 2), except
+// for control characters, backslashes and the percent signs of what is encoded already.
+func encodeForURL(s string) string {
+	const notAllowed = ` "<>^` + "`{|}"
+	var b strings.Builder
+	for _, c := range []byte(s) {
+		if c >= utf8.RuneSelf || strings.IndexByte(notAllowed, c) >= 0 {
+			fmt.Fprintf(&b, "%%%02X", c)
+			continue
+		}
+		b.WriteByte(c)
+	}
+	return b.String()
+}
 
 // decodedSlashes decodes slashes only. No other escape can result, since none holds a
 // slash.

@@ -71,6 +71,48 @@ func TestPathsThatAreRefused(t *testing.T) {
 	}
 }
 
+func TestRelativePathsStayBelowTheBaseURL(t *testing.T) {
+	for _, row := range []struct{ base, relative, want string }{
+		{"https://api.example", "", "https://api.example"},
+		{"https://api.example/", "", "https://api.example/"},
+		{"https://api.example/v1", "", "https://api.example/v1"},
+		{"https://api.example/v1/", "", "https://api.example/v1/"},
+		{"https://api.example/v1", "a/b", "https://api.example/v1/a/b"},
+		{"https://api.example/v1/", "/a/b/", "https://api.example/v1/a/b/"},
+		{"https://api.example/v1/", "//evil.example/a", "https://api.example/v1/evil.example/a"},
+		{"https://api.example/v1/", "?a=b", "https://api.example/v1/?a=b"},
+		{"https://api.example/v1", "?a=b&A=/../x?", "https://api.example/v1?a=b&A=/../x?"},
+		{"https://api.example/v1", "a#b?c", "https://api.example/v1/a"},
+		{"https://api.example/v1", "a?b=c#d", "https://api.example/v1/a?b=c"},
+		{"https://api.example/v1", "users('ü b')?$filter=a eq 'ü'&x={|}", "https://api.example/v1/users('%C3%BC%20b')?$filter=a%20eq%20'%C3%BC'&x=%7B%7C%7D"},
+		{"https://api.example/v1", "a%20b?c=%2F", "https://api.example/v1/a%20b?c=%2F"},
+	} {
+		client, err := downstream.New(downstream.Config{BaseURL: row.base})
+		if err != nil {
+			t.Fatal(err)
+		}
+		path, query, err := client.ParseRelative(row.relative)
+		if got := client.URL(path, query).String(); err != nil || got != row.want {
+			t.Errorf("%q under %s: got %s %v, want %s", row.relative, row.base, got, err, row.want)
+		}
+	}
+	client, err := downstream.New(downstream.Config{BaseURL: "https://api.example/v1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, relative := range []string{
+		"..", "../x", "/../x", "a/../../x", "a/..", ".", "a//b", "https://evil.example/x", "%2e%2e/x", "a%2fb", `..\x`,
+		"a\nb", "a\x00", "a%", "\xff", "..;/..;/x",
+	} {
+		if path, _, err := client.ParseRelative(relative); !errors.Is(err, downstream.ErrPath) {
+			t.Errorf("%q: got %q %v, want ErrPath", relative, path.Decoded(), err)
+		}
+	}
+	if _, _, err := client.ParseRelative("a?b\r\nc"); !errors.Is(err, downstream.ErrQuery) {
+		t.Errorf("a line break in the query: got %v, want ErrQuery", err)
+	}
+}
+
 // encodedSlashes returns a client of an API that may have encoded slashes in its paths.
 func encodedSlashes(t testing.TB) *downstream.Client {
 	t.Helper()

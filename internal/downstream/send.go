@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 )
 
 // Outgoing is a call that this service makes for the application itself, instead of
@@ -17,8 +18,9 @@ type Outgoing struct {
 	Header    http.Header
 	Body      []byte // nil: none
 	Token     TokenFunc
-	RequestID string // "": none
-	MaxAnswer int64  // the size of the largest body that is read
+	RequestID string    // "": none
+	MaxAnswer int64     // the size of the largest body that is read
+	Begin     time.Time // when RequestTimeout began; zero: now
 }
 
 // Answer is an API's response, read to its end.
@@ -40,7 +42,11 @@ func (c *Client) Send(ctx context.Context, o Outgoing) (*Answer, error) {
 		Context: ctx, Call: Call{Path: o.Path, Token: o.Token, RequestID: o.RequestID},
 		cancel: cancel, retries: c.config.Attempts - 1, keep401: true,
 	}
-	call.deadline.start(c.config.RequestTimeout, c.config.Timeout, call.expire)
+	remaining := c.config.RequestTimeout
+	if !o.Begin.IsZero() {
+		remaining = time.Until(o.Begin.Add(remaining))
+	}
+	call.deadline.start(remaining, c.config.Timeout, call.expire)
 	defer call.deadline.stop()
 
 	var err error

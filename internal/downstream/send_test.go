@@ -403,3 +403,76 @@ func TestUnprocessedSentCallIsSentAgain(t *testing.T) {
 		t.Errorf("got %d %q, want 200 and the whole body received", answer.Status, answer.Body)
 	}
 }
+
+// The time that a request has taken before the call counts.
+func TestSentCallHasWhatRemainsOfTheRequestsTime(t *testing.T) {
+	api := &recorder{}
+	e := start(t, serve(t, api), nil)
+	o := e.outgoing("GET", "/x", "")
+	o.Begin = time.Now().Add(-time.Hour)
+	o.Token = func(ctx context.Context, _ downstream.Rejection) (string, error) {
+		<-ctx.Done()
+		return "", ctx.Err()
+	}
+	_, err := e.client.Send(t.Context(), o)
+	wantSendKind(t, err, downstream.Timeout)
+	if len(api.all()) != 0 {
+		t.Error("the API was called")
+	}
+}
+
+// uploads returns the URL of a service that reads each body into memory, and the results.
+func uploads(t *testing.T, limit int64, patience time.Duration) (url string, results chan string) {
+	results = make(chan string, 10)
+	return serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		u := downstream.NewUpload(w, r, limit)
+		u.ShortenReadDeadline()
+		body, err := u.ReadAll(time.Now().Add(patience))
+		var tooLarge *http.MaxBytesError
+		switch {
+		case errors.As(err, &tooLarge):
+			results <- "too large"
+		case errors.Is(err, downstream.ErrBody):
+			results <- "ended early"
+		case r.Context().Err() != nil:
+			results <- "the caller left"
+		default:
+			results <- string(body)
+		}
+	})), results
+}
+
+func TestBodyIsReadIntoMemory(t *testing.T) {
+	url, results := uploads(t, 10, patience)
+	for body, want := range map[string]string{"": "", "1234567890": "1234567890", "12345678901": "too large"} {
+		for _, known := range []bool{true, false} {
+			reader := io.Reader(strings.NewReader(body))
+			if !known {
+				reader = io.MultiReader(reader)
+			}
+			resp, err := http.Post(url, "text/plain", reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			if got := <-results; got != want {
+				t.Errorf("%q, of known length: %v: got %q, want %q", body, known, got, want)
+			}
+		}
+	}
+}
+
+func TestBodyThatDoesNotArriveIsNotAwaited(t *testing.T) {
+	url, results := uploads(t, 10, 50*time.Millisecond)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nabc"); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-results; got != "ended early" {
+		t.Errorf("got %q, want the read to end", got)
+	}
+}

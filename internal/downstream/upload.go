@@ -39,6 +39,7 @@ const (
 // The read deadline of the connection is set in setReadDeadline only:
 //
 //	until the call is forwarded   unreadBodyTimeout, by ShortenReadDeadline
+//	in ReadAll                    its argument
 //	while it is forwarded         none: the call's deadline calls cutOff
 //	cut off                       now; over HTTP/2 only if a Read waits
 //
@@ -90,6 +91,18 @@ func NewUpload(w http.ResponseWriter, r *http.Request, limit int64) *Upload {
 // ShortenReadDeadline leaves little time for a body that may never be read. Forward
 // gives it more.
 func (u *Upload) ShortenReadDeadline() { u.setReadDeadline(time.Now().Add(unreadBodyTimeout)) }
+
+// ReadAll reads the whole body into memory, for a handler that needs it there. It must
+// arrive before end. The error is ErrBody, or an *http.MaxBytesError within ErrBody.
+func (u *Upload) ReadAll(end time.Time) ([]byte, error) {
+	u.setReadDeadline(end)
+	body, err := io.ReadAll(u)
+	if err != nil {
+		return nil, err
+	}
+	u.setReadDeadline(time.Time{}) // net/http would take it for the caller's leaving
+	return body, nil
+}
 
 // PrepareEarlyReply prepares for a response that is sent before the body has been read.
 // If the caller wants the connection closed, closing it at once could lose the response,

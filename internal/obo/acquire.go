@@ -148,10 +148,13 @@ func (c *Cache) isStillWanted(r cacheRequest) bool {
 
 // exchange makes the exchange and caches its token or refusal.
 func (c *Cache) exchange(ctx context.Context, r cacheRequest, lock string) (Token, error) {
-	g, err := c.exchangeAs(ctx, r.tokenRequest)
+	g, err := c.trade(ctx, r.tokenRequest)
 	now := time.Now()
 	afterRejection := r.rejected != "" && r.renews == nil
 	switch {
+	case err == nil && r.granted != nil:
+		r.granted(g)
+		return Token{g.token, IdentityProvider, nil}, nil
 	case err == nil && r.once:
 		return Token{g.token, IdentityProvider, nil}, nil
 	case err == nil:
@@ -173,6 +176,14 @@ func (c *Cache) exchange(ctx context.Context, r cacheRequest, lock string) (Toke
 	// The rejected token must not come back from the shared tier.
 	c.enqueue(redistier.Write{Key: r.key, Delete: afterRejection, Lock: lock})
 	return Token{Origin: IdentityProvider}, err
+}
+
+// trade makes the exchange.
+func (c *Cache) trade(ctx context.Context, r tokenRequest) (grant, error) {
+	if r.session != nil {
+		return c.refresh(ctx, r)
+	}
+	return c.exchangeAs(ctx, r)
 }
 
 // store writes an entry to memory, and in the background to the shared tier, where it then

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"middletier/internal/failure"
+	"middletier/internal/records"
 	"middletier/internal/redistier"
 )
 
@@ -24,6 +25,8 @@ type CacheConfig struct {
 	ExpiryBuffer time.Duration
 	// Shared is the tier that all replicas share; nil: none.
 	Shared redistier.Tier
+	// Records keeps long-running sessions; nil: in memory.
+	Records *records.Store
 }
 
 const (
@@ -62,6 +65,7 @@ type Cache struct {
 	client    *Client
 	memory    *memory
 	shared    redistier.Tier // nil: none
+	records   *records.Store
 	flight    singleflight.Group
 
 	mu       sync.Mutex // guards ended, and renewals from growing once it is set
@@ -76,9 +80,12 @@ func NewCache(c CacheConfig, client *Client) (*Cache, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.Records == nil {
+		c.Records = records.NewMemory(records.DefaultMemory)
+	}
 	return &Cache{
 		clientKey: client.config.authority(client.config.TenantID) + " " + client.config.ClientID,
-		buffer:    c.ExpiryBuffer, client: client, memory: memory, shared: c.Shared,
+		buffer:    c.ExpiryBuffer, client: client, memory: memory, shared: c.Shared, records: c.Records,
 	}, nil
 }
 

@@ -39,14 +39,17 @@ type grant struct {
 	token     string
 	expires   time.Time
 	refreshAt time.Time // when the provider would like it renewed; zero: it did not say
+
+	refreshToken string // "": none
 }
 
 // tokenRequest is what an exchange is to bring.
 type tokenRequest struct {
-	user       *Assertion // nil: a token as ourselves
-	agent      Agent      // whose token it is instead
-	vouchers   vouchers   // of the agent
-	tenant     string     // "": the user's, or our own
+	user       *Assertion   // nil: a token as ourselves
+	agent      Agent        // whose token it is instead
+	vouchers   vouchers     // of the agent
+	session    *heldSession // on behalf of its user; nil: none
+	tenant     string       // "": the user's, or our own
 	scopes     []string
 	fmiPath    string
 	claims     string // of a claims challenge, as JSON
@@ -63,7 +66,7 @@ func (r tokenRequest) inTenant() string {
 }
 
 func (r tokenRequest) flow() Flow {
-	request := Request{User: r.user, Agent: r.agent}
+	request := Request{User: r.user, Agent: r.agent, session: r.session}
 	return request.Flow()
 }
 
@@ -176,6 +179,8 @@ func (c Config) newMSAL(clientID string, credential confidential.Credential, reg
 // agent's user, or as ourselves (RFC 6749, section 4.4).
 func requestToken(ctx context.Context, msal confidential.Client, r tokenRequest) error {
 	switch r.flow() {
+	case RefreshToken:
+		return requestByRefreshToken(ctx, msal, r)
 	case AgentUser:
 		return requestForAgentUser(ctx, msal, r)
 	case OnBehalfOf:
@@ -227,8 +232,11 @@ func isUnmatched(number int) bool { return number == 70021 || number >= 700211 &
 // its tokens those who have none yet.
 func (c *Client) shares(r tokenRequest) []share {
 	tenant, caller := cmp.Or(r.inTenant(), c.config.TenantID), cmp.Or(r.agent.User, r.agent.ID, "ourselves")
-	if r.flow() == OnBehalfOf {
+	switch r.flow() {
+	case OnBehalfOf:
 		caller = cmp.Or(r.user.ObjectID, string(r.user.Digest[:]))
+	case RefreshToken:
+		caller = cmp.Or(r.session.User, string(r.session.Owner))
 	}
 	tenant = strings.ToLower(tenant)
 	shares := []share{
@@ -297,6 +305,9 @@ func (c *Client) try(ctx context.Context, active *activeCredential, r tokenReque
 	if r.agent.ID != "" {
 		asking = context.WithValue(asking, voucherKey{}, r.vouchers.agent)
 	}
+	if r.session != nil {
+		asking = c.withRefreshToken(asking, r)
+	}
 	err = requestToken(asking, msal, r)
 	if err == nil && recorded.last.Load() == nil {
 		// MSAL had a token in the moment between two exchanges of one assertion. It
@@ -314,7 +325,10 @@ func (c *Client) try(ctx context.Context, active *activeCredential, r tokenReque
 	switch {
 	case r.flow() == OnBehalfOf && refusal.outdated(r.user, time.Now()):
 		refusal.Kind = AssertionExpired
-	case r.flow() != OnBehalfOf && slices.Contains([]Kind{InteractionRequired, ConsentRequired, AssertionExpired}, refusal.Kind):
+	case r.session != nil && refusal.Kind == AssertionExpired: // it is the refresh token that has
+		refusal.Kind = InteractionRequired
+	case r.flow() != OnBehalfOf && r.session == nil &&
+		slices.Contains([]Kind{InteractionRequired, ConsentRequired, AssertionExpired}, refusal.Kind):
 		// There is no user at a browser who could act, and it is not the caller who is refused.
 		refusal.Kind, refusal.Claims = Misconfigured, ""
 	}
@@ -349,11 +363,14 @@ func (c *Client) consentURI(r tokenRequest) string {
 	}.Encode()
 }
 
-// forgetful empties MSAL's token cache before every use. MSAL would keep every
-// assertion for ever; Cache is bounded.
+// forgetful empties MSAL's token cache before every use, except for what the request itself
+// brings. MSAL would keep every assertion for ever; Cache is bounded.
 type forgetful struct{}
 
-func (forgetful) Replace(_ context.Context, c cache.Unmarshaler, _ cache.ReplaceHints) error {
+func (forgetful) Replace(ctx context.Context, c cache.Unmarshaler, _ cache.ReplaceHints) error {
+	if held, ok := ctx.Value(redeemableKey{}).(redeemable); ok {
+		return c.Unmarshal(held.cache)
+	}
 	return c.Unmarshal([]byte("{}"))
 }
 
@@ -368,6 +385,7 @@ func (rec recorder) Do(req *http.Request) (*http.Response, error) {
 	if !ok {
 		recorded = &recording{}
 	}
+	recorded.began.Store(true)
 	recorded.last.Store(nil) // not that of an earlier request
 	maps.Copy(req.Header, recorded.header)
 	resp, err := rec.Client.Do(req)
@@ -397,8 +415,11 @@ var guid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{1
 func exchangeHeader(ctx context.Context, r tokenRequest) http.Header {
 	header := http.Header{"X-Ms-Lib-Capability": {"retry-after, h429"}} // we honour Retry-After, also with 429
 	user := r.agent.User
-	if r.flow() == OnBehalfOf {
+	switch r.flow() {
+	case OnBehalfOf:
 		user = r.user.ObjectID
+	case RefreshToken:
+		user = r.session.User
 	}
 	if guid.MatchString(user) && guid.MatchString(r.inTenant()) {
 		// The provider routes the request to where the user's data is, and can use its
@@ -440,6 +461,7 @@ type recordingKey struct{}
 // write it in another goroutine.
 type recording struct {
 	header http.Header // to send
+	began  atomic.Bool // a request was made
 	last   atomic.Pointer[response]
 }
 

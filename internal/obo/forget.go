@@ -15,7 +15,8 @@ import (
 var ErrRedis = errors.New("entries in Redis were not dropped, or other replicas were not notified")
 
 // Forget drops every token held for a's assertion and the lists of scopes, and
-// what is remembered of refusals. What is being fetched is served and not kept.
+// what is remembered of refusals, and ends the long-running sessions of a's user.
+// What is being fetched is served and not kept.
 // Replicas that share Redis do the same as soon as they hear of it; one that does
 // not hear it at the moment keeps what it has in memory until that ends. Where Redis
 // cannot be reached, what is in it is made worthless as soon as it can.
@@ -24,19 +25,36 @@ func (c *Cache) Forget(ctx context.Context, a Assertion, scopes [][]string) {
 	for _, s := range scopes {
 		keys = append(keys, c.key(&Request{User: &a, Tenant: a.TenantID, Scopes: s}, ""))
 	}
-	_ = c.forget(ctx, c.ownerOf(a), redistier.Notice{What: redistier.TheseTokens, Keys: keys}) // nobody can do more about it
+	owner := c.ownerOf(a)
+	_ = c.forgetSessions(ctx, owner) // nobody can do more about it, also below
+	_ = c.forget(ctx, owner, redistier.Notice{What: redistier.TheseTokens, Keys: keys})
 }
 
 // ForgetUser drops every token held for a user, and what is remembered of
 // refusals, as Forget does. The error is ErrRedis.
 func (c *Cache) ForgetUser(ctx context.Context, tenantID, objectID string) error {
 	owner := c.ownerKey(tenantID, objectID)
-	return c.forget(ctx, owner, redistier.Notice{What: redistier.AllOfUser, Keys: []cacheKey{owner}})
+	err := c.forgetSessions(ctx, owner)
+	return cmp.Or(c.forget(ctx, owner, redistier.Notice{What: redistier.AllOfUser, Keys: []cacheKey{owner}}), err)
 }
 
 // ForgetAll drops everything, as ForgetUser does for one user.
 func (c *Cache) ForgetAll(ctx context.Context) error {
-	return c.forget(ctx, cacheKey{}, redistier.Notice{What: redistier.Everything})
+	err := recordsError(c.records.DeleteAll(ctx))
+	return cmp.Or(c.forget(ctx, cacheKey{}, redistier.Notice{What: redistier.Everything}), err)
+}
+
+// forgetSessions ends the long-running sessions of an owner.
+func (c *Cache) forgetSessions(ctx context.Context, owner cacheKey) error {
+	return recordsError(c.records.DeleteOwned(ctx, longRunning(owner)))
+}
+
+// recordsError is ErrRedis for a deletion of records that failed.
+func recordsError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", ErrRedis, err)
 }
 
 // forget drops what n is about here, in Redis and in other replicas. n.Keys are owner's.

@@ -143,6 +143,7 @@ func TestExchangeWithAStrictPlatform(t *testing.T) {
 					claims["aud"] != todoClient || claims["xms_cc"] == nil {
 					t.Errorf("on behalf of %s: got a token with %v", user, claims)
 				}
+				r.wantsSession(r.assertion(user, tenant))
 			}
 			got, err := r.cache.ForApp(t.Context(), "", "api://todo/.default", obo.Challenge{})
 			if err != nil {
@@ -152,6 +153,22 @@ func TestExchangeWithAStrictPlatform(t *testing.T) {
 				t.Errorf("for app: got a token with %v", claims)
 			}
 		})
+	}
+}
+
+// wantsSession keeps a session and resumes it by its refresh token.
+func (r real) wantsSession(a obo.Assertion) {
+	r.t.Helper()
+	key, _, err := r.cache.Keep(r.t.Context(), obo.Request{User: &a, Scopes: todo})
+	if err != nil {
+		r.t.Fatalf("Keep: %v", err)
+	}
+	got, err := r.cache.Resume(r.t.Context(), key, obo.Request{Scopes: todo[:1], Refresh: true})
+	if err != nil {
+		r.t.Fatalf("Resume: %v", err)
+	}
+	if claims := claimsOf(r.t, got.Value); claims["tid"] != a.TenantID || claims["scp"] != "Read" {
+		r.t.Errorf("Resume: got a token with %v", claims)
 	}
 }
 

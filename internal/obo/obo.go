@@ -12,6 +12,10 @@
 // accepts it. Forget, ForgetUser and ForgetAll end a token early: in the shared tier
 // first, then in memory, then in other replicas by a notice.
 //
+// A long-running session is a refresh token in a record, under a key that its user gets. The
+// tokens that are fetched with it are cached as others are; whoever asks with the key is
+// served from there only while the record is there.
+//
 // Locks. Cache.mu, memory.mu, turns.mu, msalClient.mu and agentClients.mu are each held for a few
 // statements; none is held while another of them is taken, and none across the network. What
 // was forgotten during a fetch is seen by memory's marks, not by a lock.
@@ -120,6 +124,7 @@ const (
 	OnBehalfOf        Flow = "on_behalf_of"
 	ClientCredentials Flow = "client_credentials"
 	AgentUser         Flow = "agent_user"
+	RefreshToken      Flow = "refresh_token"
 )
 
 // TokenOrigin is where a token came from.

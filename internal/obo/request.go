@@ -20,11 +20,15 @@ type Request struct {
 	Challenge Challenge  // what the API had against the last token
 	Claims    string     // more claims, as JSON: no held token is used, and the new one is not kept
 	Refresh   bool       // no held token is used, and the new one replaces it
+
+	session *heldSession // on behalf of its user, who has left; nil: none
 }
 
 // Flow returns the flow that gets the token.
 func (r *Request) Flow() Flow {
 	switch {
+	case r.session != nil:
+		return RefreshToken
 	case r.Agent.User != "":
 		return AgentUser
 	case r.User != nil:
@@ -49,6 +53,8 @@ type cacheRequest struct {
 	refresh  bool       // the tokens that are held when the fetch begins are not used
 	held     [2]string  // with refresh: those tokens, in memory and in the shared tier
 
+	granted func(grant) // called with what the exchange brings; nil: nobody asks
+
 	sharedGeneration string // of owner, in the shared tier before the exchange; "": unknown, and nothing is written
 }
 
@@ -59,7 +65,7 @@ func (c *Cache) in(r Request) Request {
 	if r.User != nil && r.Tenant == "" {
 		r.Tenant = r.User.TenantID
 	}
-	if r.User == nil && strings.EqualFold(r.Tenant, c.client.config.TenantID) {
+	if r.User == nil && r.session == nil && strings.EqualFold(r.Tenant, c.client.config.TenantID) {
 		r.Tenant = ""
 	}
 	return r
@@ -68,8 +74,12 @@ func (c *Cache) in(r Request) Request {
 // key is the key of what r asks for, apart from its claims. r.Tenant is filled in.
 func (c *Cache) key(r *Request, claims string) cacheKey {
 	flow, subject := r.Flow(), []byte(nil)
-	if flow == OnBehalfOf {
+	switch flow {
+	case OnBehalfOf:
 		subject = r.User.Digest[:]
+	case RefreshToken:
+		digest := r.session.key.Digest()
+		subject = digest[:]
 	}
 	return newKey(string(flow), subject, c.asKey(r), r.Tenant, claims, r.Scopes)
 }
@@ -103,7 +113,7 @@ func (c *Cache) request(key cacheKey, r *Request) cacheRequest {
 	request := cacheRequest{
 		tokenRequest: tokenRequest{
 			agent: r.Agent, tenant: r.Tenant, scopes: r.Scopes, fmiPath: r.FMIPath,
-			claims: r.Challenge.Claims, moreClaims: r.Claims, again: r.Challenge.RejectedToken != "",
+			session: r.session, claims: r.Challenge.Claims, moreClaims: r.Claims, again: r.Challenge.RejectedToken != "",
 		},
 		key:      key,
 		refusals: key,
@@ -119,6 +129,9 @@ func (c *Cache) request(key cacheKey, r *Request) cacheRequest {
 		}
 		request.user, request.owner, request.end = &a, c.ownerOf(a), a.Expires
 		request.throttle = newKey("throttled user", user, as, r.Tenant, "", r.Scopes)
+	case RefreshToken:
+		request.owner = cacheKey(r.session.Owner)
+		request.throttle = newKey("throttled user", r.session.Owner, as, r.Tenant, "", r.Scopes)
 	case AgentUser:
 		request.owner = c.ownerKey(cmp.Or(r.Tenant, c.client.config.TenantID), r.Agent.User)
 		request.throttle = newKey("throttled user", nil, as, r.Tenant, "", r.Scopes)

@@ -44,7 +44,7 @@ func (c *Client) Send(ctx context.Context, o Outgoing) (*Answer, error) {
 	}
 	remaining := c.config.RequestTimeout
 	if !o.Begin.IsZero() {
-		remaining = time.Until(o.Begin.Add(remaining))
+		remaining = time.Until(c.Deadline(o.Begin))
 	}
 	call.deadline.start(remaining, c.config.Timeout, call.expire)
 	defer call.deadline.stop()
@@ -63,6 +63,9 @@ func (c *Client) Send(ctx context.Context, o Outgoing) (*Answer, error) {
 	answer, err := c.read(resp, o.MaxAnswer)
 	return answer, classify(ctx, err)
 }
+
+// Deadline returns the end of a request that began at begin.
+func (c *Client) Deadline(begin time.Time) time.Time { return begin.Add(c.config.RequestTimeout) }
 
 // request returns the request of an outgoing call. The names of its headers are in
 // canonical form.

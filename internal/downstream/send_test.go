@@ -422,12 +422,12 @@ func TestSentCallHasWhatRemainsOfTheRequestsTime(t *testing.T) {
 }
 
 // uploads returns the URL of a service that reads each body into memory, and the results.
-func uploads(t *testing.T, limit int64, patience time.Duration) (url string, results chan string) {
+func uploads(t *testing.T, limit, readLimit int64, patience time.Duration) (url string, results chan string) {
 	results = make(chan string, 10)
 	return serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		u := downstream.NewUpload(w, r, limit)
 		u.ShortenReadDeadline()
-		body, err := u.ReadAll(time.Now().Add(patience))
+		body, err := u.ReadAll(readLimit, time.Now().Add(patience))
 		var tooLarge *http.MaxBytesError
 		switch {
 		case errors.As(err, &tooLarge):
@@ -443,27 +443,29 @@ func uploads(t *testing.T, limit int64, patience time.Duration) (url string, res
 }
 
 func TestBodyIsReadIntoMemory(t *testing.T) {
-	url, results := uploads(t, 10, patience)
-	for body, want := range map[string]string{"": "", "1234567890": "1234567890", "12345678901": "too large"} {
-		for _, known := range []bool{true, false} {
-			reader := io.Reader(strings.NewReader(body))
-			if !known {
-				reader = io.MultiReader(reader)
-			}
-			resp, err := http.Post(url, "text/plain", reader)
-			if err != nil {
-				t.Fatal(err)
-			}
-			_ = resp.Body.Close()
-			if got := <-results; got != want {
-				t.Errorf("%q, of known length: %v: got %q, want %q", body, known, got, want)
+	for limit, readLimit := range map[int64]int64{10: 1000, 1000: 10} {
+		url, results := uploads(t, limit, readLimit, patience)
+		for body, want := range map[string]string{"": "", "1234567890": "1234567890", "12345678901": "too large"} {
+			for _, known := range []bool{true, false} {
+				reader := io.Reader(strings.NewReader(body))
+				if !known {
+					reader = io.MultiReader(reader)
+				}
+				resp, err := http.Post(url, "text/plain", reader)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = resp.Body.Close()
+				if got := <-results; got != want {
+					t.Errorf("%q, of known length: %v: got %q, want %q", body, known, got, want)
+				}
 			}
 		}
 	}
 }
 
 func TestBodyThatDoesNotArriveIsNotAwaited(t *testing.T) {
-	url, results := uploads(t, 10, 50*time.Millisecond)
+	url, results := uploads(t, 10, 10, 50*time.Millisecond)
 	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 	if err != nil {
 		t.Fatal(err)

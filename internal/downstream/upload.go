@@ -2,6 +2,7 @@ package downstream
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -93,12 +94,16 @@ func NewUpload(w http.ResponseWriter, r *http.Request, limit int64) *Upload {
 func (u *Upload) ShortenReadDeadline() { u.setReadDeadline(time.Now().Add(unreadBodyTimeout)) }
 
 // ReadAll reads the whole body into memory, for a handler that needs it there. It must
-// arrive before end. The error is ErrBody, or an *http.MaxBytesError within ErrBody.
-func (u *Upload) ReadAll(end time.Time) ([]byte, error) {
+// arrive before end. The error is ErrBody; for a body larger than limit, or than the limit
+// of NewUpload, it wraps an *http.MaxBytesError.
+func (u *Upload) ReadAll(limit int64, end time.Time) ([]byte, error) {
 	u.setReadDeadline(end)
-	body, err := io.ReadAll(u)
-	if err != nil {
+	body, err := io.ReadAll(http.MaxBytesReader(nil, u, limit))
+	switch {
+	case errors.Is(err, ErrBody):
 		return nil, err
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrBody, err)
 	}
 	u.setReadDeadline(time.Time{}) // net/http would take it for the caller's leaving
 	return body, nil

@@ -140,13 +140,18 @@ const (
 	wantWebApp      = "warning: for web applications that sign users in; this service has no use for it"
 	wantChecked     = "this check cannot be turned off here"
 	wantPerRequest  = "would hold for all callers of the API; delete it"
-	wantCaller      = "warning: has no effect on /api and /app: there, the caller's request decides"
 	wantNoEncrypted = "encrypted tokens are not supported: tokens for this service must not be encrypted"
 	wantBeside      = "warning: is ignored beside ClientCredentials, as in .NET"
 	wantNotHere     = "cannot be used here: the credential is not in a file, a vault or a managed identity"
 	wantAddress     = "warning: set server.address, and server.tls for https"
 	wantRules       = "warning: access rules of each API say this here: access: "
 	oneCredential   = "AzureAd.ClientCredentials"
+)
+
+// Keys and values that turn the sidecar listener on, beside the public one or alone.
+var (
+	sidecarOn    = []string{"Server.SidecarAddress", `"127.0.0.1:5178"`}
+	sidecarAlone = append(slices.Clone(sidecarOn), "Server.Address", `"off"`)
 )
 
 func azureRows() []verdictRow {
@@ -192,11 +197,19 @@ func azureRows() []verdictRow {
 		{key: "AzureAd.Scopes", value: `["a", "b c"]`, want: wantRules + "[{scopes: [a, b, c]}]"},
 		{key: "AzureAd.Scopes", value: `{"Read": "a.Read", "Write": ["a.Write"]}`, more: []string{"AzureAd.AppPermissions", `{"Read": "a.Read.All b", "Write": "a.All"}`}, want: wantRules + "[{methods: [GET, HEAD], scopes: [a.Read, a.Write], appPermissions: [a.All, a.Read.All, b]}, {scopes: [a.Write], appPermissions: [a.All]}]"},
 		{key: "AzureAd.Scopes", value: `{"Read": "a:b"}`, want: wantRules + `[{methods: [GET, HEAD], scopes: ["a:b"]}]`},
+		{key: "AzureAd.Scopes", value: `"a b"`, more: sidecarOn, want: wantRules + "[{scopes: [a, b]}]", set: `"scopes": ["a", "b"], "tokenClients"`},
+		{key: "AzureAd.Scopes", value: `["a", "b c"]`, more: sidecarAlone, set: `"scopes": ["a", "b", "c"], "tokenClients"`},
+		{key: "AzureAd.Scopes", value: `"a"`, more: slices.Concat(sidecarAlone, []string{"Sidecar.Scopes", `["z"]`}), want: "warning: is ignored: sidecar.scopes says this here", set: `"scopes": ["z"], "tokenClients"`},
+		{key: "AzureAd.Scopes", value: `{"Read": "a", "Write": "b"}`, more: sidecarAlone, set: `"scopes": [], "tokenClients"`},
+		{key: "AzureAd.AppPermissions", value: `"a"`, more: sidecarAlone, want: "warning: has no effect: access rules do not apply to the sidecar listener, and server.address is off"},
 		{key: "AzureAd.AppPermissions", value: `{"Write": "a.All"}`, want: wantRules + "[{appPermissions: [a.All]}]"},
-		{key: "AzureAd.AllowWebApiToBeAuthorizedByACL", value: `true`, want: "would let every application of the tenant in; name the applications in clients of an API's access rules"},
-		{key: "AzureAd.AllowWebApiToBeAuthorizedByACL", value: `true`, more: []string{"AzureAd.AllowedClients", `["99999999-7777-4888-8999-aaaaaaaaaaaa"]`}, want: "warning: is for a listener with the sidecar's interface, which does not exist yet; for /app, name the applications in clients of access rules"},
-		{key: "AzureAd.AllowWebApiToBeAuthorizedByACL", value: `"False"`, want: "warning: is always so here: a token needs scopes or roles, unless an access rule names its client"},
-		{key: "AzureAd.AllowWebApiToBeAuthorizedByACL", value: `"yes"`, want: "expected true or false"},
+		{key: "AzureAd.AllowWebApiToBeAuthorizedByACL", value: `true`, want: "would let every application of the tenant in: list those that may call in allowedClients"},
+		{key: "AzureAd.AllowWebApiToBeAuthorizedByACL", value: `true`, more: []string{"AzureAd.AllowedClients", `["99999999-7777-4888-8999-aaaaaaaaaaaa"]`}, want: "warning: has no effect without server.sidecarAddress; for /app, name the applications in clients of access rules"},
+		{key: "AzureAd.AllowWebApiToBeAuthorizedByACL", value: `true`, more: slices.Concat(sidecarOn, []string{"AzureAd.AllowedClients", `["99999999-7777-4888-8999-aaaaaaaaaaaa"]`}), set: `"allowWebApiToBeAuthorizedByACL": true`},
+		{key: "AzureAd.AllowWebApiToBeAuthorizedByACL", value: `true`, more: sidecarOn, want: "would let every application of the tenant in: list those that may call in allowedClients"},
+		{key: "AzureAd.AllowWebApiToBeAuthorizedByACL", value: `"False"`, want: "warning: is the default here: a token needs scopes or roles, unless an access rule names its client", only: ".json environment"},
+		{key: "AzureAd.AllowWebApiToBeAuthorizedByACL", value: `false`, only: ".yaml"},
+		{key: "AzureAd.AllowWebApiToBeAuthorizedByACL", value: `"yes"`, want: `expected true or false, got "yes"`},
 		{key: "AzureAd.RequireHttpsMetadata", value: `false`, want: "the identity provider is reached by https only"},
 		{key: "AzureAd.RequireHttpsMetadata", value: `true`},
 		{key: "AzureAd.MetadataAddress", value: `"https://x"`, want: "the metadata's address follows from instance and tenantId"},
@@ -309,8 +322,12 @@ func apiRows() []verdictRow {
 		{key: todo + "RequestAppToken", value: `"True"`, set: `"requestAppToken": true`},
 		{key: todo + "UserAppAccessToken", value: `true`, want: "is called RequestAppToken"},
 		{key: todo + "UserAppAccessToken", value: `false`},
-		{key: todo + "ExtraQueryParameters", value: `{"a": "b"}`, want: wantCaller},
-		{key: todo + "ExtraHeaderParameters", value: `{"X-Api-Key": "s3cret-value"}`, want: wantCaller + "; to send the headers with every request: requestHeaders: {set: {X-Api-Key: …}}"},
+		{key: todo + "ExtraQueryParameters", value: `{"a": "b"}`, set: `"extraQueryParameters": {"a": "***"}`},
+		{key: todo + "ExtraHeaderParameters", value: `{"X-Api-Key": "s3cret-value"}`, set: `"extraHeaderParameters": {"X-Api-Key": "***"}`},
+		{key: todo + "RelativePath", value: `"items/"`, set: `"relativePath": "items/"`},
+		{key: todo + "HttpMethod", value: `"Post"`, set: `"httpMethod": "Post"`},
+		{key: todo + "AcceptHeader", value: `"text/plain"`, set: `"acceptHeader": "text/plain"`},
+		{key: todo + "ContentType", value: `"text/plain"`, set: `"contentType": "text/plain"`},
 		{key: todo + "ProtocolScheme", value: `"bearer"`},
 		{key: options + "Tenant", value: `"contoso.example"`, set: `"tenant": "contoso.example"`},
 		{key: options + "AuthenticationOptionsName", value: `"x"`, want: "names a second registration; this service has one"},
@@ -319,12 +336,11 @@ func apiRows() []verdictRow {
 		{key: options + "ManagedIdentity", value: `{"UserAssignedClientId": "x"}`, want: "tokens for an API come from this service's registration, not from a managed identity"},
 		{key: options + "Foo", value: `"x"`, want: "unknown key"},
 		{key: todo + "BaseUr", value: `"x"`, want: `unknown key; did you mean "baseUrl"?`},
-		{key: todo + "RelativPath", value: `"x"`, want: `unknown key; did you mean "RelativePath"?`},
+		{key: todo + "RelativPath", value: `"x"`, want: `unknown key; did you mean "relativePath"?`},
 		{key: "DownstreamApis.Version", value: `"v1"`, want: "warning: is ignored, as in .NET: an API has keys such as BaseUrl and Scopes", only: ".json environment"},
 		{key: "DownstreamApis.Version", value: `"v1"`, want: `expected a mapping (the value is not shown: it may be a secret)`, only: ".yaml"},
 		{key: "DownstreamApis", value: `[{"BaseUrl": "https://a.example/"}]`, want: "expected a mapping of names to APIs, got a list", only: ".json .yaml"},
 	},
-		each(todo, []string{"RelativePath", "HttpMethod", "AcceptHeader", "ContentType"}, `"x"`, wantCaller),
 		each(todo, []string{"ProtocolScheme"}, `"MTLS_POP"`, "only Bearer is supported: tokens are not bound to keys or certificates"),
 		each(options, []string{"CorrelationId", "Claims", "ExtraParameters", "ExtraQueryParameters", "ExtraHeadersParameters"}, `"x"`, wantPerRequest),
 		each(options, []string{"FmiPath", "LongRunningWebApiSessionKey", "PopPublicKey", "PopClaim", "UserFlow"}, `"x"`, "not supported"),
@@ -333,6 +349,9 @@ func apiRows() []verdictRow {
 }
 
 func otherRows() []verdictRow {
+	listeners := func(public, sidecar string) string {
+		return fmt.Sprintf(`"address": %q & "sidecarAddress": %q`, public, sidecar)
+	}
 	level := func(level string) string { return `"level": "` + level + `"` }
 	const apart = "warning: not a key of this program, and ignored"
 	whole := `{"TenantId": "contoso.example", "ClientId": "client", "ClientSecret": "s"}`
@@ -347,7 +366,7 @@ func otherRows() []verdictRow {
 		{key: "MicrosoftGraph.Scopes", value: `"x"`, more: []string{"DownstreamApis.MicrosoftGraph.Scopes", `["y"]`}, want: "stands in DownstreamApis.MicrosoftGraph too: delete one of the two"},
 		{key: "MicrosoftGraph", value: `"x"`, want: "expected a mapping", only: ".json .yaml"},
 		{key: "GraphBeta", value: `{"Scopes": "User.Read"}`, set: `"baseUrl": "https://graph.microsoft.com/beta"`, want: "warning: is the API downstreamApis.GraphBeta here, at /api/GraphBeta/"},
-		{key: "DownstreamApi", value: `{"BaseUrl": "https://a.example", "Scopes": "User.Read", "RelativePath": "x"}`, set: `"baseUrl": "https://a.example"`, want: "DownstreamApi: warning: is the API downstreamApis.DownstreamApi here, at /api/DownstreamApi/\nDownstreamApis.DownstreamApi.RelativePath: " + wantCaller},
+		{key: "DownstreamApi", value: `{"BaseUrl": "https://a.example", "Scopes": "User.Read", "RelativePath": "x"}`, set: `"baseUrl": "https://a.example"`, want: "DownstreamApi: warning: is the API downstreamApis.DownstreamApi here, at /api/DownstreamApi/"},
 		{key: "DownstreamWebApi", value: `{"BaseUrl": "https://a.example", "Scopes": "User.Read"}`, set: `"baseUrl": "https://a.example"`, want: "warning: is the API downstreamApis.DownstreamWebApi here, at /api/DownstreamWebApi/"},
 		{key: "CalledApi", value: `{"CalledApiUrl": "https://a.example"}`, want: "warning: a section of samples from 2020, ignored: set the API's baseUrl and scopes in downstreamApis"},
 		{key: "$schema", value: `"x"`},
@@ -361,7 +380,14 @@ func otherRows() []verdictRow {
 		{key: "Kestrel.Endpoints", value: `{"Http": {"Url": "http://+:80"}}`, want: wantAddress},
 		{key: "Authentication.Schemes.Bearer", value: `{"ValidAudiences": ["x"], "ValidIssuer": "dotnet-user-jwts"}`, want: "warning: ASP.NET reads it in place of AzureAd's audiences and issuer; here azureAd alone says which tokens are accepted"},
 		{key: "Sidecar.AllowOutboundRedirects", value: `true`, want: "redirects are never followed: requests carry tokens"},
-		{key: "Sidecar", value: `{"AllowOutboundRedirects": false, "AllowOverrides": {"CallDownstreamApi": true}}`, want: "warning: there is no listener with the sidecar's interface yet, so this has no effect"},
+		{key: "Sidecar", value: `{"AllowOutboundRedirects": false, "AllowOverrides": {"CallDownstreamApi": false}}`, set: listeners("", "127.0.0.1:5178") + ` & "callDownstreamApi": false`, only: ".json environment"},
+		{key: "Sidecar", value: `{"AllowOverrides": {"CallDownstreamApi": false}}`, set: listeners(":8080", "") + ` & "callDownstreamApi": false`, only: ".yaml"},
+		{key: "Sidecar", value: `{}`, set: listeners("", "127.0.0.1:5178"), only: ".json"},
+		{key: "Sidecar.Scopes", value: `["a"]`, more: []string{"Server.Address", `":80"`}, set: listeners(":80", "127.0.0.1:5178"), only: ".json environment"},
+		{key: "Sidecar.Scopes", value: `["a"]`, more: []string{"Server.SidecarAddress", `"off"`}, set: listeners(":8080", "")},
+		{key: "Sidecar.Scopes", value: `["a"]`, more: []string{"Server.SidecarAddress", `"unix:/run/sidecar"`}, set: listeners(":8080", "unix:/run/sidecar")},
+		{key: "Sidecar.AllowOverride", value: `{}`, want: `unknown key; did you mean "allowOverrides"?`, only: ".json .yaml"},
+		{key: "Sidecar.PopValidation", value: `{"ValidateM": true, "SignedHttpRequestLifetime": "00:05:00"}`, want: "warning: has no effect: a PoP token is answered with 401"},
 		{key: "Kestrel", value: `{"Limits": {"MaxConcurrentConnections": 1}}`, more: []string{"ConnectionStrings.Default", `"Password=s3cret-value"`, "ApplicationInsights.ConnectionString", `"x"`}, want: "Kestrel: " + apart + "; so are ConnectionStrings, ApplicationInsights", only: ".json .yaml"},
 		{key: "ConnectionStrings.Default", value: `"Password=s3cret-value"`, want: apart},
 		{key: "ApplicationInsights.ConnectionString", value: `"x"`, want: apart},
@@ -382,6 +408,12 @@ func otherRows() []verdictRow {
 		{key: "Logging.Levle", value: `"x"`, want: `unknown key; did you mean "level"?`},
 		{key: "ASPNETCORE_URLS", value: `"http://+:80"`, want: "warning: has no effect here: set Server__Address"},
 		{key: "ASPNETCORE_HTTP_PORTS", value: `80`, want: "warning: has no effect here: set Server__Address"},
+		{key: "ASPNETCORE_URLS", value: `"https://+;http://+:5000"`, more: []string{"Server.SidecarAddress", `"Auto"`, "ASPNETCORE_HTTP_PORTS", `8080`}, set: listeners(":8080", ":5000")},
+		{key: "ASPNETCORE_URLS", value: `"http://localhost:5178"`, more: []string{"Sidecar.Scopes", `["a"]`}, set: listeners("", "localhost:5178"), only: ".json environment"},
+		{key: "ASPNETCORE_URLS", value: `"http://+:5000"`, more: sidecarOn, want: "warning: has no effect here: set Server__Address", set: listeners(":8080", "127.0.0.1:5178")},
+		{key: "ASPNETCORE_URLS", value: `"https://+"`, more: []string{"Server.SidecarAddress", `"auto"`}, want: "has no http address: a sidecar listens without TLS"},
+		{key: "ASPNETCORE_HTTP_PORTS", value: `"5000;5001"`, more: []string{"Server.SidecarAddress", `"auto"`}, set: listeners(":8080", ":5000")},
+		{key: "ASPNETCORE_HTTP_PORTS", value: `"http"`, more: []string{"Server.SidecarAddress", `"auto"`}, want: `"http" is not a port`},
 		{key: "ASPNETCORE_HTTPS_PORTS", value: `443`, want: "warning: has no effect here: set Server__Address"},
 	},
 		each("Logging.", []string{"Console", "Debug", "EventSource", "EventLog", "AzureAppServicesFile", "AzureAppServicesBlob", "ApplicationInsights", "OpenTelemetry"}, `{"LogLevel": {"Default": "Debug"}}`, "warning: the log goes to standard output, in logging.format"),

@@ -38,9 +38,9 @@ type file struct {
 }
 
 type server struct {
-	Address        string            `yaml:"address" doc:"Where the service listens, such as :8080; default port from PORT or FUNCTIONS_CUSTOMHANDLER_PORT."`
+	Address        string            `yaml:"address" doc:"Where the service listens, such as :8080; default port from PORT or FUNCTIONS_CUSTOMHANDLER_PORT." details:"off: there is no public listener; server.sidecarAddress must be set then."`
 	AdminAddress   string            `yaml:"adminAddress" doc:"Where operators reach health and metrics; off: there is no admin listener."`
-	SidecarAddress string            `yaml:"sidecarAddress" doc:"Where the application on the same machine reaches the interface of Microsoft's sidecar container, such as 127.0.0.1:5178; off: there is no such listener."`
+	SidecarAddress string            `yaml:"sidecarAddress" doc:"Where an application on the same machine reaches the interface of Microsoft's sidecar container: HOST:PORT, unix:/path, auto or off." details:"auto: where ASPNETCORE_URLS or ASPNETCORE_HTTP_PORTS say, else 127.0.0.1:5178. If it is not set, a section Sidecar in a JSON file or a variable Sidecar__… means auto, and then address is off by default. A Unix socket has mode 0660."`
 	PublicURL      string            `yaml:"publicUrl" doc:"The service's URL as clients see it behind a gateway, such as https://api.contoso.example." details:"Challenges and metadata name it. If it has no path, basePath is added."`
 	BasePath       string            `yaml:"basePath" doc:"A prefix of the path that the gateway does not remove, such as /middle."`
 	AllowedHosts   []string          `yaml:"allowedHosts" doc:"Host names that are served, without ports, such as *.contoso.example; others are answered with 400; empty: any." details:"A trusted proxy's X-Forwarded-Host, or host in Forwarded, takes precedence over Host. /healthz and /readyz are exempt, and so are requests without a Host (HTTP/1.0)."`
@@ -82,6 +82,7 @@ type azureAd struct {
 	AppHomeTenantID        string              `yaml:"appHomeTenantId" doc:"The tenant in which to request tokens as an application, if tenantId is organizations or common; default of each API's tenant."`
 	AllowedTenants         []string            `yaml:"allowedTenants" doc:"GUIDs of tenants whose tokens are accepted, * for any; required with organizations or common."`
 	AllowedClients         []string            `yaml:"allowedClients" doc:"Client IDs of applications whose tokens are accepted (azp or appid); empty: any."`
+	AllowACL               bool                `yaml:"allowWebApiToBeAuthorizedByACL" doc:"On the sidecar listener, tokens of the applications in allowedClients need no roles."`
 	ClockSkew              time.Duration       `yaml:"clockSkew" doc:"How far the identity provider's clock may be from ours."`
 	ClientCapabilities     []string            `yaml:"clientCapabilities" doc:"What is declared to the identity provider; cp1: this service handles claims challenges."`
 	Timeout                time.Duration       `yaml:"timeout" doc:"The longest time for a token exchange, its retry included."`
@@ -245,7 +246,7 @@ func loadDocument(files []string, environ []string, more ...func(file, report)) 
 		f.Server.inherit(environ, doc.from)
 	}
 	doc.refuseInheritedPlaceholders(environ)
-	f.turnOff(doc.Report)
+	f.resolve()
 	f.check(doc.Report)
 	for _, check := range more {
 		check(f, doc.Report)
@@ -359,17 +360,23 @@ func (s *server) inherit(environ []string, from map[string]string) {
 	}
 }
 
-// turnOff empties the addresses and endpoints that are "off".
-func (f *file) turnOff(report report) {
-	if strings.EqualFold(f.Server.Address, off) {
-		report("server.address", "cannot be off: there is no sidecar listener yet, and nothing else to serve")
-	}
-	for _, value := range []*string{&f.Server.AdminAddress, &f.Server.SidecarAddress, &f.Telemetry.OTLPEndpoint, &f.TokenCache.Redis.URL} {
+// resolve empties the addresses and endpoints that are "off", and replaces "auto" that no
+// variable of ASP.NET has replaced.
+func (f *file) resolve() {
+	for _, value := range []*string{
+		&f.Server.Address, &f.Server.AdminAddress, &f.Server.SidecarAddress, &f.Telemetry.OTLPEndpoint, &f.TokenCache.Redis.URL,
+	} {
 		if strings.EqualFold(*value, off) {
 			*value = ""
 		}
 	}
+	if strings.EqualFold(f.Server.SidecarAddress, "auto") {
+		f.Server.SidecarAddress = defaultSidecarAddress
+	}
 }
+
+// defaultSidecarAddress is where Microsoft's Agents SDKs look for a sidecar.
+const defaultSidecarAddress = "127.0.0.1:5178"
 
 // off turns an address or endpoint off, in a file or in the environment, where a variable
 // without a value counts as unset.
@@ -412,6 +419,9 @@ func (f file) check(report report) {
 	if id := f.AzureAd.AppHomeTenantID; id != "" && !validate.IsTenant(id) {
 		report("azureAd.appHomeTenantId", "must be one tenant's GUID or domain")
 	}
+	if f.AzureAd.AllowACL && len(f.AzureAd.AllowedClients) == 0 {
+		report("azureAd.allowWebApiToBeAuthorizedByACL", "needs allowedClients: it would let every application of the tenant in")
+	}
 	f.oboConfig().Check(under("azureAd", report))
 	f.cacheConfig().Check(under("tokenCache", report))
 	f.redisConfig().Check(under("tokenCache.redis", report))
@@ -430,16 +440,7 @@ func (f file) check(report report) {
 }
 
 func (s server) check(report report) {
-	addresses := map[string]string{"address": s.Address, "adminAddress": s.AdminAddress}
-	for key, address := range addresses {
-		_, port, err := net.SplitHostPort(address)
-		if (err != nil || !isPort(port)) && (address != "" || key == "address") {
-			report(key, "must be HOST:PORT, such as 127.0.0.1:8080 or :8080")
-		}
-	}
-	if _, port, err := net.SplitHostPort(s.SidecarAddress); s.SidecarAddress != "" && (err != nil || !isPort(port)) {
-		report("sidecarAddress", "must be HOST:PORT, such as 127.0.0.1:5178")
-	}
+	s.checkAddresses(report)
 	if s.RequestTimeout <= 0 {
 		report("requestTimeout", "must be positive")
 	}
@@ -453,6 +454,23 @@ func (s server) check(report report) {
 		report("h2c", "is for HTTP/2 without TLS, but tls is set; over TLS, HTTP/2 is always on")
 	}
 	s.TLS.Check(under("tls", report))
+}
+
+func (s server) checkAddresses(report report) {
+	_, isSocket := listener.UnixPath(s.SidecarAddress)
+	for _, a := range []struct{ key, address, problem string }{
+		{"address", s.Address, "must be HOST:PORT, such as 127.0.0.1:8080 or :8080"},
+		{"adminAddress", s.AdminAddress, "must be HOST:PORT, such as 127.0.0.1:8080 or :8080"},
+		{"sidecarAddress", s.SidecarAddress, "must be HOST:PORT, such as 127.0.0.1:5178, or unix:/path, auto or off"},
+	} {
+		_, port, err := net.SplitHostPort(a.address)
+		if a.address != "" && (err != nil || !isPort(port)) && !(a.key == "sidecarAddress" && isSocket) {
+			report(a.key, a.problem)
+		}
+	}
+	if s.Address == "" && s.SidecarAddress == "" {
+		report("address", "must be HOST:PORT, such as :8080: without server.sidecarAddress there would be nothing to serve")
+	}
 }
 
 // isPort reports whether text is a port number.
@@ -604,6 +622,9 @@ func (f file) sidecarConfig() sidecar.Config {
 		MaxBodySize: int64(f.Server.MaxBodySize), MaxHeaderSize: int64(f.Server.MaxHeaderSize),
 		ProblemURL: f.problemURL(),
 		Authority:  strings.TrimSuffix(f.AzureAd.Instance, "/") + "/" + f.AzureAd.TenantID, ClientID: f.AzureAd.ClientID,
+	}
+	if f.AzureAd.AllowACL {
+		c.RoleFreeClients = f.AzureAd.AllowedClients
 	}
 	for _, client := range k.TokenClients {
 		c.TokenClients = append(c.TokenClients, sidecar.TokenClient(client))

@@ -74,7 +74,7 @@ func TestAddressesFromTheEnvironment(t *testing.T) {
 		{"no port", []string{"PORT=http"}, "", "", "server.address: must be HOST:PORT, such as 127.0.0.1:8080 or :8080 (it is from PORT)"},
 		{"too large", []string{"PORT=99999"}, "", "", "server.address: must be HOST:PORT, such as 127.0.0.1:8080 or :8080 (it is from PORT)"},
 		{"off", []string{"Server__AdminAddress=off", "Server__SidecarAddress=Off", "Telemetry__OtlpEndpoint=off", "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318"}, ":8080", "", ""},
-		{"nothing to serve", []string{"Server__Address=off"}, "", "", "environment variable Server__Address: server.address: cannot be off: there is no sidecar listener yet, and nothing else to serve"},
+		{"nothing to serve", []string{"Server__Address=off"}, "", "", "environment variable Server__Address: server.address: must be HOST:PORT, such as :8080: without server.sidecarAddress there would be nothing to serve"},
 		{"empty", []string{"Server__AdminAddress="}, ":8080", "127.0.0.1:8081", ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"middletier/internal/credential"
+	"middletier/internal/listener"
 	"middletier/internal/mockidp"
 	"middletier/internal/testkit/tokentest"
 	"middletier/internal/todo"
@@ -124,24 +125,26 @@ func (w *world) startStoppable() (p *program, stop func()) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	listener, err := p.listen(w.file.Server, log)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.url = "http://" + listener.Addr().String()
-	if p.certificate != nil {
-		w.url = "https" + strings.TrimPrefix(w.url, "http")
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	listeners := map[net.Listener]http.Handler{listener: p.api}
-	if w.file.Server.SidecarAddress != "" {
-		beside, err := net.Listen("tcp", w.file.Server.SidecarAddress)
+	listeners := map[net.Listener]http.Handler{}
+	open := func(address string, handler http.Handler, limited func(net.Listener) net.Listener) (url string) {
+		w.t.Helper()
+		if address == "" {
+			return ""
+		}
+		l, err := listener.Listen(address)
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		listeners[beside], w.side = p.sidecar, "http://"+beside.Addr().String()
+		listeners[limited(l)] = handler
+		return "http://" + l.Addr().String()
 	}
+	w.url = open(w.file.Server.Address, p.api, func(l net.Listener) net.Listener { return p.limited(l, w.file.Server, log) })
+	if p.certificate != nil {
+		w.url = "https" + strings.TrimPrefix(w.url, "http")
+	}
+	w.side = open(w.file.Server.SidecarAddress, p.sidecar, func(l net.Listener) net.Listener { return l })
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
 	go func() {
 		served <- serve(ctx, w.file.Server, p, listeners, log)
 	}()

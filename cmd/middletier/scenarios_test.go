@@ -39,7 +39,7 @@ var scenarios = map[string]scenario{
 		categoryWarning,
 	}},
 	"webapp-calls-api": {warnings: []string{
-		"AzureAd.CallbackPath: " + wantWebApp, "AzureAd.SignedOutCallbackPath: " + wantWebApp, "DownstreamApis.Todo.RelativePath: " + wantCaller,
+		"AzureAd.CallbackPath: " + wantWebApp, "AzureAd.SignedOutCallbackPath: " + wantWebApp,
 		"DetailedErrors: warning: not a key of this program, and ignored",
 	}},
 	"daemon":                 {route: "/app"},
@@ -57,7 +57,7 @@ var scenarios = map[string]scenario{
 	"source-types-by-number":        {warnings: []string{"AzureAd.ClientCredentials[0].SourceType: warning: " + wantNotHere + "; the entry is skipped"}},
 	"objects-for-lists":             {},
 	"quoted-booleans-and-durations": {warnings: []string{"AzureAd.EnablePiiLogging: warning: is always so here: personal data and tokens are never logged"}},
-	"entra-id-section":              {warnings: []string{"Sidecar: warning: there is no listener with the sidecar's interface yet, so this has no effect"}},
+	"entra-id-section":              {environ: []string{"Server__SidecarAddress=127.0.0.1:0"}},
 }
 
 // Files such as .NET's templates and samples have pass check as they are, with these

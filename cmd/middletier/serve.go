@@ -43,31 +43,43 @@ func (c serveCommand) run(ctx context.Context, std streams) error {
 	if err := logQueue.Register(p.telemetry.Meter()); err != nil {
 		return err
 	}
-	public, err := p.listen(f.Server, log)
+	listeners, err := p.listenAll(f.Server, doc, level, log)
 	if err != nil {
-		return doc.mistakeAt("server.address", err)
-	}
-	listeners := map[net.Listener]http.Handler{public: p.api}
-	log.Info("listening", "address", public.Addr().String(), "version", version)
-	if f.Server.AdminAddress != "" {
-		admin, err := net.Listen("tcp", f.Server.AdminAddress)
-		if err != nil {
-			return errors.Join(doc.mistakeAt("server.adminAddress", err), closeAll(listeners))
-		}
-		listeners[listener.WithWriteTimeout(admin, door.StallTimeout, log)] = p.api.Admin(level)
-		log.Info("listening for operators", "address", admin.Addr().String())
-	}
-	if f.Server.SidecarAddress != "" {
-		beside, err := net.Listen("tcp", f.Server.SidecarAddress)
-		if err != nil {
-			return errors.Join(doc.mistakeAt("server.sidecarAddress", err), closeAll(listeners))
-		}
-		listeners[listener.WithWriteTimeout(beside, door.StallTimeout, log)] = p.sidecar
-		log.Info("listening for the application", "address", beside.Addr().String())
+		return err
 	}
 	stop := logSIGHUP(log)
 	defer stop()
 	return serve(ctx, f.Server, p, listeners, log)
+}
+
+// listenAll opens all listeners, and logs where they are. The error names the key of the
+// one that cannot be opened.
+func (p *program) listenAll(s server, doc document, level *slog.LevelVar, log *slog.Logger) (map[net.Listener]http.Handler, error) {
+	listeners := map[net.Listener]http.Handler{}
+	timed := func(l net.Listener) net.Listener { return listener.WithWriteTimeout(l, door.StallTimeout, log) }
+	for _, l := range []struct {
+		key, address, message string
+		limited               func(net.Listener) net.Listener
+		handler               func() http.Handler
+	}{
+		{
+			"server.address", s.Address, "listening",
+			func(l net.Listener) net.Listener { return p.limited(l, s, log) }, func() http.Handler { return p.api },
+		},
+		{"server.sidecarAddress", s.SidecarAddress, "listening for the application", timed, func() http.Handler { return p.sidecar }},
+		{"server.adminAddress", s.AdminAddress, "listening for operators", timed, func() http.Handler { return p.api.Admin(level) }},
+	} {
+		if l.address == "" {
+			continue
+		}
+		opened, err := listener.Listen(l.address)
+		if err != nil {
+			return nil, errors.Join(doc.mistakeAt(l.key, err), closeAll(listeners))
+		}
+		listeners[l.limited(opened)] = l.handler()
+		log.Info(l.message, "address", opened.Addr().String(), "version", version)
+	}
+	return listeners, nil
 }
 
 // closeAll closes listeners that served nothing.
@@ -77,15 +89,6 @@ func closeAll(listeners map[net.Listener]http.Handler) error {
 		errs = append(errs, l.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// listen opens the public listener.
-func (p *program) listen(s server, log *slog.Logger) (net.Listener, error) {
-	l, err := net.Listen("tcp", s.Address)
-	if err != nil {
-		return nil, err
-	}
-	return p.limited(l, s, log), nil
 }
 
 // limited adds the limits of the public listener, and TLS, to l.

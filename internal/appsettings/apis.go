@@ -59,20 +59,6 @@ func (t *translation) scopes(v config.Tree) {
 	}
 }
 
-// extraHeaders shows the names to set. Values may be secrets.
-func (t *translation) extraHeaders(v config.Tree) {
-	var set []string
-	for header := range v.All() {
-		set = append(set, quoteUnlessPlain(header.Name())+": …")
-	}
-	text := apiCallerCounts
-	if len(set) > 0 {
-		text += "; to send the headers with every request: requestHeaders: {set: {" + strings.Join(set, ", ") + "}}"
-	}
-	v.Warn(text)
-	v.Remove()
-}
-
 func (t *translation) apiTenant(v config.Tree) {
 	if _, ok := textOf(v); ok && !v.Move(v.Parent().Parent(), "tenant") {
 		v.Refuse("stands in tenant too: delete one of the two")

@@ -205,14 +205,24 @@ func (t *translation) clockSkew(v config.Tree) {
 	}
 }
 
+// acl refuses what would let everybody in. It leaves the key where it has an effect.
 func (t *translation) acl(v config.Tree) {
-	if clients, ok := v.Parent().Get("allowedClients"); ok && !clients.IsBlank() {
-		v.Warn("is for a listener with the sidecar's interface, which does not exist yet; " +
-			"for /app, name the applications in clients of access rules")
+	clients, ok := v.Parent().Get("allowedClients")
+	switch {
+	case !ok || clients.IsBlank():
+		v.RefuseUnsupported(aclText)
+	case !t.hasSidecar():
+		v.Warn(aclOnSidecar)
 		v.Remove()
-		return
 	}
-	v.RefuseUnsupported(aclText)
+}
+
+// noACL warns in a file of .NET, whose other versions have another default.
+func (t *translation) noACL(v config.Tree) {
+	if v.Source() != config.YAML {
+		v.Warn(noACLText)
+		v.Remove()
+	}
 }
 
 func (t *translation) callbackPath(v config.Tree) {
@@ -228,19 +238,25 @@ func (t *translation) callbackPath(v config.Tree) {
 }
 
 // rules shows the access rules for AzureAd:Scopes and AzureAd:AppPermissions. Either may be
-// a text or a list for all requests, or have the parts Read and Write.
+// a text or a list for all requests, or have the parts Read and Write. Where there is a
+// sidecar listener, the scopes are what it requires too.
 func (t *translation) rules(v config.Tree) {
-	scopes, _ := v.Parent().Get("Scopes")
-	permissions, _ := v.Parent().Get("AppPermissions")
-	other := "AppPermissions"
-	if strings.EqualFold(v.Name(), other) {
-		other = "Scopes"
+	scopes, hasScopes := v.Parent().Get("Scopes")
+	permissions, hasPermissions := v.Parent().Get("AppPermissions")
+	if hasScopes && t.hasSidecar() {
+		t.scopesOfSidecar(scopes)
 	}
-	text := "access rules of each API say this here: " + rulesFor(scopes, permissions)
-	v.Warn(text)
+	switch {
+	case t.hasPublic():
+		v.Warn("access rules of each API say this here: " + rulesFor(scopes, permissions))
+	case hasPermissions:
+		permissions.Warn(noRulesOnSidecar)
+	}
 	v.Remove()
-	if twin, ok := v.Parent().Get(other); ok { // is in the same rules
-		twin.Remove()
+	for _, name := range []string{"Scopes", "AppPermissions"} { // the other one is in the same rules
+		if twin, ok := v.Parent().Get(name); ok {
+			twin.Remove()
+		}
 	}
 }
 
@@ -307,18 +323,11 @@ func quoteUnlessPlain(text string) string {
 	return strconv.Quote(text)
 }
 
-// words returns the words of a text, or of all texts of a list.
+// words is texts, with quotes around those that need them in YAML.
 func words(v config.Tree) []string {
-	if text, ok := v.Text(); ok {
-		var all []string
-		for _, word := range strings.Fields(text) {
-			all = append(all, quoteUnlessPlain(word))
-		}
-		return all
-	}
-	var all []string
-	for child := range v.All() {
-		all = append(all, words(child)...)
+	all := texts(v)
+	for i, word := range all {
+		all[i] = quoteUnlessPlain(word)
 	}
 	return all
 }

@@ -6,18 +6,22 @@ const (
 	secretBelongs   = "the client secret of this service's registration"
 	scopesBelong    = "a scope of the API, such as api://todo/.default"
 
-	notForLibraries = "a setting of Microsoft's libraries, without meaning here"
-	notInProcess    = "about the web application's own process, without meaning here"
-	webApp          = "for web applications that sign users in; this service has no use for it"
-	aclText         = "would let every application of the tenant in; name the applications in clients of an API's access rules"
-	noB2C           = "Azure AD B2C has no on-behalf-of flow, so this service cannot work with it"
-	notHere         = "cannot be used here: the credential is not in a file, a vault or a managed identity"
-	alwaysChecked   = "this check cannot be turned off here"
-	apiCallerCounts = "has no effect on /api and /app: there, the caller's request decides"
-	noEncryption    = "encrypted tokens are not supported: tokens for this service must not be encrypted"
-	perRequest      = "would hold for all callers of the API; delete it"
-	notSupported    = "not supported"
-	audiencesText   = "is taken as azureAd.audiences: no other value of aud is accepted"
+	notForLibraries  = "a setting of Microsoft's libraries, without meaning here"
+	notInProcess     = "about the web application's own process, without meaning here"
+	webApp           = "for web applications that sign users in; this service has no use for it"
+	aclText          = "would let every application of the tenant in: list those that may call in allowedClients"
+	aclOnSidecar     = "has no effect without server.sidecarAddress; for /app, name the applications in clients of access rules"
+	noACLText        = "is the default here: a token needs scopes or roles, unless an access rule names its client"
+	noB2C            = "Azure AD B2C has no on-behalf-of flow, so this service cannot work with it"
+	notHere          = "cannot be used here: the credential is not in a file, a vault or a managed identity"
+	alwaysChecked    = "this check cannot be turned off here"
+	forSidecar       = "the same, a default of the sidecar listener; it has no effect on /api and /app, where the caller's request decides"
+	noRulesOnSidecar = "has no effect: access rules do not apply to the sidecar listener, and server.address is off"
+	noEffectOfURLs   = "has no effect here: set Server__Address"
+	noEncryption     = "encrypted tokens are not supported: tokens for this service must not be encrypted"
+	perRequest       = "would hold for all callers of the API; delete it"
+	notSupported     = "not supported"
+	audiencesText    = "is taken as azureAd.audiences: no other value of aud is accepted"
 )
 
 // table has a verdict for every key. Sections and rows are applied in this order: what a
@@ -53,10 +57,10 @@ var table = []section{
 		{keys: "RequireHttpsMetadata", when: "false", verdict: refuse, text: "the identity provider is reached by https only"},
 		{keys: "MetadataAddress", verdict: refuse, text: "the metadata's address follows from instance and tenantId"},
 		{keys: "BackchannelTimeout, AutomaticRefreshInterval, RefreshInterval", verdict: warn, text: "signing keys are fetched every hour, and when a token needs a new one; azureAd.timeout limits token requests"},
-		{keys: "Scopes", verdict: warn, text: "access rules of each API say this here; the warning shows the rules to paste", apply: (*translation).rules},
+		{keys: "Scopes", verdict: mapped, text: "`sidecar.scopes`, where there is a sidecar listener; for the public one, the warning shows the access rules to paste", apply: (*translation).rules},
 		{keys: "AppPermissions", verdict: warn, text: "access rules of each API say this here; the warning shows the rules to paste", apply: (*translation).rules},
-		{keys: "AllowWebApiToBeAuthorizedByACL", when: "true", verdict: refuse, text: aclText + "; with `allowedClients`, a warning", apply: (*translation).acl},
-		{keys: "AllowWebApiToBeAuthorizedByACL", when: "false", verdict: warn, text: "is always so here: a token needs scopes or roles, unless an access rule names its client"},
+		{keys: "AllowWebApiToBeAuthorizedByACL", when: "true", verdict: refuse, text: aclText + "; with them, the same, for the sidecar listener", apply: (*translation).acl},
+		{keys: "AllowWebApiToBeAuthorizedByACL", when: "false", verdict: warn, text: noACLText, apply: (*translation).noACL},
 		{keys: "TokenDecryptionCredentials, TokenDecryptionCertificates, TokenDecryptionCredentialsDescription, TokenDecryptCredentials", verdict: refuse, text: noEncryption},
 		{keys: "EnablePiiLogging, ShowPII", when: "true", verdict: refuse, text: "personal data and tokens are never logged here"},
 		{keys: "EnablePiiLogging, ShowPII", when: "false", verdict: warn, text: "is always so here: personal data and tokens are never logged"},
@@ -95,8 +99,8 @@ var table = []section{
 		{keys: "Scopes", verdict: same, text: "the same; a text is split at blanks", apply: (*translation).scopes, belongs: scopesBelong},
 		{keys: "RequestAppToken", verdict: same, text: "the same: the API is called as the application only, on /app"},
 		{keys: "UserAppAccessToken", when: "true", verdict: refuse, text: "is called RequestAppToken"},
-		{keys: "RelativePath, HttpMethod, AcceptHeader, ContentType, ExtraQueryParameters", verdict: warn, text: apiCallerCounts},
-		{keys: "ExtraHeaderParameters", verdict: warn, text: "`requestHeaders.set`, if the headers are for every request; the warning shows the line to paste", apply: (*translation).extraHeaders},
+		{keys: "RelativePath, HttpMethod, AcceptHeader, ContentType, ExtraQueryParameters", verdict: same, text: forSidecar},
+		{keys: "ExtraHeaderParameters", verdict: same, text: forSidecar + "; the warning shows `requestHeaders.set` with its names"},
 		{keys: "ProtocolScheme", when: "Bearer", verdict: same, text: "is always so here", apply: drop},
 		{keys: "ProtocolScheme", verdict: refuse, text: "only Bearer is supported: tokens are not bound to keys or certificates"},
 		{keys: "AcquireTokenOptions.Tenant", verdict: mapped, text: "`tenant`", apply: (*translation).apiTenant},
@@ -106,6 +110,15 @@ var table = []section{
 		{keys: "AcquireTokenOptions.FmiPath, AcquireTokenOptions.LongRunningWebApiSessionKey, AcquireTokenOptions.PopPublicKey, AcquireTokenOptions.PopClaim, AcquireTokenOptions.UserFlow", verdict: refuse, text: notSupported},
 		{keys: "AcquireTokenOptions.ManagedIdentity", verdict: refuse, text: "tokens for an API come from this service's registration, not from a managed identity"},
 		{keys: "Serializer, Deserializer, CustomizeHttpRequestMessage, OnBefore*", verdict: warn, text: "can be set in .NET code only"},
+	}},
+	{"Sidecar", "", []row{
+		{keys: "Sidecar", verdict: same, text: "the same. Without `server.sidecarAddress`, the section turns the sidecar listener on (auto), and the public one off unless `server.address` is set"},
+	}},
+	{"Sidecar, its keys", "Sidecar", []row{
+		{keys: "AllowOverrides", verdict: same, text: "the same"},
+		{keys: "AllowOutboundRedirects", when: "true", verdict: refuse, text: "redirects are never followed: requests carry tokens"},
+		{keys: "AllowOutboundRedirects", when: "false", verdict: same, text: "is always so here", apply: drop},
+		{keys: "PopValidation", verdict: warn, text: "has no effect: a PoP token is answered with 401"},
 	}},
 	{"Logging", "Logging", []row{
 		{keys: "LogLevel.Default", verdict: mapped, text: "`logging.level`", apply: (*translation).logLevel},
@@ -118,11 +131,11 @@ var table = []section{
 		{keys: "urls, http_ports, https_ports", verdict: warn, text: "set server.address, and server.tls for https"},
 		{keys: "Kestrel.Endpoints", verdict: warn, text: "set server.address, and server.tls for https"},
 		{keys: "Authentication.Schemes.*", verdict: warn, text: "ASP.NET reads it in place of AzureAd's audiences and issuer; here azureAd alone says which tokens are accepted"},
-		{keys: "Sidecar.AllowOutboundRedirects", when: "true", verdict: refuse, text: "redirects are never followed: requests carry tokens"},
-		{keys: "Sidecar", verdict: warn, text: "there is no listener with the sidecar's interface yet, so this has no effect"},
 		{keys: "Kestrel, ConnectionStrings, ApplicationInsights, Authentication, DetailedErrors, https_port", verdict: warn, text: "not of this program; one line names all such sections", apply: (*translation).other},
 	}},
 	{"Environment variables", "", []row{
-		{keys: "ASPNETCORE_URLS, ASPNETCORE_HTTP_PORTS, ASPNETCORE_HTTPS_PORTS", verdict: warn, text: "has no effect here: set Server__Address", alone: true},
+		{keys: "ASPNETCORE_URLS", verdict: mapped, text: "the address of the sidecar listener, if `server.sidecarAddress` is auto: the first http URL; else ignored with a warning", alone: true, apply: listenAt(AddressOfURLs)},
+		{keys: "ASPNETCORE_HTTP_PORTS", verdict: mapped, text: "the same, beside which `ASPNETCORE_URLS` wins", alone: true, apply: listenAt(AddressOfPorts)},
+		{keys: "ASPNETCORE_HTTPS_PORTS", verdict: warn, text: noEffectOfURLs, alone: true},
 	}},
 }

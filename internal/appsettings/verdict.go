@@ -87,6 +87,8 @@ type translation struct {
 	others []config.Tree
 	// hasCredentials: ClientCredentials had entries, so that .NET ignores the older forms.
 	hasCredentials bool
+	// listens: a variable of ASP.NET said where the sidecar listener listens.
+	listens bool
 }
 
 // Translate changes Microsoft's keys below root into this program's, by the table.
@@ -95,6 +97,7 @@ func Translate(root config.Tree) {
 	if list, ok := root.Get("AzureAd", "ClientCredentials"); ok {
 		t.hasCredentials = !list.IsBlank()
 	}
+	t.implySidecar()
 	for _, k := range keys {
 		find(root, k.path, func(v config.Tree) { t.decide(k.row, v) })
 	}

@@ -25,6 +25,11 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if .Values.tls.secretName -}}
 {{- $_ := set $server "tls" (dict "certFile" "/run/tls/tls.crt" "keyFile" "/run/tls/tls.key") -}}
 {{- end -}}
+{{- if .Values.sidecar.enabled -}}
+{{- $_ := set $server "address" "off" -}}
+{{- $_ := set $server "sidecarAddress" (printf ":%d" (int .Values.sidecar.port)) -}}
+{{- $_ := set $server "adminAddress" .Values.sidecar.adminAddress -}}
+{{- end -}}
 {{- $config := deepCopy .Values.config -}}
 {{- $_ := set $config "server" (mergeOverwrite (default dict $config.server) $server) -}}
 {{ toYaml $config }}
@@ -47,6 +52,10 @@ scheme: HTTPS
 "{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}"
 {{- end -}}
 
+{{- define "middletier.volumePrefix" -}}
+{{- if .Values.sidecar.enabled }}middletier-{{ end -}}
+{{- end -}}
+
 {{- define "middletier.env" -}}
 {{- with .Values.resources.limits }}
 {{- /* nine tenths: not all of a process is Go's heap */}}
@@ -62,9 +71,10 @@ scheme: HTTPS
 {{- end -}}
 
 {{- define "middletier.mounts" -}}
-- {name: config, mountPath: /etc/middletier, readOnly: true}
+{{- $prefix := include "middletier.volumePrefix" . }}
+- {name: {{ $prefix }}config, mountPath: /etc/middletier, readOnly: true}
 {{- range $name, $_ := .Values.secrets }}
-- {name: secret-{{ $name }}, mountPath: /run/secrets/{{ $name }}, readOnly: true}
+- {name: {{ $prefix }}secret-{{ $name }}, mountPath: /run/secrets/{{ $name }}, readOnly: true}
 {{- end }}
 {{- if .Values.tls.secretName }}
 - {name: tls, mountPath: /run/tls, readOnly: true}
@@ -75,11 +85,14 @@ scheme: HTTPS
 {{- end -}}
 
 {{- define "middletier.volumes" -}}
-- name: config
+{{- $prefix := include "middletier.volumePrefix" . }}
+{{- /* in a Pod of another chart, fsGroup is not ours to set */}}
+{{- $mode := ternary "0444" "0440" .Values.sidecar.enabled }}
+- name: {{ $prefix }}config
   configMap: {name: {{ include "middletier.name" . }}}
 {{- range $name, $secret := .Values.secrets }}
-- name: secret-{{ $name }}
-  secret: {secretName: {{ $secret }}, defaultMode: 0440}
+- name: {{ $prefix }}secret-{{ $name }}
+  secret: {secretName: {{ $secret }}, defaultMode: {{ $mode }}}
 {{- end }}
 {{- with .Values.tls.secretName }}
 - name: tls

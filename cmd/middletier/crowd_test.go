@@ -71,7 +71,7 @@ func awaitCrowd(t *testing.T, n int) {
 		// While stacks are written nothing else runs: a crowd that is looked at all the
 		// time does not gather.
 		time.Sleep(10 * time.Since(begun))
-		waiting = bytes.Count(all, []byte("[select]:\nmiddletier/internal/obo.(*Cache).token("))
+		waiting = bytes.Count(all, []byte("[select]:\nmiddletier/internal/obo.(*Cache).fetch("))
 		return waiting == n
 	}, func() string { return fmt.Sprintf("%d requests wait for a token, want %d", waiting, n) })
 }

@@ -133,7 +133,7 @@ func buildAPIs(f file, tel *telemetry.Telemetry, log *slog.Logger) (map[string]a
 		apis[name] = api.API{
 			Access: validate.NewAccess(d.Access, func(string, string) {}), // checked before
 			Client: client, Scopes: d.Scopes, AppScope: d.appScope(), Tenant: tenant,
-			AppOnly: d.appOnly(),
+			AppOnly: d.appOnly(), Agent: d.Agent.agent(),
 		}
 	}
 	return apis, nil
@@ -144,10 +144,9 @@ func (f file) sidecarAPIs(built map[string]api.API) map[string]sidecar.API {
 	apis := map[string]sidecar.API{}
 	for name, d := range f.DownstreamAPIs {
 		apis[strings.ToLower(name)] = sidecar.API{
-			Agent: obo.Agent{ID: d.Agent.Identity, User: d.Agent.User},
 			Name: name, Client: built[name].Client, BaseURL: d.BaseURL,
 			Scopes: d.Scopes, AppScope: d.appScope(), Tenant: built[name].Tenant,
-			AppScopes: len(d.AppScopes) > 0, RequestAppToken: d.RequestAppToken,
+			AppScopes: len(d.AppScopes) > 0, RequestAppToken: d.RequestAppToken, Agent: d.Agent.agent(),
 			RelativePath: d.RelativePath, HTTPMethod: d.HTTPMethod, AcceptHeader: d.AcceptHeader, ContentType: d.ContentType,
 			ExtraHeader: d.ExtraHeader, ExtraQuery: d.ExtraQuery,
 		}

@@ -175,7 +175,7 @@ func contentType(body []byte) string {
 	return "text/plain; charset=utf-8"
 }
 
-// appToken gets an application token for the API d.
+// appToken gets the token with which applications' calls reach the API d.
 func appToken(ctx context.Context, f file, d downstreamAPI, name string, client *http.Client) (string, error) {
 	request, err := f.appTokenRequest(d)
 	if err != nil {
@@ -187,9 +187,9 @@ func appToken(ctx context.Context, f file, d downstreamAPI, name string, client 
 	if err != nil {
 		return "", err
 	}
-	token, err := exchanger.AppToken(ctx, request.tenant, request.scope)
+	token, err := exchanger.NewToken(ctx, request)
 	if err != nil {
-		return "", fmt.Errorf("no token for %s: %s", request.scope, diagnosis.Reason(err))
+		return "", fmt.Errorf("no token for %s: %s", strings.Join(request.Scopes, " "), diagnosis.Reason(err))
 	}
 	return token, nil
 }

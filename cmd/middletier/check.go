@@ -215,9 +215,11 @@ func providerTrials(f file, client *http.Client) []trial {
 // credentialTrials try each credential by itself, and then request a token for each API
 // with the credential in use.
 func credentialTrials(f file, names []string, client *http.Client) []trial {
-	var asks []appTokenRequest
+	var asks []obo.Request
 	for _, name := range names {
-		if ask, err := f.appTokenRequest(f.DownstreamAPIs[name]); err == nil {
+		d := f.DownstreamAPIs[name]
+		d.Agent = agentKeys{} // the credential is this application's
+		if ask, err := f.appTokenRequest(d); err == nil {
 			asks = append(asks, ask)
 		}
 	}
@@ -245,7 +247,11 @@ func credentialTrials(f file, names []string, client *http.Client) []trial {
 	var loadErr error
 	for _, name := range names {
 		ask, err := f.appTokenRequest(f.DownstreamAPIs[name])
-		all = append(all, trial{name + ": app token", func(ctx context.Context) (string, error) {
+		what := ": app token"
+		if ask.Agent.ID != "" {
+			what = ": agent token"
+		}
+		all = append(all, trial{name + what, func(ctx context.Context) (string, error) {
 			if err != nil {
 				return "", skip(err.Error() + "; /app and call need it")
 			}
@@ -253,35 +259,35 @@ func credentialTrials(f file, names []string, client *http.Client) []trial {
 			if loading.Do(func() { using, loadErr = exchanger(ctx, f.AzureAd.ClientCredentials) }); loadErr != nil {
 				return "", skip("no credential can be loaded")
 			}
-			_, err = using.AppToken(ctx, ask.tenant, ask.scope)
-			return ask.scope, err
+			_, err = using.NewToken(ctx, ask)
+			return strings.Join(ask.Scopes, " "), err
 		}})
 	}
 	return all
 }
 
-// appTokenRequest is the tenant and scope of an application token.
-type appTokenRequest struct{ tenant, scope string }
-
-// appTokenRequest returns the tenant and scope for a call to d as an application. The
+// appTokenRequest returns the request for the token of an application's call to d. The
 // error names a missing key.
-func (f file) appTokenRequest(d downstreamAPI) (appTokenRequest, error) {
-	scope := d.appScope()
-	if scope == "" {
-		return appTokenRequest{}, errors.New("appScopes: must be set: the resource cannot be derived from scopes")
+func (f file) appTokenRequest(d downstreamAPI) (obo.Request, error) {
+	scopes := []string{d.appScope()}
+	if d.Agent.User != "" {
+		scopes = d.Scopes
+	}
+	if len(scopes) == 0 || scopes[0] == "" {
+		return obo.Request{}, errors.New("appScopes: must be set: the resource cannot be derived from scopes")
 	}
 	tenant, known := f.appTenant(d)
 	if !known {
-		return appTokenRequest{}, errors.New("tenant: " + tenantRequired)
+		return obo.Request{}, errors.New("tenant: " + tenantRequired)
 	}
-	return appTokenRequest{tenant, scope}, nil
+	return obo.Request{Agent: d.Agent.agent(), Tenant: tenant, Scopes: scopes}, nil
 }
 
 // tryCredential gets a token with it. If the provider refuses the scope, that says
 // nothing about the credential, so the next scope is tried.
-func tryCredential(ctx context.Context, client *obo.Client, requests []appTokenRequest) error {
+func tryCredential(ctx context.Context, client *obo.Client, requests []obo.Request) error {
 	for _, request := range requests {
-		if _, err := client.AppToken(ctx, request.tenant, request.scope); !diagnosis.IsAboutResource(err) {
+		if _, err := client.NewToken(ctx, request); !diagnosis.IsAboutResource(err) {
 			return err
 		}
 	}

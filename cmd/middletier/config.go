@@ -486,8 +486,15 @@ func (d downstreamAPI) check(report report) {
 	if len(d.AppScopes) > 1 || len(d.AppScopes) == 1 && !strings.HasSuffix(d.AppScopes[0], "/.default") {
 		report("appScopes", "must be one scope of the form RESOURCE/.default")
 	}
-	if d.appScope() == "" && (d.allowsApps() || d.RequestAppToken) {
+	if d.appScope() == "" && d.Agent.User == "" && (d.allowsApps() || d.RequestAppToken) {
 		report("appScopes", "must be set: the resource cannot be derived from scopes")
+	}
+	d.Agent.agent().Check(under("agent", report))
+	switch {
+	case d.Agent.User != "" && d.RequestAppToken:
+		report("agent.user", "cannot be set where requestAppToken is true: a user's token is not the application's")
+	case d.Agent.User != "" && len(d.Scopes) == 0:
+		report("scopes", "must hold the delegated scopes to request for the agent's user")
 	}
 	if d.Tenant != "" && !validate.IsTenant(d.Tenant) {
 		report("tenant", "must be one tenant's GUID or domain")
@@ -498,9 +505,12 @@ func (d downstreamAPI) check(report report) {
 	}
 }
 
-// appOnly reports whether the API is called as the application only.
+// agent returns the agent identity that the keys name.
+func (k agentKeys) agent() obo.Agent { return obo.Agent{ID: k.Identity, User: k.User} }
+
+// appOnly reports whether the API is called as the application, or as an agent's user, only.
 func (d downstreamAPI) appOnly() bool {
-	return d.RequestAppToken || len(d.Scopes) == 0 && len(d.AppScopes) > 0
+	return d.RequestAppToken || d.Agent.User != "" || len(d.Scopes) == 0 && len(d.AppScopes) > 0
 }
 
 // allowsApps reports whether any access rule allows applications.

@@ -76,6 +76,9 @@ type API struct {
 	AppScope, Tenant string
 	// AppOnly: the API is not called on behalf of users.
 	AppOnly bool
+	// Agent is the agent identity that calls the API in place of this application. A user
+	// of its own calls it in place of applications, with Scopes.
+	Agent obo.Agent
 }
 
 // Check reports every mistake in the server section by its key.

@@ -31,6 +31,7 @@ var (
 var (
 	errUserOnApp = problem.New("wrong-token-type", "The token is for a user. Calls on behalf of a user go to /api/{name}/.")
 	errAppOnly   = problem.New("wrong-token-type", "This API is called as the application only. Calls without a user go to /app/{name}/.")
+	errAgentOnly = problem.New("wrong-token-type", "This API is called as an agent's user only. Calls without a user go to /app/{name}/.")
 )
 
 // forward sends a call to {prefix}{name}/{path…} on to the API, with a token for it, and
@@ -79,6 +80,9 @@ func permit(r *http.Request, caller *validate.Caller, api API, route route, path
 			return downstream.Path{}, errUserOnApp
 		}
 		return downstream.Path{}, problem.ErrAppOnUser
+	}
+	if api.Agent.User != "" && !route.app {
+		return downstream.Path{}, errAgentOnly
 	}
 	if api.AppOnly && !route.app {
 		return downstream.Path{}, errAppOnly
@@ -136,16 +140,8 @@ func (s *Server) tokenFor(event *door.Event, api API, route route) downstream.To
 		ctx, span := telemetry.Start(ctx, "token")
 		defer span.End()
 		start := event.Timing.Now()
-		challenge := obo.Challenge{RejectedToken: rejected.Token, Claims: rejected.Claims}
-		flow := obo.OnBehalfOf
-		var token obo.Token
-		var err error
-		if route.app {
-			flow = obo.ClientCredentials
-			token, err = s.config.Tokens.ForApp(ctx, api.Tenant, api.AppScope, challenge)
-		} else {
-			token, err = s.config.Tokens.OnBehalfOf(ctx, assertionOf(event.Caller), api.Scopes, challenge)
-		}
+		flow, token, err := s.fetchToken(ctx, event.Caller, api, route,
+			obo.Challenge{RejectedToken: rejected.Token, Claims: rejected.Claims})
 		event.Source, event.Trial = token.Origin, token.Trial
 		event.Timing.GotToken(start, err)
 		outcome := obo.Outcome(err)
@@ -156,6 +152,30 @@ func (s *Server) tokenFor(event *door.Event, api API, route route) downstream.To
 		}
 		return token.Value, err
 	}
+}
+
+// fetchToken gets the token for a call, by the flow that it returns.
+func (s *Server) fetchToken(
+	ctx context.Context, caller *validate.Caller, api API, route route, challenge obo.Challenge,
+) (flow obo.Flow, t obo.Token, err error) {
+	switch {
+	case api.Agent.ID != "":
+		r := obo.Request{Agent: api.Agent, Tenant: api.Tenant, Scopes: []string{api.AppScope}, Challenge: challenge}
+		switch {
+		case !route.app:
+			user := assertionOf(caller)
+			r.User, r.Tenant, r.Scopes = &user, "", api.Scopes
+		case api.Agent.User != "":
+			r.Scopes = api.Scopes
+		}
+		t, err = s.config.Tokens.Token(ctx, r)
+		return r.Flow(), t, err
+	case route.app:
+		t, err = s.config.Tokens.ForApp(ctx, api.Tenant, api.AppScope, challenge)
+		return obo.ClientCredentials, t, err
+	}
+	t, err = s.config.Tokens.OnBehalfOf(ctx, assertionOf(caller), api.Scopes, challenge)
+	return obo.OnBehalfOf, t, err
 }
 
 func assertionOf(caller *validate.Caller) obo.Assertion {

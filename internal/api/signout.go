@@ -6,6 +6,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"middletier/internal/door"
+	"middletier/internal/obo"
 	"middletier/internal/problem"
 )
 
@@ -15,10 +16,10 @@ func (s *Server) signout(c echo.Context) error {
 	if caller.IsApp() {
 		return problem.ErrAppOnUser
 	}
-	var scopes [][]string
+	var requests []obo.Request
 	for _, api := range s.config.APIs {
-		scopes = append(scopes, api.Scopes)
+		requests = append(requests, obo.Request{Agent: obo.Agent{ID: api.Agent.ID}, Scopes: api.Scopes})
 	}
-	s.config.Tokens.Forget(c.Request().Context(), assertionOf(caller), scopes)
+	s.config.Tokens.Forget(c.Request().Context(), assertionOf(caller), requests)
 	return c.NoContent(http.StatusNoContent)
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -63,9 +64,24 @@ var advice = map[int]string{
 	9010010: "scopes and resource belong to different APIs: check scopes of the API",
 }
 
+// agentAdvice comes before advice where the token was for an agent identity.
+var agentAdvice = map[int]string{
+	50034: "the tenant has no such user: check the agent's user",
+	65001: "nobody has consented to it for the agent identity: an administrator must, or the agent inherits permissions of its blueprint",
+	700016: "the tenant has no such agent identity of azureAd.clientId, its blueprint: check the agent's identity, " +
+		"and that it is not the blueprint's",
+	700211: notVouched, 700212: notVouched, 700213: notVouched, 7002137: notVouched, 7002138: notVouched,
+}
+
+const notVouched = "the provider does not accept that the agent is vouched for: its user must be one of the agent's own, " +
+	"and the agent one of azureAd.clientId, its blueprint"
+
 // numberAdvice is the advice on the first of numbers that has one, or "".
-func numberAdvice(numbers []int) string {
-	for _, number := range numbers {
+func numberAdvice(e *obo.Error) string {
+	for _, number := range e.Codes {
+		if text := agentAdvice[number]; text != "" && e.Agent != "" {
+			return text
+		}
 		if text := advice[number]; text != "" {
 			return text
 		}
@@ -73,9 +89,15 @@ func numberAdvice(numbers []int) string {
 	return ""
 }
 
+// askUser are the error codes that ask for the user.
+var askUser = []string{"invalid_grant", "interaction_required", "login_required", "consent_required"}
+
 // codeAdvice is the advice on the error code alone, or "".
 func codeAdvice(e *obo.Error) string {
 	switch {
+	case e.Flow == obo.AgentUser && slices.Contains(askUser, e.Code):
+		return "the agent's user would have to sign in, and nobody can sign in as the agent's user: change what the provider asks of it, " +
+			"such as a Conditional Access policy"
 	case e.Suberror == "client_mismatch":
 		return "callers' tokens are for another application: each of azureAd.audiences must be an identifier of azureAd.clientId itself"
 	case e.Code == "invalid_client":
@@ -114,7 +136,7 @@ func (a *Adviser) Exchanged(err error) {
 	if !errors.As(err, &refusal) || refusal.Kind != obo.Misconfigured {
 		return
 	}
-	text := cmp.Or(numberAdvice(refusal.Codes), codeAdvice(refusal))
+	text := cmp.Or(numberAdvice(refusal), codeAdvice(refusal))
 	if text == "" {
 		return
 	}

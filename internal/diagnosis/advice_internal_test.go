@@ -52,7 +52,7 @@ func TestThereIsAdviceOnEveryRefusalOfTheOperators(t *testing.T) {
 		650057, 700016, 700022, 700023, 700024, 700027, 700030, 700211, 700212, 700213, 700229, 900382, 900432, 1000502,
 		7000112, 7000114, 7000214, 7000215, 7000218, 7000222, 7000229, 7000274, 7000277, 7002137, 7002138, 9001023, 9010010,
 	} {
-		if numberAdvice([]int{number}) == "" {
+		if numberAdvice(&obo.Error{Codes: []int{number}}) == "" {
 			t.Errorf("AADSTS%d: no advice", number)
 		}
 	}

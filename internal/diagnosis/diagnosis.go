@@ -43,7 +43,7 @@ func refusalReason(e *obo.Error) string {
 		return fmt.Sprintf("the provider answered %d and no OAuth error: check azureAd.instance", e.Status)
 	}
 	words := codes(e)
-	if text := numberAdvice(e.Codes); text != "" {
+	if text := numberAdvice(e); text != "" {
 		return words + ": " + text
 	}
 	if e.Kind == obo.Unavailable {

@@ -100,7 +100,7 @@ func (c *Cache) vouchersFor(ctx context.Context, r tokenRequest, rejected vouche
 		request.Tenant, request.Scopes = r.inTenant(), scopes
 		var t Token
 		if t, err = c.Token(ctx, request); err != nil {
-			err = vouchingError(err, whose, r.scopes)
+			err = vouchingError(err, r.agent, whose, r.scopes)
 		}
 		return t.Value
 	}
@@ -112,13 +112,13 @@ func (c *Cache) vouchersFor(ctx context.Context, r tokenRequest, rejected vouche
 }
 
 // vouchingError is the error of a token that vouches, for a request of other scopes.
-func vouchingError(err error, whose string, scopes []string) error {
+func vouchingError(err error, agent Agent, whose string, scopes []string) error {
 	var refusal *Error
 	if !errors.As(err, &refusal) {
 		return err
 	}
 	e := *refusal // callers share it
-	e.Scopes, e.Err = scopes, fmt.Errorf("the token with which %s vouches for the agent: %w", whose, refusal.Err)
+	e.Scopes, e.Agent, e.Err = scopes, agent.ID, fmt.Errorf("the token with which %s vouches for the agent: %w", whose, refusal.Err)
 	return &e
 }
 

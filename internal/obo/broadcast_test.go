@@ -82,7 +82,7 @@ func TestForgettingReachesFetchesOfOtherReplicas(t *testing.T) {
 	refusal := make(chan *obo.Error, 1)
 	go func() { refusal <- other.ask(alice, todo...) }()
 	<-asked
-	one.cache.Forget(t.Context(), alice, [][]string{todo, notes})
+	one.cache.Forget(t.Context(), alice, askedFor(todo, notes))
 	other.forgets(alice, notes) // and so it has heard
 	release()
 	if r := <-refusal; r != nil {
@@ -106,7 +106,7 @@ func TestForeignNoticesAreNotHeeded(t *testing.T) {
 	if err := elsewhere.replica(t, p, nil).cache.ForgetAll(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	other.cache.Forget(t.Context(), bob, [][]string{todo})
+	other.cache.Forget(t.Context(), bob, askedFor(todo))
 	one.forgets(bob, todo)
 	one.want(alice, "", "token-1", obo.Memory)
 }

@@ -321,7 +321,10 @@ func (c *Client) try(ctx context.Context, active *activeCredential, r tokenReque
 	if refusal == nil {
 		return g, nil
 	}
-	refusal.Scopes = r.scopes
+	refusal.Flow, refusal.Scopes, refusal.Agent = r.flow(), r.scopes, r.agent.ID
+	if guid.MatchString(r.fmiPath) {
+		refusal.Agent = r.fmiPath // the token would vouch for it
+	}
 	switch {
 	case r.flow() == OnBehalfOf && refusal.outdated(r.user, time.Now()):
 		refusal.Kind = AssertionExpired

@@ -346,7 +346,7 @@ func TestCallerWhoLeavesWhileWaitingForATurnIsCanceled(t *testing.T) {
 		synctest.Wait()
 		ctx, leave := context.WithCancel(t.Context())
 		group.Go(func() {
-			if _, err := k.client.AppToken(ctx, "", "api://todo/.default"); !errors.Is(err, context.Canceled) || obo.Outcome(err) != "canceled" {
+			if _, err := k.client.NewToken(ctx, obo.Request{Scopes: appScopes}); !errors.Is(err, context.Canceled) || obo.Outcome(err) != "canceled" {
 				t.Errorf("got %v with outcome %s, want canceled", err, obo.Outcome(err))
 			}
 		})

@@ -14,16 +14,18 @@ import (
 // expire.
 var ErrRedis = errors.New("entries in Redis were not dropped, or other replicas were not notified")
 
-// Forget drops every token held for a's assertion and the lists of scopes, and
-// what is remembered of refusals, and ends the long-running sessions of a's user.
-// What is being fetched is served and not kept.
+// Forget drops every token held for a's assertion and what requests ask for, and what is
+// remembered of refusals, and ends the long-running sessions of a's user. What is being
+// fetched is served and not kept.
 // Replicas that share Redis do the same as soon as they hear of it; one that does
 // not hear it at the moment keeps what it has in memory until that ends. Where Redis
 // cannot be reached, what is in it is made worthless as soon as it can.
-func (c *Cache) Forget(ctx context.Context, a Assertion, scopes [][]string) {
+func (c *Cache) Forget(ctx context.Context, a Assertion, requests []Request) {
 	var keys []cacheKey
-	for _, s := range scopes {
-		keys = append(keys, c.key(&Request{User: &a, Tenant: a.TenantID, Scopes: s}, ""))
+	for _, r := range requests {
+		r.User = &a
+		r = c.in(r)
+		keys = append(keys, c.key(&r, ""))
 	}
 	owner := c.ownerOf(a)
 	_ = c.forgetSessions(ctx, owner) // nobody can do more about it, also below

@@ -147,7 +147,7 @@ func TestListOfAUsersEntriesIsPruned(t *testing.T) {
 // forgetters are the ways to forget a user's token.
 var forgetters = map[string]func(k kit, a obo.Assertion) error{
 	"sign-out": func(k kit, a obo.Assertion) error {
-		k.cache.Forget(k.t.Context(), a, [][]string{todo})
+		k.cache.Forget(k.t.Context(), a, askedFor(todo))
 		return nil
 	},
 	"user": func(k kit, a obo.Assertion) error { return k.cache.ForgetUser(k.t.Context(), a.TenantID, a.ObjectID) },
@@ -215,7 +215,7 @@ func TestForgetLeavesOthersFetches(t *testing.T) {
 	k := start(t, nil)
 	alice := user("alice")
 	k.token = func(r sent) answer {
-		k.cache.Forget(t.Context(), user("bob"), [][]string{todo})
+		k.cache.Forget(t.Context(), user("bob"), askedFor(todo))
 		if err := k.cache.ForgetUser(t.Context(), ourTenant, "bob"); err != nil {
 			t.Error(err)
 		}

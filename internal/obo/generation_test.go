@@ -42,7 +42,7 @@ func TestSignOutOfAUserWithoutAnIDLeavesOthers(t *testing.T) {
 	one.want(alice, "", "token-1", obo.IdentityProvider)
 	one.want(bob, "", "token-2", obo.IdentityProvider)
 	redis.settles(t, 2)
-	one.cache.Forget(t.Context(), alice, [][]string{todo})
+	one.cache.Forget(t.Context(), alice, askedFor(todo))
 	other := redis.replica(t, p, nil)
 	other.want(bob, "", "token-2", obo.Redis)
 	other.want(alice, "", "token-3", obo.IdentityProvider)
@@ -95,7 +95,7 @@ func TestForgetUserWhoseListIsOverwritten(t *testing.T) {
 func TestForgottenValueIsNotServedWhenItIsPutBack(t *testing.T) {
 	for name, forget := range map[string]func(k kit, a obo.Assertion) error{
 		"sign-out": func(k kit, a obo.Assertion) error {
-			k.cache.Forget(k.t.Context(), a, [][]string{todo})
+			k.cache.Forget(k.t.Context(), a, askedFor(todo))
 			return nil
 		},
 		"user": func(k kit, a obo.Assertion) error { return k.cache.ForgetUser(k.t.Context(), a.TenantID, a.ObjectID) },

@@ -294,3 +294,11 @@ func texts(err error) []string {
 	}
 	return all
 }
+
+// askedFor are requests on behalf of a user, for Forget.
+func askedFor(scopes ...[]string) (requests []obo.Request) {
+	for _, s := range scopes {
+		requests = append(requests, obo.Request{Scopes: s})
+	}
+	return requests
+}

@@ -103,7 +103,7 @@ func TestForgetReachesWhatIsBeingWritten(t *testing.T) {
 	k.cache.HookRedis(around(func(run func() error, commands ...redis.Cmder) error {
 		if commands[len(commands)-1].Name() == "set" {
 			if _, is := lockSet(commands); !is {
-				signOut.Do(func() { k.cache.Forget(t.Context(), user("alice"), [][]string{todo}) })
+				signOut.Do(func() { k.cache.Forget(t.Context(), user("alice"), askedFor(todo)) })
 			}
 		}
 		return run()

@@ -119,7 +119,7 @@ func TestSessionsEnd(t *testing.T) {
 			return k.cache.ForgetKey(k.t.Context(), strings.ToUpper(key))
 		},
 		"by sign-out": func(k kit, _ string, alice obo.Assertion) error {
-			k.cache.Forget(k.t.Context(), alice, [][]string{todo})
+			k.cache.Forget(k.t.Context(), alice, askedFor(todo))
 			return nil
 		},
 		"by sign-out with another token": func(k kit, _ string, alice obo.Assertion) error {

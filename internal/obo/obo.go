@@ -206,6 +206,8 @@ type Error struct {
 	RetryAfter    time.Duration
 	Throttled     bool // the provider asks to be left alone for RetryAfter
 	Scopes        []string
+	Flow          Flow
+	Agent         string // client ID of the agent identity that the token was for; "": none
 	ConsentURI    string // with ConsentRequired: where the user or an admin can agree
 	Err           error
 }

@@ -21,7 +21,7 @@ func TestSignOutWhileRedisFailsIsMadeUpFor(t *testing.T) {
 	one.want(alice, "", "token-1", obo.IdentityProvider)
 	redis.settles(t, 1)
 	proxy.Answer("-ERR not now\r\n", "del")
-	one.cache.Forget(t.Context(), alice, [][]string{todo})
+	one.cache.Forget(t.Context(), alice, askedFor(todo))
 	one.want(alice, "", "token-2", obo.IdentityProvider)
 	proxy.Answer("")
 	eventually(t, func() bool {

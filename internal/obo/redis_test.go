@@ -232,12 +232,12 @@ func TestForgetReachesRedis(t *testing.T) {
 		if refusal := one.ask(alice, todo...); refusal != nil {
 			t.Fatal(refusal)
 		}
-		one.cache.Forget(t.Context(), alice, [][]string{todo})
+		one.cache.Forget(t.Context(), alice, askedFor(todo))
 	}
 	redis.settles(t, 0)
 	one.want(user("alice"), "", "token-51", obo.IdentityProvider)
 	redis.settles(t, 1)
-	other.cache.Forget(t.Context(), user("alice"), [][]string{todo})
+	other.cache.Forget(t.Context(), user("alice"), askedFor(todo))
 	redis.settles(t, 0)
 	one.forgets(user("alice"), todo)
 }

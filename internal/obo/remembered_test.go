@@ -337,12 +337,12 @@ func TestForgetDropsTokensAndRefusals(t *testing.T) {
 		t.Fatal(refusal)
 	}
 	k.want(user("bob"), "", "token-3", obo.IdentityProvider)
-	k.cache.Forget(t.Context(), alice, [][]string{todo, ledger, {"api://never/.default"}})
+	k.cache.Forget(t.Context(), alice, askedFor(todo, ledger, []string{"api://never/.default"}))
 	k.want(user("bob"), "", "token-3", obo.Memory)
 	k.token = func(r sent) answer { return refused(400, "interaction_required", "") }
 	k.fails(alice)
 	k.wantExchanges(4)
-	k.cache.Forget(t.Context(), alice, [][]string{todo, ledger})
+	k.cache.Forget(t.Context(), alice, askedFor(todo, ledger))
 	k.token = numbered
 	k.want(alice, "", "token-5", obo.IdentityProvider)
 	if refusal := k.ask(alice, ledger...); refusal != nil {
@@ -373,7 +373,7 @@ func TestStats(t *testing.T) {
 		t.Errorf("full: got %+v, want 8 MiB at most, and all tokens accounted for", got)
 	}
 	evicted := got.Evictions
-	k.cache.Forget(t.Context(), user(fmt.Sprint(users-1)), [][]string{todo})
+	k.cache.Forget(t.Context(), user(fmt.Sprint(users-1)), askedFor(todo))
 	if got := k.cache.Stats(); got.Evictions != evicted {
 		t.Errorf("after Forget: got %d evictions, want %d: that was on purpose", got.Evictions, evicted)
 	}
@@ -403,7 +403,7 @@ func TestManyCallersAtOnce(t *testing.T) {
 				case 4:
 					ask = obo.Challenge{RejectedToken: "token-" + a.Token, Claims: apiClaims}
 				case 7:
-					k.cache.Forget(t.Context(), a, [][]string{todo})
+					k.cache.Forget(t.Context(), a, askedFor(todo))
 				}
 				got, err := k.cache.OnBehalfOf(t.Context(), a, todo, ask)
 				if err == nil && got.Value != "token-"+a.Token {

@@ -154,7 +154,7 @@ func TestRenewalDoesNotBringBackWhatWasForgotten(t *testing.T) {
 		time.Sleep(32 * time.Minute)
 		k.want(alice, "", "token-1", obo.Memory)
 		synctest.Wait() // the renewal is under way
-		k.cache.Forget(t.Context(), alice, [][]string{todo})
+		k.cache.Forget(t.Context(), alice, askedFor(todo))
 		time.Sleep(time.Minute)
 		k.wantExchanges(2)
 		k.want(alice, "", "token-3", obo.IdentityProvider)

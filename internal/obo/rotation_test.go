@@ -502,7 +502,7 @@ func TestCanceledReloadDoesNotDelayTheNext(t *testing.T) {
 	})
 	k := startWith(t, p, config)
 	leaves.Store(true)
-	if _, err := k.client.AppToken(ctx, "", "api://todo/.default"); err == nil || leaves.Load() {
+	if _, err := k.client.NewToken(ctx, obo.Request{Scopes: appScopes}); err == nil || leaves.Load() {
 		t.Fatalf("got %v, want that the caller left during the reload", err)
 	}
 	v.put("application/x-pkcs12", vaultPFX(t, fresh))

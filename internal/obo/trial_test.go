@@ -87,7 +87,7 @@ func TestForgottenTokenIsNotPutBackByItsTrial(t *testing.T) {
 	if err != nil || got.Trial == nil {
 		t.Fatalf("got %v %v, want token-2 on trial", got, err)
 	}
-	k.cache.Forget(t.Context(), alice, [][]string{todo})
+	k.cache.Forget(t.Context(), alice, askedFor(todo))
 	got.Trial.Passed()
 	k.want(alice, "", "token-3", obo.IdentityProvider)
 	k.want(alice, "token-3", "token-4", obo.IdentityProvider)

@@ -32,6 +32,10 @@ func (n names) has(name string) bool {
 	return ok
 }
 
+// IsReserved reports whether a request header, named in any spelling, never reaches an API
+// as its sender wrote it.
+func IsReserved(name string) bool { return isReserved(fold(http.CanonicalHeaderKey(name))) }
+
 // isReserved reports whether a request header, by its folded name, is set by this service
 // only, or must not reach an API from outside, because the API would trust it.
 func isReserved(name string) bool {

@@ -412,6 +412,7 @@ var apiName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 func (f file) check(report report) {
 	f.Server.check(under("server", report))
 	f.apiConfig().Check(under("server", report))
+	f.sidecarConfig().Check(under("sidecar", report))
 	f.validateConfig().Check(under("azureAd", report))
 	if u, err := url.Parse(f.AzureAd.AppIDURI); f.AzureAd.AppIDURI != "" && (err != nil || u.Scheme == "" || u.Host == "") {
 		report("azureAd.appIdUri", "must be a URI, such as api://CLIENT-ID")
@@ -631,7 +632,8 @@ func (f file) sidecarConfig() sidecar.Config {
 		},
 		MaxBodySize: int64(f.Server.MaxBodySize), MaxHeaderSize: int64(f.Server.MaxHeaderSize),
 		ProblemURL: f.problemURL(),
-		Authority:  strings.TrimSuffix(f.AzureAd.Instance, "/") + "/" + f.AzureAd.TenantID, ClientID: f.AzureAd.ClientID,
+		Authority:  strings.TrimSuffix(f.AzureAd.Instance, "/") + "/" + f.AzureAd.TenantID,
+		ClientID:   f.AzureAd.ClientID, IDURI: f.AzureAd.idURI(),
 	}
 	if f.AzureAd.AllowACL {
 		c.RoleFreeClients = f.AzureAd.AllowedClients

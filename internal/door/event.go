@@ -34,6 +34,7 @@ type Event struct {
 	ForgottenUser User             // the user whose tokens an operator dropped
 	API           string           // its name; "" for none
 	Route         string           // the label of the route; "": that of the router
+	Agent         string           // client ID of the agent identity that a token was for; "" for none
 	Source        obo.TokenOrigin
 	Trial         *obo.Trial // nil: the token is not on trial
 	Problem       string
@@ -220,8 +221,8 @@ func (d *Door) logRequest(c echo.Context, ev *Event, route string, took time.Dur
 		slog.String("method", truncate(r.Method, maxField)), slog.String("route", route), slog.Int("status", status),
 		slog.Float64("latencyMs", float64(took.Microseconds())/1e3), slog.Int64("bytes", c.Response().Size), slog.String("requestId", ev.ID))
 	for _, a := range [...]slog.Attr{
-		slog.String("api", ev.API), slog.String("tokenSource", string(ev.Source)), slog.String("problem", ev.Problem),
-		slog.String("traceId", ev.TraceID),
+		slog.String("api", ev.API), slog.String("agent", ev.Agent), slog.String("tokenSource", string(ev.Source)),
+		slog.String("problem", ev.Problem), slog.String("traceId", ev.TraceID),
 	} {
 		if a.Value.String() != "" {
 			attrs = append(attrs, a)

@@ -229,6 +229,7 @@ type Document struct {
 	TraceID       string   `json:"traceId,omitempty"`
 	Scopes        []string `json:"scopes,omitempty"`
 	ConsentURI    string   `json:"consentUri,omitempty"`
+	Claims        string   `json:"claims,omitempty"` // on the sidecar listener: what to ask for, as JSON
 }
 
 // Document returns the problem document of p. base is the URL of the service.

@@ -32,8 +32,9 @@ var Types = map[string]Type{
 	"invalid-request": {
 		http.StatusBadRequest, "Invalid request",
 		"The request is malformed: more than one token, a method that is not in upper case, " +
-			"an ambiguous path, a host that is not in server.allowedHosts, a query with bytes that must be percent-encoded, " +
-			"a header that is not UTF-8, or a body that ends too early.",
+			"an ambiguous path, a host that is not in server.allowedHosts or sidecar.allowedHosts, a query with bytes that must be percent-encoded, " +
+			"a header that is not UTF-8, or a body that ends too early. On the sidecar listener, also a query whose overrides are unknown, " +
+			"cannot be read or contradict each other.",
 		"The client corrects the request.",
 		ErrPresentation,
 	},
@@ -66,14 +67,17 @@ var Types = map[string]Type{
 	},
 	"wrong-token-type": {
 		http.StatusForbidden, "Wrong kind of token",
-		"Calls on behalf of a user go to /api/{name}/, calls without a user to /app/{name}/. The token is for the other route.",
-		"The client uses the route that the detail names.",
+		"Calls on behalf of a user go to /api/{name}/, calls without a user to /app/{name}/. The token is for the other route. " +
+			"On the sidecar listener, an application's token gets a token as the application only.",
+		"The client uses the route that the detail names, or on the sidecar listener optionsOverride.RequestAppToken=true.",
 		ErrAppOnUser,
 	},
 	"caller-not-allowed": {
 		http.StatusForbidden, "Application not allowed",
-		"The token is valid, but the application it was issued to is not in azureAd.allowedClients.",
-		"The operators add the application to azureAd.allowedClients if it may call this service.",
+		"The token is valid, but the application it was issued to is not in azureAd.allowedClients. " +
+			"Or the request came to the sidecar listener from an address that is not in sidecar.allowedCallers.",
+		"The operators add the application to azureAd.allowedClients if it may call this service. " +
+			"An address that they add to sidecar.allowedCallers counts as the application itself.",
 		validate.ErrClientNotAllowed,
 	},
 	"tenant-not-allowed": {
@@ -103,7 +107,8 @@ var Types = map[string]Type{
 	"cross-site-request": {
 		http.StatusForbidden, "Cross-site request",
 		"With server.easyAuth, a user's token may come from a cookie, which browsers send with requests of any site. " +
-			"A page of another origin sent this one: Sec-Fetch-Site or Origin says so.",
+			"A page of another origin sent this one: Sec-Fetch-Site or Origin says so. " +
+			"The sidecar listener answers no web pages at all: any page could use it with the application's rights.",
 		"The client sends an access token in the Authorization header, or is a page of the service's own origin. " +
 			"If such a page is refused, the operators set server.publicUrl, or server.trustedProxies to the platform's front end.",
 		ErrCrossSite,
@@ -111,18 +116,18 @@ var Types = map[string]Type{
 	"unknown-api": {
 		http.StatusNotFound, "Unknown API",
 		"No downstream API of that name is configured.",
-		"The client uses a name under downstreamApis; names are case-sensitive.",
+		"The client uses a name under downstreamApis; names are case-sensitive, except on the sidecar listener.",
 		ErrUnknownAPI,
 	},
 	"not-found": {
 		http.StatusNotFound, "Not found",
 		"There is nothing at this path.",
-		"The client uses /api/{name}/{path} or /app/{name}/{path}.",
+		"The client uses /api/{name}/{path} or /app/{name}/{path}, or on the sidecar listener the paths of Microsoft's container.",
 		ErrNotFound,
 	},
 	"method-not-allowed": {
 		http.StatusMethodNotAllowed, "Method not allowed",
-		"No access rule of the API mentions the method.",
+		"No access rule of the API mentions the method, or the path has no such method.",
 		"The client uses a method of the Allow header.",
 		&validate.AccessError{Allow: []string{"GET", "HEAD"}},
 	},

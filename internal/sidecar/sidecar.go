@@ -6,11 +6,11 @@
 package sidecar
 
 import (
+	"cmp"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
-
-	"github.com/labstack/echo/v4"
 
 	"middletier/internal/door"
 	"middletier/internal/downstream"
@@ -41,6 +41,9 @@ type Config struct {
 	// Authority is the URL of our tenant's authority, and ClientID is this service's
 	// client ID. Claims challenges name both.
 	Authority, ClientID string
+	// IDURI is the App ID URI of this service, the prefix of its scopes in a token
+	// request.
+	IDURI string
 	// RoleFreeClients are the applications whose tokens need no roles on this listener
 	// (azureAd.allowWebApiToBeAuthorizedByACL).
 	RoleFreeClients []string
@@ -78,36 +81,68 @@ type API struct {
 	AppScopes bool
 	// RequestAppToken: the API is called as the application, whoever calls.
 	RequestAppToken bool
+	// Agent is the agent identity as which the API is called; the zero value: none.
+	Agent obo.Agent
 	// BaseURL and IDURI are other names of the API in a token exchange.
 	BaseURL string
-
-	Agent obo.Agent
 
 	RelativePath, HTTPMethod, AcceptHeader, ContentType string
 	ExtraHeader, ExtraQuery                             map[string]string
 }
 
+// Check reports every mistake in the sidecar section by its key.
+func (c Config) Check(report func(key, problem string)) {
+	c.callers(report)
+	c.access(report)
+}
+
+// callers returns who may call, and reports every mistake in that.
+func (c Config) callers(report func(key, problem string)) *callers {
+	hosts := append(slices.Clone(c.AllowedHosts), "localhost", "127.0.0.1", "::1")
+	return &callers{
+		networks: newNetworks(c.AllowedCallers, func(key, problem string) { report("allowedCallers"+key, problem) }),
+		hosts:    door.NewAllowedHosts(hosts, func(key, problem string) { report("allowedHosts"+key, problem) }),
+	}
+}
+
+// access returns the rule of /Validate, nil for none, and reports every mistake in it.
+func (c Config) access(report func(key, problem string)) *validate.Access {
+	if len(c.Scopes) == 0 {
+		return nil
+	}
+	return validate.NewAccess([]validate.Rule{{Scopes: c.Scopes}}, func(key, problem string) {
+		report(strings.TrimPrefix(key, "[0]."), problem)
+	})
+}
+
 // Server answers requests of the sidecar listener.
 type Server struct {
-	config  Config
-	door    *door.Door
-	handler http.Handler
+	config   Config
+	door     *door.Door
+	handler  http.Handler
+	scopes   *validate.Access // of /Validate; nil: none are needed
+	roleFree *validate.Access // names the clients that need no roles; nil: none
 }
 
 // New returns a Server for c, whose Check must have passed.
 func New(c Config) *Server {
-	s := &Server{config: c}
+	checked := func(string, string) {}
+	s := &Server{config: c, scopes: c.access(checked)}
+	if len(c.RoleFreeClients) > 0 {
+		s.roleFree = validate.NewAccess([]validate.Rule{{Clients: c.RoleFreeClients}}, checked)
+	}
 	s.door = door.New(door.Config{
 		MaxBodySize: c.MaxBodySize, MaxHeaderSize: c.MaxHeaderSize,
 		TrustsPeer: func(*http.Request) bool { return false }, // forwarded headers are never believed
 		BaseURL:    s.problemURL, Fixed: c.ProblemURL != "",
-		Challenge:        func(p problem.Problem, _ *http.Request, _ string) string { return p.Challenge },
-		ExampleChallenge: func(p problem.Problem, _ string) string { return p.Challenge },
-		RouteName:        func(path string) string { return path },
+		Challenge:        func(p problem.Problem, _ *http.Request, _ string) string { return s.challenge(p) },
+		ExampleChallenge: func(p problem.Problem, _ string) string { return s.challenge(p) },
+		Extend:           addClaims,
+		RouteName:        func(path string) string { return cmp.Or(path, "none") },
 		Validator:        c.Validator, Telemetry: c.Telemetry, Log: c.Log,
 	})
-	e := s.door.NewEcho()
-	e.Match(door.GetAndHead, "/healthz", s.healthz)
+	e := s.door.NewEcho(s.checkCaller(c.callers(checked)))
+	e.Use(s.dispatch)
 	if c.ProblemURL == "" {
 		s.door.AddProblems(e.Group(""))
 	}
@@ -124,16 +159,10 @@ func (s *Server) Drain() { s.door.Drain() }
 // InFlight returns how many requests are being answered.
 func (s *Server) InFlight() int { return s.door.InFlight() }
 
-// healthz answers as Microsoft's container does.
-func (s *Server) healthz(c echo.Context) error {
-	c.Response().Header().Set("Cache-Control", "no-store")
-	return c.String(http.StatusOK, "Healthy")
-}
-
 // problemURL returns the URL that problem types begin with.
 func (s *Server) problemURL(r *http.Request) string {
 	if s.config.ProblemURL != "" {
 		return strings.TrimSuffix(s.config.ProblemURL, "/")
 	}
-	return "http://" + r.Host
+	return "http://" + cmp.Or(r.Host, "localhost")
 }

@@ -1,0 +1,71 @@
+package sidecar
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/labstack/echo/v4"
+
+	"middletier/internal/problem"
+)
+
+// challenge returns the WWW-Authenticate header of a problem, or "". It leads to the
+// metadata of the public listener, if there is one (RFC 9728, section 5.1).
+func (s *Server) challenge(p problem.Problem) string {
+	metadata := s.metadataParameter()
+	switch p.Kind {
+	case "missing-token":
+		return fmt.Sprintf("Bearer realm=%q", s.config.ClientID) + metadata
+	case "insufficient-scope":
+		return p.Challenge + fmt.Sprintf(", scope=%q", s.config.IDURI+"/"+p.Scopes[0]) + metadata
+	case "claims-challenge":
+		return s.claimsChallenge(p.ProviderError.Claims) + metadata
+	}
+	if problem.Types[p.Kind].Status != http.StatusUnauthorized {
+		return p.Challenge
+	}
+	return p.Challenge + metadata
+}
+
+// claimsChallenge is the challenge of Microsoft's page "Claims challenges, claims
+// requests and client capabilities". The code on that page takes the quote at its end
+// for a part of claims, so claims is not the last parameter.
+func (s *Server) claimsChallenge(claims string) string {
+	return fmt.Sprintf(`Bearer realm="", authorization_uri=%q, error="insufficient_claims", claims=%q, client_id=%q`,
+		s.config.Authority+"/oauth2/v2.0/authorize", base64.StdEncoding.EncodeToString([]byte(claims)), s.config.ClientID)
+}
+
+// metadataParameter is the parameter of a challenge with the URL of this service's
+// metadata: the well-known path comes between host and path (RFC 9728, section 3.1).
+func (s *Server) metadataParameter() string {
+	u, err := url.Parse(s.config.ProblemURL)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	return fmt.Sprintf(", resource_metadata=%q", u.Scheme+"://"+u.Host+"/.well-known/oauth-protected-resource"+u.EscapedPath())
+}
+
+// addClaims adds the claims that the provider asks for to the answer: the application is
+// the one that has its user sign in again.
+func addClaims(doc *problem.Document, p problem.Problem, _ *http.Request) {
+	if p.ProviderError != nil && doc.Status == http.StatusUnauthorized {
+		doc.Claims = p.ProviderError.Claims
+	}
+}
+
+// checkCaller is middleware that refuses whoever is not the application. Probes may come
+// from anywhere.
+func (s *Server) checkCaller(callers *callers) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			if r := c.Request(); !isHealth(r) {
+				if err := callers.check(r); err != nil {
+					return err
+				}
+			}
+			return next(c)
+		}
+	}
+}

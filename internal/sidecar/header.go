@@ -1,0 +1,94 @@
+package sidecar
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+	"go.opentelemetry.io/otel/attribute"
+
+	"middletier/internal/door"
+	"middletier/internal/obo"
+	"middletier/internal/telemetry"
+	"middletier/internal/validate"
+)
+
+// headerAnswer is the body of the two AuthorizationHeader routes.
+type headerAnswer struct {
+	AuthorizationHeader string `json:"authorizationHeader"`
+}
+
+// authorizationHeader answers with a token for the API called name, for a caller with a
+// token of its own.
+func (s *Server) authorizationHeader(c echo.Context, name string) error {
+	caller, err := s.authenticate(c.Request())
+	if err != nil {
+		return err
+	}
+	o, err := s.readOptions(c.Request(), name, s.config.Overrides.AuthorizationHeader, true)
+	if err != nil {
+		return err
+	}
+	return s.sendHeader(c, caller, o)
+}
+
+// authorizationHeaderUnauthenticated is authorizationHeader for a caller that needs no
+// token.
+func (s *Server) authorizationHeaderUnauthenticated(c echo.Context, name string) error {
+	o, err := s.readOptions(c.Request(), name, s.config.Overrides.AuthorizationHeaderUnauthenticated, true)
+	if err != nil {
+		return err
+	}
+	caller, err := s.callerOf(c.Request(), o)
+	if err != nil {
+		return err
+	}
+	return s.sendHeader(c, caller, o)
+}
+
+func (s *Server) sendHeader(c echo.Context, caller *validate.Caller, o options) error {
+	request, err := tokenRequest(caller, o)
+	if err != nil {
+		return err
+	}
+	token, err := s.token(door.EventOf(c.Request()), request, o)
+	if err != nil {
+		return err
+	}
+	return respond(c, headerAnswer{"Bearer " + token})
+}
+
+// token gets a token, and counts and traces it.
+func (s *Server) token(event *door.Event, request obo.Request, o options) (string, error) {
+	ctx, span := telemetry.Start(event, "token")
+	defer span.End()
+	if o.override.CorrelationID != "" {
+		ctx = context.WithValue(ctx, obo.CorrelationID{}, o.override.CorrelationID)
+	}
+	start := event.Timing.Now()
+	token, err := s.config.Tokens.Token(ctx, request)
+	event.Source, event.Trial, event.Agent = token.Origin, token.Trial, request.Agent.ID
+	event.Timing.GotToken(start, err)
+	flow, outcome := request.Flow(), obo.Outcome(err)
+	s.config.Telemetry.Token(ctx, string(flow), string(token.Origin), outcome)
+	if span.IsRecording() {
+		span.SetAttributes(attribute.String("flow", string(flow)),
+			attribute.String("source", string(token.Origin)), attribute.String("outcome", outcome))
+	}
+	return token.Value, err
+}
+
+// respond sends value as JSON that no cache may keep: it holds a token, or what was got
+// with one.
+func respond(c echo.Context, value any) error {
+	setUncached(c.Response().Header())
+	return door.RespondJSON(c, http.StatusOK, value)
+}
+
+// setUncached sets the headers that successful answers have, as those of Microsoft's
+// container do.
+func setUncached(h http.Header) {
+	h.Set("Cache-Control", "no-cache, no-store, must-revalidate")
+	h.Set("Pragma", "no-cache")
+	h.Set("Expires", "0")
+}

@@ -1,0 +1,131 @@
+package sidecar
+
+import (
+	"maps"
+	"net/http"
+	"strings"
+
+	"middletier/internal/door"
+	"middletier/internal/obo"
+	"middletier/internal/problem"
+)
+
+// options are what one request asks for: the settings of its API, with what the query
+// changes.
+type options struct {
+	API
+	override overrides
+}
+
+var (
+	errAgentGate = invalid("Agent parameters are not accepted on this route: sidecar.allowOverrides is false for it. " +
+		"Without them the token would be another identity's.")
+	errSessionGate = invalid("Keys of long-running sessions are not accepted on this route: sidecar.allowOverrides is false for it.")
+)
+
+// readOptions reads what r asks for of the API called name. Parameters count if open, the
+// gate of the route, is true. bare: an API that is not configured is known by the scopes
+// of the query.
+func (s *Server) readOptions(r *http.Request, name string, open, bare bool) (options, error) {
+	event := door.EventOf(r)
+	api, known := s.config.APIs[strings.ToLower(name)]
+	event.API = api.Name
+	q, err := readQuery(r.URL.RawQuery)
+	if err != nil {
+		return options{}, err
+	}
+	if !open {
+		if !known {
+			return options{}, problem.ErrUnknownAPI
+		}
+		if err := q.checkClosed(); err != nil {
+			return options{}, err
+		}
+		s.logIgnored(event, q.names(), "overrides are ignored: the gate of this route in sidecar.allowOverrides is closed")
+		return newOptions(api, overrides{})
+	}
+	override, err := q.overrides()
+	if err != nil {
+		return options{}, err
+	}
+	agent, given, err := q.agentParameters()
+	if err != nil {
+		return options{}, err
+	}
+	if !known && !(bare && len(override.Scopes) > 0) {
+		return options{}, problem.ErrUnknownAPI
+	}
+	if given {
+		api.Agent = agent
+	}
+	s.logIgnored(event, override.ignored, "overrides are ignored: they never count")
+	return newOptions(api, override)
+}
+
+// newOptions returns the settings of api with the override. The API of other requests
+// does not change.
+func newOptions(api API, o overrides) (options, error) {
+	if len(o.Scopes) > 0 {
+		api.Scopes, api.AppScope, api.AppScopes = o.Scopes, "", false
+		if strings.HasSuffix(o.Scopes[0], "/.default") {
+			api.AppScope = o.Scopes[0] // as the application there is one scope, the first
+		}
+	}
+	api.RequestAppToken = api.RequestAppToken || o.RequestAppToken || len(api.Scopes) == 0 && api.AppScopes
+	if obo.CheckScopes(api.Scopes) != nil && len(o.Scopes) > 0 && !api.RequestAppToken {
+		return options{}, errScopes
+	}
+	for _, change := range []struct {
+		setting *string
+		value   string
+	}{
+		{&api.RelativePath, o.RelativePath},
+		{&api.HTTPMethod, o.HTTPMethod},
+		{&api.AcceptHeader, o.AcceptHeader},
+		{&api.ContentType, o.ContentType},
+	} {
+		if change.value != "" {
+			*change.setting = change.value
+		}
+	}
+	api.ExtraHeader, api.ExtraQuery = merge(api.ExtraHeader, o.ExtraHeader), merge(api.ExtraQuery, o.ExtraQuery)
+	return options{api, o}, nil
+}
+
+// appByDefault reports whether a request without a user gets the application's token
+// without asking for it.
+func (o options) appByDefault() bool {
+	return o.AppScopes || len(o.Scopes) == 1 && strings.HasSuffix(o.Scopes[0], "/.default")
+}
+
+// checkClosed refuses what a closed gate cannot ignore: without it, the request would get
+// the token of another identity.
+func (q query) checkClosed() error {
+	if _, given, _ := q.agentParameters(); given {
+		return errAgentGate
+	}
+	if q.hasSessionKey() {
+		return errSessionGate
+	}
+	return nil
+}
+
+// logIgnored says which parameters had no effect. Values are not logged.
+func (s *Server) logIgnored(event *door.Event, names []string, message string) {
+	if len(names) > 0 {
+		s.config.Log.WarnContext(event, message, "overrides", strings.Join(names, ", "), "api", event.API, "requestId", event.ID)
+	}
+}
+
+// merge returns a map with the entries of both, in which those of changes win.
+func merge(settings, changes map[string]string) map[string]string {
+	if len(changes) == 0 {
+		return settings
+	}
+	merged := maps.Clone(settings)
+	if merged == nil {
+		merged = map[string]string{}
+	}
+	maps.Copy(merged, changes)
+	return merged
+}

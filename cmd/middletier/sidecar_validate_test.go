@@ -78,3 +78,32 @@ func TestSidecarValidateScopes(t *testing.T) {
 		}
 	}
 }
+
+// An application that is listed needs no roles here, as with Microsoft's key of that name;
+// others do, and so does everybody on the public listener.
+func TestSidecarListedApplicationsNeedNoRoles(t *testing.T) {
+	listed := func(f *file) { f.AzureAd.AllowACL, f.AzureAd.AllowedClients = true, []string{demoDaemon, demoApp} }
+	w := newSidecar(t, listed, withOpenGates)
+	roleFree := w.idp.AppToken("daemon", "middletier")
+	w.validate(t, roleFree)
+	if r := w.beside("GET", headerPath("todo", option("RequestAppToken", "true")), roleFree); r.StatusCode != 200 {
+		t.Errorf("a token of ours: got %d %s, want 200", r.StatusCode, r.body)
+	}
+	if r := w.beside("GET", headerPath("todo"), roleFree); r.StatusCode != 403 || r.kind() != "wrong-token-type" {
+		t.Errorf("a user's: got %d %s, want 403", r.StatusCode, r.body)
+	}
+	if r := w.call("GET", "/app/todo/items", roleFree, ""); r.StatusCode != 401 {
+		t.Errorf("/app: got %d %s, want 401", r.StatusCode, r.body)
+	}
+	if r := w.beside("GET", "/Validate", w.idp.AppToken("other", "middletier")); r.StatusCode != 401 {
+		t.Errorf("an application that is not listed, without roles: got %d %s, want 401", r.StatusCode, r.body)
+	}
+	if r := w.beside("GET", "/Validate", w.idp.AppToken("other", "middletier", "ToDoList.Read.All")); r.StatusCode != 403 || r.kind() != "caller-not-allowed" {
+		t.Errorf("an application that is not listed: got %d %s, want 403", r.StatusCode, r.body)
+	}
+	w.validate(t, w.alice())
+	usual := newSidecar(t)
+	if r := usual.beside("GET", "/Validate", usual.idp.AppToken("daemon", "middletier")); r.StatusCode != 401 {
+		t.Errorf("without the key: got %d %s, want 401", r.StatusCode, r.body)
+	}
+}

@@ -581,7 +581,10 @@ func (f file) oboConfig() obo.Config {
 }
 
 func (f file) cacheConfig() obo.CacheConfig {
-	return obo.CacheConfig{MaxSize: int64(f.TokenCache.MaxSize), ExpiryBuffer: f.TokenCache.ExpiryBuffer}
+	return obo.CacheConfig{
+		MaxSize: int64(f.TokenCache.MaxSize), ExpiryBuffer: f.TokenCache.ExpiryBuffer,
+		AnyRequest: f.Server.SidecarAddress != "", // its callers choose scopes and tenants
+	}
 }
 
 func (f file) redisConfig() redistier.Config {

@@ -55,7 +55,7 @@ func TestRefusalsAreClassified(t *testing.T) {
 			got := k.fails(user("alice"))
 			want := c.want
 			want.Code = strings.Split(strings.Split(c.answer.body, `"error":"`)[1], `"`)[0]
-			want.Status, want.CorrelationID, want.TraceID, want.Scopes = c.answer.status, "correlation", "trace", todo
+			want.Status, want.CorrelationID, want.TraceID, want.Scopes, want.Flow = c.answer.status, "correlation", "trace", todo, obo.OnBehalfOf
 			exchanges := 1
 			if want.Kind == obo.Unavailable && !want.Throttled {
 				want.RetryAfter, exchanges = 5*time.Second, 2 // it may have been a hiccup
@@ -236,7 +236,7 @@ func TestDiscoveryFailures(t *testing.T) {
 			k := start(t, nil)
 			k.metadata = func(string) answer { return c.answer }
 			got := k.fails(user("alice"))
-			c.want.Scopes, c.want.Err = todo, got.Err
+			c.want.Flow, c.want.Scopes, c.want.Err = obo.OnBehalfOf, todo, got.Err
 			if !reflect.DeepEqual(*got, c.want) {
 				t.Errorf("got  %#v\nwant %#v", *got, c.want)
 			}

@@ -153,8 +153,12 @@ func (c *Cache) ForApp(ctx context.Context, tenant, scope string, challenge Chal
 	return c.Token(ctx, Request{Tenant: tenant, Scopes: []string{scope}, Challenge: challenge})
 }
 
-// Token returns the token that r asks for. The error is an *Error, or ctx's.
+// Token returns the token that r asks for. The error is an *Error, or ctx's; with a session
+// key it is as Resume's.
 func (c *Cache) Token(ctx context.Context, r Request) (Token, error) {
+	if r.SessionKey != "" {
+		return c.Resume(ctx, r.SessionKey, r)
+	}
 	r = c.in(r)
 	key := c.key(&r, "")
 	if r.Claims != "" || r.Refresh {

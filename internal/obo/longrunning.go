@@ -49,7 +49,7 @@ func longRunning(owner cacheKey) records.Owner { return records.OwnerOf(records.
 // Keep begins a long-running session for r.User, and returns its key with a token for r. A
 // new exchange is made for it. The error is an *Error, records.ErrUnavailable, or ctx's.
 func (c *Cache) Keep(ctx context.Context, r Request) (key string, t Token, err error) {
-	if r.Flow() != OnBehalfOf {
+	if r.User == nil || r.Flow() != OnBehalfOf {
 		return "", Token{}, errors.New("a long-running session is on behalf of a user")
 	}
 	r = c.in(r)
@@ -105,7 +105,7 @@ func (c *Cache) Resume(ctx context.Context, key string, r Request) (Token, error
 	if r.Agent.User != "" || r.Agent.ID != "" && r.Agent.ID != held.Agent {
 		return Token{}, ErrUnknownKey // a key is of one identity
 	}
-	r.User, r.Agent, r.session = nil, Agent{ID: held.Agent}, held
+	r.User, r.SessionKey, r.Agent, r.session = nil, "", Agent{ID: held.Agent}, held
 	if r.Tenant == "" {
 		r.Tenant = held.Tenant
 	}

@@ -109,6 +109,9 @@ func TestSessionGivesOtherTokensOfItsUser(t *testing.T) {
 		k.resumes(key, obo.Request{}, "token-6", obo.Memory)
 		k.resumes(other, obo.Request{}, "token-2", obo.Memory)
 		k.resumes(strings.ToUpper(other), obo.Request{}, "token-2", obo.Memory)
+		if got, err := k.cache.Token(t.Context(), obo.Request{SessionKey: key, Scopes: todo}); err != nil || got.Value != "token-6" {
+			t.Errorf("Token: got %v %v, want token-6", got, err)
+		}
 	})
 }
 

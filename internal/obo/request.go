@@ -12,22 +12,24 @@ import (
 
 // Request says which token is asked for.
 type Request struct {
-	User      *Assertion // on behalf of this user; nil: without a user
-	Agent     Agent      // as this agent; with a user of its own, User decides nothing
-	Tenant    string     // where the token is asked for; "": in the user's tenant, or in our own
-	Scopes    []string   // for an application one: RESOURCE/.default
-	FMIPath   string     // of an application's token: the federated managed identity to name in it
-	Challenge Challenge  // what the API had against the last token
-	Claims    string     // more claims, as JSON: no held token is used, and the new one is not kept
-	Refresh   bool       // no held token is used, and the new one replaces it
+	User *Assertion // on behalf of this user; nil: without a user
+	// SessionKey is of a long-running session: on behalf of its user, who has left. User is nil.
+	SessionKey string
+	Agent      Agent     // as this agent; with a user of its own, User decides nothing
+	Tenant     string    // where the token is asked for; "": in the user's tenant, or in our own
+	Scopes     []string  // for an application one: RESOURCE/.default
+	FMIPath    string    // of an application's token: the federated managed identity to name in it
+	Challenge  Challenge // what the API had against the last token
+	Claims     string    // more claims, as JSON: no held token is used, and the new one is not kept
+	Refresh    bool      // no held token is used, and the new one replaces it
 
-	session *heldSession // on behalf of its user, who has left; nil: none
+	session *heldSession // of SessionKey, once it is found
 }
 
 // Flow returns the flow that gets the token.
 func (r *Request) Flow() Flow {
 	switch {
-	case r.session != nil:
+	case r.SessionKey != "" || r.session != nil:
 		return RefreshToken
 	case r.Agent.User != "":
 		return AgentUser

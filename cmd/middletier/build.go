@@ -17,6 +17,7 @@ import (
 	"middletier/internal/gctune"
 	"middletier/internal/listener"
 	"middletier/internal/obo"
+	"middletier/internal/records"
 	"middletier/internal/redistier"
 	"middletier/internal/sidecar"
 	"middletier/internal/telemetry"
@@ -105,7 +106,12 @@ func buildTokens(
 	cacheConfig := f.cacheConfig()
 	if redisConfig := f.redisConfig(); redisConfig.URL != "" {
 		redisConfig.Log = log
-		if cacheConfig.Shared, err = redistier.New(redisConfig); err != nil {
+		shared, err := redistier.New(redisConfig)
+		if err != nil {
+			return nil, nil, err
+		}
+		cacheConfig.Shared = shared
+		if cacheConfig.Records, err = records.NewRedis(shared, redisConfig.EncryptionKeys); err != nil {
 			return nil, nil, err
 		}
 	}

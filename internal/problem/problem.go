@@ -11,6 +11,7 @@ import (
 
 	"middletier/internal/downstream"
 	"middletier/internal/obo"
+	"middletier/internal/records"
 	"middletier/internal/validate"
 )
 
@@ -98,6 +99,14 @@ func For(err error, caller *validate.Caller) Problem {
 		return ErrBodyTooLarge.Problem
 	case errors.Is(err, downstream.ErrBody):
 		return Problem{Kind: "invalid-request", Detail: "The request body could not be read."}
+	case errors.Is(err, records.ErrUnavailable) && !errors.Is(err, obo.ErrRedis): // else a deletion failed
+		return Problem{
+			Kind: "shared-cache-unavailable", Detail: "Redis, which holds what is asked for, does not answer.", RetryAfter: ShortRetryAfter,
+		}
+	case errors.Is(err, obo.ErrUnknownKey): // before others of the provider
+		p := providerProblem(obo.ErrUnknownKey, nil)
+		p.Detail = "No long-running session has this key, or it has ended: the user must call again."
+		return p
 	case errors.Is(err, obo.ErrRedis):
 		return Problem{
 			Kind: "shared-cache-unavailable", Detail: "Memory is cleared; Redis could not be reached, or does not allow it.",

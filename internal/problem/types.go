@@ -94,8 +94,9 @@ var Types = map[string]Type{
 	},
 	"interaction-required": {
 		http.StatusUnauthorized, "The user must sign in",
-		"The identity provider issues no token for the API without the user, or the API refuses the token that it issues.",
-		"The client has the user sign in again and repeats the request.",
+		"The identity provider issues no token for the API without the user, or the API refuses the token that it issues; " +
+			"or there is no long-running session under a key, or it has ended.",
+		"The client has the user sign in again and repeats the request; a long-running session is begun anew.",
 		providerRefusal(obo.InteractionRequired, "invalid_grant", 50076),
 	},
 	"consent-required": {
@@ -153,9 +154,11 @@ var Types = map[string]Type{
 	},
 	"shared-cache-unavailable": {
 		http.StatusServiceUnavailable, "Shared cache unavailable",
-		"This replica has cleared its memory, but Redis did not answer: " +
-			"entries in Redis were not dropped, or other replicas were not notified.",
-		"The operators repeat the request when Redis is back. Entries in Redis also expire by themselves.",
+		"Redis does not answer. For a request with the key of a long-running session: the session is there and cannot be read or " +
+			"written now. For operators who drop what is cached: this replica has cleared its memory, but entries in Redis were not " +
+			"dropped, or other replicas were not notified.",
+		"The client repeats the request after the time in Retry-After. The operators repeat theirs when Redis is back; " +
+			"entries in Redis also expire by themselves.",
 		obo.ErrRedis,
 	},
 	"upgrade-not-supported": {

@@ -93,6 +93,9 @@ func TestSidecarHealth(t *testing.T) {
 	if r := w.beside("HEAD", "/healthz", ""); r.StatusCode != 200 || r.body != "" {
 		t.Errorf("HEAD: got %d %q, want 200 without a body", r.StatusCode, r.body)
 	}
+	if lines := w.log.lines(t); len(lines) != 0 {
+		t.Errorf("probes are logged: %v", lines)
+	}
 	for _, path := range []string{"/healthz/x", "/Validate", "/nothing"} {
 		if r := w.beside("GET", path, ""); r.StatusCode != 403 {
 			t.Errorf("%s: got %d, want 403", path, r.StatusCode)

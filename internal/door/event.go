@@ -211,7 +211,7 @@ func (e *Event) outcome(status int) int {
 // packages below hold none.
 func (d *Door) logRequest(c echo.Context, ev *Event, route string, took time.Duration) {
 	status := c.Response().Status
-	level := logLevel(c.Path(), ev.outcome(status), ev)
+	level := logLevel(route, ev.outcome(status), ev)
 	r := c.Request()
 	if !d.config.Log.Enabled(r.Context(), level) {
 		return

@@ -15,12 +15,18 @@ func splitPath(escaped string) (segments []string, ok bool) {
 	}
 	rest, _ = strings.CutSuffix(rest, "/")
 	for segment := range strings.SplitSeq(rest, "/") {
-		decoded, err := url.PathUnescape(encodedSlash.Replace(segment))
-		switch {
-		case err != nil, decoded == "":
+		decoded := segment
+		if strings.Contains(segment, "%") {
+			var err error
+			if decoded, err = url.PathUnescape(encodedSlash.Replace(segment)); err != nil {
+				return nil, false
+			}
+		}
+		switch decoded {
+		case "":
 			return nil, false
-		case decoded == ".":
-		case decoded == "..":
+		case ".":
+		case "..":
 			segments = segments[:max(len(segments)-1, 0)]
 		default:
 			segments = append(segments, decoded)

@@ -41,6 +41,9 @@ var (
 // readQuery reads a query as it was sent. Names are in any case. A value that is blank
 // counts as absent; of several values the last counts, except of lists.
 func readQuery(raw string) (query, error) {
+	if raw == "" {
+		return query{}, nil
+	}
 	q := query{agent: map[string]string{}}
 	count := 0
 	for pair := range strings.SplitSeq(raw, "&") {

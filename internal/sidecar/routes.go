@@ -16,26 +16,30 @@ type route struct {
 	methods []string
 	path    string // in its canonical spelling, the label of logs and metrics
 	handle  func(c echo.Context, parameter string) error
+	pattern []string // segments of path
 }
 
 // routes is the table of routes. The paths are those of Microsoft's container.
 func (s *Server) routes() []route {
 	get := []string{http.MethodGet}
-	return []route{
-		{door.GetAndHead, "/healthz", s.healthz},
-		{get, "/Validate", s.validate},
-		{get, "/AuthorizationHeader/{apiName}", s.authorizationHeader},
-		{get, "/AuthorizationHeaderUnauthenticated/{apiName}", s.authorizationHeaderUnauthenticated},
+	routes := []route{
+		{methods: door.GetAndHead, path: "/healthz", handle: s.healthz},
+		{methods: get, path: "/Validate", handle: s.validate},
+		{methods: get, path: "/AuthorizationHeader/{apiName}", handle: s.authorizationHeader},
+		{methods: get, path: "/AuthorizationHeaderUnauthenticated/{apiName}", handle: s.authorizationHeaderUnauthenticated},
 	}
+	for i := range routes {
+		routes[i].pattern = strings.Split(routes[i].path[1:], "/")
+	}
+	return routes
 }
 
 // match returns the parameter if the segments of a path are r's, in any case.
 func (r route) match(segments []string) (parameter string, ok bool) {
-	pattern := strings.Split(r.path[1:], "/")
-	if len(pattern) != len(segments) {
+	if len(r.pattern) != len(segments) {
 		return "", false
 	}
-	for i, name := range pattern {
+	for i, name := range r.pattern {
 		switch {
 		case name[0] == '{':
 			parameter = segments[i]
@@ -88,8 +92,8 @@ func (s *Server) healthz(c echo.Context, _ string) error {
 	return door.Respond(c, http.StatusOK, "text/plain; charset=utf-8", []byte("Healthy"))
 }
 
-// isHealth reports whether r asks for health.
+// isHealth reports whether r asks for health, plainly: other spellings of the path are for
+// the application.
 func isHealth(r *http.Request) bool {
-	segments, ok := splitPath(rawPath(r))
-	return ok && len(segments) == 1 && strings.EqualFold(segments[0], "healthz")
+	return strings.EqualFold(strings.TrimSuffix(rawPath(r), "/"), "/healthz")
 }

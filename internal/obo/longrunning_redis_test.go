@@ -82,7 +82,7 @@ func TestReplicasEndSessions(t *testing.T) {
 	for name, end := range map[string]func(key string) error{
 		"by key": func(key string) error { return one.cache.ForgetKey(t.Context(), key) },
 		"by sign-out": func(string) error {
-			one.cache.Forget(t.Context(), alice, [][]string{todo})
+			one.cache.Forget(t.Context(), alice, []obo.Request{{Scopes: todo}})
 			return nil
 		},
 		"with the user": func(string) error { return one.cache.ForgetUser(t.Context(), alice.TenantID, alice.ObjectID) },

@@ -123,15 +123,7 @@ func buildTokens(
 func buildAPIs(f file, tel *telemetry.Telemetry, log *slog.Logger) (map[string]api.API, error) {
 	apis := map[string]api.API{}
 	for name, d := range f.DownstreamAPIs {
-		downstreamConfig := f.downstreamConfig(d)
-		target, err := telemetry.NewTarget(name, d.BaseURL)
-		if err != nil {
-			return nil, err
-		}
-		transport := downstream.NewTransport()
-		transport.Log = log.With("api", name)
-		downstreamConfig.Transport = tel.Transport(transport, target)
-		client, err := downstream.New(downstreamConfig)
+		client, err := f.buildAPIClient(name, d, tel, log)
 		if err != nil {
 			return nil, err
 		}
@@ -143,6 +135,22 @@ func buildAPIs(f file, tel *telemetry.Telemetry, log *slog.Logger) (map[string]a
 		}
 	}
 	return apis, nil
+}
+
+// buildAPIClient returns what reaches the API, or nil if it has no URL.
+func (f file) buildAPIClient(name string, d downstreamAPI, tel *telemetry.Telemetry, log *slog.Logger) (*downstream.Client, error) {
+	if d.BaseURL == "" {
+		return nil, nil
+	}
+	target, err := telemetry.NewTarget(name, d.BaseURL)
+	if err != nil {
+		return nil, err
+	}
+	transport := downstream.NewTransport()
+	transport.Log = log.With("api", name)
+	c := f.downstreamConfig(d)
+	c.Transport = tel.Transport(transport, target)
+	return downstream.New(c)
 }
 
 // sidecarAPIs are the APIs of the sidecar listener. They share the clients of built.

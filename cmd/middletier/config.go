@@ -91,9 +91,9 @@ type azureAd struct {
 }
 
 type downstreamAPI struct {
-	BaseURL         string            `yaml:"baseUrl" doc:"The API's URL; paths of requests are appended to it; h2c://… for HTTP/2 without TLS (gRPC)." yours:"https://todo.contoso.example/v1/"`
+	BaseURL         string            `yaml:"baseUrl" doc:"The API's URL; paths of requests are appended to it; h2c://… for HTTP/2 without TLS (gRPC)." details:"It and scopes may be missing where there is a sidecar listener, which then gives tokens only; /api and /app do not know the API." yours:"https://todo.contoso.example/v1/"`
 	Scopes          []string          `yaml:"scopes" doc:"Delegated scopes to request on behalf of users, all of one resource." yours:"[api://todo/.default]"`
-	Tenant          string            `yaml:"tenant" doc:"The tenant in which to request tokens as an application; default: azureAd.appHomeTenantId, else azureAd.tenantId." details:"One of them is required if azureAd.tenantId is organizations or common and a rule has appPermissions or clients."`
+	Tenant          string            `yaml:"tenant" doc:"The tenant in which to request tokens as an application; default: azureAd.appHomeTenantId, else azureAd.tenantId." details:"One of them is required if azureAd.tenantId is organizations or common and a rule has appPermissions or clients, or requestAppToken is true."`
 	AppScopes       []string          `yaml:"appScopes" doc:"The scope to request as an application; default: RESOURCE/.default, derived from scopes."`
 	RequestAppToken bool              `yaml:"requestAppToken" doc:"Call the API as the application only: every call to /api is answered with 403." details:"So it is if appScopes is set and scopes is not."`
 	Timeout         time.Duration     `yaml:"timeout" doc:"How long the API may take until its response headers arrive, retries included." details:"Requests that accept text/event-stream and gRPC have no such limit. While a caller sends a body that is larger than 64 KiB or of unknown length, only the time counts in which the API does not read it."`
@@ -278,6 +278,7 @@ func checkLoading(f file, report report) { f.oboConfig().CheckLoading(under("azu
 func checkServing(f file, report report) {
 	checkLoading(f, report)
 	f.redisConfig().CheckLoading(under("tokenCache.redis", report))
+	f.Sidecar.checkLoading(under("sidecar", report))
 	f.Server.TLS.CheckLoading(under("server.tls", report))
 }
 
@@ -424,6 +425,7 @@ func (f file) check(report report) {
 		report("azureAd.allowWebApiToBeAuthorizedByACL", "needs allowedClients: it would let every application of the tenant in")
 	}
 	f.oboConfig().Check(under("azureAd", report))
+	f.Sidecar.check(slices.Sorted(maps.Keys(f.DownstreamAPIs)), under("sidecar", report))
 	f.cacheConfig().Check(under("tokenCache", report))
 	f.redisConfig().Check(under("tokenCache.redis", report))
 	f.telemetryConfig().Check(under("telemetry", report))
@@ -432,11 +434,15 @@ func (f file) check(report report) {
 		if !apiName.MatchString(name) {
 			section("", "must be a name of letters, digits, dots, dashes and underscores")
 		}
-		d.check(section)
-		if _, known := f.appTenant(d); !known && d.allowsApps() {
+		d.check(f.Server, section)
+		if _, known := f.appTenant(d); !known && d.requiresAppToken(f.Server) {
 			section("tenant", tenantRequired)
 		}
-		f.downstreamConfig(d).Check(section)
+		f.downstreamConfig(d).Check(func(key, problem string) {
+			if key != "baseUrl" || d.BaseURL != "" || f.Server.SidecarAddress == "" {
+				section(key, problem)
+			}
+		})
 	}
 }
 
@@ -480,14 +486,16 @@ func isPort(text string) bool {
 	return err == nil
 }
 
-func (d downstreamAPI) check(report report) {
-	if err := obo.CheckScopes(d.Scopes); err != nil && (len(d.Scopes) > 0 || len(d.AppScopes) == 0) {
+// check reports mistakes in d, for the listeners of s. On the sidecar listener, a request
+// can say what d does not.
+func (d downstreamAPI) check(s server, report report) {
+	if err := obo.CheckScopes(d.Scopes); err != nil && (len(d.Scopes) > 0 || len(d.AppScopes) == 0 && s.SidecarAddress == "") {
 		report("scopes", err.Error())
 	}
 	if len(d.AppScopes) > 1 || len(d.AppScopes) == 1 && !strings.HasSuffix(d.AppScopes[0], "/.default") {
 		report("appScopes", "must be one scope of the form RESOURCE/.default")
 	}
-	if d.appScope() == "" && d.Agent.User == "" && (d.allowsApps() || d.RequestAppToken) {
+	if d.appScope() == "" && d.Agent.User == "" && d.requiresAppToken(s) {
 		report("appScopes", "must be set: the resource cannot be derived from scopes")
 	}
 	d.Agent.agent().Check(under("agent", report))
@@ -512,6 +520,18 @@ func (k agentKeys) agent() obo.Agent { return obo.Agent{ID: k.Identity, User: k.
 // appOnly reports whether the API is called as the application, or as an agent's user, only.
 func (d downstreamAPI) appOnly() bool {
 	return d.RequestAppToken || d.Agent.User != "" || len(d.Scopes) == 0 && len(d.AppScopes) > 0
+}
+
+// requiresAppToken reports whether a token for an application must be available, for the
+// listeners of s.
+func (d downstreamAPI) requiresAppToken(s server) bool {
+	return d.RequestAppToken || d.isPublic(s) && d.allowsApps()
+}
+
+// isPublic reports whether the public listener of s serves d, or would if d had no mistake.
+func (d downstreamAPI) isPublic(s server) bool {
+	isWhole := d.BaseURL != "" && len(d.Scopes)+len(d.AppScopes) > 0
+	return s.Address != "" && (isWhole || s.SidecarAddress == "")
 }
 
 // allowsApps reports whether any access rule allows applications.
@@ -642,7 +662,12 @@ func (f file) sidecarConfig() sidecar.Config {
 		c.RoleFreeClients = f.AzureAd.AllowedClients
 	}
 	for _, client := range k.TokenClients {
-		c.TokenClients = append(c.TokenClients, sidecar.TokenClient(client))
+		t := sidecar.TokenClient(client)
+		t.APIs = nil
+		for _, name := range client.APIs {
+			t.APIs = append(t.APIs, strings.ToLower(name))
+		}
+		c.TokenClients = append(c.TokenClients, t)
 	}
 	return c
 }

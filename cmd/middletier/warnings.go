@@ -10,7 +10,7 @@ import (
 // warn reports probable mistakes, which do not keep the service from starting.
 func (f file) warn(report report) {
 	f.apiConfig().CORS.Warn(under("server.cors", report))
-	if len(f.DownstreamAPIs) == 0 {
+	if len(f.DownstreamAPIs) == 0 && f.Server.SidecarAddress == "" {
 		report("downstreamApis", "there is no API that requests could be forwarded to")
 	}
 	if len(f.Server.TrustedProxies) > 0 && f.Server.PublicURL == "" {
@@ -29,15 +29,54 @@ func (f file) warn(report report) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.DownstreamAPIs)) {
 		d, section := f.DownstreamAPIs[name], under("downstreamApis."+name, report)
-		if len(d.Access) == 0 {
-			section("access", "an API without access rules refuses every request. "+f.AzureAd.suggestRules(d))
-		}
+		f.warnOfListeners(d, section)
 		f.warnOfClients(d, under("access", section))
 		if total := f.requestTimeout(d); d.Timeout > total {
 			section("timeout", fmt.Sprintf("%s is longer than requestTimeout, which ends a request after %s", d.Timeout, total))
 		}
 	}
+	f.warnOfSidecar(report)
 }
+
+// warnOfListeners reports keys of d that have no effect on a listener that there is, and
+// what is missing for it.
+func (f file) warnOfListeners(d downstreamAPI, report report) {
+	if f.Server.Address == "" {
+		if len(d.Access) > 0 {
+			report("access", "has no effect: access rules do not apply to the sidecar listener, and server.address is off")
+		}
+		return
+	}
+	switch {
+	case d.BaseURL == "":
+		report("baseUrl", "it is not set, so /api and /app do not know the API: it is for the sidecar listener only")
+	case len(d.Scopes)+len(d.AppScopes) == 0:
+		report("scopes", "there are none, so /api and /app do not know the API: it is for the sidecar listener only")
+	case len(d.Access) == 0:
+		report("access", "an API without access rules refuses every request. "+f.AzureAd.suggestRules(d))
+	}
+	for _, k := range []struct {
+		key   string
+		isSet bool
+	}{
+		{"relativePath", d.RelativePath != ""},
+		{"httpMethod", d.HTTPMethod != ""},
+		{"acceptHeader", d.AcceptHeader != ""},
+		{"contentType", d.ContentType != ""},
+		{"extraQueryParameters", len(d.ExtraQuery) > 0},
+	} {
+		if k.isSet {
+			report(k.key, callerCounts)
+		}
+	}
+	if len(d.ExtraHeader) > 0 {
+		names := slices.Sorted(maps.Keys(d.ExtraHeader))
+		report("extraHeaderParameters", callerCounts+"; to send the headers with every request: requestHeaders: {set: {"+
+			strings.Join(names, ": …, ")+": …}}")
+	}
+}
+
+const callerCounts = "has no effect on /api and /app: there, the caller's request decides"
 
 // suggestRules says which access rules d could have. If d's scopes are this service's
 // own, they can be required of callers. Of an API that is called as the application only,

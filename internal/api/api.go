@@ -4,6 +4,7 @@ package api
 
 import (
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -69,6 +70,8 @@ type Config struct {
 // API is one downstream API.
 type API struct {
 	Access *validate.Access
+	// Client reaches the API. Without it, or without Scopes and AppScope, the API is not
+	// known here: it is for the sidecar listener, which gives tokens for it.
 	Client *downstream.Client
 	// Scopes are requested on behalf of users, AppScope as an application. The latter is
 	// requested in Tenant, or in our own tenant if that is empty.
@@ -106,6 +109,9 @@ func (c Config) Check(report func(key, problem string)) {
 	c.CORS.check(func(key, problem string) { report("cors."+key, problem) })
 }
 
+// isServed reports whether requests can be forwarded to the API.
+func (a API) isServed() bool { return a.Client != nil && len(a.Scopes)+len(a.AppScope) > 0 }
+
 // proxies returns the trusted proxies, and reports every mistake in them.
 func (c Config) proxies(report func(key, problem string)) *forwarded.Proxies {
 	return forwarded.NewProxies(c.TrustedProxies, isPlainPath, func(key, problem string) { report("trustedProxies"+key, problem) })
@@ -124,7 +130,8 @@ func isPlainPath(path string) bool {
 
 // Server answers requests. Its zero value is not usable.
 type Server struct {
-	config         Config
+	config         Config         // with the APIs that are served only
+	apis           map[string]API // all of them
 	proxies        *forwarded.Proxies
 	refusedOrigins *refusedOrigins
 	handler        http.Handler
@@ -138,7 +145,12 @@ func New(c Config) *Server {
 	if u, err := url.Parse(c.PublicURL); err == nil && u.Host != "" && strings.Trim(u.Path, "/") == "" {
 		c.PublicURL = strings.TrimSuffix(c.PublicURL, "/") + c.BasePath
 	}
-	s := &Server{config: c, proxies: c.proxies(func(string, string) {}), refusedOrigins: newRefusedOrigins()} // checked before
+	all := c.APIs
+	c.APIs = maps.Clone(all)
+	maps.DeleteFunc(c.APIs, func(_ string, a API) bool { return !a.isServed() })
+	s := &Server{ // checked before
+		config: c, apis: all, proxies: c.proxies(func(string, string) {}), refusedOrigins: newRefusedOrigins(),
+	}
 	s.door = door.New(door.Config{
 		MaxBodySize: c.MaxBodySize, MaxHeaderSize: c.MaxHeaderSize, ServerTiming: c.ServerTiming,
 		TrustsPeer: s.proxies.TrustsPeer, BaseURL: s.baseURL, Fixed: c.PublicURL != "", RouteName: routeName,

@@ -17,7 +17,7 @@ func (s *Server) signout(c echo.Context) error {
 		return problem.ErrAppOnUser
 	}
 	var requests []obo.Request
-	for _, api := range s.config.APIs {
+	for _, api := range s.apis {
 		requests = append(requests, obo.Request{Agent: obo.Agent{ID: api.Agent.ID}, Scopes: api.Scopes})
 	}
 	s.config.Tokens.Forget(c.Request().Context(), assertionOf(caller), requests)

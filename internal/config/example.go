@@ -68,7 +68,7 @@ func (s *exampleSection) field(f field, v reflect.Value, first, prefix string, n
 	comment := f.comment(n)
 	suffix, inner := innerSection(f.typ)
 	switch {
-	case inner == nil:
+	case inner == nil || f.typ.Kind() == reflect.Slice && f.example(n) != "":
 		value := f.example(n)
 		if value == "" {
 			value = exampleValue(v)

@@ -20,6 +20,11 @@ type shownService struct {
 	Words   []string          `yaml:"words"`
 	Labels  map[string]string `yaml:"labels" doc:"Labels."`
 	Proofs  []shownProof      `yaml:"proofs" doc:"Proofs."`
+	Guests  []shownGuest      `yaml:"guests" doc:"Guests, of which there are none." example:"[]"`
+}
+
+type shownGuest struct {
+	Name string `yaml:"name" doc:"The name."`
 }
 
 type shownProof struct {
@@ -57,6 +62,7 @@ const wantExample = `service:                          # The service.
     #   # The file, whose name is here so long that its comment has no room beside it in one line.
     #   path: /a/rather/long/path/to/it
     #   size: 1KiB
+  guests: []                      # Guests, of which there are none.
 
 peers:                            # The peers.
   north:                          # (yours)

@@ -12,7 +12,8 @@
 //	yours:"…"        the same, where every user must change it
 //
 // An example may be several, separated by " | ": one for each entry of the list
-// that the key is in. That of a map is the name of an entry.
+// that the key is in. That of a map is the name of an entry; that of a list of mappings
+// stands in place of its entries.
 //
 // A key path is written as in azureAd.clientCredentials[0].clientSecret.
 package config

@@ -215,6 +215,38 @@ func TestSignOutForgetsTokensThroughAgents(t *testing.T) {
 	}
 }
 
+// A sign-out forgets what the application beside us traded for the user's token, whatever scopes,
+// tenant and agent it named, and nothing of other users.
+func TestSignOutForgetsWhatTheSidecarTraded(t *testing.T) {
+	w := newSidecar(t)
+	alice, bob := w.alice(), w.bob()
+	paths := []string{
+		headerPath("todo"), headerPath("todo", "optionsOverride.Scopes=api://notes/.default"),
+		headerPath("todo", "AgentIdentity="+agentOne),
+		headerPath("todo", "optionsOverride.AcquireTokenOptions.Tenant=contoso.example"),
+	}
+	ask := func(token string, want int) {
+		t.Helper()
+		before := w.idp.Count("on_behalf_of")
+		for _, path := range paths {
+			if r := w.beside("GET", path, token); r.StatusCode != 200 {
+				t.Fatalf("GET %s: got %d %s, want 200", path, r.StatusCode, r.body)
+			}
+		}
+		if got := w.idp.Count("on_behalf_of") - before; got != want {
+			t.Errorf("exchanges: got %d, want %d", got, want)
+		}
+	}
+	ask(alice, len(paths))
+	ask(bob, len(paths))
+	ask(alice, 0)
+	if r := w.call("POST", "/signout", alice, ""); r.StatusCode != 204 {
+		t.Fatalf("POST /signout: got %d %s, want 204", r.StatusCode, r.body)
+	}
+	ask(alice, len(paths))
+	ask(bob, 0)
+}
+
 func TestCheckTriesTheAgent(t *testing.T) {
 	for _, row := range []struct{ name, identity, user, want string }{
 		{"agent", scoutID, "", "ok api://todo/.default"},

@@ -640,6 +640,7 @@ func (f file) apiConfig() api.Config {
 		},
 		Authority: strings.TrimSuffix(f.AzureAd.Instance, "/") + "/" + f.AzureAd.TenantID, ClientID: f.AzureAd.ClientID,
 		IDURI: f.AzureAd.idURI(), Version: version,
+		SignOutForgetsUser: f.Server.SidecarAddress != "", // where queries name scopes, tenants and agents
 	}
 }
 

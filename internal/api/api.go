@@ -49,6 +49,10 @@ type Config struct {
 	// ServerTiming adds the durations of a request's parts to its answer.
 	ServerTiming bool
 
+	// SignOutForgetsUser: a sign-out drops all tokens of the user, and not only those for the
+	// caller's token and the APIs' scopes: other listeners trade it for more.
+	SignOutForgetsUser bool
+
 	// Authority is the URL of our tenant's authority, and ClientID is this service's
 	// client ID. Claims challenges name both.
 	Authority, ClientID string

@@ -16,6 +16,10 @@ func (s *Server) signout(c echo.Context) error {
 	if caller.IsApp() {
 		return problem.ErrAppOnUser
 	}
+	if s.config.SignOutForgetsUser {
+		_ = s.config.Tokens.ForgetUserOf(c.Request().Context(), assertionOf(caller)) // nobody can do more about it
+		return c.NoContent(http.StatusNoContent)
+	}
 	var requests []obo.Request
 	for _, api := range s.apis {
 		requests = append(requests, obo.Request{Agent: obo.Agent{ID: api.Agent.ID}, Scopes: api.Scopes})

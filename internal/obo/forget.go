@@ -45,7 +45,16 @@ func (c *Cache) keysOf(a Assertion, requests []Request) []cacheKey {
 // ForgetUser drops every token held for a user, and what is remembered of
 // refusals, as Forget does. The error is ErrRedis.
 func (c *Cache) ForgetUser(ctx context.Context, tenantID, objectID string) error {
-	owner := c.ownerKey(tenantID, objectID)
+	return c.forgetOwner(ctx, c.ownerKey(tenantID, objectID))
+}
+
+// ForgetUserOf is ForgetUser for a's user, who may have no object ID. It drops what was traded
+// for a in ways that nobody can list, and for other tokens of the user.
+func (c *Cache) ForgetUserOf(ctx context.Context, a Assertion) error {
+	return c.forgetOwner(ctx, c.ownerOf(a))
+}
+
+func (c *Cache) forgetOwner(ctx context.Context, owner cacheKey) error {
 	err := c.forgetSessions(ctx, owner)
 	return cmp.Or(c.forget(ctx, owner, redistier.Notice{What: redistier.AllOfUser, Keys: []cacheKey{owner}}), err)
 }

@@ -10,7 +10,8 @@
 // user is kept like a token, for a minute; a demand to wait, under a key of its own. A
 // token that its API refused is replaced, and the new one is on trial until the API
 // accepts it. Forget, ForgetUser and ForgetAll end a token early: in the shared tier
-// first, then in memory, then in other replicas by a notice.
+// first, then in memory, then in other replicas by a notice. What an agent identity needs to
+// prove itself are tokens too, and live the same life.
 //
 // A long-running session is a refresh token in a record, under a key that its user gets. The
 // tokens that are fetched with it are cached as others are; whoever asks with the key is

@@ -51,16 +51,17 @@ func (s *Server) sendHeader(c echo.Context, caller *validate.Caller, o options) 
 	if err != nil {
 		return err
 	}
-	token, err := s.token(door.EventOf(c.Request()), request, o)
+	event := door.EventOf(c.Request())
+	token, err := s.token(event, event, request, o)
 	if err != nil {
 		return err
 	}
-	return respond(c, headerAnswer{"Bearer " + token})
+	return respond(c, headerAnswer{"Bearer " + token.Value})
 }
 
 // token gets a token, and counts and traces it.
-func (s *Server) token(event *door.Event, request obo.Request, o options) (string, error) {
-	ctx, span := telemetry.Start(event, "token")
+func (s *Server) token(ctx context.Context, event *door.Event, request obo.Request, o options) (obo.Token, error) {
+	ctx, span := telemetry.Start(ctx, "token")
 	defer span.End()
 	if o.override.CorrelationID != "" {
 		ctx = context.WithValue(ctx, obo.CorrelationID{}, o.override.CorrelationID)
@@ -75,7 +76,7 @@ func (s *Server) token(event *door.Event, request obo.Request, o options) (strin
 		span.SetAttributes(attribute.String("flow", string(flow)),
 			attribute.String("source", string(token.Origin)), attribute.String("outcome", outcome))
 	}
-	return token.Value, err
+	return token, err
 }
 
 // respond sends value as JSON that no cache may keep: it holds a token, or what was got

@@ -21,12 +21,14 @@ type route struct {
 
 // routes is the table of routes. The paths are those of Microsoft's container.
 func (s *Server) routes() []route {
-	get := []string{http.MethodGet}
+	get, post := []string{http.MethodGet}, []string{http.MethodPost}
 	routes := []route{
 		{methods: door.GetAndHead, path: "/healthz", handle: s.healthz},
 		{methods: get, path: "/Validate", handle: s.validate},
 		{methods: get, path: "/AuthorizationHeader/{apiName}", handle: s.authorizationHeader},
 		{methods: get, path: "/AuthorizationHeaderUnauthenticated/{apiName}", handle: s.authorizationHeaderUnauthenticated},
+		{methods: post, path: "/DownstreamApi/{apiName}", handle: s.downstreamAPI},
+		{methods: post, path: "/DownstreamApiUnauthenticated/{apiName}", handle: s.downstreamAPIUnauthenticated},
 	}
 	for i := range routes {
 		routes[i].pattern = strings.Split(routes[i].path[1:], "/")

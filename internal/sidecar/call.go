@@ -1,0 +1,170 @@
+package sidecar
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/labstack/echo/v4"
+
+	"middletier/internal/door"
+	"middletier/internal/downstream"
+	"middletier/internal/obo"
+	"middletier/internal/problem"
+	"middletier/internal/validate"
+)
+
+// callAnswer is the body of the two DownstreamApi routes.
+type callAnswer struct {
+	StatusCode int         `json:"statusCode"`
+	Headers    http.Header `json:"headers"`
+	Content    *string     `json:"content"` // null: the answer has no body
+}
+
+// minMaxAnswer is how large an API's answer may be at least. It may be as large as the
+// body of a request, if that is more.
+const minMaxAnswer = 32 << 20
+
+var errNoBaseURL = problem.New("misconfigured",
+	"The API has no baseUrl, so it cannot be called. The AuthorizationHeader route gives a token for it.")
+
+// downstreamAPI calls the API called name, for a caller with a token of its own.
+func (s *Server) downstreamAPI(c echo.Context, name string) error {
+	caller, err := s.authenticate(c.Request())
+	if err != nil {
+		return err
+	}
+	o, err := s.readOptions(c.Request(), name, s.config.Overrides.DownstreamAPI, false)
+	if err != nil {
+		return err
+	}
+	return s.call(c, caller, o)
+}
+
+// downstreamAPIUnauthenticated is downstreamAPI for a caller that needs no token.
+func (s *Server) downstreamAPIUnauthenticated(c echo.Context, name string) error {
+	o, err := s.readOptions(c.Request(), name, s.config.Overrides.DownstreamAPIUnauthenticated, false)
+	if err != nil {
+		return err
+	}
+	caller, err := s.callerOf(c.Request(), o)
+	if err != nil {
+		return err
+	}
+	return s.call(c, caller, o)
+}
+
+// call calls the API and answers with what it answered, whatever its status.
+func (s *Server) call(c echo.Context, caller *validate.Caller, o options) error {
+	event := door.EventOf(c.Request())
+	request, err := tokenRequest(caller, o)
+	if err != nil {
+		return err
+	}
+	outgoing, err := outgoing(c.Request(), o)
+	if err != nil {
+		return err
+	}
+	outgoing.Token = s.tokenFor(event, request, o)
+	outgoing.RequestID, outgoing.Begin = event.ID, event.Start
+	outgoing.MaxAnswer = max(minMaxAnswer, s.config.MaxBodySize)
+	if event.Upload != nil {
+		if outgoing.Body, err = event.Upload.ReadAll(s.config.MaxBodySize, o.Client.Deadline(event.Start)); err != nil {
+			return err
+		}
+	}
+	answer, err := o.Client.Send(event, outgoing)
+	if err != nil {
+		return err
+	}
+	if event.Trial != nil && answer.Status != http.StatusUnauthorized {
+		event.Trial.Passed()
+	}
+	content, err := readContent(answer, outgoing.MaxAnswer)
+	if err != nil {
+		return err
+	}
+	return respond(c, callAnswer{answer.Status, inUTF8(answer.Header), content})
+}
+
+// tokenFor returns the source of tokens for a call.
+func (s *Server) tokenFor(event *door.Event, request obo.Request, o options) downstream.TokenFunc {
+	return func(ctx context.Context, rejected downstream.Rejection) (string, error) {
+		request.Challenge = obo.Challenge{RejectedToken: rejected.Token, Claims: rejected.Claims}
+		token, err := s.token(ctx, event, request, o)
+		return token.Value, err
+	}
+}
+
+// traceHeaders continue a trace (W3C Trace Context, and Baggage).
+var traceHeaders = [...]string{"Traceparent", "Tracestate", "Baggage"}
+
+// outgoing returns what the API sees of r, without token and body. Of the caller's headers
+// that is what describes the body, and the trace.
+func outgoing(r *http.Request, o options) (downstream.Outgoing, error) {
+	if o.Client == nil {
+		return downstream.Outgoing{}, errNoBaseURL
+	}
+	path, query, err := o.Client.ParseRelative(o.RelativePath)
+	if err != nil {
+		return downstream.Outgoing{}, err
+	}
+	h := http.Header{"Accept": {cmp.Or(o.AcceptHeader, "application/json")}}
+	// The configured type is that of bodies whose type the caller does not say.
+	if kind := cmp.Or(o.override.ContentType, r.Header.Get("Content-Type"), o.ContentType); kind != "" {
+		h["Content-Type"] = []string{kind}
+	}
+	// The body is sent as it came, so its coding has to be named.
+	if codings := r.Header["Content-Encoding"]; codings != nil && r.ContentLength != 0 {
+		h["Content-Encoding"] = codings
+	}
+	for _, name := range traceHeaders {
+		if values := r.Header[name]; values != nil {
+			h[name] = values
+		}
+	}
+	for name, value := range o.ExtraHeader {
+		h.Set(name, value)
+	}
+	return downstream.Outgoing{
+		Method: cmp.Or(strings.ToUpper(o.HTTPMethod), http.MethodGet), Path: path, Query: addQuery(query, o.ExtraQuery), Header: h,
+	}, nil
+}
+
+// addQuery appends parameters to a query, in the order of their names.
+func addQuery(query string, parameters map[string]string) string {
+	var parts []string
+	if query != "" {
+		parts = append(parts, query)
+	}
+	for _, name := range slices.Sorted(maps.Keys(parameters)) {
+		parts = append(parts, escapeQuery(name)+"="+escapeQuery(parameters[name]))
+	}
+	return strings.Join(parts, "&")
+}
+
+// escapeQuery encodes a space as %20, which every API reads.
+func escapeQuery(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
+
+// inUTF8 returns h with values that JSON can hold. Bytes that are not UTF-8 are ISO-8859-1,
+// as in HTTP before (RFC 9110, section 5.5).
+func inUTF8(h http.Header) http.Header {
+	for _, values := range h {
+		for i, value := range values {
+			if utf8.ValidString(value) {
+				continue
+			}
+			runes := make([]rune, len(value))
+			for at, c := range []byte(value) {
+				runes[at] = rune(c)
+			}
+			values[i] = string(runes)
+		}
+	}
+	return h
+}

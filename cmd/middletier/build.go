@@ -157,15 +157,21 @@ func (f file) buildAPIClient(name string, d downstreamAPI, tel *telemetry.Teleme
 func (f file) sidecarAPIs(built map[string]api.API) map[string]sidecar.API {
 	apis := map[string]sidecar.API{}
 	for name, d := range f.DownstreamAPIs {
-		apis[strings.ToLower(name)] = sidecar.API{
-			Name: name, Client: built[name].Client, BaseURL: d.BaseURL,
-			Scopes: d.Scopes, AppScope: d.appScope(), Tenant: built[name].Tenant,
-			AppScopes: len(d.AppScopes) > 0, RequestAppToken: d.RequestAppToken, Agent: d.Agent.agent(),
-			RelativePath: d.RelativePath, HTTPMethod: d.HTTPMethod, AcceptHeader: d.AcceptHeader, ContentType: d.ContentType,
-			ExtraHeader: d.ExtraHeader, ExtraQuery: d.ExtraQuery,
-		}
+		a := d.sidecarAPI(name, built[name].Client)
+		a.Tenant = built[name].Tenant
+		apis[strings.ToLower(name)] = a
 	}
 	return apis
+}
+
+// sidecarAPI returns d for the sidecar listener, without the tenant.
+func (d downstreamAPI) sidecarAPI(name string, client *downstream.Client) sidecar.API {
+	return sidecar.API{
+		Name: name, Client: client, BaseURL: d.BaseURL, Scopes: d.Scopes, AppScope: d.appScope(),
+		AppScopes: len(d.AppScopes) > 0, RequestAppToken: d.RequestAppToken, Agent: d.Agent.agent(),
+		RelativePath: d.RelativePath, HTTPMethod: strings.ToUpper(d.HTTPMethod), AcceptHeader: d.AcceptHeader, ContentType: d.ContentType,
+		ExtraHeader: d.ExtraHeader, ExtraQuery: d.ExtraQuery,
+	}
 }
 
 // newClient returns a client that follows no redirects: our requests carry

@@ -443,6 +443,9 @@ func (f file) check(report report) {
 				section(key, problem)
 			}
 		})
+		if client, err := downstream.New(f.downstreamConfig(d)); err == nil && f.Server.SidecarAddress != "" {
+			d.sidecarAPI(name, client).Check(section)
+		}
 	}
 }
 

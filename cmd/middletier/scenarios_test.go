@@ -39,7 +39,7 @@ var scenarios = map[string]scenario{
 		categoryWarning,
 	}},
 	"webapp-calls-api": {warnings: []string{
-		"AzureAd.CallbackPath: " + wantWebApp, "AzureAd.SignedOutCallbackPath: " + wantWebApp,
+		"AzureAd.CallbackPath: " + wantWebApp, "AzureAd.SignedOutCallbackPath: " + wantWebApp, "downstreamApis.Todo.relativePath: warning: " + callerCounts,
 		"DetailedErrors: warning: not a key of this program, and ignored",
 	}},
 	"daemon":                 {route: "/app"},

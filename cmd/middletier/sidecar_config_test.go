@@ -52,6 +52,15 @@ func TestSidecarConfigurationIsChecked(t *testing.T) {
 			"downstreamApis.graph.extraHeaderParameters" + noEffect + "; to send the headers with every request: requestHeaders: {set: {X-A: …, X-B: …}}",
 			"downstreamApis.graph.httpMethod" + noEffect, "downstreamApis.graph.relativePath" + noEffect,
 		}},
+		{"defaults of calls that cannot be", strings.Replace(graph, "]}}", "], relativePath: ../x, httpMethod: trace, acceptHeader: json, contentType: '*/*', extraHeaderParameters: {Authorization: s3cret, 'a b': c, X-A: \"a\\nb\", X-B: b}}}", 1) + alone, []string{
+			"downstreamApis.graph.acceptHeader: must be a list of media types, such as application/json",
+			"downstreamApis.graph.contentType: must be a media type, such as application/json",
+			`downstreamApis.graph.extraHeaderParameters: "Authorization" is set by the service itself`,
+			`downstreamApis.graph.extraHeaderParameters: "X-A" is not a header that can be sent; contentType sets Content-Type`,
+			`downstreamApis.graph.extraHeaderParameters: "a b" is not a header that can be sent; contentType sets Content-Type`,
+			"downstreamApis.graph.httpMethod: must be an HTTP method, such as GET; TRACE and CONNECT are not sent",
+			"downstreamApis.graph.relativePath: must be a path below baseUrl, percent-encoded where a URL needs it",
+		}},
 		{"an app token that cannot be named", alone + "downstreamApis: {graph: {requestAppToken: true}}\n", []string{
 			"downstreamApis.graph.appScopes: must be set: the resource cannot be derived from scopes",
 		}},

@@ -606,7 +606,6 @@ func (f file) oboConfig() obo.Config {
 func (f file) cacheConfig() obo.CacheConfig {
 	return obo.CacheConfig{
 		MaxSize: int64(f.TokenCache.MaxSize), ExpiryBuffer: f.TokenCache.ExpiryBuffer,
-		AnyRequest: f.Server.SidecarAddress != "", // its callers choose scopes and tenants
 	}
 }
 

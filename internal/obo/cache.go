@@ -25,9 +25,6 @@ type CacheConfig struct {
 	ExpiryBuffer time.Duration
 	// Shared is the tier that all replicas share; nil: none.
 	Shared redistier.Tier
-	// AnyRequest: tokens are held for requests that no configuration names, such as for
-	// scopes that callers choose. Then Forget drops all that is held for the user.
-	AnyRequest bool
 	// Records keeps long-running sessions; nil: in memory.
 	Records *records.Store
 }
@@ -71,8 +68,6 @@ type Cache struct {
 	records   *records.Store
 	flight    singleflight.Group
 
-	anyRequest bool // as CacheConfig.AnyRequest
-
 	mu       sync.Mutex // guards ended, and renewals from growing once it is set
 	ended    bool
 	renewals sync.WaitGroup
@@ -91,7 +86,6 @@ func NewCache(c CacheConfig, client *Client) (*Cache, error) {
 	return &Cache{
 		clientKey: client.config.authority(client.config.TenantID) + " " + client.config.ClientID,
 		buffer:    c.ExpiryBuffer, client: client, memory: memory, shared: c.Shared, records: c.Records,
-		anyRequest: c.AnyRequest,
 	}, nil
 }
 

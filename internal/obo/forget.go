@@ -15,31 +15,21 @@ import (
 var ErrRedis = errors.New("entries in Redis were not dropped, or other replicas were not notified")
 
 // Forget drops every token held for a's assertion and what requests ask for, and what is
-// remembered of refusals, and ends the long-running sessions of a's user. With
-// CacheConfig.AnyRequest it drops all that is held for the user: the lists of scopes are
-// not known. What is being fetched is served and not kept.
+// remembered of refusals, and ends the long-running sessions of a's user. What is being
+// fetched is served and not kept.
 // Replicas that share Redis do the same as soon as they hear of it; one that does
 // not hear it at the moment keeps what it has in memory until that ends. Where Redis
 // cannot be reached, what is in it is made worthless as soon as it can.
 func (c *Cache) Forget(ctx context.Context, a Assertion, requests []Request) {
-	owner := c.ownerOf(a)
-	n := redistier.Notice{What: redistier.AllOfUser, Keys: []cacheKey{owner}}
-	if !c.anyRequest {
-		n = redistier.Notice{What: redistier.TheseTokens, Keys: c.keysOf(a, requests)}
-	}
-	_ = c.forgetSessions(ctx, owner) // nobody can do more about it, also below
-	_ = c.forget(ctx, owner, n)
-}
-
-// keysOf returns the keys of what requests ask for on behalf of a's user.
-func (c *Cache) keysOf(a Assertion, requests []Request) []cacheKey {
 	var keys []cacheKey
 	for _, r := range requests {
 		r.User = &a
 		r = c.in(r)
 		keys = append(keys, c.key(&r, ""))
 	}
-	return keys
+	owner := c.ownerOf(a)
+	_ = c.forgetSessions(ctx, owner) // nobody can do more about it, also below
+	_ = c.forget(ctx, owner, redistier.Notice{What: redistier.TheseTokens, Keys: keys})
 }
 
 // ForgetUser drops every token held for a user, and what is remembered of

@@ -2,7 +2,9 @@ package sidecar
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
+	"strconv"
 
 	"github.com/labstack/echo/v4"
 	"go.opentelemetry.io/otel/attribute"
@@ -82,14 +84,26 @@ func (s *Server) token(ctx context.Context, event *door.Event, request obo.Reque
 // respond sends value as JSON that no cache may keep: it holds a token, or what was got
 // with one.
 func respond(c echo.Context, value any) error {
-	setUncached(c.Response().Header())
-	return door.RespondJSON(c, http.StatusOK, value)
+	body, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	return respondBody(c, append(body, '\n'))
+}
+
+// respondBody is respond for JSON that is written already.
+func respondBody(c echo.Context, body []byte) error {
+	h := c.Response().Header()
+	setUncached(h)
+	h.Set("Content-Length", strconv.Itoa(len(body))) // else net/http would send a longer one in chunks
+	return door.Respond(c, http.StatusOK, "application/json", body)
 }
 
 // setUncached sets the headers that successful answers have, as those of Microsoft's
 // container do.
 func setUncached(h http.Header) {
-	h.Set("Cache-Control", "no-cache, no-store, must-revalidate")
-	h.Set("Pragma", "no-cache")
-	h.Set("Expires", "0")
+	h["Cache-Control"], h["Pragma"], h["Expires"] = noCache, noPragma, expired
 }
+
+// Values of headers are shared by all answers: nobody changes them in place.
+var noCache, noPragma, expired = []string{"no-cache, no-store, must-revalidate"}, []string{"no-cache"}, []string{"0"}

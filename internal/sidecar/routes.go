@@ -54,13 +54,12 @@ func (r route) match(segments []string) (parameter string, ok bool) {
 
 // dispatch is middleware that answers the routes of the table. Echo's own router compares
 // paths with case.
-func (s *Server) dispatch(next echo.HandlerFunc) echo.HandlerFunc {
-	routes := s.routes()
+func (s *Server) dispatch(next echo.HandlerFunc) echo.HandlerFunc { // Echo calls it for each request
 	return func(c echo.Context) error {
 		r := c.Request()
 		segments, ok := splitPath(rawPath(r))
 		var allow []string
-		for _, route := range routes {
+		for _, route := range s.table {
 			parameter, matches := route.match(segments)
 			if !ok || !matches {
 				continue

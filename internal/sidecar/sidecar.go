@@ -121,6 +121,7 @@ type Server struct {
 	door     *door.Door
 	handler  http.Handler
 	scopes   *validate.Access // of /Validate; nil: none are needed
+	table    []route
 	roleFree *validate.Access // names the clients that need no roles; nil: none
 }
 
@@ -141,6 +142,7 @@ func New(c Config) *Server {
 		RouteName:        func(path string) string { return cmp.Or(path, "none") },
 		Validator:        c.Validator, Telemetry: c.Telemetry, Log: c.Log,
 	})
+	s.table = s.routes()
 	e := s.door.NewEcho(s.checkCaller(c.callers(checked)))
 	e.Use(s.dispatch)
 	if c.ProblemURL == "" {

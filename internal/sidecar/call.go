@@ -24,6 +24,8 @@ type callAnswer struct {
 	StatusCode int         `json:"statusCode"`
 	Headers    http.Header `json:"headers"`
 	Content    *string     `json:"content"` // null: the answer has no body
+
+	LongRunningSessionKey string `json:"longRunningSessionKey,omitempty"`
 }
 
 // minMaxAnswer is how large an API's answer may be at least. It may be as large as the
@@ -70,7 +72,7 @@ func (s *Server) call(c echo.Context, caller *validate.Caller, o options) error 
 	if err != nil {
 		return err
 	}
-	outgoing.Token = s.tokenFor(event, request, o)
+	outgoing.Token = s.tokenFor(event, &request, o)
 	outgoing.RequestID, outgoing.Begin = event.ID, event.Start
 	outgoing.MaxAnswer = max(minMaxAnswer, s.config.MaxBodySize)
 	if event.Upload != nil {
@@ -78,22 +80,34 @@ func (s *Server) call(c echo.Context, caller *validate.Caller, o options) error 
 			return err
 		}
 	}
+	answer, err := send(event, o, outgoing)
+	key := o.newSession(request)
+	if err != nil {
+		s.dropSession(event, key)
+		return err
+	}
+	answer.LongRunningSessionKey = key
+	return respond(c, answer)
+}
+
+// send calls the API and reads its answer.
+func send(event *door.Event, o options, outgoing downstream.Outgoing) (callAnswer, error) {
 	answer, err := o.Client.Send(event, outgoing)
 	if err != nil {
-		return err
+		return callAnswer{}, err
 	}
 	if event.Trial != nil && answer.Status != http.StatusUnauthorized {
 		event.Trial.Passed()
 	}
 	content, err := readContent(answer, outgoing.MaxAnswer)
 	if err != nil {
-		return err
+		return callAnswer{}, err
 	}
-	return respond(c, callAnswer{answer.Status, inUTF8(answer.Header), content})
+	return callAnswer{StatusCode: answer.Status, Headers: inUTF8(answer.Header), Content: content}, nil
 }
 
 // tokenFor returns the source of tokens for a call.
-func (s *Server) tokenFor(event *door.Event, request obo.Request, o options) downstream.TokenFunc {
+func (s *Server) tokenFor(event *door.Event, request *obo.Request, o options) downstream.TokenFunc {
 	return func(ctx context.Context, rejected downstream.Rejection) (string, error) {
 		request.Challenge = obo.Challenge{RejectedToken: rejected.Token, Claims: rejected.Claims}
 		token, err := s.token(ctx, event, request, o)

@@ -49,7 +49,8 @@ func (s *Server) metadataParameter() string {
 
 // addClaims adds the claims that the provider asks for to the answer: the application is
 // the one that has its user sign in again.
-func addClaims(doc *problem.Document, p problem.Problem, _ *http.Request) {
+func addClaims(doc *problem.Document, p problem.Problem, r *http.Request) {
+	hideKey(doc, r)
 	if p.ProviderError != nil && doc.Status == http.StatusUnauthorized {
 		doc.Claims = p.ProviderError.Claims
 	}

@@ -17,7 +17,8 @@ import (
 
 // headerAnswer is the body of the two AuthorizationHeader routes.
 type headerAnswer struct {
-	AuthorizationHeader string `json:"authorizationHeader"`
+	AuthorizationHeader   string `json:"authorizationHeader"`
+	LongRunningSessionKey string `json:"longRunningSessionKey,omitempty"`
 }
 
 // authorizationHeader answers with a token for the API called name, for a caller with a
@@ -54,25 +55,26 @@ func (s *Server) sendHeader(c echo.Context, caller *validate.Caller, o options) 
 		return err
 	}
 	event := door.EventOf(c.Request())
-	token, err := s.token(event, event, request, o)
+	token, err := s.token(event, event, &request, o)
 	if err != nil {
 		return err
 	}
-	return respond(c, headerAnswer{"Bearer " + token.Value})
+	return respond(c, headerAnswer{"Bearer " + token.Value, o.newSession(request)})
 }
 
-// token gets a token, and counts and traces it.
-func (s *Server) token(ctx context.Context, event *door.Event, request obo.Request, o options) (obo.Token, error) {
+// token gets a token as getToken does, and counts and traces it.
+func (s *Server) token(ctx context.Context, event *door.Event, request *obo.Request, o options) (obo.Token, error) {
 	ctx, span := telemetry.Start(ctx, "token")
 	defer span.End()
 	if o.override.CorrelationID != "" {
 		ctx = context.WithValue(ctx, obo.CorrelationID{}, o.override.CorrelationID)
 	}
 	start := event.Timing.Now()
-	token, err := s.config.Tokens.Token(ctx, request)
+	flow := request.Flow()
+	token, err := s.getToken(ctx, request, o)
 	event.Source, event.Trial, event.Agent = token.Origin, token.Trial, request.Agent.ID
 	event.Timing.GotToken(start, err)
-	flow, outcome := request.Flow(), obo.Outcome(err)
+	outcome := obo.Outcome(err)
 	s.config.Telemetry.Token(ctx, string(flow), string(token.Origin), outcome)
 	if span.IsRecording() {
 		span.SetAttributes(attribute.String("flow", string(flow)),

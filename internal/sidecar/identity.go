@@ -47,12 +47,12 @@ func (s *Server) callerOf(r *http.Request, o options) (*validate.Caller, error) 
 func tokenRequest(caller *validate.Caller, o options) (obo.Request, error) {
 	r := obo.Request{Agent: o.Agent, Tenant: o.override.Tenant, Claims: o.override.Claims, Refresh: o.override.ForceRefresh}
 	switch {
-	case o.override.SessionKey != "":
-		return obo.Request{}, errSessionKey
 	case o.RequestAppToken && o.Agent.User != "":
 		return obo.Request{}, errAgentUserApp
 	case o.RequestAppToken:
 		return asApplication(r, o)
+	case o.override.SessionKey != "":
+		return sessionRequest(r, caller, o)
 	case caller != nil && caller.IsApp():
 		return obo.Request{}, errAppCaller
 	case o.Agent.User == "" && caller == nil && o.appByDefault():

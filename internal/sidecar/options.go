@@ -59,7 +59,12 @@ func (s *Server) readOptions(r *http.Request, name string, open, bare bool) (opt
 		api.Agent = agent
 	}
 	s.logIgnored(event, override.ignored, "overrides are ignored: they never count")
-	return newOptions(api, override)
+	o, err := newOptions(api, override)
+	if o.RequestAppToken && override.SessionKey != "" {
+		s.logIgnored(event, []string{"AcquireTokenOptions.LongRunningWebApiSessionKey"},
+			"overrides are ignored: an application's token has no long-running session")
+	}
+	return o, err
 }
 
 // newOptions returns the settings of api with the override. The API of other requests

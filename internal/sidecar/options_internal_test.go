@@ -27,17 +27,29 @@ func TestOptionsNameWhatTheyChange(t *testing.T) {
 		{"the method", overrides{HTTPMethod: "PUT"}, func(api *API) { api.HTTPMethod = "PUT" }},
 		{"what is accepted", overrides{AcceptHeader: "a/b"}, func(api *API) { api.AcceptHeader = "a/b" }},
 		{"the type", overrides{ContentType: "a/b"}, func(api *API) { api.ContentType = "a/b" }},
-		{"headers", overrides{ExtraHeader: map[string]string{"X-B": "3", "X-C": "4"}},
-			func(api *API) { api.ExtraHeader = map[string]string{"X-A": "1", "X-B": "3", "X-C": "4"} }},
-		{"the query", overrides{ExtraQuery: map[string]string{"A": "2"}},
-			func(api *API) { api.ExtraQuery = map[string]string{"a": "1", "A": "2"} }},
-		{"scopes", overrides{Scopes: []string{"api://notes/Read"}},
-			func(api *API) { api.Scopes, api.AppScope, api.AppScopes = []string{"api://notes/Read"}, "", false }},
-		{"scopes of an application", overrides{Scopes: []string{"api://notes/.default"}, RequestAppToken: true},
+		{
+			"headers",
+			overrides{ExtraHeader: map[string]string{"X-B": "3", "X-C": "4"}},
+			func(api *API) { api.ExtraHeader = map[string]string{"X-A": "1", "X-B": "3", "X-C": "4"} },
+		},
+		{
+			"the query",
+			overrides{ExtraQuery: map[string]string{"A": "2"}},
+			func(api *API) { api.ExtraQuery = map[string]string{"a": "1", "A": "2"} },
+		},
+		{
+			"scopes",
+			overrides{Scopes: []string{"api://notes/Read"}},
+			func(api *API) { api.Scopes, api.AppScope, api.AppScopes = []string{"api://notes/Read"}, "", false },
+		},
+		{
+			"scopes of an application",
+			overrides{Scopes: []string{"api://notes/.default"}, RequestAppToken: true},
 			func(api *API) {
 				api.Scopes, api.AppScope, api.AppScopes = []string{"api://notes/.default"}, "api://notes/.default", false
 				api.RequestAppToken = true
-			}},
+			},
+		},
 		{"as the application", overrides{RequestAppToken: true}, func(api *API) { api.RequestAppToken = true }},
 	} {
 		shared, want := configured(), configured()

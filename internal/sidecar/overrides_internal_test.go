@@ -59,9 +59,11 @@ func TestOverridesAreRead(t *testing.T) {
 				"&optionsOverride.AcquireTokenOptions.FmiPath=a/b&optionsOverride.AcquireTokenOptions.LongRunningWebApiSessionKey=AllocateForMe",
 			overrides{Tenant: tenantID, Claims: `{"access_token":{}}`, CorrelationID: userGUID, FMIPath: "a/b", SessionKey: "AllocateForMe"},
 		},
-		{"capabilities among the claims are ours", "optionsOverride.AcquireTokenOptions.Claims=%7B%22id_token%22:%7B%7D," +
-			"%22access_token%22:%7B%22xms_cc%22:null,%22nbf%22:%7B%22value%22:%221%22%7D%7D%7D",
-			overrides{Claims: `{"access_token":{"nbf":{"value":"1"}},"id_token":{}}`}},
+		{
+			"capabilities among the claims are ours", "optionsOverride.AcquireTokenOptions.Claims=%7B%22id_token%22:%7B%7D," +
+				"%22access_token%22:%7B%22xms_cc%22:null,%22nbf%22:%7B%22value%22:%221%22%7D%7D%7D",
+			overrides{Claims: `{"access_token":{"nbf":{"value":"1"}},"id_token":{}}`},
+		},
 	} {
 		q, err := readQuery(row.query)
 		if err != nil {

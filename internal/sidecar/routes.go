@@ -29,6 +29,7 @@ func (s *Server) routes() []route {
 		{methods: get, path: "/AuthorizationHeaderUnauthenticated/{apiName}", handle: s.authorizationHeaderUnauthenticated},
 		{methods: post, path: "/DownstreamApi/{apiName}", handle: s.downstreamAPI},
 		{methods: post, path: "/DownstreamApiUnauthenticated/{apiName}", handle: s.downstreamAPIUnauthenticated},
+		{methods: []string{http.MethodDelete}, path: sessionRoute, handle: s.endSession},
 	}
 	for i := range routes {
 		routes[i].pattern = strings.Split(routes[i].path[1:], "/")

@@ -1,14 +1,18 @@
 package main
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 
 	"middletier/internal/mockidp"
 	"middletier/internal/testkit/redistest"
@@ -370,5 +374,100 @@ func TestSidecarSessionsAreObserved(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("log: got %q, want %q", got, want)
+	}
+}
+
+// calledAs returns the claims of the token that an API saw in a call.
+func calledAs(t *testing.T, r *reply) (claims jwt.MapClaims, key string) {
+	t.Helper()
+	token, _ := strings.CutPrefix(answerOf(t, r).called(t).Header.Get("Authorization"), "Bearer ")
+	claims = jwt.MapClaims{}
+	if _, _, err := jwt.NewParser().ParseUnverified(token, claims); err != nil {
+		t.Fatalf("the API saw %q: %v", token, err)
+	}
+	var answer struct{ LongRunningSessionKey string }
+	if err := json.Unmarshal([]byte(r.body), &answer); err != nil {
+		t.Fatal(err)
+	}
+	return claims, answer.LongRunningSessionKey
+}
+
+func TestSidecarCallsInLongRunningSessions(t *testing.T) {
+	w := newCaller(t, withOpenGates, withAPIs)
+	claims, key := calledAs(t, w.postBeside("/DownstreamApi/delegated?"+allocate, w.alice(), nil))
+	if claims["oid"] != aliceID || key == "" {
+		t.Fatalf("got a call as %v and the key %q, want alice and a key", claims["oid"], key)
+	}
+	_, other := calledAs(t, w.postBeside("/DownstreamApiUnauthenticated/delegated?"+allocate, w.bob(), nil))
+	if other == "" || other == key {
+		t.Errorf("got the key %q, want another one", other)
+	}
+	resumed := "/DownstreamApiUnauthenticated/delegated?" + sessionKey(key)
+	claims, again := calledAs(t, w.postBeside(resumed, "", nil))
+	if claims["oid"] != aliceID || again != "" {
+		t.Errorf("got a call as %v and the key %q, want alice and no key", claims["oid"], again)
+	}
+	claims, _ = calledAs(t, w.postBeside(resumed+"&"+option("Scopes", toNotes), "", nil))
+	if claims["oid"] != aliceID || claims["aud"] != demoNotes {
+		t.Errorf("got a call as %v to %v, want alice with another API's token", claims["oid"], claims["aud"])
+	}
+	if r := w.postBeside("/DownstreamApi/delegated?"+sessionKey("mine"), w.alice(), nil); r.StatusCode != 400 || r.kind() != "invalid-request" {
+		t.Errorf("a chosen key: got %d %s, want 400", r.StatusCode, r.body)
+	}
+	if r := w.postBeside("/DownstreamApiUnauthenticated/delegated?"+sessionKey("mine"), "", nil); r.StatusCode != 401 {
+		t.Errorf("an unknown key: got %d %s, want 401", r.StatusCode, r.body)
+	}
+}
+
+// An API that refuses a session's token, with or without a claims challenge, gets a new one.
+func TestSidecarRefreshesASessionsTokenThatAnAPIRefused(t *testing.T) {
+	w := newCaller(t, withOpenGates, withAPIs)
+	_, key := calledAs(t, w.postBeside("/DownstreamApi/delegated?"+allocate, w.alice(), nil))
+	for _, challenge := range []string{
+		`Bearer error="invalid_token"`,
+		`Bearer error="insufficient_claims", claims="` + base64.StdEncoding.EncodeToString([]byte(`{"access_token":{"nbf":{"essential":true}}}`)) + `"`,
+	} {
+		var refused atomic.Bool
+		w.api.handle(func(rw http.ResponseWriter, r *http.Request) {
+			if refused.CompareAndSwap(false, true) {
+				rw.Header().Set("WWW-Authenticate", challenge)
+				rw.WriteHeader(401)
+				return
+			}
+			answersWhatItSaw(rw, r)
+		})
+		before := w.idp.Count("refresh_token")
+		claims, _ := calledAs(t, w.postBeside("/DownstreamApiUnauthenticated/delegated?"+sessionKey(key), "", nil))
+		if got := w.idp.Count("refresh_token") - before; claims["oid"] != aliceID || got != 1 {
+			t.Errorf("%s: got a call as %v after %d refreshes, want alice after 1", challenge, claims["oid"], got)
+		}
+	}
+}
+
+// A session whose first call fails is not left behind: nobody has its key.
+func TestSidecarDropsSessionsWhoseCallFailed(t *testing.T) {
+	redis := redistest.Start(t)
+	w := newCaller(t, withOpenGates, withAPIs, withRedis(redis), patientWithRedis)
+	records := func() (n int) {
+		for _, key := range redis.Keys() {
+			if value := redis.Do("TYPE", key); value == "string" && strings.HasPrefix(redis.Get(key), "\x01") {
+				n++
+			}
+		}
+		return n
+	}
+	_, _ = calledAs(t, w.postBeside("/DownstreamApi/delegated?"+allocate, w.alice(), nil))
+	if got := records(); got != 1 {
+		t.Fatalf("got %d records of a session, want 1", got)
+	}
+	w.api.handle(func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", "image/png")
+		_, _ = rw.Write([]byte("\x89PNG"))
+	})
+	if r := w.postBeside("/DownstreamApi/delegated?"+allocate, w.alice(), nil); r.StatusCode != 502 {
+		t.Fatalf("got %d %s, want 502", r.StatusCode, r.body)
+	}
+	if got := records(); got != 1 {
+		t.Errorf("got %d records, want the first one only", got)
 	}
 }

@@ -143,7 +143,7 @@ const (
 	wantNoEncrypted = "encrypted tokens are not supported: tokens for this service must not be encrypted"
 	wantBeside      = "warning: is ignored beside ClientCredentials, as in .NET"
 	wantNotHere     = "cannot be used here: the credential is not in a file, a vault or a managed identity"
-	wantAddress     = "warning: set server.address, and server.tls for https"
+	wantAddress     = "warning: set server.address, and server.tls for https; for a sidecar, server.sidecarAddress"
 	wantRules       = "warning: access rules of each API say this here: access: "
 	oneCredential   = "AzureAd.ClientCredentials"
 )

@@ -106,6 +106,7 @@ func (c importCommand) verify(result migrate.Result) error {
 	f := defaults()
 	doc, err := config.Parse("config.yaml", []byte(result.Config), input(nil, nil), &f)
 	if err == nil {
+		f.resolve()
 		f.check(doc.Report)
 		err = doc.Err()
 	}

@@ -206,6 +206,30 @@ func TestImportedAppSettingsAreServed(t *testing.T) {
 	}
 }
 
+// The configuration of Microsoft's sidecar stays that of a sidecar.
+func TestImportedSidecarIsOne(t *testing.T) {
+	folder := t.TempDir()
+	source, out := filepath.Join(folder, "appsettings.json"), filepath.Join(folder, "config.yaml")
+	writeTo(t, source, `{"AzureAd": {"TenantId": "`+demoTenant+`", "ClientId": "`+demoMiddleTier+`", "ClientSecret": "hidden-secret", "Scopes": "a"},
+"DownstreamApis": {"graph": {"BaseUrl": "https://graph.microsoft.com/", "RelativePath": "me", "ExtraHeaderParameters": {"X-Key": "hidden-header"}}},
+"Sidecar": {"AllowOverrides": {"GetAuthorizationHeaderUnauthenticated": true}}}`)
+	o := runProcess(t, nil, "", "import", source, "--out", out)
+	if o.code != 0 || !strings.Contains(o.stderr, "downstreamApis.graph.extraHeaderParameters.X-Key is a secret") {
+		t.Fatalf("got %+v", o)
+	}
+	f, err := load(out, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.Server.Address != "" || f.Server.SidecarAddress != "127.0.0.1:5178" || len(f.Sidecar.Scopes) != 1 ||
+		!f.Sidecar.AllowOverrides.GetAuthorizationHeaderUnauthenticated || f.DownstreamAPIs["graph"].RelativePath != "me" {
+		t.Errorf("got %+v", f)
+	}
+	if text := readText(t, out); strings.Contains(text, "hidden") {
+		t.Errorf("a secret is in the file:\n%s", text)
+	}
+}
+
 // What is a secret is never in the configuration that import writes, also in a list, and
 // it stays the credential that the file names.
 func TestImportedConfigurationHoldsNoSecret(t *testing.T) {

@@ -128,8 +128,8 @@ var table = []section{
 	{"Other keys of an ASP.NET file", "", []row{
 		{keys: "$schema, Version", verdict: same, text: "ignored", apply: drop},
 		{keys: "AllowedHosts", verdict: mapped, text: "server.allowedHosts; `*` allows any", apply: (*translation).allowedHosts, alone: true},
-		{keys: "urls, http_ports, https_ports", verdict: warn, text: "set server.address, and server.tls for https"},
-		{keys: "Kestrel.Endpoints", verdict: warn, text: "set server.address, and server.tls for https"},
+		{keys: "urls, http_ports, https_ports", verdict: warn, text: "set server.address, and server.tls for https; for a sidecar, server.sidecarAddress"},
+		{keys: "Kestrel.Endpoints", verdict: warn, text: "set server.address, and server.tls for https; for a sidecar, server.sidecarAddress"},
 		{keys: "Authentication.Schemes.*", verdict: warn, text: "ASP.NET reads it in place of AzureAd's audiences and issuer; here azureAd alone says which tokens are accepted"},
 		{keys: "Kestrel, ConnectionStrings, ApplicationInsights, Authentication, DetailedErrors, https_port", verdict: warn, text: "not of this program; one line names all such sections", apply: (*translation).other},
 	}},

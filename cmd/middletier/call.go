@@ -51,6 +51,9 @@ func (c callCommand) call(ctx context.Context, f file, provider, sender http.Rou
 		return fmt.Errorf("downstreamApis has no %q; the nearest are: %s",
 			c.Name, strings.Join(names[:min(len(names), 5)], ", "))
 	}
+	if d.BaseURL == "" {
+		return fmt.Errorf("downstreamApis.%s.baseUrl: must be set, to call the API", c.Name)
+	}
 	req, err := c.request(ctx, f, d, std.in)
 	if err != nil {
 		return err

@@ -183,6 +183,12 @@ func TestCallWithoutAToken(t *testing.T) {
 			d.Scopes, d.Access = []string{"User.Read"}, d.Access[:0]
 			f.DownstreamAPIs["todo"] = d
 		}, "downstreamApis.todo.appScopes: must be set"},
+		{"no URL", func(f *file) {
+			f.Server.SidecarAddress = "127.0.0.1:0"
+			d := f.DownstreamAPIs["todo"]
+			d.BaseURL = ""
+			f.DownstreamAPIs["todo"] = d
+		}, "downstreamApis.todo.baseUrl: must be set, to call the API"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			w := newStoppedWorld(t, row.change)

@@ -143,6 +143,10 @@ func TestCheckOnlineFindsWhatIsBroken(t *testing.T) {
 		want   map[string]string
 	}{
 		{"nothing", nil, nil, nil},
+		{"an API for the sidecar alone", func(f *file) {
+			f.Server.SidecarAddress = "127.0.0.1:0"
+			api(func(d *downstreamAPI) { d.BaseURL = "" })(f)
+		}, nil, nil},
 		{"provider down", nil, func(w *world) { w.idp.Stop() }, map[string]string{
 			"metadata v2.0": "failed connection refused", "metadata v1.0": "failed connection refused",
 			"signing keys v2.0": "failed connection refused", "signing keys v1.0": "failed connection refused",

@@ -678,8 +678,8 @@ func (f file) sidecarConfig() sidecar.Config {
 // problemURL is the URL that problem types of the sidecar listener begin with, or "" if
 // no other listener explains them.
 func (f file) problemURL() string {
-	if f.Server.PublicURL != "" || f.Server.Address == "" {
-		return f.Server.PublicURL
+	if fixed := f.apiConfig().FixedURL(); fixed != "" || f.Server.Address == "" {
+		return fixed
 	}
 	_, port, _ := net.SplitHostPort(f.Server.Address)
 	return "http://localhost:" + port + f.Server.BasePath

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"io"
 	"io/fs"
 	"net"
@@ -113,6 +115,74 @@ func TestSidecarListensWhereASPNETWould(t *testing.T) {
 	}
 	http.DefaultClient.CloseIdleConnections()
 	s.signal(t, syscall.SIGTERM)
+	if err := s.end(t); err != nil {
+		t.Errorf("the end: %v\n%s", err, s.stdout.String())
+	}
+}
+
+// Problem types lead to a listener that explains them.
+func TestProblemTypesOfTheSidecar(t *testing.T) {
+	port := freePorts(t, 1)[0]
+	for _, row := range []struct {
+		name string
+		keys server
+		want string // "": the listener itself
+	}{
+		{"the public listener", server{Address: "127.0.0.1:" + port}, "http://localhost:" + port},
+		{"below basePath", server{Address: "127.0.0.1:" + port, BasePath: "/middle"}, "http://localhost:" + port + "/middle"},
+		{"publicUrl", server{Address: "127.0.0.1:0", PublicURL: "https://api.contoso.example/", BasePath: "/middle"}, "https://api.contoso.example/middle"},
+		{"publicUrl with a path", server{Address: "127.0.0.1:0", PublicURL: "https://api.contoso.example/a/", BasePath: "/middle"}, "https://api.contoso.example/a"},
+		{"the sidecar alone", server{}, ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := newStoppedWorld(t, withSidecar, func(f *file) {
+				f.Server.Address, f.Server.BasePath, f.Server.PublicURL = row.keys.Address, row.keys.BasePath, row.keys.PublicURL
+			})
+			w.startReady()
+			r := w.beside("GET", headerPath("nothing"), w.alice())
+			if want := cmp.Or(row.want, w.side) + "/problems/unknown-api"; r.problem.Type != want {
+				t.Errorf("got the type %s, want %s", r.problem.Type, want)
+			}
+			if strings.HasPrefix(r.problem.Type, "https:") {
+				return // another machine's
+			}
+			resp, err := http.Get(r.problem.Type)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != 200 {
+				t.Errorf("GET %s: got %d, want 200", r.problem.Type, resp.StatusCode)
+			}
+		})
+	}
+}
+
+// A running call of the application finishes after a signal to stop.
+func TestSidecarDrains(t *testing.T) {
+	t.Parallel()
+	w := newStoppedWorld(t)
+	socket := filepath.Join(socketFolder(t), "sidecar")
+	s := w.startSidecar("Server__SidecarAddress=unix:"+socket, "Server__ShutdownGrace=30s", "DownstreamApis__todo__RequestAppToken=true")
+	arrived, release := w.api.hold()
+	answered := make(chan string, 1)
+	go func() {
+		resp, err := overSocket(socket).Post("http://localhost/DownstreamApiUnauthenticated/todo", "application/json", strings.NewReader("{}"))
+		if err != nil {
+			answered <- err.Error()
+			return
+		}
+		body, _ := io.ReadAll(resp.Body) // a part of it is shown
+		resp.Body.Close()
+		answered <- fmt.Sprint(resp.StatusCode, " ", string(body))
+	}()
+	<-arrived
+	s.signal(t, syscall.SIGTERM)
+	s.await(t, "shutting down")
+	release()
+	if got := <-answered; !strings.HasPrefix(got, "200 ") || !strings.Contains(got, `"statusCode":200`) {
+		t.Errorf("the running call: got %s", got)
+	}
 	if err := s.end(t); err != nil {
 		t.Errorf("the end: %v\n%s", err, s.stdout.String())
 	}

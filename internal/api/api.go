@@ -113,6 +113,16 @@ func (c Config) Check(report func(key, problem string)) {
 	c.CORS.check(func(key, problem string) { report("cors."+key, problem) })
 }
 
+// FixedURL returns PublicURL with BasePath, if that is to be added, and without a slash at
+// its end; "" if there is no PublicURL.
+func (c Config) FixedURL() string {
+	fixed := strings.TrimSuffix(c.PublicURL, "/")
+	if u, err := url.Parse(fixed); err == nil && u.Host != "" && strings.Trim(u.Path, "/") == "" {
+		return fixed + c.BasePath
+	}
+	return fixed
+}
+
 // isServed reports whether requests can be forwarded to the API.
 func (a API) isServed() bool { return a.Client != nil && len(a.Scopes)+len(a.AppScope) > 0 }
 
@@ -146,9 +156,7 @@ type Server struct {
 
 // New returns a Server for c, whose Check must have passed.
 func New(c Config) *Server {
-	if u, err := url.Parse(c.PublicURL); err == nil && u.Host != "" && strings.Trim(u.Path, "/") == "" {
-		c.PublicURL = strings.TrimSuffix(c.PublicURL, "/") + c.BasePath
-	}
+	c.PublicURL = c.FixedURL()
 	all := c.APIs
 	c.APIs = maps.Clone(all)
 	maps.DeleteFunc(c.APIs, func(_ string, a API) bool { return !a.isServed() })

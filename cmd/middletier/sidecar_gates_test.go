@@ -3,9 +3,12 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/golang-jwt/jwt/v5"
 )
 
 const (
@@ -13,32 +16,58 @@ const (
 	toNotes   = "api://notes/.default"
 )
 
-// headerRoutes are the routes for headers with their gates.
-var headerRoutes = []struct {
-	name string
-	path func(api string, query ...string) string
-	gate func(*allowOverrides) *bool
-}{
-	{"AuthorizationHeader", headerPath, func(a *allowOverrides) *bool { return &a.GetAuthorizationHeader }},
-	{"AuthorizationHeaderUnauthenticated", headerPathFree, func(a *allowOverrides) *bool { return &a.GetAuthorizationHeaderUnauthenticated }},
+// A gatedRoute is one of the routes whose parameters a gate decides about.
+type gatedRoute struct {
+	name   string
+	method string
+	gate   func(*allowOverrides) *bool
+}
+
+var gatedRoutes = []gatedRoute{
+	{"AuthorizationHeader", "GET", func(a *allowOverrides) *bool { return &a.GetAuthorizationHeader }},
+	{"AuthorizationHeaderUnauthenticated", "GET", func(a *allowOverrides) *bool { return &a.GetAuthorizationHeaderUnauthenticated }},
+	{"DownstreamApi", "POST", func(a *allowOverrides) *bool { return &a.CallDownstreamAPI }},
+	{"DownstreamApiUnauthenticated", "POST", func(a *allowOverrides) *bool { return &a.CallDownstreamAPIUnauthenticated }},
+}
+
+// audience has alice ask the route, and returns whom the token is for that she gets, or
+// that the API gets: a status and the type of a problem instead, if there is none.
+func (route gatedRoute) audience(t *testing.T, w *world, api, query string) string {
+	t.Helper()
+	r := w.beside(route.method, "/"+route.name+"/"+api+"?"+query, w.alice())
+	var claims jwt.MapClaims
+	switch {
+	case r.StatusCode != 200:
+		return r.Status[:4] + r.kind()
+	case route.method == "GET":
+		claims = headerToken(t, r)
+	default:
+		claims = claimsOf(t, &http.Request{Header: answerOf(t, r).called(t).Header})
+	}
+	audience, _ := claims["aud"].(string)
+	return audience
 }
 
 // A gate decides about its own route only: parameters count where it is open. Where it is
 // closed, overrides are ignored, and what would give another identity's token is refused.
 func TestSidecarGates(t *testing.T) {
-	for _, route := range headerRoutes {
+	for _, route := range gatedRoutes {
 		for _, open := range []bool{true, false} {
-			w := newSidecar(t, withoutGates, withAPIs, func(f *file) {
+			w := newCaller(t, withAPIs, func(f *file) {
 				f.Sidecar.AllowOverrides = allowOverrides{!open, !open, !open, !open}
 				*route.gate(&f.Sidecar.AllowOverrides) = open
 			})
+			unnamed := demoNotes
+			if route.method == "POST" { // there is no URL to call
+				unnamed = "404 unknown-api"
+			}
 			for _, row := range []struct {
 				name, api, query string
 				open, closed     string // the audience of the token, or a status and the type of a problem
 			}{
 				{"no parameters", "todo", "", demoToDo, demoToDo},
 				{"scopes", "todo", option("Scopes", toNotes), demoNotes, demoToDo},
-				{"scopes of an API that is not configured", "default", option("Scopes", toNotes), demoNotes, "404 unknown-api"},
+				{"scopes of an API that is not configured", "default", option("Scopes", toNotes), unnamed, "404 unknown-api"},
 				{"an API that is not configured", "default", "", "404 unknown-api", "404 unknown-api"},
 				{"blank scopes of it", "default", option("Scopes", " "), "404 unknown-api", "404 unknown-api"},
 				{"empty values", "todo", "AgentIdentity=&AgentUsername=&AgentUserId=&" + option("Scopes", "") + "&" +
@@ -47,6 +76,7 @@ func TestSidecarGates(t *testing.T) {
 				{"unknown overrides", "todo", option("Nope", "x"), "400 invalid-request", demoToDo},
 				{"bad overrides", "todo", option("RequestAppToken", "maybe"), "400 invalid-request", demoToDo},
 				{"line breaks", "todo", option("ExtraHeaderParameters.X", "a\r\nb"), "400 invalid-request", demoToDo},
+				{"a path that leaves the API", "todo", option("RelativePath", "../x"), "400 invalid-request", demoToDo},
 				{"BaseUrl", "todo", option("BaseUrl", "https://evil.example"), demoToDo, demoToDo},
 				{"an agent", "todo", "AgentIdentity=" + agentOne, demoToDo, "400 invalid-request"},
 				{"an agent's user", "todo", "AgentIdentity=" + agentOne + "&AgentUsername=" + robotOneAs, demoToDo, "400 invalid-request"},
@@ -60,13 +90,8 @@ func TestSidecarGates(t *testing.T) {
 					if open {
 						want = row.open
 					}
-					r := w.beside("GET", route.path(row.api, row.query), w.alice())
-					got := r.Status[:4] + r.kind()
-					if r.StatusCode == 200 {
-						got, _ = headerToken(t, r)["aud"].(string)
-					}
-					if got != want {
-						t.Errorf("got %s: %s, want %s", got, r.body, want)
+					if got := route.audience(t, w, row.api, row.query); got != want {
+						t.Errorf("got %s, want %s", got, want)
 					}
 				})
 			}

@@ -57,9 +57,11 @@ func TestSidecarMethods(t *testing.T) {
 		{"/validate/", "GET"},
 		{"/AuthorizationHeader/todo", "GET"},
 		{"/AuthorizationHeaderUnauthenticated/nope", "GET"},
+		{"/downstreamapi/todo", "POST"},
+		{"/DownstreamApiUnauthenticated/nope/", "POST"},
 		{"/healthz", "GET, HEAD"},
 	} {
-		for _, method := range []string{"HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"} {
+		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"} {
 			if slices.Contains(strings.Split(row.allow, ", "), method) {
 				continue
 			}

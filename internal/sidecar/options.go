@@ -55,6 +55,11 @@ func (s *Server) readOptions(r *http.Request, name string, open, bare bool) (opt
 	if !known && !(bare && len(override.Scopes) > 0) {
 		return options{}, problem.ErrUnknownAPI
 	}
+	if override.RelativePath != "" && api.Client != nil { // also where no call follows: it is the caller's mistake
+		if _, _, err := api.Client.ParseRelative(override.RelativePath); err != nil {
+			return options{}, err
+		}
+	}
 	if given {
 		api.Agent = agent
 	}

@@ -34,7 +34,11 @@ func TestSidecarProviderErrors(t *testing.T) {
 			401, "interaction-required",
 			`Bearer error="interaction_required"`, false,
 		},
-		{"no consent", mockidp.Fault{Error: "invalid_grant", ErrorCodes: []int{65001}, Suberror: "consent_required"}, 403, "consent-required", "", false},
+		{
+			"no consent",
+			mockidp.Fault{Error: "invalid_grant", ErrorCodes: []int{65001}, Suberror: "consent_required"},
+			403, "consent-required", "", false,
+		},
 		{"throttling", mockidp.Fault{Status: 429, Header: map[string]string{"Retry-After": "7"}}, 503, "identity-provider-unavailable", "", true},
 		{"a fault", mockidp.Fault{Status: 500}, 503, "identity-provider-unavailable", "", true},
 		{"no answer", mockidp.Fault{Drop: true}, 503, "identity-provider-unavailable", "", true},
@@ -69,6 +73,9 @@ func TestSidecarProviderErrors(t *testing.T) {
 func TestSidecarRefusesTokens(t *testing.T) {
 	w := newSidecar(t, withOpenGates)
 	alice := w.alice()
+	bearer := "Authorization: Bearer "
+	toOther := w.idp.UserToken("alice", "app", "other", "Other.Read")
+	const invalidRequest, invalidToken = `Bearer error="invalid_request"`, `Bearer error="invalid_token"`
 	for _, row := range []struct {
 		name   string
 		lines  []string
@@ -79,11 +86,11 @@ func TestSidecarRefusesTokens(t *testing.T) {
 		{"no token", nil, 401, "missing-token", "Bearer"},
 		{"another scheme", []string{"Authorization: Basic x"}, 401, "missing-token", "Bearer"},
 		{"a PoP token", []string{"Authorization: PoP " + alice}, 401, "missing-token", "Bearer"},
-		{"no token behind the scheme", []string{"Authorization: Bearer "}, 401, "missing-token", "Bearer"},
-		{"two headers", []string{"Authorization: Bearer " + alice, "Authorization: Bearer " + alice}, 400, "invalid-request", "Bearer error=\"invalid_request\""},
-		{"no JWT", []string{"Authorization: Bearer x"}, 401, "invalid-token", "Bearer error=\"invalid_token\""},
-		{"a bad signature", []string{"Authorization: Bearer " + alice[:len(alice)-8] + "AAAAAAAA"}, 401, "invalid-token", "Bearer error=\"invalid_token\""},
-		{"another audience", []string{"Authorization: Bearer " + w.idp.UserToken("alice", "app", "other", "Other.Read")}, 401, "invalid-token", "Bearer error=\"invalid_token\""},
+		{"no token behind the scheme", []string{bearer}, 401, "missing-token", "Bearer"},
+		{"two headers", []string{bearer + alice, bearer + alice}, 400, "invalid-request", invalidRequest},
+		{"no JWT", []string{bearer + "x"}, 401, "invalid-token", invalidToken},
+		{"a bad signature", []string{bearer + alice[:len(alice)-8] + "AAAAAAAA"}, 401, "invalid-token", invalidToken},
+		{"another audience", []string{bearer + toOther}, 401, "invalid-token", invalidToken},
 		{"the scheme in another case", []string{"Authorization: bEARER " + alice}, 200, "", ""},
 	} {
 		for _, path := range []string{"/Validate", headerPath("todo"), headerPathFree("todo")} {
@@ -149,7 +156,9 @@ func TestSidecarColdRequestsShareAnExchange(t *testing.T) {
 // The provider's demand to wait holds back the user it is about, and nobody else.
 func TestSidecarThrottledUserHoldsNobodyBack(t *testing.T) {
 	w := newSidecar(t, withOpenGates)
-	w.idp.AddFault(mockidp.Fault{Flow: "on_behalf_of", Times: 1, Status: http.StatusTooManyRequests, Header: map[string]string{"Retry-After": "60"}})
+	w.idp.AddFault(mockidp.Fault{
+		Flow: "on_behalf_of", Times: 1, Status: http.StatusTooManyRequests, Header: map[string]string{"Retry-After": "60"},
+	})
 	for i, row := range []struct {
 		path, token string
 		want        int

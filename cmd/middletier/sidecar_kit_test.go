@@ -13,6 +13,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"middletier/internal/mockidp"
+	"middletier/internal/todo"
 )
 
 // Agent identities of the middle tier in agentDirectory, and their users.
@@ -48,7 +49,7 @@ func agentDirectory() mockidp.Directory {
 	for _, client := range []string{"middletier", "agent1", "agent2"} {
 		directory.Grants = append(directory.Grants,
 			mockidp.Grant{Client: client, Resource: "notes", Scopes: []string{"Notes.Read"}, Roles: []string{"Notes.Read.All"}},
-			mockidp.Grant{Client: client, Resource: "todo", Scopes: []string{"ToDoList.Read", "ToDoList.ReadWrite"}, Roles: []string{"ToDoList.Read.All"}})
+			mockidp.Grant{Client: client, Resource: "todo", Scopes: todo.Scopes, Roles: []string{"ToDoList.Read.All"}})
 	}
 	return directory
 }

@@ -160,3 +160,27 @@ func TestSidecarProblems(t *testing.T) {
 		t.Errorf("got %s", r.body)
 	}
 }
+
+// The labels of metrics are the routes of the table, however a path is written.
+func TestSidecarMetrics(t *testing.T) {
+	w := newStoppedWorldOf(t, agentDirectory(), withSidecar, withOpenGates)
+	p := w.startReady()
+	w.beside("GET", "/AUTHORIZATIONHEADER/todo/", w.alice())
+	w.beside("GET", headerPathFree("nope-of-mine", option("Scopes", toNotes), "AgentIdentity="+agentOne, "AgentUsername="+robotOneAs), "")
+	w.beside("GET", "/validate", w.alice())
+	w.beside("GET", "/nothing-of-mine", "")
+	scraped := p.scrape(t)
+	for _, want := range []string{
+		`http_route="/AuthorizationHeader/{apiName}"`, `http_route="/AuthorizationHeaderUnauthenticated/{apiName}"`,
+		`http_route="/Validate"`, `http_route="none"`, `flow="agent_user"`, `flow="on_behalf_of"`,
+	} {
+		if !strings.Contains(scraped, want) {
+			t.Errorf("no metric has %s", want)
+		}
+	}
+	for _, text := range []string{"of-mine", "robot", agentOne, "AUTHORIZATION"} {
+		if strings.Contains(scraped, text) {
+			t.Errorf("a metric has %q", text)
+		}
+	}
+}

@@ -56,7 +56,8 @@ func TestSidecarValidateKeepsClaims(t *testing.T) {
 			Extra json.Number
 		}
 	}
-	if err := json.Unmarshal([]byte(r.body), &answer); err != nil || answer.Claims.Name != name || answer.Claims.Extra != "12345678901234567890" {
+	err := json.Unmarshal([]byte(r.body), &answer)
+	if err != nil || answer.Claims.Name != name || answer.Claims.Extra != "12345678901234567890" {
 		t.Errorf("got %+v, %v from %s", answer, err, r.body)
 	}
 }
@@ -98,7 +99,8 @@ func TestSidecarListedApplicationsNeedNoRoles(t *testing.T) {
 	if r := w.beside("GET", "/Validate", w.idp.AppToken("other", "middletier")); r.StatusCode != 401 {
 		t.Errorf("an application that is not listed, without roles: got %d %s, want 401", r.StatusCode, r.body)
 	}
-	if r := w.beside("GET", "/Validate", w.idp.AppToken("other", "middletier", "ToDoList.Read.All")); r.StatusCode != 403 || r.kind() != "caller-not-allowed" {
+	unlisted := w.idp.AppToken("other", "middletier", "ToDoList.Read.All")
+	if r := w.beside("GET", "/Validate", unlisted); r.StatusCode != 403 || r.kind() != "caller-not-allowed" {
 		t.Errorf("an application that is not listed: got %d %s, want 403", r.StatusCode, r.body)
 	}
 	w.validate(t, w.alice())

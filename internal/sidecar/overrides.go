@@ -62,8 +62,11 @@ type override struct {
 // known are the overrides by their names in lower case. Scopes, which is a list, and those
 // with a name behind them are read apart.
 var known = map[string]override{
-	"scopes":          {"Scopes", nil},
-	"requestapptoken": {"RequestAppToken", func(o *overrides, v string) (err error) { o.RequestAppToken, err = readBool(v, errAppToken); return }},
+	"scopes": {"Scopes", nil},
+	"requestapptoken": {"RequestAppToken", func(o *overrides, v string) (err error) {
+		o.RequestAppToken, err = readBool(v, errAppToken)
+		return err
+	}},
 	"baseurl": {"BaseUrl", func(o *overrides, _ string) error { // where our token goes is configured, never asked for
 		o.ignored = append(o.ignored, "BaseUrl")
 		return nil
@@ -80,7 +83,7 @@ var known = map[string]override{
 	"acquiretokenoptions.claims": {"AcquireTokenOptions.Claims", (*overrides).setClaims},
 	"acquiretokenoptions.forcerefresh": {"AcquireTokenOptions.ForceRefresh", func(o *overrides, v string) (err error) {
 		o.ForceRefresh, err = readBool(v, errRefresh)
-		return
+		return err
 	}},
 	"acquiretokenoptions.correlationid": {"AcquireTokenOptions.CorrelationId", func(o *overrides, v string) error {
 		var ok bool

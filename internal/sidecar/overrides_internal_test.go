@@ -19,53 +19,56 @@ const oo = "optionsOverride."
 
 func TestOverridesAreRead(t *testing.T) {
 	for _, row := range []struct {
-		name, query string
+		name, query string // ~ stands for optionsOverride.
 		want        overrides
 	}{
 		{"nothing", "", overrides{}},
 		{"other parameters", "foo=bar&optionsOverridden.Scopes=x&Scopes=y", overrides{}},
 		{
 			"scopes repeat, split at blanks, and blank ones are dropped",
-			"optionsOverride.Scopes=api://a/x&optionsOverride.Scopes=&optionsOverride.Scopes=%20&optionsoverride.scopes=api://a/y%20%20api://a/z",
+			"~Scopes=api://a/x&~Scopes=&~Scopes=%20&optionsoverride.scopes=api://a/y%20%20api://a/z",
 			overrides{Scopes: []string{"api://a/x", "api://a/y", "api://a/z"}},
 		},
-		{"a comma does not split", "optionsOverride.Scopes=api://a/x,y", overrides{Scopes: []string{"api://a/x,y"}}},
-		{"scopes of sign-in name no resource", "optionsOverride.Scopes=openid%20profile%20User.Read%20offline_access", overrides{Scopes: []string{"User.Read"}}},
+		{"a comma does not split", "~Scopes=api://a/x,y", overrides{Scopes: []string{"api://a/x,y"}}},
+		{"scopes of sign-in name no resource", "~Scopes=openid%20profile%20User.Read%20offline_access", overrides{Scopes: []string{"User.Read"}}},
 		{"names in any case", "OPTIONSOVERRIDE.acquiretokenoptions.TENANT=Contoso.Example", overrides{Tenant: "contoso.example"}},
-		{"the last value wins, in any spelling", "optionsOverride.HttpMethod=GET&OptionsOverride.httpmethod=post", overrides{HTTPMethod: "POST"}},
-		{"the last value may be absent", "optionsOverride.HttpMethod=GET&optionsOverride.HttpMethod=", overrides{}},
-		{"empty values are absent", "optionsOverride.Scopes=&optionsOverride.RequestAppToken=&optionsOverride.HttpMethod=&" +
-			"optionsOverride.AcquireTokenOptions.Tenant=&optionsOverride.AcquireTokenOptions.Claims=&optionsOverride.AcquireTokenOptions.CorrelationId=%20&" +
-			"optionsOverride.ExtraHeaderParameters.X=&optionsOverride.ExtraQueryParameters.x=&optionsOverride.AcquireTokenOptions.ForceRefresh", overrides{}},
+		{"the last value wins, in any spelling", "~HttpMethod=GET&OptionsOverride.httpmethod=post", overrides{HTTPMethod: "POST"}},
+		{"the last value may be absent", "~HttpMethod=GET&~HttpMethod=", overrides{}},
+		{"empty values are absent", "~Scopes=&~RequestAppToken=&~HttpMethod=&" +
+			"~AcquireTokenOptions.Tenant=&~AcquireTokenOptions.Claims=&~AcquireTokenOptions.CorrelationId=%20&" +
+			"~ExtraHeaderParameters.X=&~ExtraQueryParameters.x=&~AcquireTokenOptions.ForceRefresh", overrides{}},
 		{
-			"booleans padded and in any case", "optionsOverride.RequestAppToken=%20True%20&optionsOverride.AcquireTokenOptions.ForceRefresh=TRUE",
+			"booleans padded and in any case", "~RequestAppToken=%20True%20&~AcquireTokenOptions.ForceRefresh=TRUE",
 			overrides{RequestAppToken: true, ForceRefresh: true},
 		},
-		{"false changes nothing", "optionsOverride.RequestAppToken=false&optionsOverride.AcquireTokenOptions.ForceRefresh=False", overrides{}},
-		{"BaseUrl never counts", "optionsOverride.BaseUrl=https://evil.example/", overrides{ignored: []string{"BaseUrl"}}},
+		{"false changes nothing", "~RequestAppToken=false&~AcquireTokenOptions.ForceRefresh=False", overrides{}},
+		{"BaseUrl never counts", "~BaseUrl=https://evil.example/", overrides{ignored: []string{"BaseUrl"}}},
 		{
-			"a call", "optionsOverride.RelativePath=items%3Fa=b&optionsOverride.HttpMethod=patch&optionsOverride.AcceptHeader=text/csv,%20*/*;q=0.1&" +
-				"optionsOverride.ContentType=application/json;%20charset=utf-8",
-			overrides{RelativePath: "items?a=b", HTTPMethod: "PATCH", AcceptHeader: "text/csv, */*;q=0.1", ContentType: "application/json; charset=utf-8"},
+			"a call", "~RelativePath=items%3Fa=b&~HttpMethod=patch&~AcceptHeader=text/csv,%20*/*;q=0.1&" +
+				"~ContentType=application/json;%20charset=utf-8",
+			overrides{
+				RelativePath: "items?a=b", HTTPMethod: "PATCH", AcceptHeader: "text/csv, */*;q=0.1",
+				ContentType: "application/json; charset=utf-8",
+			},
 		},
 		{
-			"headers and query of a call", "optionsOverride.ExtraHeaderParameters.x-a=1&optionsoverride.extraheaderparameters.X-A=2&" +
-				"optionsOverride.ExtraQueryParameters.$top=3&optionsOverride.ExtraQueryParameters.$Top=4&optionsoverride.EXTRAQUERYPARAMETERS.$top=5",
+			"headers and query of a call", "~ExtraHeaderParameters.x-a=1&optionsoverride.extraheaderparameters.X-A=2&" +
+				"~ExtraQueryParameters.$top=3&~ExtraQueryParameters.$Top=4&optionsoverride.EXTRAQUERYPARAMETERS.$top=5",
 			overrides{ExtraHeader: map[string]string{"X-A": "2"}, ExtraQuery: map[string]string{"$top": "5", "$Top": "4"}},
 		},
 		{
-			"a token", "optionsOverride.AcquireTokenOptions.Tenant=" + strings.ToUpper(tenantID) +
-				"&optionsOverride.AcquireTokenOptions.Claims=%7B%22access_token%22:%7B%7D%7D&optionsOverride.AcquireTokenOptions.CorrelationId=" + userGUID +
-				"&optionsOverride.AcquireTokenOptions.FmiPath=a/b&optionsOverride.AcquireTokenOptions.LongRunningWebApiSessionKey=AllocateForMe",
+			"a token", "~AcquireTokenOptions.Tenant=" + strings.ToUpper(tenantID) +
+				"&~AcquireTokenOptions.Claims=%7B%22access_token%22:%7B%7D%7D&~AcquireTokenOptions.CorrelationId=" + userGUID +
+				"&~AcquireTokenOptions.FmiPath=a/b&~AcquireTokenOptions.LongRunningWebApiSessionKey=AllocateForMe",
 			overrides{Tenant: tenantID, Claims: `{"access_token":{}}`, CorrelationID: userGUID, FMIPath: "a/b", SessionKey: "AllocateForMe"},
 		},
 		{
-			"capabilities among the claims are ours", "optionsOverride.AcquireTokenOptions.Claims=%7B%22id_token%22:%7B%7D," +
+			"capabilities among the claims are ours", "~AcquireTokenOptions.Claims=%7B%22id_token%22:%7B%7D," +
 				"%22access_token%22:%7B%22xms_cc%22:null,%22nbf%22:%7B%22value%22:%221%22%7D%7D%7D",
 			overrides{Claims: `{"access_token":{"nbf":{"value":"1"}},"id_token":{}}`},
 		},
 	} {
-		q, err := readQuery(row.query)
+		q, err := readQuery(strings.ReplaceAll(row.query, "~", oo))
 		if err != nil {
 			t.Errorf("%s: %v", row.name, err)
 			continue
@@ -192,7 +195,11 @@ func TestAgentParameters(t *testing.T) {
 		{"AgentIdentity=x&agentidentity=" + agentGUID, obo.Agent{ID: agentGUID}, true, nil},
 		{"AgentIdentity=" + agentGUID + "&AgentUserId=" + userGUID, obo.Agent{ID: agentGUID, User: userGUID}, true, nil},
 		{"AgentIdentity=" + agentGUID + "&AgentUserId=(" + userGUID + ")", obo.Agent{ID: agentGUID, User: userGUID}, true, nil},
-		{"AgentIdentity=" + agentGUID + "&AgentUserId=" + strings.ReplaceAll(userGUID, "-", ""), obo.Agent{ID: agentGUID, User: userGUID}, true, nil},
+		{
+			"AgentIdentity=" + agentGUID + "&AgentUserId=" + strings.ReplaceAll(userGUID, "-", ""),
+			obo.Agent{ID: agentGUID, User: userGUID},
+			true, nil,
+		},
 		{"AgentIdentity=" + agentGUID + "&AgentUsername=a@b.example&AgentUserId=x", obo.Agent{ID: agentGUID, User: "a@b.example"}, true, nil},
 		{"AgentIdentity=" + agentGUID + "&AgentUsername=&AgentUserId=" + userGUID, obo.Agent{ID: agentGUID, User: userGUID}, true, nil},
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -85,6 +86,58 @@ for token in "$token" "`+outputs[0]+`" "`+outputs[1]+`"; do
 done`)
 	if err != nil || output != "200 200 401 " {
 		t.Errorf("got %q, %v, want the API to accept the app's token and Carol's, and to refuse the expired one", output, err)
+	}
+}
+
+// composePart returns a part of deploy/compose-sidecar.yaml, without its indent: the lines
+// behind the one that begins with after.
+func composePart(t *testing.T, after string) []string {
+	t.Helper()
+	text, err := os.ReadFile("../../deploy/compose-sidecar.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ = bytes.Cut(text, []byte("\n"+after+"\n"))
+	indent := regexp.MustCompile(`^ *`).FindString(string(text))
+	var lines []string
+	for line := range strings.Lines(string(text)) {
+		line, inside := strings.CutPrefix(strings.TrimRight(line, "\n"), indent)
+		if !inside {
+			break
+		}
+		lines = append(lines, line)
+	}
+	if len(lines) == 0 {
+		t.Fatalf("deploy/compose-sidecar.yaml has nothing behind %q", after)
+	}
+	return lines
+}
+
+// The agent of deploy/compose-sidecar.yaml calls the API with what its sidecar gives it,
+// here with addresses in place of names.
+func TestComposeSidecarRuns(t *testing.T) {
+	t.Parallel()
+	ports := freePorts(t, 3)
+	platform, todo, sidecar := "localhost:"+ports[0], "127.0.0.1:"+ports[1], "localhost:"+ports[2]
+	addresses := strings.NewReplacer("mock:9443", platform, "mock:9444", todo, "localhost:5000", sidecar, "+:5000", "+:"+ports[2], "$$", "$")
+	var environ []string
+	for _, line := range composePart(t, "    environment: &sidecar") {
+		name, value, _ := strings.Cut(addresses.Replace(line), ": ")
+		value, _, _ = strings.Cut(value, " #")
+		environ = append(environ, "export "+name+"="+strings.Trim(value, `"`))
+	}
+	agent := strings.NewReplacer("while true; do", "for once in 1; do", "sleep 10", "").Replace(
+		addresses.Replace(strings.Join(composePart(t, "      - |"), "\n")))
+	output, err := runScript(t, t.TempDir(), "set -eu\n"+strings.Join(environ, "\n")+`
+export SSL_CERT_FILE=ca.pem Server__AdminAddress=off
+middletier mock --address `+platform+` --todo-address `+todo+` >mock.log &
+until [ -s mock.log ]; do sleep 0.1; done
+middletier check --online >check.log
+middletier serve >serve.log &
+curl -sf --retry 30 --retry-delay 1 --retry-connrefused http://`+sidecar+`/healthz
+`+agent)
+	if err != nil || !strings.HasSuffix(output, "Healthy[]\n") {
+		t.Errorf("got %v\n%s", err, output)
 	}
 }
 

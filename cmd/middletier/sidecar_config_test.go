@@ -121,3 +121,24 @@ func TestSidecarConfigurationIsChecked(t *testing.T) {
 		})
 	}
 }
+
+// The configuration that docs/sidecar.md begins with has no mistake, and nothing to warn of.
+func TestSidecarPagesConfigurationIsGood(t *testing.T) {
+	page, err := os.ReadFile("../../docs/sidecar.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, found := strings.Cut(string(page), "```yaml\n# sidecar.yaml\n")
+	text, _, closed := strings.Cut(text, "```")
+	if !found || !closed {
+		t.Fatal("the page has no sidecar.yaml")
+	}
+	f, doc, err := loadDocument([]string{writeConfig(t, text)}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.warn(doc.Warn)
+	if got := doc.Warnings(); len(got) > 0 || f.Server.Address != "" || f.Server.SidecarAddress != "127.0.0.1:5178" {
+		t.Errorf("got %v, at %q and %q", got, f.Server.Address, f.Server.SidecarAddress)
+	}
+}

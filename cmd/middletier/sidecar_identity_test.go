@@ -17,6 +17,7 @@ func withAPIs(f *file) {
 	add("both", func(d *downstreamAPI) { d.Scopes, d.AppScopes = read, []string{"api://notes/.default"} })
 	add("asApp", func(d *downstreamAPI) { d.RequestAppToken = true })
 	add("appScopes", func(d *downstreamAPI) { d.Scopes, d.AppScopes = nil, []string{"api://notes/.default"} })
+	add("bare", func(d *downstreamAPI) { d.Scopes, d.Access = nil, nil })
 	add("asAgent", func(d *downstreamAPI) { d.Agent = agentKeys{Identity: agentOne} })
 	add("asRobot", func(d *downstreamAPI) { d.Agent = agentKeys{Identity: agentOne, User: robotOneAs} })
 }
@@ -32,6 +33,7 @@ func TestSidecarDecidesWhoseToken(t *testing.T) {
 	asApp := option("RequestAppToken", "true")
 	agent, robot, robotByID := "AgentIdentity="+agentOne, "AgentUsername="+robotOneAs, "AgentUserId="+robotOne
 	alice, daemon := w.alice(), w.daemon()
+	elsewhere := option("AcquireTokenOptions.Tenant", fabrikam)
 	expired := w.idp.UserToken("alice", "app", "middletier", "ToDoList.Read") + "x"
 	type want = map[string]any
 	us := want{"azp": demoMiddleTier, "oid": usID, "idtyp": "app"}
@@ -71,6 +73,14 @@ func TestSidecarDecidesWhoseToken(t *testing.T) {
 		{"free: a bad token that does not count", headerPathFree("asApp"), expired, us},
 		{"free: a bad token that does not count, asking", headerPathFree("todo", asApp), expired, us},
 		{"free: an application", headerPathFree("todo"), daemon, "403 wrong-token-type"},
+
+		{"no scopes: a user", headerPath("bare"), alice, "400 invalid-request"},
+		{"no scopes: nobody", headerPath("bare"), "", "401 missing-token"},
+		{"no scopes, free: nobody", headerPathFree("bare"), "", "400 invalid-request"},
+		{"no scopes, free: as the application", headerPathFree("bare", asApp), "", "400 invalid-request"},
+		{"no scopes but those of the query", headerPathFree("bare", option("Scopes", toNotes)), "", us},
+		{"another tenant: the application", headerPathFree("todo", asApp, elsewhere), "", want{"tid": fabrikam, "azp": demoMiddleTier}},
+		{"another tenant: an agent", headerPathFree("todo", agent, elsewhere), "", want{"tid": fabrikam, "azp": agentOne}},
 
 		{"agent: on behalf of a user", headerPath("todo", agent), alice, aliceByAgent},
 		{"agent: of an API called as the application", headerPath("asApp", agent), alice, theAgent},

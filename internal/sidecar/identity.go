@@ -59,8 +59,6 @@ func tokenRequest(caller *validate.Caller, o options) (obo.Request, error) {
 		return asApplication(r, o)
 	case o.Agent.User == "" && caller == nil:
 		return obo.Request{}, errNoUser
-	case len(o.Scopes) == 0:
-		return obo.Request{}, errNoScopes
 	case o.override.FMIPath != "":
 		return obo.Request{}, errFMIUser
 	}
@@ -76,11 +74,7 @@ func tokenRequest(caller *validate.Caller, o options) (obo.Request, error) {
 
 // asApplication completes a request for a token without a user.
 func asApplication(r obo.Request, o options) (obo.Request, error) {
-	switch {
-	case o.AppScope != "":
-	case len(o.Scopes) == 0:
-		return obo.Request{}, errNoScopes
-	default:
+	if o.AppScope == "" {
 		return obo.Request{}, errNoAppScope
 	}
 	r.Scopes, r.FMIPath = []string{o.AppScope}, o.override.FMIPath

@@ -81,6 +81,9 @@ func newOptions(api API, o overrides) (options, error) {
 			api.AppScope = o.Scopes[0] // as the application there is one scope, the first
 		}
 	}
+	if len(api.Scopes) == 0 && api.AppScope == "" {
+		return options{}, errNoScopes
+	}
 	api.RequestAppToken = api.RequestAppToken || o.RequestAppToken || len(api.Scopes) == 0 && api.AppScopes
 	if obo.CheckScopes(api.Scopes) != nil && len(o.Scopes) > 0 && !api.RequestAppToken {
 		return options{}, errScopes

@@ -299,17 +299,14 @@ func (q query) agentParameters() (agent obo.Agent, given bool, err error) {
 		return obo.Agent{}, true, errAgent
 	case username != "":
 		agent.User = username
-		return agent, true, unless(len(username) <= maxUserName && !hasControl(username), errAgentUser)
+		agent.Check(func(string, string) { err = errAgentUser })
+		return agent, true, err
 	case hasUserID: // also without a value: its absence would give the agent's own token
 		agent.User, ok = parseGUID(userID)
 		return agent, true, unless(ok, errAgentUserID)
 	}
 	return agent, true, nil
 }
-
-// maxUserName is the length of the longest user principal name (Microsoft's page
-// "Microsoft Entra service limits and restrictions"), twice.
-const maxUserName = 256
 
 var (
 	errNoAgent     = invalid("AgentUsername and AgentUserId need AgentIdentity.")

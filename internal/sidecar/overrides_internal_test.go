@@ -212,8 +212,9 @@ func TestAgentParameters(t *testing.T) {
 		{"AgentIdentity=" + agentGUID + "&AgentUserId=x", obo.Agent{}, true, errAgentUserID},
 		{"AgentIdentity=" + agentGUID + "&AgentUserId=00000000-0000-0000-0000-000000000000", obo.Agent{}, true, errAgentUserID},
 		{"AgentIdentity=" + agentGUID + "&AgentUserId=00000000000000000000000000000000", obo.Agent{}, true, errAgentUserID},
-		{"AgentIdentity=" + agentGUID + "&AgentUsername=a%0Ab", obo.Agent{}, true, errAgentUser},
-		{"AgentIdentity=" + agentGUID + "&AgentUsername=" + strings.Repeat("a", maxUserName+1), obo.Agent{}, true, errAgentUser},
+		{"AgentIdentity=" + agentGUID + "&AgentUsername=a", obo.Agent{}, true, errAgentUser},
+		{"AgentIdentity=" + agentGUID + "&AgentUsername=a@b%0A.example", obo.Agent{}, true, errAgentUser},
+		{"AgentIdentity=" + agentGUID + "&AgentUsername=" + strings.Repeat("a", 400) + "@b.example", obo.Agent{}, true, errAgentUser},
 	} {
 		q, err := readQuery(row.query)
 		if err != nil {

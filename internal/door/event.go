@@ -35,6 +35,7 @@ type Event struct {
 	API           string           // its name; "" for none
 	Route         string           // the label of the route; "": that of the router
 	Agent         string           // client ID of the agent identity that a token was for; "" for none
+	TokenClient   string           // client ID of the program on another machine that asked for the token; "" for none
 	Source        obo.TokenOrigin
 	Trial         *obo.Trial // nil: the token is not on trial
 	Problem       string
@@ -221,8 +222,8 @@ func (d *Door) logRequest(c echo.Context, ev *Event, route string, took time.Dur
 		slog.String("method", truncate(r.Method, maxField)), slog.String("route", route), slog.Int("status", status),
 		slog.Float64("latencyMs", float64(took.Microseconds())/1e3), slog.Int64("bytes", c.Response().Size), slog.String("requestId", ev.ID))
 	for _, a := range [...]slog.Attr{
-		slog.String("api", ev.API), slog.String("agent", ev.Agent), slog.String("tokenSource", string(ev.Source)),
-		slog.String("problem", ev.Problem), slog.String("traceId", ev.TraceID),
+		slog.String("api", ev.API), slog.String("agent", ev.Agent), slog.String("tokenClient", ev.TokenClient),
+		slog.String("tokenSource", string(ev.Source)), slog.String("problem", ev.Problem), slog.String("traceId", ev.TraceID),
 	} {
 		if a.Value.String() != "" {
 			attrs = append(attrs, a)

@@ -57,16 +57,15 @@ func addClaims(doc *problem.Document, p problem.Problem, r *http.Request) {
 }
 
 // checkCaller is middleware that refuses whoever is not the application. Probes may come
-// from anywhere.
-func (s *Server) checkCaller(callers *callers) echo.MiddlewareFunc {
-	return func(next echo.HandlerFunc) echo.HandlerFunc {
-		return func(c echo.Context) error {
-			if r := c.Request(); !isHealth(r) {
-				if err := callers.check(r); err != nil {
-					return err
-				}
-			}
+// from anywhere, and so may clients of the token endpoint, which authenticate there.
+func (s *Server) checkCaller(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r := c.Request()
+		err := s.callers.check(r)
+		isClient := len(s.config.TokenClients) > 0 && isTokenRequest(r) && !isPage(r.Header)
+		if err == nil || isHealth(r) || isClient {
 			return next(c)
 		}
+		return err
 	}
 }

@@ -30,6 +30,7 @@ func (s *Server) routes() []route {
 		{methods: post, path: "/DownstreamApi/{apiName}", handle: s.downstreamAPI},
 		{methods: post, path: "/DownstreamApiUnauthenticated/{apiName}", handle: s.downstreamAPIUnauthenticated},
 		{methods: []string{http.MethodDelete}, path: sessionRoute, handle: s.endSession},
+		{methods: post, path: tokenPath, handle: s.issueToken},
 	}
 	for i := range routes {
 		routes[i].pattern = strings.Split(routes[i].path[1:], "/")

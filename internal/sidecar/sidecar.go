@@ -120,6 +120,7 @@ type Server struct {
 	config   Config
 	door     *door.Door
 	handler  http.Handler
+	callers  *callers
 	scopes   *validate.Access // of /Validate; nil: none are needed
 	table    []route
 	roleFree *validate.Access // names the clients that need no roles; nil: none
@@ -128,7 +129,7 @@ type Server struct {
 // New returns a Server for c, whose Check must have passed.
 func New(c Config) *Server {
 	checked := func(string, string) {}
-	s := &Server{config: c, scopes: c.access(checked)}
+	s := &Server{config: c, callers: c.callers(checked), scopes: c.access(checked)}
 	if len(c.RoleFreeClients) > 0 {
 		s.roleFree = validate.NewAccess([]validate.Rule{{Clients: c.RoleFreeClients}}, checked)
 	}
@@ -143,7 +144,7 @@ func New(c Config) *Server {
 		Validator:        c.Validator, Telemetry: c.Telemetry, Log: c.Log,
 	})
 	s.table = s.routes()
-	e := s.door.NewEcho(s.checkCaller(c.callers(checked)))
+	e := s.door.NewEcho(s.checkCaller)
 	e.Use(s.dispatch)
 	if c.ProblemURL == "" {
 		s.door.AddProblems(e.Group(""))

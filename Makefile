@@ -76,6 +76,8 @@ bench: ## Measure the hot path beside its peers, tokens and memory; see docs/per
 	go test -run '^$$' -bench Memory -benchtime 1x ./cmd/middletier
 	go test -run '^$$' -bench HotPath -benchtime 10000x ./cmd/middletier > hotpath.out
 	go tool benchstat -col /server -ignore /round hotpath.out
+	go test -run '^$$' -bench Sidecar -benchtime 10000x ./cmd/middletier > sidecar.out
+	go tool benchstat -col /route -ignore /round sidecar.out
 	go test -run '^$$' -bench Flood -benchtime 1x ./cmd/middletier
 	MIDDLETIER_TEST_IDLE=$(IDLE) go test -tags slow -count 1 -v -run Crowds ./cmd/middletier
 	MIDDLETIER_TEST_BODY=10737418240 go test -tags slow -count 1 -v -run LargeBodies ./cmd/middletier

@@ -32,14 +32,15 @@ func BenchmarkSidecar(b *testing.B) {
 	forward.warmUp(b)
 	awaitListener(b, side)
 	routes := []*benchServer{forward}
-	for _, route := range []struct{ name, path string }{
-		{"header", "/AuthorizationHeader/todo"}, {"validate", "/Validate"},
+	for _, route := range []struct{ name, line string }{
+		{"header", "GET /AuthorizationHeader/todo"}, {"validate", "GET /Validate"},
+		{"call", "POST /DownstreamApi/todo?optionsOverride.RelativePath=items"},
 	} {
 		s := &benchServer{
 			name: route.name, address: side, ask: forward.ask, answers: forward.answers, // of the one process
 			accepts: func(size int64) bool { return size > 1000 },
 		}
-		s.connect(b, besideRequests(route.path, requests))
+		s.connect(b, besideRequests(route.line, requests))
 		s.warmUp(b)
 		routes = append(routes, s)
 	}
@@ -69,12 +70,12 @@ func BenchmarkSidecar(b *testing.B) {
 	}
 }
 
-// besideRequests are the requests of the same users for a path of the sidecar listener.
-func besideRequests(path string, requests [][]byte) [][]byte {
+// besideRequests are requests of the same users to the sidecar listener, by method and target.
+func besideRequests(line string, requests [][]byte) [][]byte {
 	beside := make([][]byte, len(requests))
 	for i, request := range requests {
 		_, rest, _ := bytes.Cut(request, []byte("Host: api.contoso.example\r\n"))
-		beside[i] = fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: localhost\r\n%s", path, rest)
+		beside[i] = fmt.Appendf(nil, "%s HTTP/1.1\r\nHost: localhost\r\n%s", line, rest)
 	}
 	return beside
 }

@@ -467,20 +467,39 @@ func (s server) check(report report) {
 }
 
 func (s server) checkAddresses(report report) {
-	_, isSocket := listener.UnixPath(s.SidecarAddress)
-	for _, a := range []struct{ key, address, problem string }{
-		{"address", s.Address, "must be HOST:PORT, such as 127.0.0.1:8080 or :8080"},
-		{"adminAddress", s.AdminAddress, "must be HOST:PORT, such as 127.0.0.1:8080 or :8080"},
+	const form = "must be HOST:PORT, such as 127.0.0.1:8080 or :8080"
+	type listening struct{ key, address, problem string }
+	var earlier []listening
+	for _, l := range []listening{
+		{"address", s.Address, form},
+		{"adminAddress", s.AdminAddress, form},
 		{"sidecarAddress", s.SidecarAddress, "must be HOST:PORT, such as 127.0.0.1:5178, or unix:/path, auto or off"},
 	} {
-		_, port, err := net.SplitHostPort(a.address)
-		if a.address != "" && (err != nil || !isPort(port)) && !(a.key == "sidecarAddress" && isSocket) {
-			report(a.key, a.problem)
+		if _, isSocket := listener.UnixPath(l.address); l.address == "" || isSocket && l.key == "sidecarAddress" {
+			continue
 		}
+		if _, port, err := net.SplitHostPort(l.address); err != nil || !isPort(port) {
+			report(l.key, l.problem)
+			continue
+		}
+		for _, other := range earlier {
+			if overlap(l.address, other.address) {
+				report(l.key, "has the port of server."+other.key+", "+other.address)
+			}
+		}
+		earlier = append(earlier, l)
 	}
 	if s.Address == "" && s.SidecarAddress == "" {
 		report("address", "must be HOST:PORT, such as :8080: without server.sidecarAddress there would be nothing to serve")
 	}
+}
+
+// overlap reports whether two listeners would need the same port of the same address.
+func overlap(a, b string) bool {
+	hostA, portA, _ := net.SplitHostPort(a) // both are HOST:PORT
+	hostB, portB, _ := net.SplitHostPort(b)
+	isAny := func(host string) bool { return slices.Contains([]string{"", "0.0.0.0", "::"}, host) }
+	return portA == portB && portA != "0" && (hostA == hostB || isAny(hostA) || isAny(hostB))
 }
 
 // isPort reports whether text is a port number.

@@ -35,6 +35,9 @@ func TestSidecarAddress(t *testing.T) {
 		{name: "no port", yaml: "{sidecarAddress: localhost}", problem: notAnAddress},
 		{name: "a socket without a path", yaml: `{sidecarAddress: "unix:"}`, problem: notAnAddress},
 		{name: "a relative path", yaml: "{sidecarAddress: unix:s}", problem: notAnAddress},
+		{name: "the public listener's port", yaml: "{sidecarAddress: auto}", environ: []string{"ASPNETCORE_HTTP_PORTS=8080"}, problem: "server.sidecarAddress: has the port of server.address, :8080"},
+		{name: "the admin listener's port", yaml: "{sidecarAddress: 0.0.0.0:8081}", problem: "server.sidecarAddress: has the port of server.adminAddress, 127.0.0.1:8081"},
+		{name: "a port on two addresses", yaml: "{address: 127.0.0.2:5178, sidecarAddress: auto}", public: "127.0.0.2:5178", sidecar: "127.0.0.1:5178"},
 		{name: "https alone", yaml: "{sidecarAddress: auto}", environ: []string{"ASPNETCORE_URLS=https://+:443"}, problem: "ASPNETCORE_URLS: has no http address: a sidecar listens without TLS"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

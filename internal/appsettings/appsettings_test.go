@@ -13,9 +13,16 @@ import (
 // target is a small part of the program's configuration.
 type target struct {
 	Server struct {
-		Address      string   `yaml:"address"`
-		AllowedHosts []string `yaml:"allowedHosts"`
+		Address        string   `yaml:"address"`
+		SidecarAddress string   `yaml:"sidecarAddress"`
+		AllowedHosts   []string `yaml:"allowedHosts"`
 	} `yaml:"server"`
+	Sidecar struct {
+		Scopes         []string `yaml:"scopes"`
+		AllowOverrides struct {
+			CallDownstreamAPI bool `yaml:"callDownstreamApi"`
+		} `yaml:"allowOverrides"`
+	} `yaml:"sidecar"`
 	AzureAd struct {
 		Instance          string   `yaml:"instance"`
 		TenantID          string   `yaml:"tenantId"`
@@ -188,6 +195,10 @@ func FuzzTranslate(f *testing.F) {
 		"DownstreamApis__DownstreamApi__Scopes=x", true)
 	f.Add([]byte(`{"Logging:LogLevel:Default": 3, "AzureAd": {"Scopes": {"Read": {"Read": []}}, "AppPermissions": "x"}}`),
 		"Logging__LogLevel=x", false)
+	f.Add([]byte(`{"Sidecar": {"AllowOverrides": {"CallDownstreamApi": true}, "Scopes": {"a": []}}, "AzureAd": {"Scopes": [["a"], {"b": "c"}]}}`),
+		"ASPNETCORE_URLS=http://+:5000", true)
+	f.Add([]byte(`{"Server": "x", "Sidecar": {"PopValidation": []}, "AzureAd": {"AppPermissions": {}, "AllowWebApiToBeAuthorizedByACL": "true"}}`),
+		"Server__SidecarAddress=auto", true)
 	f.Fuzz(func(t *testing.T, text []byte, assignment string, isJSON bool) {
 		name := "appsettings.yaml"
 		if isJSON {

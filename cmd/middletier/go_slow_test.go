@@ -187,6 +187,12 @@ func (s *stack) codeOfWebApp(t *testing.T) {
 // codeOfPublicClient signs Alice in with a browser that comes back to a port of loopback.
 func (s *stack) codeOfPublicClient(t *testing.T) {
 	client := s.publicClient(t)
+	s.checkSilent(t, client, s.signInInteractively(t, client))
+}
+
+// signInInteractively signs Alice in with a browser.
+func (s *stack) signInInteractively(t *testing.T, client public.Client) public.AuthResult {
+	t.Helper()
 	browser := func(page string) error {
 		back, err := s.newPerson("alice@contoso.example", "").visit(page)
 		if err != nil {
@@ -202,7 +208,7 @@ func (s *stack) codeOfPublicClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.checkSilent(t, client, result)
+	return result
 }
 
 // checkSilent wants Alice's token from MSAL's cache, and another one for its refresh token.

@@ -121,7 +121,7 @@ type agentKeys struct {
 type sidecarKeys struct {
 	AllowedCallers []string       `yaml:"allowedCallers" doc:"CIDRs of callers; each of them counts as the application itself."`
 	AllowedHosts   []string       `yaml:"allowedHosts" doc:"Host names by which it is called, beside localhost, 127.0.0.1 and [::1]."`
-	TokenClients   []tokenClient  `yaml:"tokenClients" doc:"Programs on other machines that may exchange users' tokens at POST /oauth2/token, each with clientId, clientSecretFile and apis." example:"[]"`
+	TokenClients   []tokenClient  `yaml:"tokenClients" doc:"Programs on other machines that may exchange users' tokens at POST /oauth2/token, such as {clientId: kong, clientSecretFile: /run/secrets/kong, apis: [todo]}." example:"[]"`
 	Scopes         []string       `yaml:"scopes" doc:"Scopes of which a user's token needs one on /Validate; with them, applications are refused there."`
 	AllowOverrides allowOverrides `yaml:"allowOverrides" doc:"On which routes the query may change options, name an agent or a session."`
 }

@@ -31,6 +31,7 @@ func (s *Server) routes() []route {
 		{methods: post, path: "/DownstreamApiUnauthenticated/{apiName}", handle: s.downstreamAPIUnauthenticated},
 		{methods: []string{http.MethodDelete}, path: sessionRoute, handle: s.endSession},
 		{methods: post, path: tokenPath, handle: s.issueToken},
+		{methods: get, path: openAPIPath, handle: s.openAPI},
 	}
 	for i := range routes {
 		routes[i].pattern = strings.Split(routes[i].path[1:], "/")

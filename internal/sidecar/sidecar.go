@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/getkin/kin-openapi/openapi3"
+
 	"middletier/internal/door"
 	"middletier/internal/downstream"
 	"middletier/internal/obo"
@@ -117,19 +119,21 @@ func (c Config) access(report func(key, problem string)) *validate.Access {
 
 // Server answers requests of the sidecar listener.
 type Server struct {
-	config   Config
-	door     *door.Door
-	handler  http.Handler
-	callers  *callers
-	scopes   *validate.Access // of /Validate; nil: none are needed
-	table    []route
-	roleFree *validate.Access // names the clients that need no roles; nil: none
+	config  Config
+	door    *door.Door
+	handler http.Handler
+	callers *callers
+	table   []route
+
+	scopes      *validate.Access // of /Validate; nil: none are needed
+	roleFree    *validate.Access // names the clients that need no roles; nil: none
+	description *openapi3.T      // without servers
 }
 
 // New returns a Server for c, whose Check must have passed.
 func New(c Config) *Server {
 	checked := func(string, string) {}
-	s := &Server{config: c, callers: c.callers(checked), scopes: c.access(checked)}
+	s := &Server{config: c, description: describe(), callers: c.callers(checked), scopes: c.access(checked)}
 	if len(c.RoleFreeClients) > 0 {
 		s.roleFree = validate.NewAccess([]validate.Rule{{Clients: c.RoleFreeClients}}, checked)
 	}

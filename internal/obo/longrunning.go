@@ -148,8 +148,9 @@ func (s session) encode() []byte {
 // refresh makes the exchange of a session: with its newest refresh token, which the new one
 // replaces.
 func (c *Cache) refresh(ctx context.Context, r tokenRequest) (grant, error) {
-	lease := c.client.config.Timeout + time.Second // an exchange, and what is written after it
-	waiting, cancel := context.WithTimeout(ctx, 2*lease)
+	// An exchange, and what is written after it. Whoever waits outlives the lease of a replica that died.
+	lease := c.client.config.Timeout + time.Second
+	waiting, cancel := context.WithTimeout(ctx, lease+time.Second)
 	defer cancel()
 	unlock, err := c.records.Lock(waiting, r.session.key, r.session.record, lease)
 	if errors.Is(err, context.DeadlineExceeded) {

@@ -19,7 +19,7 @@ func noAccess(*http.Request) *validate.Access { return nil }
 func (s *Server) accessOn(route route) accessFunc {
 	prefix := s.config.BasePath + route.prefix
 	return func(r *http.Request) *validate.Access {
-		name, _, err := splitTarget(rawPath(r), prefix)
+		name, _, err := splitTarget(door.RawPath(r), prefix)
 		if err != nil {
 			return nil
 		}

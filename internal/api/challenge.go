@@ -1,11 +1,11 @@
 package api
 
 import (
-	"encoding/base64"
 	"fmt"
 	"net/http"
 	"strings"
 
+	"middletier/internal/door"
 	"middletier/internal/problem"
 )
 
@@ -20,7 +20,7 @@ type target struct {
 // configured have no metadata, nor have those on the route for applications: which scope
 // an application requests does not depend on the API.
 func (s *Server) targetOf(r *http.Request, base string) target {
-	path := rawPath(r)
+	path := door.RawPath(r)
 	t := target{resource: resource{base: base}}
 	if strings.HasPrefix(path, s.config.BasePath+appRoute.prefix) {
 		t.app = true
@@ -49,20 +49,12 @@ func (s *Server) challenge(p problem.Problem, t target) string {
 	case "insufficient-scope":
 		return p.Challenge + s.scopeParameter(t, p.Scopes) + metadata
 	case "claims-challenge":
-		return s.claimsChallenge(p.ProviderError.Claims) + metadata
+		return problem.ClaimsChallenge(s.config.Authority, s.config.ClientID, p.ProviderError.Claims, metadata)
 	}
 	if problem.Types[p.Kind].Status != http.StatusUnauthorized {
 		return p.Challenge
 	}
 	return p.Challenge + metadata
-}
-
-// claimsChallenge is the challenge of Microsoft's page "Claims challenges, claims
-// requests and client capabilities". The code on that page takes the quote at its end
-// for a part of claims, so another parameter must follow.
-func (s *Server) claimsChallenge(claims string) string {
-	return fmt.Sprintf(`Bearer realm="", authorization_uri=%q, client_id=%q, error="insufficient_claims", claims=%q`,
-		s.config.Authority+"/oauth2/v2.0/authorize", s.config.ClientID, base64.StdEncoding.EncodeToString([]byte(claims)))
 }
 
 // scopeParameter is the scope that a client requests to be allowed what t asks for, in

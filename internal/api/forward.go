@@ -45,7 +45,7 @@ func (s *Server) forward(route route) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
 		event := door.EventOf(r)
-		name, path, err := splitTarget(rawPath(r), prefix)
+		name, path, err := splitTarget(door.RawPath(r), prefix)
 		if err != nil {
 			return err
 		}
@@ -111,15 +111,6 @@ type apiLocation struct {
 	url  func(r *http.Request) string
 }
 
-// rawPath returns the path of r's target as it was sent. EscapedPath alone would change
-// it: a fragment would become a part of the path.
-func rawPath(r *http.Request) string {
-	if r.URL.RawPath != "" {
-		return r.URL.RawPath
-	}
-	return r.URL.EscapedPath() // net/url sets RawPath only if it differs from this
-}
-
 // splitTarget splits an escaped path into the API's name and the rest. The rest begins
 // with a slash or is empty.
 func splitTarget(escaped, prefix string) (name, path string, err error) {
@@ -163,7 +154,7 @@ func (s *Server) fetchToken(
 		r := obo.Request{Agent: api.Agent, Tenant: api.Tenant, Scopes: []string{api.AppScope}, Challenge: challenge}
 		switch {
 		case !route.app:
-			user := assertionOf(caller)
+			user := door.AssertionOf(caller)
 			r.User, r.Tenant, r.Scopes = &user, "", api.Scopes
 		case api.Agent.User != "":
 			r.Scopes = api.Scopes
@@ -174,13 +165,6 @@ func (s *Server) fetchToken(
 		t, err = s.config.Tokens.ForApp(ctx, api.Tenant, api.AppScope, challenge)
 		return obo.ClientCredentials, t, err
 	}
-	t, err = s.config.Tokens.OnBehalfOf(ctx, assertionOf(caller), api.Scopes, challenge)
+	t, err = s.config.Tokens.OnBehalfOf(ctx, door.AssertionOf(caller), api.Scopes, challenge)
 	return obo.OnBehalfOf, t, err
-}
-
-func assertionOf(caller *validate.Caller) obo.Assertion {
-	return obo.Assertion{
-		Token: caller.Token(), Digest: caller.Digest(),
-		TenantID: caller.TenantID(), ObjectID: caller.ObjectID(), Expires: caller.Expires(),
-	}
 }

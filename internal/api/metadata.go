@@ -79,7 +79,7 @@ type resourceMetadata struct {
 // describedResource returns the resource whose metadata r asks for. A gateway must send
 // such requests here. It may leave the path of the service's URL on them or remove it.
 func (s *Server) describedResource(r *http.Request) (resource, error) {
-	path := strings.TrimSuffix(rawPath(r), "/")
+	path := strings.TrimSuffix(door.RawPath(r), "/")
 	described := resource{base: s.baseURL(r)}
 	result := error(echo.ErrNotFound)
 	for _, start := range []string{

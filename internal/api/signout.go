@@ -17,13 +17,13 @@ func (s *Server) signout(c echo.Context) error {
 		return problem.ErrAppOnUser
 	}
 	if s.config.SignOutForgetsUser {
-		_ = s.config.Tokens.ForgetUserOf(c.Request().Context(), assertionOf(caller)) // nobody can do more about it
+		_ = s.config.Tokens.ForgetUserOf(c.Request().Context(), door.AssertionOf(caller)) // nobody can do more about it
 		return c.NoContent(http.StatusNoContent)
 	}
 	var requests []obo.Request
 	for _, api := range s.apis {
 		requests = append(requests, obo.Request{Agent: obo.Agent{ID: api.Agent.ID}, Scopes: api.Scopes})
 	}
-	s.config.Tokens.Forget(c.Request().Context(), assertionOf(caller), requests)
+	s.config.Tokens.Forget(c.Request().Context(), door.AssertionOf(caller), requests)
 	return c.NoContent(http.StatusNoContent)
 }

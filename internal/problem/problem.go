@@ -4,6 +4,7 @@ package problem
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -250,4 +251,18 @@ func (p Problem) Document(base string) Document {
 		doc.CorrelationID, doc.TraceID, doc.ConsentURI = e.CorrelationID, e.TraceID, e.ConsentURI
 	}
 	return doc
+}
+
+// ClaimsChallenge is the challenge of Microsoft's page "Claims challenges, claims
+// requests and client capabilities", with more parameters at its end, or "". The code on
+// that page takes the quote at its end for a part of claims, so another parameter follows
+// claims in any case.
+func ClaimsChallenge(authority, clientID, claims, more string) string {
+	client := fmt.Sprintf(", client_id=%q", clientID)
+	before, after := client, more
+	if more == "" {
+		before, after = "", client
+	}
+	return fmt.Sprintf(`Bearer realm="", authorization_uri=%q%s, error="insufficient_claims", claims=%q%s`,
+		authority+"/oauth2/v2.0/authorize", before, base64.StdEncoding.EncodeToString([]byte(claims)), after)
 }

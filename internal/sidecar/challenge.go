@@ -1,7 +1,6 @@
 package sidecar
 
 import (
-	"encoding/base64"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -21,20 +20,12 @@ func (s *Server) challenge(p problem.Problem) string {
 	case "insufficient-scope":
 		return p.Challenge + fmt.Sprintf(", scope=%q", s.config.IDURI+"/"+p.Scopes[0]) + metadata
 	case "claims-challenge":
-		return s.claimsChallenge(p.ProviderError.Claims) + metadata
+		return problem.ClaimsChallenge(s.config.Authority, s.config.ClientID, p.ProviderError.Claims, metadata)
 	}
 	if problem.Types[p.Kind].Status != http.StatusUnauthorized {
 		return p.Challenge
 	}
 	return p.Challenge + metadata
-}
-
-// claimsChallenge is the challenge of Microsoft's page "Claims challenges, claims
-// requests and client capabilities". The code on that page takes the quote at its end
-// for a part of claims, so claims is not the last parameter.
-func (s *Server) claimsChallenge(claims string) string {
-	return fmt.Sprintf(`Bearer realm="", authorization_uri=%q, error="insufficient_claims", claims=%q, client_id=%q`,
-		s.config.Authority+"/oauth2/v2.0/authorize", base64.StdEncoding.EncodeToString([]byte(claims)), s.config.ClientID)
 }
 
 // metadataParameter is the parameter of a challenge with the URL of this service's

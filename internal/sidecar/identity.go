@@ -67,7 +67,7 @@ func tokenRequest(caller *validate.Caller, o options) (obo.Request, error) {
 		r.Tenant = cmp.Or(r.Tenant, o.Tenant)
 		return r, nil
 	}
-	assertion := assertionOf(caller)
+	assertion := door.AssertionOf(caller)
 	r.User = &assertion
 	return r, nil
 }
@@ -80,11 +80,4 @@ func asApplication(r obo.Request, o options) (obo.Request, error) {
 	r.Scopes, r.FMIPath = []string{o.AppScope}, o.override.FMIPath
 	r.Tenant = cmp.Or(r.Tenant, o.Tenant)
 	return r, nil
-}
-
-func assertionOf(caller *validate.Caller) obo.Assertion {
-	return obo.Assertion{
-		Token: caller.Token(), Digest: caller.Digest(),
-		TenantID: caller.TenantID(), ObjectID: caller.ObjectID(), Expires: caller.Expires(),
-	}
 }

@@ -52,7 +52,7 @@ func sessionRequest(r obo.Request, caller *validate.Caller, o options) (obo.Requ
 		r.SessionKey = o.override.SessionKey
 		return r, nil
 	}
-	assertion := assertionOf(caller)
+	assertion := door.AssertionOf(caller)
 	r.User = &assertion
 	return r, nil
 }

@@ -60,7 +60,7 @@ func (r route) match(segments []string) (parameter string, ok bool) {
 func (s *Server) dispatch(next echo.HandlerFunc) echo.HandlerFunc { // Echo calls it for each request
 	return func(c echo.Context) error {
 		r := c.Request()
-		segments, ok := splitPath(rawPath(r))
+		segments, ok := splitPath(door.RawPath(r))
 		var allow []string
 		for _, route := range s.table {
 			parameter, matches := route.match(segments)
@@ -82,14 +82,6 @@ func (s *Server) dispatch(next echo.HandlerFunc) echo.HandlerFunc { // Echo call
 	}
 }
 
-// rawPath returns the path of r's target as it was sent.
-func rawPath(r *http.Request) string {
-	if r.URL.RawPath != "" {
-		return r.URL.RawPath
-	}
-	return r.URL.EscapedPath()
-}
-
 // healthz answers probes.
 func (s *Server) healthz(c echo.Context, _ string) error {
 	setUncached(c.Response().Header())
@@ -99,5 +91,5 @@ func (s *Server) healthz(c echo.Context, _ string) error {
 // isHealth reports whether r asks for health, plainly: other spellings of the path are for
 // the application.
 func isHealth(r *http.Request) bool {
-	return strings.EqualFold(strings.TrimSuffix(rawPath(r), "/"), "/healthz")
+	return strings.EqualFold(strings.TrimSuffix(door.RawPath(r), "/"), "/healthz")
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"middletier/internal/door"
 	"middletier/internal/problem"
 	"middletier/internal/secretfile"
 )
@@ -98,5 +99,5 @@ const tokenPath = "/oauth2/token"
 // isTokenRequest reports whether r asks for a token at the token endpoint, plainly: other
 // spellings of the path are for the application.
 func isTokenRequest(r *http.Request) bool {
-	return r.Method == http.MethodPost && strings.EqualFold(strings.TrimSuffix(rawPath(r), "/"), tokenPath)
+	return r.Method == http.MethodPost && strings.EqualFold(strings.TrimSuffix(door.RawPath(r), "/"), tokenPath)
 }

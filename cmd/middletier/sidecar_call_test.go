@@ -567,8 +567,9 @@ func TestSidecarCallThatFails(t *testing.T) {
 	w := newCaller(t, func(f *file) {
 		like := f.DownstreamAPIs["todo"]
 		for name, change := range map[string]func(d *downstreamAPI){
-			"gone": func(d *downstreamAPI) { d.BaseURL = gone.URL },
-			"slow": func(d *downstreamAPI) { d.Timeout = 50 * time.Millisecond },
+			"nobase": func(d *downstreamAPI) { d.BaseURL = "" },
+			"gone":   func(d *downstreamAPI) { d.BaseURL = gone.URL },
+			"slow":   func(d *downstreamAPI) { d.Timeout = 50 * time.Millisecond },
 		} {
 			d := like
 			change(&d)
@@ -596,6 +597,7 @@ func TestSidecarCallThatFails(t *testing.T) {
 		{"/DownstreamApi/todo", 502, "downstream-unreachable"},
 		{"/DownstreamApi/todo?" + option("RelativePath", "truncated"), 502, "downstream-unreachable"},
 		{"/DownstreamApi/slow?" + option("RelativePath", "hang"), 504, "downstream-timeout"},
+		{"/DownstreamApi/nobase", 500, "misconfigured"},
 		{"/DownstreamApi/nope", 404, "unknown-api"},
 		{"/DownstreamApi/nope?" + option("Scopes", "api://todo/.default"), 404, "unknown-api"},
 		{"/DownstreamApi/nope/", 404, "unknown-api"},

@@ -163,7 +163,8 @@ func TestSidecarDrains(t *testing.T) {
 	t.Parallel()
 	w := newStoppedWorld(t)
 	socket := filepath.Join(socketFolder(t), "sidecar")
-	s := w.startSidecar("Server__SidecarAddress=unix:"+socket, "Server__Address=127.0.0.1:0", "Server__ShutdownGrace=30s", "DownstreamApis__todo__RequestAppToken=true")
+	s := w.startSidecar("Server__Address=off", "Server__SidecarAddress=unix:"+socket, "Server__ShutdownGrace=30s",
+		"DownstreamApis__todo__RequestAppToken=true")
 	arrived, release := w.api.hold()
 	answered := make(chan string, 1)
 	go func() {

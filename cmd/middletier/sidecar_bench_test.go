@@ -33,7 +33,8 @@ func BenchmarkSidecar(b *testing.B) {
 	awaitListener(b, side)
 	routes := []*benchServer{forward}
 	for _, route := range []struct{ name, line string }{
-		{"header", "GET /AuthorizationHeader/todo"}, {"validate", "GET /Validate"},
+		{"header", "GET /AuthorizationHeader/todo"},
+		{"validate", "GET /Validate"},
 		{"call", "POST /DownstreamApi/todo?optionsOverride.RelativePath=items"},
 	} {
 		s := &benchServer{

@@ -87,10 +87,14 @@ func TestRedisBreaksAndRecovers(t *testing.T) {
 			if failed < 3 {
 				t.Errorf("errors of Redis: got %d, want 3 at least", failed)
 			}
+			slow := 0 // because of the machine; if the breaker let requests wait, all of them would be
 			for range 50 {
-				if took := next(); took > atOnce {
-					t.Errorf("a request took %v with the breaker open", took)
+				if next() > atOnce {
+					slow++
 				}
+			}
+			if slow > 10 {
+				t.Errorf("%d of 50 requests took more than %v with the breaker open", slow, atOnce)
 			}
 			c.mends(redis)
 			answers := func() bool { return strings.Contains(redis.log.String(), "Redis answers again") }

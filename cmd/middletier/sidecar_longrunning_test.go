@@ -346,6 +346,9 @@ func TestSidecarSessionsWithoutRedis(t *testing.T) {
 	if plain.StatusCode != 200 {
 		t.Errorf("without a key: got %d %s, want 200", plain.StatusCode, plain.body)
 	}
+	if line := w.log.lines(t)[1]; line["tokenSource"] != "redis" {
+		t.Errorf("got the log line %v, want the tokenSource redis", line)
+	}
 	eventually(t, func() bool { return w.resume(key).StatusCode == 200 },
 		func() string { return "the session does not come back with Redis" })
 	if log := w.log.String(); strings.Contains(strings.ToLower(log), key) {
@@ -355,7 +358,8 @@ func TestSidecarSessionsWithoutRedis(t *testing.T) {
 
 // What the log and the metrics say of sessions.
 func TestSidecarSessionsAreObserved(t *testing.T) {
-	w := newSidecar(t, withOpenGates, withAPIs)
+	w := newStoppedWorldOf(t, agentDirectory(), withSidecar, withOpenGates, withAPIs)
+	p := w.startReady()
 	key := w.beginSession(w.alice())
 	w.resume(key)
 	w.resume(key, refresh)
@@ -369,11 +373,21 @@ func TestSidecarSessionsAreObserved(t *testing.T) {
 		"/AuthorizationHeader/{apiName} 200 identity_provider",
 		"/AuthorizationHeaderUnauthenticated/{apiName} 200 memory",
 		"/AuthorizationHeaderUnauthenticated/{apiName} 200 identity_provider",
-		"/AuthorizationHeaderUnauthenticated/{apiName} 401 <nil>",
+		"/AuthorizationHeaderUnauthenticated/{apiName} 401 memory",
 		"/LongRunningSession/{key} 204 <nil>",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("log: got %q, want %q", got, want)
+	}
+	scraped := p.scrape(t)
+	for _, labels := range []string{
+		`flow="refresh_token",outcome="ok",source="memory"`,
+		`flow="refresh_token",outcome="ok",source="identity_provider"`,
+		`flow="refresh_token",outcome="interaction_required",source="memory"`,
+	} {
+		if line := "middletier_token_requests_total{" + labels + "} 1\n"; !strings.Contains(scraped, line) {
+			t.Errorf("no metric %s", line)
+		}
 	}
 }
 

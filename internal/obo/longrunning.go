@@ -60,7 +60,7 @@ func (c *Cache) Keep(ctx context.Context, r Request) (key string, t Token, err e
 	// What is forgotten from here on is forgotten with the new session.
 	mark, err := c.records.Begin(ctx, longRunning(once.owner), sessionLife)
 	if err != nil {
-		return "", Token{}, err
+		return "", Token{Origin: c.recordsOrigin()}, err
 	}
 	resumed := Request{session: held, Agent: r.Agent, Tenant: r.Tenant, Scopes: r.Scopes}
 	first := c.request(c.key(&resumed, ""), &resumed)
@@ -95,21 +95,29 @@ func (c *Cache) Keep(ctx context.Context, r Request) (key string, t Token, err e
 func (c *Cache) Resume(ctx context.Context, key string, r Request) (Token, error) {
 	parsed, ok := records.ParseKey(key)
 	if !ok {
-		return Token{}, ErrUnknownKey
+		return Token{Origin: c.recordsOrigin()}, ErrUnknownKey
 	}
 	held, err := c.findSession(ctx, parsed)
 	if err != nil {
-		return Token{}, err
+		return Token{Origin: c.recordsOrigin()}, err
 	}
 	r = c.in(r)
 	if r.Agent.User != "" || r.Agent.ID != "" && r.Agent.ID != held.Agent {
-		return Token{}, ErrUnknownKey // a key is of one identity
+		return Token{Origin: c.recordsOrigin()}, ErrUnknownKey // a key is of one identity
 	}
 	r.User, r.SessionKey, r.Agent, r.session = nil, "", Agent{ID: held.Agent}, held
 	if r.Tenant == "" {
 		r.Tenant = held.Tenant
 	}
 	return c.Token(ctx, r)
+}
+
+// recordsOrigin is where an error about a session comes from that no exchange was made for.
+func (c *Cache) recordsOrigin() TokenOrigin {
+	if c.records.IsShared() {
+		return Redis
+	}
+	return Memory
 }
 
 // ForgetKey ends the long-running session under key, if there is one.

@@ -128,6 +128,12 @@ type backend interface {
 	lock(ctx context.Context, key redistier.Key, owner Owner, lease time.Duration) (unlock func(), mine bool, err error)
 }
 
+// IsShared reports whether the records are in Redis, and not in this process alone.
+func (s *Store) IsShared() bool {
+	_, shared := s.backend.(redisBackend)
+	return shared
+}
+
 // Begin returns the mark for a record of owner that is to live so long.
 func (s *Store) Begin(ctx context.Context, owner Owner, life time.Duration) (Mark, error) {
 	since, err := s.backend.begin(ctx, owner, life)

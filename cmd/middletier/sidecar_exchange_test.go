@@ -453,3 +453,22 @@ func TestTokenExchangeThatTheProviderRefuses(t *testing.T) {
 		})
 	}
 }
+
+// What cannot be had is said without parameters that only other routes have.
+func TestTokenEndpointNamesNoParameterOfOtherRoutes(t *testing.T) {
+	w := newSidecar(t, withAPIs)
+	for _, row := range []struct {
+		name string
+		form url.Values
+		want string
+	}{
+		{"an application's token", exchangeForm(w.daemon(), "audience", "delegated"), "The token has no user"},
+		{"an agent's user", url.Values{"grant_type": {"client_credentials"}, "audience": {"asRobot"}}, "called as an agent's user"},
+	} {
+		got := w.grant(row.form)
+		if got.StatusCode != 400 || got.Error != "invalid_request" || !strings.Contains(got.Description, row.want) ||
+			strings.Contains(got.Description, "optionsOverride") || strings.Contains(got.Description, "AgentUser") {
+			t.Errorf("%s: got %d %s, want 400 invalid_request: %s", row.name, got.StatusCode, got.body, row.want)
+		}
+	}
+}

@@ -14,6 +14,7 @@ import (
 
 	"middletier/internal/door"
 	"middletier/internal/obo"
+	"middletier/internal/problem"
 )
 
 // Names of the token endpoint (RFC 6749, section 4.4.2, and RFC 8693, sections 2.1 and 3).
@@ -23,6 +24,11 @@ const (
 
 	typeAccessToken = "urn:ietf:params:oauth:token-type:access_token"
 	typeJWT         = "urn:ietf:params:oauth:token-type:jwt"
+)
+
+var (
+	errSubjectApp      = problem.New("wrong-token-type", "The token has no user, and the API is called on behalf of users.")
+	errClientAgentUser = invalid("The API is called as an agent's user, so there is no token as the application.")
 )
 
 // tokenAnswer is a successful answer of the token endpoint (RFC 6749, section 5.1, and
@@ -91,7 +97,7 @@ func (s *Server) exchangeToken(r *http.Request, form form, client *TokenClient) 
 	event.API = o.Name
 	request, err := tokenRequest(event.Caller, o)
 	if err != nil {
-		return nil, err
+		return nil, withoutParameters(err)
 	}
 	if client != nil && request.Flow() != obo.OnBehalfOf {
 		return nil, &oauthError{
@@ -112,9 +118,20 @@ func (s *Server) clientToken(r *http.Request, form form) (*tokenAnswer, error) {
 	o.RequestAppToken = true
 	request, err := tokenRequest(nil, o)
 	if err != nil {
-		return nil, err
+		return nil, withoutParameters(err)
 	}
 	return s.answerToken(r, request, o, "")
+}
+
+// withoutParameters returns err without advice to use parameters that this route does not have.
+func withoutParameters(err error) error {
+	switch {
+	case errors.Is(err, errAppCaller):
+		return errSubjectApp
+	case errors.Is(err, errAgentUserApp):
+		return errClientAgentUser
+	}
+	return err
 }
 
 func (s *Server) answerToken(r *http.Request, request obo.Request, o options, issued string) (*tokenAnswer, error) {

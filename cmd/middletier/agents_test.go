@@ -289,6 +289,7 @@ func TestMistakesInAnAgent(t *testing.T) {
 		{"agent: {identity: " + scoutID + ", user: " + scoutUserName + "}", ""},
 		{"agent: {}", ""},
 		{"agent: {identity: scout}", "downstreamApis.todo.agent.identity: must be the client ID (a GUID) of an agent identity"},
+		{"agent: {identity: " + demoMiddleTier + "}", "downstreamApis.todo.agent.identity: is azureAd.clientId, the blueprint"},
 		{"agent: {user: " + scoutUserName + "}", "downstreamApis.todo.agent.identity: is missing: user is the agent's"},
 		{"agent: {identity: " + scoutID + ", user: scout}", "downstreamApis.todo.agent.user: must be the object ID (a GUID) or the user name"},
 		{

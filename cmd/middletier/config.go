@@ -435,6 +435,9 @@ func (f file) check(report report) {
 			section("", "must be a name of letters, digits, dots, dashes and underscores")
 		}
 		d.check(f.Server, section)
+		if id := d.Agent.Identity; id != "" && strings.EqualFold(id, f.AzureAd.ClientID) {
+			section("agent.identity", "is azureAd.clientId, the blueprint: it must be the client ID of an agent identity made from it")
+		}
 		if _, known := f.appTenant(d); !known && d.requiresAppToken(f.Server) {
 			section("tenant", tenantRequired)
 		}

@@ -46,6 +46,9 @@ func TestSidecarConfigurationIsChecked(t *testing.T) {
 		{"access rules without a public listener", ruled + "}}\n" + alone, []string{
 			"downstreamApis.graph.access: warning: has no effect: access rules do not apply to the sidecar listener, and server.address is off",
 		}},
+		{"hosts of the public listener that there is not", graph + "server: {address: off, sidecarAddress: auto, allowedHosts: [sidecar]}\n", []string{
+			"server.allowedHosts: warning: has no effect, since server.address is off: the sidecar listener serves local names, and those of sidecar.allowedHosts",
+		}},
 		{"defaults of calls, without a public listener", strings.Replace(graph, "}}", ", relativePath: me, httpMethod: GET}}", 1) + alone, nil},
 		{"defaults of calls, beside it", ruled + ", relativePath: me, httpMethod: GET, acceptHeader: a/b, contentType: a/b, extraQueryParameters: {a: s3cret}, extraHeaderParameters: {X-B: s3cret, X-A: b}}}\n", []string{
 			"downstreamApis.graph.acceptHeader" + noEffect, "downstreamApis.graph.contentType" + noEffect, "downstreamApis.graph.extraQueryParameters" + noEffect,

@@ -17,6 +17,10 @@ func (f file) warn(report report) {
 		report("server.publicUrl", "it is not set, so challenges, metadata and problem types name the host that each request names, "+
 			"as server.trustedProxies say. Set it to the URL that clients call")
 	}
+	if f.Server.Address == "" && len(f.Server.AllowedHosts) > 0 {
+		report("server.allowedHosts", "has no effect, since server.address is off: the sidecar listener serves local names, "+
+			"and those of sidecar.allowedHosts")
+	}
 	if f.Server.EasyAuth && len(f.Server.TrustedProxies) == 0 {
 		report("server.easyAuth", "server.trustedProxies does not list the platform's front end, so requests of the service's own pages "+
 			"may count as cross-site: their origin is https, and the front end calls the service over http")

@@ -67,7 +67,11 @@ func listenAt(parse func(string) (string, error)) func(*translation, config.Tree
 			return
 		case t.listens:
 		case !strings.EqualFold(t.serverText("sidecarAddress"), auto):
-			v.Warn(noEffectOfURLs)
+			warning := noEffectOfURLs
+			if !t.hasSidecar() {
+				warning += ", or for a sidecar Server__SidecarAddress=auto"
+			}
+			v.Warn(warning)
 		default:
 			t.listens = true
 			address, err := parse(text)

@@ -86,7 +86,8 @@ func (f file) warnOfSidecar(report report) {
 	}
 	if len(f.Sidecar.TokenClients) > 0 {
 		section("tokenClients", "the listener has no TLS: secrets and tokens must come through a proxy that has it. "+
-			"A proxy on this machine must forward POST /oauth2/token only, since it is the application to every other route")
+			"A proxy on this machine must forward POST /oauth2/token only, since it is the application to every other route; "+
+			"and it must send X-Forwarded-For, without which its clients are the application on this route too")
 	}
 }
 

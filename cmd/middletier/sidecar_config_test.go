@@ -85,7 +85,8 @@ func TestSidecarConfigurationIsChecked(t *testing.T) {
 		}},
 		{"clients of the token endpoint", graph + alone + "sidecar: {tokenClients: [{clientId: kong, clientSecretFile: SECRET, apis: [Graph]}]}\n", []string{
 			"sidecar.tokenClients: warning: the listener has no TLS: secrets and tokens must come through a proxy that has it. " +
-				"A proxy on this machine must forward POST /oauth2/token only, since it is the application to every other route",
+				"A proxy on this machine must forward POST /oauth2/token only, since it is the application to every other route; " +
+				"and it must send X-Forwarded-For, without which its clients are the application on this route too",
 		}},
 		{"bad clients", graph + alone + "sidecar: {tokenClients: [{}, {clientId: kong, clientSecretFile: /nonexistent, apis: [grap]}, {clientId: kong, clientSecretFile: SECRET, apis: [graph]}]}\n", []string{
 			"sidecar.tokenClients[0].apis: must list the APIs for which the program gets tokens",

@@ -401,6 +401,45 @@ func TestTokenExchangeFromElsewhere(t *testing.T) {
 	}
 }
 
+// What a proxy on this machine forwards comes from its address, often with a local Host: it is
+// a client's nevertheless.
+func TestTokenExchangeThroughAProxyOnThisMachine(t *testing.T) {
+	gateway, _ := withGateway(t)
+	w := newSidecar(t, withAPIs, withOpenGates, gateway)
+	alice := w.alice()
+	own := url.Values{"grant_type": {"client_credentials"}, "audience": {"todo"}}
+	header := func(name, value string) func(*http.Request) {
+		return func(r *http.Request) { r.Header.Set(name, value) }
+	}
+	for name, change := range map[string]func(*http.Request){
+		"X-Forwarded-For": header("X-Forwarded-For", "203.0.113.7"), "X-Forwarded-For: local": header("X-Forwarded-For", "127.0.0.1"),
+		"X-Forwarded-Proto": header("X-Forwarded-Proto", "https"), "X-Forwarded-Host": header("X-Forwarded-Host", "localhost"),
+		"Forwarded": header("Forwarded", "for=127.0.0.1"), "Via": header("Via", "1.1 gateway"), "X-Real-IP": header("X-Real-IP", "203.0.113.7"),
+	} {
+		for _, form := range []url.Values{own, exchangeForm(alice)} {
+			if got := w.grant(form, change); got.StatusCode != 401 || got.Error != "invalid_client" {
+				t.Errorf("%s: got %d %s, want 401 invalid_client", name, got.StatusCode, got.body)
+			}
+		}
+	}
+	withSecret := func(pairs ...string) url.Values {
+		return exchangeForm(alice, append([]string{"client_id", "gw", "client_secret", gatewaySecret}, pairs...)...)
+	}
+	if got := w.grant(withSecret(), header("X-Forwarded-For", "203.0.113.7")); got.StatusCode != 200 {
+		t.Errorf("a client: got %d %s, want 200", got.StatusCode, got.body)
+	}
+	proxied := header("X-Forwarded-For", "203.0.113.7")
+	if got := w.grant(withSecret("audience", "delegated"), proxied); got.StatusCode != 400 || got.Error != "invalid_target" {
+		t.Errorf("an API of others: got %d %s, want 400 invalid_target", got.StatusCode, got.body)
+	}
+	if got := w.grant(withSecret("grant_type", "client_credentials"), proxied); got.StatusCode != 400 || got.Error != "unauthorized_client" {
+		t.Errorf("as the application: got %d %s, want 400 unauthorized_client", got.StatusCode, got.body)
+	}
+	if got := w.grant(own); got.StatusCode != 200 {
+		t.Errorf("the application: got %d %s, want 200", got.StatusCode, got.body)
+	}
+}
+
 // Without clients, nobody from elsewhere is told that there is a token endpoint.
 func TestTokenEndpointIsClosedWithoutClients(t *testing.T) {
 	w := newSidecar(t, elsewhere)

@@ -58,7 +58,7 @@ func (s *Server) exchange(r *http.Request) (*tokenAnswer, error) {
 		return nil, err
 	}
 	var client *TokenClient // nil: the application itself
-	if s.callers.check(r) != nil {
+	if !s.isApplication(r) {
 		if client, err = s.authenticateClient(r, form); err != nil {
 			return nil, err
 		}

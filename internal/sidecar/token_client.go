@@ -10,9 +10,28 @@ import (
 	"strings"
 
 	"middletier/internal/door"
+	"middletier/internal/forwarded"
 	"middletier/internal/problem"
 	"middletier/internal/secretfile"
 )
+
+// isApplication reports whether a token request is the application's own. A proxy on this
+// machine passes the caller check, as what it forwards for clients elsewhere does: so where
+// there are such clients, a request that a proxy has forwarded is a client's. That makes
+// less of the request, never more, whoever wrote the headers.
+func (s *Server) isApplication(r *http.Request) bool {
+	return s.callers.check(r) == nil && (len(s.config.TokenClients) == 0 || !isForwarded(r.Header))
+}
+
+// isForwarded reports whether a proxy says of itself that it has forwarded a request.
+func isForwarded(h http.Header) bool {
+	for name := range h {
+		if forwarded.IsHeader(name) || name == "Via" || name == "X-Real-Ip" {
+			return true
+		}
+	}
+	return false
+}
 
 // authenticateClient returns the client of a request from another machine. It
 // authenticates with its secret, by HTTP Basic or in the form (RFC 6749, section 2.3.1).

@@ -3,6 +3,8 @@ package sidecar
 import (
 	"cmp"
 	"context"
+	"encoding/json"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -23,9 +25,9 @@ import (
 type callAnswer struct {
 	StatusCode int         `json:"statusCode"`
 	Headers    http.Header `json:"headers"`
-	Content    *string     `json:"content"` // null: the answer has no body
 
-	LongRunningSessionKey string `json:"longRunningSessionKey,omitempty"`
+	content    *string // nil: the answer has no body
+	sessionKey string  // "": none
 }
 
 // minMaxAnswer is how large an API's answer may be at least. It may be as large as the
@@ -86,8 +88,13 @@ func (s *Server) call(c echo.Context, caller *validate.Caller, o options) error 
 		s.dropSession(event, key)
 		return err
 	}
-	answer.LongRunningSessionKey = key
-	return respond(c, answer)
+	answer.sessionKey = key
+	body, err := answer.encode(2 * outgoing.MaxAnswer)
+	if err != nil {
+		s.dropSession(event, key)
+		return err
+	}
+	return respondBody(c, body)
 }
 
 // send calls the API and reads its answer.
@@ -103,7 +110,35 @@ func send(event *door.Event, o options, outgoing downstream.Outgoing) (callAnswe
 	if err != nil {
 		return callAnswer{}, err
 	}
-	return callAnswer{StatusCode: answer.Status, Headers: inUTF8(answer.Header), Content: content}, nil
+	return callAnswer{StatusCode: answer.Status, Headers: inUTF8(answer.Header), content: content}, nil
+}
+
+// encode returns a as JSON. The content is written by hand, once: package json would write
+// the HTML in it in six times its size, grow its buffer by doubling, and copy that. Content
+// that takes more than limit is a *downstream.Error.
+func (a callAnswer) encode(limit int64) ([]byte, error) {
+	head, err := json.Marshal(a)
+	if err != nil {
+		return nil, err
+	}
+	content, size := "null", 0
+	if a.content != nil {
+		content = *a.content
+		if size = jsonSize(content); int64(size) > limit {
+			return nil, &downstream.Error{Kind: downstream.ResponseTooLarge, Err: fmt.Errorf("in JSON, it has more than %d bytes", limit)}
+		}
+	}
+	body := make([]byte, 0, len(head)+size+128)
+	body = append(append(body, head[:len(head)-1]...), `,"content":`...)
+	if a.content == nil {
+		body = append(body, content...)
+	} else {
+		body = appendJSON(body, content)
+	}
+	if a.sessionKey != "" { // letters and digits
+		body = append(append(append(body, `,"longRunningSessionKey":"`...), a.sessionKey...), '"')
+	}
+	return append(body, "}\n"...), nil
 }
 
 // tokenFor returns the source of tokens for a call.

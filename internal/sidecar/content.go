@@ -181,3 +181,38 @@ func decode(body []byte, charset encoding.Encoding) (string, error) {
 	}
 	return string(text), nil
 }
+
+// shortEscapes are the characters that have short escapes in JSON (RFC 8259, section 7).
+// Other control characters take six bytes, and all else stays.
+var shortEscapes = [256]byte{'"': '"', '\\': '\\', '\b': 'b', '\f': 'f', '\n': 'n', '\r': 'r', '\t': 't'}
+
+// jsonSize returns the length of what appendJSON appends.
+func jsonSize(text string) int {
+	size := len(text) + 2
+	for _, c := range []byte(text) {
+		switch {
+		case shortEscapes[c] != 0:
+			size++
+		case c < ' ':
+			size += 5
+		}
+	}
+	return size
+}
+
+// appendJSON appends text, which is valid UTF-8, as a string of JSON.
+func appendJSON(to []byte, text string) []byte {
+	const hex = "0123456789abcdef"
+	to = append(to, '"')
+	for _, c := range []byte(text) {
+		switch short := shortEscapes[c]; {
+		case short != 0:
+			to = append(to, '\\', short)
+		case c < ' ':
+			to = append(to, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		default:
+			to = append(to, c)
+		}
+	}
+	return append(to, '"')
+}

@@ -3,6 +3,7 @@ package sidecar
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
@@ -187,4 +188,47 @@ func FuzzContent(f *testing.F) {
 			t.Errorf("got %q, want %q", *got, body)
 		}
 	})
+}
+
+// The answer to the application takes little more memory than the API's text, whatever is in
+// it: a few KB of gzip can be 32 MiB of it.
+func TestContentIsEncodedInItsOwnSize(t *testing.T) {
+	every := make([]byte, 0, 256)
+	for c := range 0x80 {
+		every = append(every, byte(c))
+	}
+	for _, text := range []string{"", string(every), "<&>ü€\U0001f600\u2028\ufffd", `{"a":"\n"}`} {
+		body, err := callAnswer{StatusCode: 200, Headers: http.Header{"A": {"b"}}, content: &text, sessionKey: "k1"}.encode(1 << 10)
+		var got struct {
+			StatusCode            int
+			Headers               http.Header
+			Content               *string
+			LongRunningSessionKey string
+		}
+		if err != nil || json.Unmarshal(body, &got) != nil || got.Content == nil || *got.Content != text || got.StatusCode != 200 ||
+			got.LongRunningSessionKey != "k1" || got.Headers.Get("A") != "b" {
+			t.Errorf("%q: got %s %v", text, body, err)
+		}
+		if n := len(appendJSON(nil, text)); n != jsonSize(text) {
+			t.Errorf("jsonSize(%q): got %d, want %d", text, jsonSize(text), n)
+		}
+	}
+	const limit = 1 << 20
+	for name, row := range map[string]struct {
+		text string
+		fits bool
+	}{
+		"HTML": {strings.Repeat("<p>", limit/3), true}, "quotes": {strings.Repeat(`"`, limit/2-1), true},
+		"control characters": {strings.Repeat("\x01", limit/2), false},
+	} {
+		a := callAnswer{content: &row.text}
+		body, err := a.encode(limit + 2)
+		var failure *downstream.Error
+		if row.fits != (err == nil) || err != nil && (!errors.As(err, &failure) || failure.Kind != downstream.ResponseTooLarge) {
+			t.Errorf("%s: got %v, fits: %v", name, err, row.fits)
+		}
+		if cap(body) > limit+4<<10 {
+			t.Errorf("%s: got %d bytes, want no more than the text", name, cap(body))
+		}
+	}
 }

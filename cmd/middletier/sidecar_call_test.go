@@ -406,6 +406,7 @@ func TestSidecarCallReturnsText(t *testing.T) {
 		{"application/json", "", "\xfc", "not valid in its charset"},
 		{"text/plain", "br", "x", "Content-Encoding"},
 		{"text/plain", "gzip", "no gzip", "Content-Encoding"},
+		{"text/plain", "gzip, br", gzipped("x"), "Content-Encoding"},
 		{"text/plain", "gzip", gzipped(strings.Repeat("\x00", 40<<20)), "larger"},
 		{"text/plain", "", strings.Repeat("x", 33<<20), "larger"},
 		{"image/png", "", "", ""},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
@@ -246,7 +247,11 @@ func TestTokenRequestsAreForms(t *testing.T) {
 	if got := w.grantText(form + "&x=" + strings.Repeat("x", 64<<10)); got.StatusCode != 413 || got.Error != "invalid_request" {
 		t.Errorf("a large form: got %d %.200s, want 413 invalid_request", got.StatusCode, got.body)
 	}
-	if got := w.grantText(form + strings.Repeat("&x", 100)); got.StatusCode != 400 || got.Error != "invalid_request" {
+	many := form
+	for i := range 100 {
+		many += fmt.Sprintf("&x%d=", i)
+	}
+	if got := w.grantText(many); got.StatusCode != 400 || got.Error != "invalid_request" {
 		t.Errorf("many fields: got %d %s, want 400", got.StatusCode, got.body)
 	}
 	for _, path := range []string{"/OAuth2/TOKEN", "/oauth2/token/"} {
@@ -322,14 +327,17 @@ func TestTokenExchangeFromElsewhere(t *testing.T) {
 		}
 	}
 	for name, got := range map[string]grantAnswer{
-		"no credentials":         w.grant(exchangeForm(alice)),
-		"an id alone":            w.grant(exchangeForm(alice, "client_id", "gw")),
-		"a wrong secret":         w.grant(exchangeForm(alice, "client_id", "gw", "client_secret", "x")),
-		"no secret":              w.grant(exchangeForm(alice), asBasic("gw", "")),
-		"an unknown client":      w.grant(exchangeForm(alice, "client_id", "x", "client_secret", gatewaySecret)),
-		"no client":              w.grant(exchangeForm(alice), asBasic("", gatewaySecret)),
-		"a wrong secret, Basic":  w.grant(exchangeForm(alice), asBasic("gw", gatewaySecret+"x")),
-		"a bearer token":         w.grant(byForm(), func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+alice) }),
+		"no credentials":        w.grant(exchangeForm(alice)),
+		"an id alone":           w.grant(exchangeForm(alice, "client_id", "gw")),
+		"a wrong secret":        w.grant(exchangeForm(alice, "client_id", "gw", "client_secret", "x")),
+		"no secret":             w.grant(exchangeForm(alice), asBasic("gw", "")),
+		"an unknown client":     w.grant(exchangeForm(alice, "client_id", "x", "client_secret", gatewaySecret)),
+		"no client":             w.grant(exchangeForm(alice), asBasic("", gatewaySecret)),
+		"a wrong secret, Basic": w.grant(exchangeForm(alice), asBasic("gw", gatewaySecret+"x")),
+		"a bearer token":        w.grant(byForm(), func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+alice) }),
+		"two headers": w.grant(exchangeForm(alice), asBasic("gw", gatewaySecret), func(r *http.Request) {
+			r.Header.Add("Authorization", r.Header.Get("Authorization"))
+		}),
 		"the id in another case": w.grant(exchangeForm(alice), asBasic("GW", gatewaySecret)),
 		"an assertion": w.grant(exchangeForm(alice, "client_id", "gw", "client_assertion", alice,
 			"client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")),
@@ -343,6 +351,7 @@ func TestTokenExchangeFromElsewhere(t *testing.T) {
 		want string
 	}{
 		"two ways":                {w.grant(byForm(), asBasic("gw", gatewaySecret)), "invalid_request"},
+		"another id in the form":  {w.grant(exchangeForm(alice, "client_id", "x"), asBasic("gw", gatewaySecret)), "invalid_request"},
 		"an API of others":        {w.grant(byForm("audience", "delegated")), "invalid_target"},
 		"a scope of others":       {w.grant(byForm("audience", "", "scope", "api://notes/.default")), "invalid_scope"},
 		"as the application":      {w.grant(byForm("grant_type", "client_credentials")), "unauthorized_client"},

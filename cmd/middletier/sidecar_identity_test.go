@@ -57,6 +57,8 @@ func TestSidecarDecidesWhoseToken(t *testing.T) {
 		{"nobody", headerPath("todo"), "", "401 missing-token"},
 		{"nobody who asks for the application", headerPath("todo", asApp), "", "401 missing-token"},
 		{"a bad token", headerPath("asApp"), expired, "401 invalid-token"},
+		{"free: a bad token that does not count", headerPathFree("asApp"), expired, us},
+		{"a user, with an FMI path", headerPath("todo", option("AcquireTokenOptions.FmiPath", "x")), alice, "400 invalid-request"},
 		{"a bad token, and an API that is not there", headerPath("nope"), expired, "401 invalid-token"},
 
 		{"free: nobody", headerPathFree("todo"), "", us},

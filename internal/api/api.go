@@ -1,5 +1,7 @@
-// Package api is the HTTP surface of the service. It is the only package that
-// knows Echo, and the only one that knows status codes sent to callers.
+// Package api has the routes of the public and the admin listener.
+//
+// Package door does what they have in common with the sidecar listener, and package
+// problem says with which status an error is answered.
 package api
 
 import (

@@ -2,7 +2,8 @@
 // limits, metrics and one line in the log, and answers its error with a problem document.
 //
 // The routes are those of packages api and sidecar. A handler finds the Event of its
-// request with EventOf, fills it in, and returns an error. Nothing else writes an error.
+// request with EventOf, fills it in, and returns an error. Nothing else writes an error,
+// except for the token endpoint of package sidecar, whose errors are OAuth's.
 package door
 
 import (

@@ -43,7 +43,7 @@ type Event struct {
 	AnswerErr     error   // it cut the API's answer short
 	Timing        *Timing // nil if Server-Timing is off
 
-	Forwarded bool // or the attempt has begun
+	Forwarded bool // downstream.Client.Forward was called: it prepares early replies itself
 
 	Upload *downstream.Upload // nil for none
 }

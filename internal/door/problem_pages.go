@@ -115,7 +115,7 @@ var problemsPage = template.Must(template.New("problems").Parse(`<!doctype html>
 </html>
 `))
 
-// problem answers /problems/{type}: what an error means, who must act, and an example.
+// problemPage answers /problems/{type}: what an error means, who must act, and an example.
 // Browsers get a page, other clients JSON.
 func (d *Door) problemPage(c echo.Context) error {
 	name := c.Param("type")

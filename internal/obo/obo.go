@@ -1,25 +1,27 @@
 // Package obo trades a caller's token, or our own identity, for a token for a
 // downstream API.
 //
-// The life of a token. Cache.OnBehalfOf and Cache.ForApp look in memory first, and a
-// returning caller is served from there. What memory lacks is got by acquire, in one
-// flight for all callers who wait for it: from the tier that replicas share, else by one
-// exchange of Client, for which the replica takes a lock in that tier. A token counts
-// until the buffer before its expiry, and never outlives its assertion. When it is due it
-// is renewed by acquire behind the requests that go on with it. A refusal that needs the
-// user is kept like a token, for a minute; a demand to wait, under a key of its own. A
-// token that its API refused is replaced, and the new one is on trial until the API
-// accepts it. Forget, ForgetUser and ForgetAll end a token early: in the shared tier
-// first, then in memory, then in other replicas by a notice. What an agent identity needs to
-// prove itself are tokens too, and live the same life.
+// The life of a token. Cache.Token, and its short forms OnBehalfOf and ForApp, look in memory
+// first, and a returning caller is served from there. What memory lacks is got by acquire, in
+// one flight for all callers who wait for it: from the tier that replicas share, else by one
+// exchange of Client, for which the replica takes a lock in that tier. A token counts until
+// the buffer before its expiry, and never outlives its assertion. When it is due it is renewed
+// by acquire behind the requests that go on with it. A refusal that needs the user is kept
+// like a token, for a minute; a demand to wait, under a key of its own. A token that its API
+// refused is replaced, and the new one is on trial until the API accepts it. Forget,
+// ForgetUser and ForgetAll end a token early: in the shared tier first, then in memory, then
+// in other replicas by a notice. What an agent identity needs to prove itself are tokens too,
+// and live the same life.
 //
 // A long-running session is a refresh token in a record, under a key that its user gets. The
 // tokens that are fetched with it are cached as others are; whoever asks with the key is
 // served from there only while the record is there.
 //
-// Locks. Cache.mu, memory.mu, turns.mu, msalClient.mu and agentClients.mu are each held for a few
-// statements; none is held while another of them is taken, and none across the network. What
-// was forgotten during a fetch is seen by memory's marks, not by a lock.
+// Locks. Cache.mu, memory.mu, turns.mu, msalClient.mu and agentClients.mu are each held for a
+// few statements; none is held while another of them is taken, and none across the network.
+// What was forgotten during a fetch is seen by memory's marks, not by a lock. Refreshes of one
+// long-running session follow one another by records.Store.Lock, a lease that is held across
+// the exchange.
 //
 // Goroutines. A flight outlives the caller that began it, and is bounded by
 // Config.Timeout and the lease of the lock; Cache.Run waits for the renewals, then ends the shared tier, which owns

@@ -1,5 +1,6 @@
 // Package problem decides how an error is answered: with which problem document (RFC 9457),
-// status and headers. It is the only package that maps errors to statuses.
+// status and headers. No other package maps errors to statuses, except for those of the
+// router (package door) and of the token endpoint (package sidecar).
 package problem
 
 import (
@@ -32,7 +33,7 @@ type Problem struct {
 	ProviderError *obo.Error    // the document repeats its fields; nil: none
 }
 
-// Error is an error of this package, with its problem.
+// Error is an error that holds its own problem.
 type Error struct{ Problem }
 
 func (e *Error) Error() string { return e.Detail }
@@ -58,8 +59,8 @@ var tokenDetails = map[validate.Reason]string{
 	validate.NotAccess:   "The token is not an access token with scopes or app permissions.",
 }
 
-// For is the only place that maps an error to an answer. caller is nil if the
-// error came before the token was validated.
+// For returns the problem that answers an error. caller is nil if the error came before the
+// token was validated.
 func For(err error, caller *validate.Caller) Problem {
 	var (
 		requestErr  *Error
@@ -121,6 +122,7 @@ func For(err error, caller *validate.Caller) Problem {
 	return Internal
 }
 
+// Internal is the problem of every error that For does not know.
 var Internal = Problem{Kind: "internal", Detail: "An unexpected error occurred inside this service."}
 
 // ShortRetryAfter is the Retry-After for signing keys and Redis: both are usually

@@ -70,7 +70,7 @@ func (s *Server) call(c echo.Context, caller *validate.Caller, o options) error 
 	if err != nil {
 		return err
 	}
-	outgoing, err := outgoing(c.Request(), o)
+	outgoing, err := newOutgoing(c.Request(), o)
 	if err != nil {
 		return err
 	}
@@ -153,9 +153,9 @@ func (s *Server) tokenFor(event *door.Event, request *obo.Request, o options) do
 // traceHeaders continue a trace (W3C Trace Context, and Baggage).
 var traceHeaders = [...]string{"Traceparent", "Tracestate", "Baggage"}
 
-// outgoing returns what the API sees of r, without token and body. Of the caller's headers
+// newOutgoing returns what the API sees of r, without token and body. Of the caller's headers
 // that is what describes the body, and the trace.
-func outgoing(r *http.Request, o options) (downstream.Outgoing, error) {
+func newOutgoing(r *http.Request, o options) (downstream.Outgoing, error) {
 	if o.Client == nil {
 		return downstream.Outgoing{}, errNoBaseURL
 	}

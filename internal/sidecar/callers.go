@@ -38,8 +38,8 @@ var (
 	errPage = problem.New("cross-site-request", "The sidecar listener serves the application, not web pages in a browser.")
 )
 
-// check returns why r is refused, or nil. What proxies say about a client decides
-// nothing: the application could be anybody's who writes such a header.
+// check returns why r is refused, or nil. Forwarded headers are not read: any caller can
+// write one.
 func (c *callers) check(r *http.Request) error {
 	switch {
 	case !c.allowsPeer(r):

@@ -47,7 +47,7 @@ func addClaims(doc *problem.Document, p problem.Problem, r *http.Request) {
 	}
 }
 
-// checkCaller is middleware that refuses whoever is not the application. Probes may come
+// checkCaller is middleware that refuses callers other than the application. Probes may come
 // from anywhere, and so may clients of the token endpoint, which authenticate there.
 func (s *Server) checkCaller(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {

@@ -102,8 +102,9 @@ func mediaType(contentType string) (kind, charset string) {
 var textTypes = map[string]bool{
 	"": true, // no type: many APIs send none with errors
 
-	"application/json": true, "application/jsonl": true, "application/ndjson": true, "application/x-ndjson": true, "application/json-seq": true,
-	"application/xml": true, "application/xml-dtd": true,
+	"application/json": true, "application/jsonl": true, "application/ndjson": true, "application/x-ndjson": true,
+	"application/json-seq": true,
+	"application/xml":      true, "application/xml-dtd": true,
 	"application/javascript": true, "application/x-javascript": true, "application/ecmascript": true,
 	"application/x-www-form-urlencoded": true, "application/graphql": true, "application/sql": true, "application/csv": true,
 	"application/yaml": true, "application/x-yaml": true, "application/toml": true,

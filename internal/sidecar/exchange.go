@@ -146,14 +146,13 @@ func (s *Server) answerToken(r *http.Request, request obo.Request, o options, is
 	}, nil
 }
 
-// expiryOf returns the end of a token that is a JWT, else the present.
+// expiryOf returns when a token that is a JWT expires. Of any other it returns the present,
+// so that the answer names no expiry.
 func expiryOf(token string) time.Time {
-	_, rest, _ := strings.Cut(token, ".")
-	payload, _, _ := strings.Cut(rest, ".")
 	var claims struct {
 		Expires int64 `json:"exp"`
 	}
-	data, err := base64.RawURLEncoding.DecodeString(payload)
+	data, err := base64.RawURLEncoding.DecodeString(payloadOf(token))
 	if err != nil || json.Unmarshal(data, &claims) != nil || claims.Expires <= 0 {
 		return time.Now()
 	}

@@ -160,7 +160,9 @@ func schemas() openapi3.Schemas {
 	list := openapi3.NewArraySchema().WithItems(text)
 	nullable := &openapi3.Schema{Type: &openapi3.Types{"string", "null"}}
 	problems := object("type", "title", "status", "detail")
-	for _, name := range []string{"type", "title", "detail", "instance", "requestId", "error", "suberror", "correlationId", "traceId", "claims"} {
+	for _, name := range []string{
+		"type", "title", "detail", "instance", "requestId", "error", "suberror", "correlationId", "traceId", "claims",
+	} {
 		problems.WithProperty(name, text)
 	}
 	refusal := object("error", "error_description")

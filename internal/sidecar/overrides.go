@@ -45,9 +45,11 @@ const (
 	maxValue   = 4 << 10 // bytes of one value, except claims
 	maxClaims  = 16 << 10
 	maxSession = 256
+	maxMethod  = 32
+	maxDomain  = 253 // of a domain name as text (RFC 1035, section 2.3.4)
 )
 
-// The beginnings of names that have a name behind them, in lower case.
+// Prefixes, in lower case, of names that end with the name of a header or a parameter.
 const (
 	extraHeader = "extraheaderparameters."
 	extraQuery  = "extraqueryparameters."
@@ -59,8 +61,8 @@ type override struct {
 	set  func(o *overrides, value string) error
 }
 
-// known are the overrides by their names in lower case. Scopes, which is a list, and those
-// with a name behind them are read apart.
+// known are the overrides by their names in lower case. Scopes, which is a list, and names
+// with a prefix are read separately.
 var known = map[string]override{
 	"scopes": {"Scopes", nil},
 	"requestapptoken": {"RequestAppToken", func(o *overrides, v string) (err error) {
@@ -196,7 +198,7 @@ func (o *overrides) setScopes(values []string) error {
 
 func (o *overrides) setMethod(value string) error {
 	method := strings.ToUpper(value)
-	if !httpguts.ValidHeaderFieldName(method) || len(method) > 32 { // both are tokens (RFC 9110, section 9.1)
+	if !httpguts.ValidHeaderFieldName(method) || len(method) > maxMethod { // both are tokens (RFC 9110, section 9.1)
 		return errMethod
 	}
 	switch method {
@@ -281,7 +283,7 @@ func (o *overrides) setHeader(name, value string) error {
 	return nil
 }
 
-// agent reads the agent parameters. given reports whether there are any. If
+// agentParameters reads the agent parameters. given reports whether there are any. If
 // AgentUsername is there, AgentUserId is ignored.
 func (q query) agentParameters() (agent obo.Agent, given bool, err error) {
 	identity, username := strings.TrimSpace(q.agent[agentIdentity]), strings.TrimSpace(q.agent[agentUsername])
@@ -398,7 +400,7 @@ func isNeverSent(name string) bool {
 
 // isDomain reports whether s can be the domain of a tenant. It has a dot: one word, such
 // as common, names no tenant.
-func isDomain(s string) bool { return len(s) <= 253 && domain.MatchString(s) }
+func isDomain(s string) bool { return len(s) <= maxDomain && domain.MatchString(s) }
 
 var domain = regexp.MustCompile(`^(?i:[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+(?i:[a-z]([a-z0-9-]{0,61}[a-z0-9])?)$`)
 

@@ -1,8 +1,10 @@
 // Package sidecar answers the HTTP interface of Microsoft's sidecar container (Microsoft
 // Entra SDK for AgentID), for an application on the same machine or in the same pod.
 //
-// The caller is the application itself, so access rules do not apply: whoever may reach
-// the listener may use every API that is configured. Users' tokens are validated whole.
+// The caller is the application itself, so access rules do not apply: a caller that may
+// reach the listener may use every API that is configured. Users' tokens are validated as
+// on the public listener. The token endpoint also serves clients on other machines, which
+// authenticate there (TokenClient).
 package sidecar
 
 import (
@@ -28,11 +30,11 @@ type Config struct {
 	// AllowedCallers are CIDRs of the callers; AllowedHosts the names in Host beside
 	// localhost, 127.0.0.1 and [::1].
 	AllowedCallers, AllowedHosts []string
-	// Scopes are what a user's token needs one of on /Validate; none: any.
+	// Scopes are those of which a user's token needs one on /Validate; none: it needs none.
 	Scopes []string
 	// Overrides says on which routes a query may change options.
 	Overrides Gates
-	// TokenClients may use POST /oauth2/token from everywhere.
+	// TokenClients may use POST /oauth2/token from any address.
 	TokenClients []TokenClient
 
 	// MaxBodySize and MaxHeaderSize limit each request, in bytes.
@@ -81,11 +83,11 @@ type API struct {
 	// AppScopes: AppScope was configured by itself, so that the API may be called as the
 	// application without being asked.
 	AppScopes bool
-	// RequestAppToken: the API is called as the application, whoever calls.
+	// RequestAppToken: the API is called as the application, whoever the caller is.
 	RequestAppToken bool
 	// Agent is the agent identity as which the API is called; the zero value: none.
 	Agent obo.Agent
-	// BaseURL and IDURI are other names of the API in a token exchange.
+	// BaseURL is another name of the API in a token exchange; "": none.
 	BaseURL string
 
 	RelativePath, HTTPMethod, AcceptHeader, ContentType string

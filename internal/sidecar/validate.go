@@ -33,14 +33,20 @@ func (s *Server) validate(c echo.Context, _ string) error {
 // since package json would read the claims once more, and the token to escape it: a JWT has
 // letters, digits, hyphens, underscores and dots (RFC 7515, section 3.1).
 func validation(token string) ([]byte, error) {
-	_, rest, _ := strings.Cut(token, ".")
-	payload, _, _ := strings.Cut(rest, ".")
+	payload := payloadOf(token)
 	body := make([]byte, 0, len(token)+base64.RawURLEncoding.DecodedLen(len(payload))+64)
 	body = append(body, `{"protocol":"Bearer","token":"`...)
 	body = append(body, token...)
 	body = append(body, `","claims":`...)
 	body, err := base64.RawURLEncoding.AppendDecode(body, []byte(payload))
 	return append(body, "}\n"...), err
+}
+
+// payloadOf returns the encoded claims of a JWT (RFC 7515, section 3.1).
+func payloadOf(token string) string {
+	_, rest, _ := strings.Cut(token, ".")
+	payload, _, _ := strings.Cut(rest, ".")
+	return payload
 }
 
 // checkScopes refuses callers without any of the scopes that are configured.

@@ -79,10 +79,7 @@ func For(err error, caller *validate.Caller) Problem {
 	case errors.As(err, &tokenErr):
 		return tokenProblem(tokenErr.Reason)
 	case errors.Is(err, validate.ErrKeysUnavailable):
-		return Problem{
-			Kind: "identity-provider-unavailable", Detail: "The identity provider's signing keys could not be loaded yet.",
-			RetryAfter: ShortRetryAfter,
-		}
+		return retrySoon("identity-provider-unavailable", "The identity provider's signing keys could not be loaded yet.")
 	case errors.Is(err, validate.ErrClientNotAllowed):
 		return Problem{Kind: "caller-not-allowed", Detail: "The calling application is not allowed to use this service."}
 	case errors.Is(err, validate.ErrTenantNotAllowed):
@@ -102,18 +99,13 @@ func For(err error, caller *validate.Caller) Problem {
 	case errors.Is(err, downstream.ErrBody):
 		return Problem{Kind: "invalid-request", Detail: "The request body could not be read."}
 	case errors.Is(err, records.ErrUnavailable) && !errors.Is(err, obo.ErrRedis): // else a deletion failed
-		return Problem{
-			Kind: "shared-cache-unavailable", Detail: "Redis, which holds what is asked for, does not answer.", RetryAfter: ShortRetryAfter,
-		}
+		return retrySoon("shared-cache-unavailable", "Redis, which holds what is asked for, does not answer.")
 	case errors.Is(err, obo.ErrUnknownKey): // before others of the provider
 		p := providerProblem(obo.ErrUnknownKey, nil)
 		p.Detail = "No long-running session has this key, or it has ended: the user must call again."
 		return p
 	case errors.Is(err, obo.ErrRedis):
-		return Problem{
-			Kind: "shared-cache-unavailable", Detail: "Memory is cleared; Redis could not be reached, or does not allow it.",
-			RetryAfter: ShortRetryAfter,
-		}
+		return retrySoon("shared-cache-unavailable", "Memory is cleared; Redis could not be reached, or does not allow it.")
 	case errors.As(err, &providerErr):
 		return providerProblem(providerErr, caller)
 	case errors.As(err, &callErr):
@@ -128,6 +120,11 @@ var Internal = Problem{Kind: "internal", Detail: "An unexpected error occurred i
 // ShortRetryAfter is the Retry-After for signing keys and Redis: both are usually
 // available within seconds of the other side's return.
 const ShortRetryAfter = 5 * time.Second
+
+// retrySoon returns a problem that usually ends within seconds.
+func retrySoon(kind, detail string) Problem {
+	return Problem{Kind: kind, Detail: detail, RetryAfter: ShortRetryAfter}
+}
 
 // tokenProblem is the problem of a caller's token that was rejected.
 func tokenProblem(reason validate.Reason) Problem {

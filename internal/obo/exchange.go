@@ -223,8 +223,8 @@ func (a *activeCredential) retryPause(refusal *Error, r tokenRequest) time.Durat
 
 // isUnmatched reports whether a number says that no federated credential matches our
 // assertion. Some of the provider's replicas may not know one yet, or not for a moment
-// (kedacore/keda#8152, Azure/azure-workload-identity#1200). 7002137 and 7002138 are no
-// such numbers: they name a credential that is almost the same.
+// (kedacore/keda#8152, Azure/azure-workload-identity#1200). 7002137 and 7002138 do
+// not count: they name a credential that is almost the same.
 func isUnmatched(number int) bool { return number == 70021 || number >= 700211 && number <= 700213 }
 
 // shares keep the exchanges fair while there are more than may run at once: no caller
@@ -315,7 +315,7 @@ func (c *Client) try(ctx context.Context, active *activeCredential, r tokenReque
 		err = requestToken(asking, msal, r)
 	}
 	// MSAL reads the response too: it refuses tokens that live less than five
-	// minutes, and accepts some that nobody should. So the recorded response is read
+	// minutes, and accepts some responses that are invalid. So the recorded response is read
 	// again here. MSAL's error counts only if there was no response.
 	g, refusal := recorded.read(time.Now(), err)
 	if refusal == nil {

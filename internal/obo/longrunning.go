@@ -153,12 +153,20 @@ func (s session) encode() []byte {
 	return encoded
 }
 
+const (
+	// refreshWrite is how long a refresh may take to write the record after its exchange.
+	refreshWrite = time.Second
+
+	// leaseMargin is how much longer than a lease a refresh waits for another one: it outlives
+	// the lease of a replica that died.
+	leaseMargin = time.Second
+)
+
 // refresh makes the exchange of a session: with its newest refresh token, which the new one
 // replaces.
 func (c *Cache) refresh(ctx context.Context, r tokenRequest) (grant, error) {
-	// An exchange, and what is written after it. Whoever waits outlives the lease of a replica that died.
-	lease := c.client.config.Timeout + time.Second
-	waiting, cancel := context.WithTimeout(ctx, lease+time.Second)
+	lease := c.client.config.Timeout + refreshWrite
+	waiting, cancel := context.WithTimeout(ctx, lease+leaseMargin)
 	defer cancel()
 	unlock, err := c.records.Lock(waiting, r.session.key, r.session.record, lease)
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -201,8 +209,8 @@ func (c *Cache) replaceRefreshToken(ctx context.Context, held *heldSession, refr
 }
 
 // sessionEnds are the numbers of refusals that are about the refresh token itself, or about the
-// account (Microsoft's page "Microsoft Entra authentication & authorization error codes"). No
-// refresh with it will go well again.
+// account (Microsoft's page "Microsoft Entra authentication & authorization error codes"). Every
+// further refresh with it is refused.
 var sessionEnds = []int{50034, 50057, 50132, 50133, 50173, 54005, 70000, 70008, 70043, 700082, 700084}
 
 // isEndedBy reports whether err, from a refresh for r, says that the refresh token is no longer

@@ -55,7 +55,7 @@ type cacheRequest struct {
 	refresh  bool       // the tokens that are held when the fetch begins are not used
 	held     [2]string  // with refresh: those tokens, in memory and in the shared tier
 
-	granted func(grant) // called with what the exchange brings; nil: nobody asks
+	granted func(grant) // called with what the exchange brings; nil: not called
 
 	sharedGeneration string // of owner, in the shared tier before the exchange; "": unknown, and nothing is written
 }
@@ -95,8 +95,8 @@ func (c *Cache) asKey(r *Request) string {
 	return string(key[:])
 }
 
-// ownerKey is not of an entry, but of all that are kept for a user, whose GUIDs
-// may be written in either case.
+// ownerKey is the key of a user as the owner of entries. The user's GUIDs may be written in
+// either case.
 func (c *Cache) ownerKey(tenantID, objectID string) cacheKey {
 	return newKey("user", []byte(strings.ToLower(objectID)), c.clientKey, strings.ToLower(tenantID), "", nil)
 }
@@ -160,8 +160,8 @@ type cacheKey = redistier.Key
 // lose their tokens together, which costs an exchange.
 func short(k cacheKey) uint64 { return binary.BigEndian.Uint64(k[:8]) }
 
-// newKey hashes the parts, each behind its length, so that no two lists of parts
-// give the same bytes.
+// newKey hashes the parts, each after its length, so that no two lists of parts give the
+// same bytes.
 func newKey(flow string, assertion []byte, clientKey, tenant, claims string, scopes []string) cacheKey {
 	var buf [512]byte
 	b := buf[:0]

@@ -10,7 +10,8 @@ import (
 	"middletier/internal/problem"
 )
 
-// signout drops every token cached for the caller's token, in memory and in Redis.
+// signout drops every token cached for the caller's token, in memory and in Redis, and ends
+// the user's long-running sessions. With SignOutForgetsUser it drops all tokens of the user.
 func (s *Server) signout(c echo.Context) error {
 	caller := door.EventOf(c.Request()).Caller
 	if caller.IsApp() {

@@ -27,8 +27,8 @@ func NewMemory(c MemoryConfig) *Store {
 	}, sealer: sealer}
 }
 
-// memoryBackend marks records by a count of all deletions. It notes of owners at which count
-// theirs were deleted last.
+// memoryBackend marks records by a count of all deletions. For each owner it notes the count
+// at which the owner's records were last deleted.
 type memoryBackend struct {
 	config MemoryConfig
 

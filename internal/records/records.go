@@ -25,7 +25,7 @@ import (
 )
 
 var (
-	// ErrUnknown says that there is no record under a key, or no more.
+	// ErrUnknown says that there is no record under a key, or no longer one.
 	ErrUnknown = failure.New("there is no record under this key")
 
 	// ErrUnavailable says that Redis does not answer: whether there is a record is not known.
@@ -104,14 +104,14 @@ type Mark struct {
 	since string
 }
 
-// Store keeps records. Its methods may be called at once.
+// Store keeps records. Its methods may be called concurrently.
 type Store struct {
 	backend backend
 	sealer  sealer
 	turns   turns
 }
 
-// backend is where sealed records are. Keys are hashes of keys here.
+// backend stores sealed records. It sees the digests of keys only.
 type backend interface {
 	// begin returns the Mark.since of now for records of owner that live so long.
 	begin(ctx context.Context, owner Owner, life time.Duration) (since string, err error)
@@ -124,7 +124,7 @@ type backend interface {
 	remove(ctx context.Context, key redistier.Key) error
 	removeOwned(ctx context.Context, owner Owner) error
 	removeAll(ctx context.Context) error
-	// lock tries to take the lock of a key, and returns what lets go of it.
+	// lock tries to take the lock of a key, and returns what releases it.
 	lock(ctx context.Context, key redistier.Key, owner Owner, lease time.Duration) (unlock func(), mine bool, err error)
 }
 

@@ -23,9 +23,10 @@
 // long-running session follow one another by records.Store.Lock, a lease that is held across
 // the exchange.
 //
-// Goroutines. A flight outlives the caller that began it, and is bounded by
-// Config.Timeout and the lease of the lock; Cache.Run waits for the renewals, then ends the shared tier, which owns
-// its own goroutines. Client.Run runs credential.Store.Run; Client starts no goroutine.
+// Goroutines. A flight outlives the caller that began it. It waits for the lease of another
+// replica's lock at most, and Config.Timeout bounds each of its exchanges: one, or several for
+// an agent. Cache.Run waits for the renewals, then ends the shared tier, which owns its own
+// goroutines. Client.Run runs credential.Store.Run; Client starts no goroutine.
 package obo
 
 import (

@@ -173,7 +173,7 @@ func TestReplicasShareOneExchange(t *testing.T) {
 	crowd(1, 300)
 	replicas[0].wantExchanges(1)
 	p.token = func(r sent) answer { return granted("token-"+r.form.Get("assertion"), 3600) } // at once: the gaps are small
-	crowd(50, 400) // within the lease, on a busy machine too
+	crowd(50, 400)                                                                           // within the lease, on a busy machine too
 	replicas[0].wantExchanges(50)
 }
 

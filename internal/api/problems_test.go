@@ -40,7 +40,7 @@ func kindsInCode(t *testing.T) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		pattern := regexp.MustCompile(`(?:Problem\{\s*Kind: |p\.Kind, p\.Detail = |problem\.New\(|= New\()"([a-z-]+)"`)
+		pattern := regexp.MustCompile(`(?:Problem\{\s*Kind: |p\.Kind, p\.Detail = |problem\.New\(|= New\(|retrySoon\()"([a-z-]+)"`)
 		for _, match := range pattern.FindAllStringSubmatch(string(code), -1) {
 			kinds = append(kinds, match[1])
 		}

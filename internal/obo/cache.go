@@ -133,9 +133,9 @@ func (c *Cache) Stats() Stats {
 // OnBehalfOf returns a token for scopes on behalf of a's user. The error is an
 // *Error, or ctx's.
 func (c *Cache) OnBehalfOf(ctx context.Context, a Assertion, scopes []string, challenge Challenge) (Token, error) {
-	key := newKey(string(OnBehalfOf), a.Digest[:], c.clientKey, a.TenantID, "", scopes)
-	if t, ok := c.lookUp(key, challenge.RejectedToken); ok {
-		return t, nil
+	key, now := newKey(string(OnBehalfOf), a.Digest[:], c.clientKey, a.TenantID, "", scopes), time.Now()
+	if e, ok := c.memory.get(key, now); ok && e.isToken(challenge.RejectedToken) && e.isSettled(now) {
+		return Token{e.token, Memory, nil}, nil
 	}
 	user := a // on the heap, where a would be for every call
 	return c.Token(ctx, Request{User: &user, Scopes: scopes, Challenge: challenge})
@@ -158,29 +158,19 @@ func (c *Cache) Token(ctx context.Context, r Request) (Token, error) {
 	if r.Claims != "" || r.Refresh {
 		return c.fetch(ctx, c.request(key, &r))
 	}
-	if t, ok := c.lookUp(key, r.Challenge.RejectedToken); ok {
-		return t, nil
-	}
 	now := time.Now()
 	e, ok := c.memory.get(key, now)
-	if !ok || e.refusal != nil || e.token == r.Challenge.RejectedToken {
+	switch {
+	case !ok || !e.isToken(r.Challenge.RejectedToken):
 		return c.fetch(ctx, c.request(key, &r))
+	case e.isSettled(now):
+		return Token{e.token, Memory, nil}, nil
 	}
+	request := c.request(key, &r)
 	if e.due(now) {
-		c.renew(c.request(key, &r))
+		c.renew(request)
 	}
-	return c.result(c.request(key, &r), e, Memory, now)
-}
-
-// lookUp returns the token under key if memory holds one that was not rejected, is not due
-// for renewal and not on trial: then nothing is left to do.
-func (c *Cache) lookUp(key cacheKey, rejected string) (Token, bool) {
-	now := time.Now()
-	e, ok := c.memory.get(key, now)
-	if !ok || e.refusal != nil || e.token == rejected || e.onTrial || e.due(now) {
-		return Token{}, false
-	}
-	return Token{e.token, Memory, nil}, true
+	return c.result(request, e, Memory, now)
 }
 
 // fetch waits for the flight that gets the token for r.

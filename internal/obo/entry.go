@@ -160,6 +160,13 @@ func newEntry(g grant, buffer time.Duration, end, now time.Time) entry {
 // due reports whether it is time to renew the token.
 func (e entry) due(now time.Time) bool { return !e.renewAt.IsZero() && now.After(e.renewAt) }
 
+// isToken reports whether e is a token other than the rejected one.
+func (e entry) isToken(rejected string) bool { return e.refusal == nil && e.token != rejected }
+
+// isSettled reports whether nothing is left to do for the token: it is neither due for
+// renewal nor on trial.
+func (e entry) isSettled(now time.Time) bool { return !e.onTrial && !e.due(now) }
+
 // postponed is the entry after a renewal that failed: as good as before, to be
 // renewed later, and later each time.
 func (e entry) postponed(now time.Time) entry {

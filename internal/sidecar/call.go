@@ -37,32 +37,6 @@ const minMaxAnswer = 32 << 20
 var errNoBaseURL = problem.New("misconfigured",
 	"The API has no baseUrl, so it cannot be called. The AuthorizationHeader route gives a token for it.")
 
-// downstreamAPI calls the API called name, for a caller with a token of its own.
-func (s *Server) downstreamAPI(c echo.Context, name string) error {
-	caller, err := s.authenticate(c.Request())
-	if err != nil {
-		return err
-	}
-	o, err := s.readOptions(c.Request(), name, s.config.Overrides.DownstreamAPI, false)
-	if err != nil {
-		return err
-	}
-	return s.call(c, caller, o)
-}
-
-// downstreamAPIUnauthenticated is downstreamAPI for a caller that needs no token.
-func (s *Server) downstreamAPIUnauthenticated(c echo.Context, name string) error {
-	o, err := s.readOptions(c.Request(), name, s.config.Overrides.DownstreamAPIUnauthenticated, false)
-	if err != nil {
-		return err
-	}
-	caller, err := s.callerOf(c.Request(), o)
-	if err != nil {
-		return err
-	}
-	return s.call(c, caller, o)
-}
-
 // call calls the API and answers with what it answered, whatever its status.
 func (s *Server) call(c echo.Context, caller *validate.Caller, o options) error {
 	event := door.EventOf(c.Request())

@@ -21,34 +21,7 @@ type headerAnswer struct {
 	LongRunningSessionKey string `json:"longRunningSessionKey,omitempty"`
 }
 
-// authorizationHeader answers with a token for the API called name, for a caller with a
-// token of its own.
-func (s *Server) authorizationHeader(c echo.Context, name string) error {
-	caller, err := s.authenticate(c.Request())
-	if err != nil {
-		return err
-	}
-	o, err := s.readOptions(c.Request(), name, s.config.Overrides.AuthorizationHeader, true)
-	if err != nil {
-		return err
-	}
-	return s.sendHeader(c, caller, o)
-}
-
-// authorizationHeaderUnauthenticated is authorizationHeader for a caller that needs no
-// token.
-func (s *Server) authorizationHeaderUnauthenticated(c echo.Context, name string) error {
-	o, err := s.readOptions(c.Request(), name, s.config.Overrides.AuthorizationHeaderUnauthenticated, true)
-	if err != nil {
-		return err
-	}
-	caller, err := s.callerOf(c.Request(), o)
-	if err != nil {
-		return err
-	}
-	return s.sendHeader(c, caller, o)
-}
-
+// sendHeader answers with a token for the API of o.
 func (s *Server) sendHeader(c echo.Context, caller *validate.Caller, o options) error {
 	request, err := tokenRequest(caller, o)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/labstack/echo/v4"
@@ -21,7 +22,7 @@ const openAPIPath = "/openapi/v1.json"
 // openAPI answers with the OpenAPI document of this listener. Title, version, names of
 // operations and schemas are those of Microsoft's container, for generated clients.
 func (s *Server) openAPI(c echo.Context, _ string) error {
-	doc := *s.description
+	doc := *description()
 	doc.Servers = openapi3.Servers{{URL: "http://" + cmp.Or(c.Request().Host, "localhost") + "/"}}
 	text, err := json.MarshalIndent(&doc, "", " ")
 	if err != nil {
@@ -30,6 +31,9 @@ func (s *Server) openAPI(c echo.Context, _ string) error {
 	setUncached(c.Response().Header())
 	return door.Respond(c, http.StatusOK, "application/json", append(text, '\n'))
 }
+
+// description is what describe returns, made when it is first asked for.
+var description = sync.OnceValue(describe)
 
 // describe returns the OpenAPI document without its servers. It does not depend on the
 // configuration.

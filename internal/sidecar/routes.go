@@ -9,6 +9,7 @@ import (
 
 	"middletier/internal/door"
 	"middletier/internal/problem"
+	"middletier/internal/validate"
 )
 
 // route is one route of this listener. Its path has a parameter if a segment is in braces.
@@ -21,14 +22,20 @@ type route struct {
 
 // routes is the table of routes. The paths are those of Microsoft's container.
 func (s *Server) routes() []route {
-	get, post := []string{http.MethodGet}, []string{http.MethodPost}
+	get, post, gates := []string{http.MethodGet}, []string{http.MethodPost}, s.config.Overrides
 	routes := []route{
 		{methods: door.GetAndHead, path: "/healthz", handle: s.healthz},
 		{methods: get, path: "/Validate", handle: s.validate},
-		{methods: get, path: "/AuthorizationHeader/{apiName}", handle: s.authorizationHeader},
-		{methods: get, path: "/AuthorizationHeaderUnauthenticated/{apiName}", handle: s.authorizationHeaderUnauthenticated},
-		{methods: post, path: "/DownstreamApi/{apiName}", handle: s.downstreamAPI},
-		{methods: post, path: "/DownstreamApiUnauthenticated/{apiName}", handle: s.downstreamAPIUnauthenticated},
+		{methods: get, path: "/AuthorizationHeader/{apiName}", handle: s.withToken(gates.AuthorizationHeader, true, s.sendHeader)},
+		{
+			methods: get, path: "/AuthorizationHeaderUnauthenticated/{apiName}",
+			handle: s.withoutToken(gates.AuthorizationHeaderUnauthenticated, true, s.sendHeader),
+		},
+		{methods: post, path: "/DownstreamApi/{apiName}", handle: s.withToken(gates.DownstreamAPI, false, s.call)},
+		{
+			methods: post, path: "/DownstreamApiUnauthenticated/{apiName}",
+			handle: s.withoutToken(gates.DownstreamAPIUnauthenticated, false, s.call),
+		},
 		{methods: []string{http.MethodDelete}, path: sessionRoute, handle: s.endSession},
 		{methods: post, path: tokenPath, handle: s.issueToken},
 		{methods: get, path: openAPIPath, handle: s.openAPI},
@@ -37,6 +44,40 @@ func (s *Server) routes() []route {
 		routes[i].pattern = strings.Split(routes[i].path[1:], "/")
 	}
 	return routes
+}
+
+// answerFunc answers a request for an API. caller is nil if no token counts.
+type answerFunc func(c echo.Context, caller *validate.Caller, o options) error
+
+// withToken handles a route on which a caller must have a token of its own. open and bare
+// are as for readOptions.
+func (s *Server) withToken(open, bare bool, answer answerFunc) func(c echo.Context, name string) error {
+	return func(c echo.Context, name string) error {
+		caller, err := s.authenticate(c.Request())
+		if err != nil {
+			return err
+		}
+		o, err := s.readOptions(c.Request(), name, open, bare)
+		if err != nil {
+			return err
+		}
+		return answer(c, caller, o)
+	}
+}
+
+// withoutToken is withToken for a route on which a caller needs no token.
+func (s *Server) withoutToken(open, bare bool, answer answerFunc) func(c echo.Context, name string) error {
+	return func(c echo.Context, name string) error {
+		o, err := s.readOptions(c.Request(), name, open, bare)
+		if err != nil {
+			return err
+		}
+		caller, err := s.callerOf(c.Request(), o)
+		if err != nil {
+			return err
+		}
+		return answer(c, caller, o)
+	}
 }
 
 // match returns the parameter if the segments of a path are r's, in any case.
@@ -55,31 +96,31 @@ func (r route) match(segments []string) (parameter string, ok bool) {
 	return parameter, true
 }
 
-// dispatch is middleware that answers the routes of the table. Echo's own router compares
-// paths with case.
-func (s *Server) dispatch(next echo.HandlerFunc) echo.HandlerFunc { // Echo calls it for each request
-	return func(c echo.Context) error {
-		r := c.Request()
-		segments, ok := splitPath(door.RawPath(r))
-		var allow []string
-		for _, route := range s.table {
-			parameter, matches := route.match(segments)
-			if !ok || !matches {
-				continue
-			}
-			door.EventOf(r).Route = route.path
-			if slices.Contains(route.methods, r.Method) {
-				return route.handle(c, parameter)
-			}
-			allow = append(allow, route.methods...)
-		}
-		if allow != nil {
-			p := problem.ErrMethod.Problem
-			p.Allow = allow
-			return &problem.Error{Problem: p}
-		}
-		return next(c)
+// dispatch answers the routes of the table. Echo's own router compares paths with case.
+func (s *Server) dispatch(c echo.Context) error {
+	r := c.Request()
+	segments, ok := splitPath(door.RawPath(r))
+	if !ok {
+		return problem.ErrNotFound
 	}
+	var allow []string
+	for _, route := range s.table {
+		parameter, matches := route.match(segments)
+		if !matches {
+			continue
+		}
+		door.EventOf(r).Route = route.path
+		if slices.Contains(route.methods, r.Method) {
+			return route.handle(c, parameter)
+		}
+		allow = append(allow, route.methods...)
+	}
+	if allow == nil {
+		return problem.ErrNotFound
+	}
+	p := problem.ErrMethod.Problem
+	p.Allow = allow
+	return &problem.Error{Problem: p}
 }
 
 // healthz answers probes.
@@ -90,6 +131,10 @@ func (s *Server) healthz(c echo.Context, _ string) error {
 
 // isHealth reports whether r asks for health, plainly: other spellings of the path are for
 // the application.
-func isHealth(r *http.Request) bool {
-	return strings.EqualFold(strings.TrimSuffix(door.RawPath(r), "/"), "/healthz")
+func isHealth(r *http.Request) bool { return asksFor(r, "/healthz") }
+
+// asksFor reports whether the path of r, as it was sent, is this one, in any case and with
+// a slash at its end or without.
+func asksFor(r *http.Request, path string) bool {
+	return strings.EqualFold(strings.TrimSuffix(door.RawPath(r), "/"), path)
 }

@@ -14,8 +14,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/getkin/kin-openapi/openapi3"
-
 	"middletier/internal/door"
 	"middletier/internal/downstream"
 	"middletier/internal/obo"
@@ -127,15 +125,14 @@ type Server struct {
 	callers *callers
 	table   []route
 
-	scopes      *validate.Access // of /Validate; nil: none are needed
-	roleFree    *validate.Access // names the clients that need no roles; nil: none
-	description *openapi3.T      // without servers
+	scopes   *validate.Access // of /Validate; nil: none are needed
+	roleFree *validate.Access // names the clients that need no roles; nil: none
 }
 
 // New returns a Server for c, whose Check must have passed.
 func New(c Config) *Server {
 	checked := func(string, string) {}
-	s := &Server{config: c, description: describe(), callers: c.callers(checked), scopes: c.access(checked)}
+	s := &Server{config: c, callers: c.callers(checked), scopes: c.access(checked)}
 	if len(c.RoleFreeClients) > 0 {
 		s.roleFree = validate.NewAccess([]validate.Rule{{Clients: c.RoleFreeClients}}, checked)
 	}
@@ -146,17 +143,25 @@ func New(c Config) *Server {
 		Challenge:        func(p problem.Problem, _ *http.Request, _ string) string { return s.challenge(p) },
 		ExampleChallenge: func(p problem.Problem, _ string) string { return s.challenge(p) },
 		Extend:           addClaims,
-		RouteName:        func(path string) string { return cmp.Or(path, "none") },
+		RouteName:        routeName,
 		Validator:        c.Validator, Telemetry: c.Telemetry, Log: c.Log,
 	})
 	s.table = s.routes()
 	e := s.door.NewEcho(s.checkCaller)
-	e.Use(s.dispatch)
+	e.RouteNotFound("/*", s.dispatch) // as middleware it would be wrapped again for each request
 	if c.ProblemURL == "" {
 		s.door.AddProblems(e.Group(""))
 	}
 	s.handler = e
 	return s
+}
+
+// routeName returns the label of a route of Echo's: a problem's page, or no route.
+func routeName(path string) string {
+	if path == "" || path == "/*" {
+		return "none"
+	}
+	return path
 }
 
 // ServeHTTP answers a request of the sidecar listener.

@@ -7,9 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 
-	"middletier/internal/door"
 	"middletier/internal/forwarded"
 	"middletier/internal/problem"
 	"middletier/internal/secretfile"
@@ -118,5 +116,5 @@ const tokenPath = "/oauth2/token"
 // isTokenRequest reports whether r asks for a token at the token endpoint, plainly: other
 // spellings of the path are for the application.
 func isTokenRequest(r *http.Request) bool {
-	return r.Method == http.MethodPost && strings.EqualFold(strings.TrimSuffix(door.RawPath(r), "/"), tokenPath)
+	return r.Method == http.MethodPost && asksFor(r, tokenPath)
 }

@@ -6,13 +6,11 @@ import (
 	"strings"
 
 	"github.com/labstack/echo/v4"
-	"go.opentelemetry.io/otel/attribute"
 
 	"middletier/internal/door"
 	"middletier/internal/downstream"
 	"middletier/internal/obo"
 	"middletier/internal/problem"
-	"middletier/internal/telemetry"
 	"middletier/internal/validate"
 )
 
@@ -128,19 +126,9 @@ func splitTarget(escaped, prefix string) (name, path string, err error) {
 // client credentials.
 func (s *Server) tokenFor(event *door.Event, api API, route route) downstream.TokenFunc {
 	return func(ctx context.Context, rejected downstream.Rejection) (string, error) {
-		ctx, span := telemetry.Start(ctx, "token")
-		defer span.End()
-		start := event.Timing.Now()
-		flow, token, err := s.fetchToken(ctx, event.Caller, api, route,
-			obo.Challenge{RejectedToken: rejected.Token, Claims: rejected.Claims})
-		event.Source, event.Trial = token.Origin, token.Trial
-		event.Timing.GotToken(start, err)
-		outcome := obo.Outcome(err)
-		s.config.Telemetry.Token(ctx, string(flow), string(token.Origin), outcome)
-		if span.IsRecording() {
-			span.SetAttributes(attribute.String("flow", string(flow)),
-				attribute.String("source", string(token.Origin)), attribute.String("outcome", outcome))
-		}
+		token, err := s.door.GetToken(ctx, event, func(ctx context.Context) (obo.Flow, obo.Token, error) {
+			return s.fetchToken(ctx, event.Caller, api, route, obo.Challenge{RejectedToken: rejected.Token, Claims: rejected.Claims})
+		})
 		return token.Value, err
 	}
 }

@@ -17,8 +17,8 @@ type Timing struct {
 	tokenBefore time.Duration // token when the call began
 }
 
-// Now returns the time, or without timing the zero time.
-func (t *Timing) Now() time.Time {
+// now returns the time, or without timing the zero time.
+func (t *Timing) now() time.Time {
 	if t == nil {
 		return time.Time{}
 	}
@@ -31,9 +31,9 @@ func (t *Timing) validated(start time.Time) {
 	}
 }
 
-// GotToken adds the time that a token took. The call to the API begins with the first
+// gotToken adds the time that a token took. The call to the API begins with the first
 // token.
-func (t *Timing) GotToken(start time.Time, err error) {
+func (t *Timing) gotToken(start time.Time, err error) {
 	if t == nil {
 		return
 	}

@@ -1,11 +1,13 @@
 package door
 
 import (
+	"context"
 	"errors"
 	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
 
+	"middletier/internal/obo"
 	"middletier/internal/problem"
 	"middletier/internal/telemetry"
 	"middletier/internal/validate"
@@ -15,7 +17,7 @@ import (
 func (d *Door) Validate(event *Event, token string, access *validate.Access) (*validate.Caller, error) {
 	ctx, span := telemetry.Start(event, "validate")
 	defer span.End()
-	start := event.Timing.Now()
+	start := event.Timing.now()
 	caller, err := d.config.Validator.ValidateFor(ctx, token, access)
 	event.Timing.validated(start)
 	result := validationResult(err)
@@ -42,6 +44,25 @@ func validationResult(err error) string {
 		return "client_not_allowed"
 	}
 	return "canceled" // the caller left while the request waited for a key
+}
+
+// GetToken gets a token for an API by get, and counts, times and traces that.
+func (d *Door) GetToken(
+	ctx context.Context, event *Event, get func(context.Context) (obo.Flow, obo.Token, error),
+) (obo.Token, error) {
+	ctx, span := telemetry.Start(ctx, "token")
+	defer span.End()
+	start := event.Timing.now()
+	flow, token, err := get(ctx)
+	event.Source, event.Trial = token.Origin, token.Trial
+	event.Timing.gotToken(start, err)
+	outcome := obo.Outcome(err)
+	d.config.Telemetry.Token(ctx, string(flow), string(token.Origin), outcome)
+	if span.IsRecording() {
+		span.SetAttributes(attribute.String("flow", string(flow)),
+			attribute.String("source", string(token.Origin)), attribute.String("outcome", outcome))
+	}
+	return token, err
 }
 
 // BearerToken returns the token in the values of the Authorization header. If another

@@ -7,11 +7,9 @@ import (
 	"strconv"
 
 	"github.com/labstack/echo/v4"
-	"go.opentelemetry.io/otel/attribute"
 
 	"middletier/internal/door"
 	"middletier/internal/obo"
-	"middletier/internal/telemetry"
 	"middletier/internal/validate"
 )
 
@@ -37,22 +35,15 @@ func (s *Server) sendHeader(c echo.Context, caller *validate.Caller, o options) 
 
 // token gets a token as getToken does, and counts and traces it.
 func (s *Server) token(ctx context.Context, event *door.Event, request *obo.Request, o options) (obo.Token, error) {
-	ctx, span := telemetry.Start(ctx, "token")
-	defer span.End()
 	if o.override.CorrelationID != "" {
 		ctx = context.WithValue(ctx, obo.CorrelationID{}, o.override.CorrelationID)
 	}
-	start := event.Timing.Now()
-	flow := request.Flow()
-	token, err := s.getToken(ctx, request, o)
-	event.Source, event.Trial, event.Agent = token.Origin, token.Trial, request.Agent.ID
-	event.Timing.GotToken(start, err)
-	outcome := obo.Outcome(err)
-	s.config.Telemetry.Token(ctx, string(flow), string(token.Origin), outcome)
-	if span.IsRecording() {
-		span.SetAttributes(attribute.String("flow", string(flow)),
-			attribute.String("source", string(token.Origin)), attribute.String("outcome", outcome))
-	}
+	flow := request.Flow() // getToken may change the request
+	token, err := s.door.GetToken(ctx, event, func(ctx context.Context) (obo.Flow, obo.Token, error) {
+		token, err := s.getToken(ctx, request, o)
+		return flow, token, err
+	})
+	event.Agent = request.Agent.ID
 	return token, err
 }
 

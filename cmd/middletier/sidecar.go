@@ -46,11 +46,7 @@ func (k sidecarKeys) checkLoading(report report) {
 		if client.ClientSecretFile == "" {
 			continue // reported already
 		}
-		data, err := secretfile.Read(client.ClientSecretFile)
-		if err == nil {
-			_, err = secretfile.Secret(data)
-		}
-		if err != nil {
+		if _, err := secretfile.ReadSecret(client.ClientSecretFile); err != nil {
 			report(fmt.Sprintf("tokenClients[%d].clientSecretFile", i), err.Error())
 		}
 	}

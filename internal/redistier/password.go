@@ -20,7 +20,7 @@ type passwordFile struct {
 
 // openPasswordFile reads the file for the first time. Its error is for the start.
 func openPasswordFile(path string, log *slog.Logger) (*passwordFile, error) {
-	password, err := readPassword(path)
+	password, err := secretfile.ReadSecret(path)
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +30,7 @@ func openPasswordFile(path string, log *slog.Logger) (*passwordFile, error) {
 // password returns what the file holds now. Where that is no password, such as in the
 // middle of being replaced, it returns the last good one, and logs why once.
 func (f *passwordFile) password() string {
-	password, err := readPassword(f.path)
+	password, err := secretfile.ReadSecret(f.path)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err == nil {
@@ -43,20 +43,12 @@ func (f *passwordFile) password() string {
 	return f.last
 }
 
-func readPassword(path string) (string, error) {
-	data, err := secretfile.Read(path)
-	if err != nil {
-		return "", err
-	}
-	return secretfile.Secret(data)
-}
-
 // CheckLoading reports by key what c names and cannot be read.
 func (c Config) CheckLoading(report func(key, problem string)) {
 	if c.URL == "" || c.PasswordFile == "" {
 		return
 	}
-	if _, err := readPassword(c.PasswordFile); err != nil {
+	if _, err := secretfile.ReadSecret(c.PasswordFile); err != nil {
 		report("passwordFile", err.Error())
 	}
 }

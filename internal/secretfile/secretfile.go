@@ -60,6 +60,15 @@ func Read(path string) ([]byte, error) {
 	return data, nil
 }
 
+// ReadSecret is Secret for the file at path. Only an error of Read names the path.
+func ReadSecret(path string) (string, error) {
+	data, err := Read(path)
+	if err != nil {
+		return "", err
+	}
+	return Secret(data)
+}
+
 // Secret returns the one line that data holds, without a byte order mark and the
 // white space around it.
 func Secret(data []byte) (string, error) {

@@ -90,11 +90,7 @@ func meanings(text string) []string {
 
 // secret reads the client's secret, each time: its file may have changed.
 func (c TokenClient) secret() (string, error) {
-	data, err := secretfile.Read(c.ClientSecretFile)
-	if err != nil {
-		return "", fmt.Errorf("%w: %w", errSecretFile, err)
-	}
-	secret, err := secretfile.Secret(data)
+	secret, err := secretfile.ReadSecret(c.ClientSecretFile)
 	if err != nil {
 		return "", fmt.Errorf("%w: %s: %w", errSecretFile, c.ClientSecretFile, err)
 	}

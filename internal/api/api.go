@@ -263,7 +263,7 @@ func routeName(path string) string {
 		return "none"
 	case strings.HasSuffix(path, "/api/*"), strings.HasSuffix(path, "/app/*"):
 		return path[:len(path)-1] + "{name}/{path…}"
-	case strings.HasSuffix(path, metadataPath+"/*"):
+	case strings.HasSuffix(path, door.MetadataPath+"/*"):
 		return path[:len(path)-1] + "{path…}"
 	case strings.Contains(path, "/:"):
 		return parameter.ReplaceAllString(path, "/{$1}")

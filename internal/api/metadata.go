@@ -12,8 +12,6 @@ import (
 	"middletier/internal/problem"
 )
 
-const metadataPath = "/.well-known/oauth-protected-resource"
-
 // resource is a protected resource in the sense of RFC 9728: the whole service, or one
 // API that users call.
 type resource struct {
@@ -32,22 +30,8 @@ func (r resource) path() string {
 // url returns the identifier of the resource: its URL, without a slash at its end.
 func (r resource) url() string { return r.base + r.path() }
 
-// metadataURL returns the URL of the resource's metadata: the well-known path comes
-// between host and path (RFC 9728, section 3.1).
-func (r resource) metadataURL() string {
-	path := urlPath(r.base)
-	return strings.TrimSuffix(r.base, path) + metadataPath + path + r.path()
-}
-
-// urlPath returns the path of a URL that has neither query nor fragment, as it is
-// written.
-func urlPath(url string) string {
-	_, rest, _ := strings.Cut(url, "://")
-	if i := strings.IndexByte(rest, '/'); i >= 0 {
-		return rest[i:]
-	}
-	return ""
-}
+// metadataURL returns the URL of the resource's metadata.
+func (r resource) metadataURL() string { return door.MetadataURL(r.url()) }
 
 // metadata answers with the protected resource metadata (RFC 9728, section 2) of the
 // service or of an API, from which clients learn where to request a token and with which
@@ -83,13 +67,13 @@ func (s *Server) describedResource(r *http.Request) (resource, error) {
 	described := resource{base: s.baseURL(r)}
 	result := error(echo.ErrNotFound)
 	for _, start := range []string{
-		metadataPath + escapePath(urlPath(described.base)),
-		metadataPath + s.config.BasePath,
-		s.config.BasePath + metadataPath,
-		metadataPath,
+		door.MetadataPath + escapePath(door.URLPath(described.base)),
+		door.MetadataPath + s.config.BasePath,
+		s.config.BasePath + door.MetadataPath,
+		door.MetadataPath,
 	} {
 		rest, ok := strings.CutPrefix(path, start)
-		if rest == "" && ok && (start != metadataPath || s.config.BasePath == "") {
+		if rest == "" && ok && (start != door.MetadataPath || s.config.BasePath == "") {
 			return described, nil
 		}
 		name, isAPI := strings.CutPrefix(rest, userRoute.prefix)
@@ -133,7 +117,7 @@ func (s *Server) fullScopes(of resource) []string {
 
 // addMetadata adds the metadata's routes.
 func (s *Server) addMetadata(e *echo.Echo, g *echo.Group) {
-	for _, path := range []string{metadataPath, metadataPath + "/*"} {
+	for _, path := range []string{door.MetadataPath, door.MetadataPath + "/*"} {
 		g.Match(door.GetAndHead, path, s.metadata)
 		if s.config.BasePath != "" {
 			e.Match(door.GetAndHead, path, s.metadata)
@@ -143,8 +127,8 @@ func (s *Server) addMetadata(e *echo.Echo, g *echo.Group) {
 
 // isMetadata reports whether r asks for metadata.
 func (s *Server) isMetadata(r *http.Request) bool {
-	return strings.HasPrefix(r.URL.Path, metadataPath) ||
-		s.config.BasePath != "" && strings.HasPrefix(r.URL.Path, s.config.BasePath+metadataPath)
+	return strings.HasPrefix(r.URL.Path, door.MetadataPath) ||
+		s.config.BasePath != "" && strings.HasPrefix(r.URL.Path, s.config.BasePath+door.MetadataPath)
 }
 
 // anyOrigin is the header that lets every page read an answer.

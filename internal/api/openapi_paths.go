@@ -11,6 +11,7 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 
+	"middletier/internal/door"
 	"middletier/internal/problem"
 	"middletier/internal/validate"
 )
@@ -220,8 +221,8 @@ func (s *Server) servicePaths(root string) *openapi3.Paths {
 	}
 	return openapi3.NewPaths(
 		openapi3.WithPath("/signout", &openapi3.PathItem{Post: signout}),
-		openapi3.WithPath(metadataPath, &openapi3.PathItem{Get: metadataOperation("Where to request tokens for this service (RFC 9728)")}),
-		openapi3.WithPath(metadataPath+s.resourcePath()+userRoute.prefix+"{name}", &openapi3.PathItem{
+		openapi3.WithPath(door.MetadataPath, &openapi3.PathItem{Get: metadataOperation("Where to request tokens for this service (RFC 9728)")}),
+		openapi3.WithPath(door.MetadataPath+s.resourcePath()+userRoute.prefix+"{name}", &openapi3.PathItem{
 			Servers: rootServer, Parameters: openapi3.Parameters{{Value: api}},
 			Get: metadataOperation("Where to request tokens for an API (RFC 9728), and with which scopes"),
 		}),
@@ -241,7 +242,7 @@ func (s *Server) servicePaths(root string) *openapi3.Paths {
 // request.
 func (s *Server) resourcePath() string {
 	if s.config.PublicURL != "" {
-		return urlPath(strings.TrimSuffix(s.config.PublicURL, "/"))
+		return door.URLPath(strings.TrimSuffix(s.config.PublicURL, "/"))
 	}
 	return s.config.BasePath
 }

@@ -3,10 +3,11 @@ package sidecar
 import (
 	"fmt"
 	"net/http"
-	"net/url"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 
+	"middletier/internal/door"
 	"middletier/internal/problem"
 )
 
@@ -29,13 +30,12 @@ func (s *Server) challenge(p problem.Problem) string {
 }
 
 // metadataParameter is the parameter of a challenge with the URL of this service's
-// metadata: the well-known path comes between host and path (RFC 9728, section 3.1).
+// metadata, which the public listener has.
 func (s *Server) metadataParameter() string {
-	u, err := url.Parse(s.config.ProblemURL)
-	if err != nil || u.Host == "" {
+	if s.config.ProblemURL == "" {
 		return ""
 	}
-	return fmt.Sprintf(", resource_metadata=%q", u.Scheme+"://"+u.Host+"/.well-known/oauth-protected-resource"+u.EscapedPath())
+	return fmt.Sprintf(", resource_metadata=%q", door.MetadataURL(strings.TrimSuffix(s.config.ProblemURL, "/")))
 }
 
 // addClaims adds the claims that the provider asks for to the answer: the application is

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"context"
 	"crypto/sha256"
 	"fmt"
-	"log/slog"
 	"runtime"
 	"sync/atomic"
 	"testing"
@@ -46,20 +44,7 @@ func BenchmarkMemoryOfAgentUsers(b *testing.B) {
 
 // measureTokens gets memoryAgentUsers tokens, and reports the heap that each took.
 func measureTokens(b *testing.B, request func(n int) obo.Request, entries int) {
-	p, err := build(b.Context(), demoConfig("https://login.example", "https://todo.example", testSecret), swiftPlatform{},
-		slog.New(slog.DiscardHandler))
-	if err != nil {
-		b.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(b.Context())
-	ended := make(chan error)
-	go func() { ended <- p.run(ctx) }()
-	b.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			b.Error(err)
-		}
-	})
+	p, ctx := runProgram(b, demoConfig("https://login.example", "https://todo.example", testSecret))
 	before := heap()
 	var next atomic.Int64
 	var group errgroup.Group

@@ -257,12 +257,22 @@ func (w *world) call(method, path, token, body string) *reply {
 	if body != "" {
 		reader = strings.NewReader(body)
 	}
-	req, err := http.NewRequest(method, w.url+path, reader)
+	return w.send(method, w.url+path, token, reader)
+}
+
+// send makes a request to a URL with a token ("" for none) and header lines, as "Name: value".
+func (w *world) send(method, url, token string, body io.Reader, lines ...string) *reply {
+	w.t.Helper()
+	req, err := http.NewRequest(method, url, body)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	for _, line := range lines {
+		name, value, _ := strings.Cut(line, ": ")
+		req.Header.Add(name, value)
 	}
 	return w.do(req)
 }

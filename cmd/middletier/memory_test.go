@@ -27,14 +27,8 @@ const (
 	memoryBeside = 64 << 20
 )
 
-// BenchmarkMemoryOfAMillionUsers measures what the program holds while a million
-// users come whose tokens do not all fit. It is to run once, whatever b.N is.
-func BenchmarkMemoryOfAMillionUsers(b *testing.B) {
-	f := demoConfig("https://login.example", "https://todo.example", testSecret)
-	before, err := resident()
-	if err != nil {
-		b.Fatal("memory is measured on Linux: ", err)
-	}
+// runProgram runs the program without listeners until the benchmark ends.
+func runProgram(b *testing.B, f file) (*program, context.Context) {
 	p, err := build(b.Context(), f, swiftPlatform{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.Fatal(err)
@@ -48,6 +42,18 @@ func BenchmarkMemoryOfAMillionUsers(b *testing.B) {
 			b.Error(err)
 		}
 	})
+	return p, ctx
+}
+
+// BenchmarkMemoryOfAMillionUsers measures what the program holds while a million
+// users come whose tokens do not all fit. It is to run once, whatever b.N is.
+func BenchmarkMemoryOfAMillionUsers(b *testing.B) {
+	f := demoConfig("https://login.example", "https://todo.example", testSecret)
+	before, err := resident()
+	if err != nil {
+		b.Fatal("memory is measured on Linux: ", err)
+	}
+	p, ctx := runProgram(b, f)
 	var next, peak atomic.Int64
 	var group errgroup.Group
 	for range runtime.GOMAXPROCS(0) {

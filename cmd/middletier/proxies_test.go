@@ -1,7 +1,6 @@
 package main
 
 import (
-	"net/http"
 	"strings"
 	"testing"
 )
@@ -15,18 +14,7 @@ func withProxies(t *testing.T, trusted []string, change ...func(*file)) *world {
 // say makes a request with header lines, as "Name: value".
 func (w *world) say(path, token string, lines ...string) *reply {
 	w.t.Helper()
-	req, err := http.NewRequest("GET", w.url+path, nil)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
-	}
-	for _, line := range lines {
-		name, value, _ := strings.Cut(line, ": ")
-		req.Header.Add(name, value)
-	}
-	return w.do(req)
+	return w.send("GET", w.url+path, token, nil, lines...)
 }
 
 // Headers of trusted proxies are continued; those of others are replaced.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/base64"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -216,7 +217,12 @@ func TestPresentationOfTheToken(t *testing.T) {
 // rawRequest sends bytes and reads one answer.
 func rawRequest(t *testing.T, w *world, request string) *http.Response {
 	t.Helper()
-	conn := w.dial(t, 15*time.Second) // half of the service's own
+	return sendRaw(t, w.dial(t, 15*time.Second), request) // half of the service's own
+}
+
+// sendRaw sends bytes on a connection, reads the head of one answer, and closes it.
+func sendRaw(t *testing.T, conn net.Conn, request string) *http.Response {
+	t.Helper()
 	defer conn.Close()
 	if _, err := conn.Write([]byte(request)); err != nil {
 		t.Fatal(err)

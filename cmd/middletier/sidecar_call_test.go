@@ -68,18 +68,7 @@ func newCaller(t *testing.T, change ...func(*file)) *world {
 // postBeside posts a body to the sidecar listener; header lines are "Name: value".
 func (w *world) postBeside(path, token string, body io.Reader, lines ...string) *reply {
 	w.t.Helper()
-	req, err := http.NewRequest(http.MethodPost, w.side+path, body)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
-	}
-	for _, line := range lines {
-		name, value, _ := strings.Cut(line, ": ")
-		req.Header.Add(name, value)
-	}
-	return w.do(req)
+	return w.send("POST", w.side+path, token, body, lines...)
 }
 
 // calls has alice call the API todo, which must succeed.

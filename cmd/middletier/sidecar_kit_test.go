@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
 	"net"
 	"net/http"
@@ -76,18 +75,7 @@ func newSidecar(t *testing.T, change ...func(*file)) *world {
 // beside calls the sidecar listener, with header lines beside the token ("" for none).
 func (w *world) beside(method, path, token string, lines ...string) *reply {
 	w.t.Helper()
-	req, err := http.NewRequest(method, w.side+path, nil)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
-	}
-	for _, line := range lines {
-		name, value, _ := strings.Cut(line, ": ")
-		req.Header.Add(name, value)
-	}
-	return w.do(req)
+	return w.send(method, w.side+path, token, nil, lines...)
 }
 
 // rawBeside sends text to the sidecar listener, and returns the head of the answer.
@@ -97,19 +85,10 @@ func (w *world) rawBeside(t *testing.T, text string) *http.Response {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
 	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := conn.Write([]byte(text)); err != nil {
-		t.Fatal(err)
-	}
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = resp.Body.Close() // only head and status matter
-	return resp
+	return sendRaw(t, conn, text)
 }
 
 // Paths of the routes for headers, with queries.

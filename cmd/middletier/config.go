@@ -32,6 +32,7 @@ type file struct {
 	AzureAd        azureAd                  `yaml:"azureAd" doc:"Who this service is to Microsoft Entra, and whose tokens it accepts."`
 	DownstreamAPIs map[string]downstreamAPI `yaml:"downstreamApis" doc:"The APIs that requests are forwarded to; NAME is that of /api/NAME/… and /app/NAME/…." yours:"todo"`
 	Sidecar        sidecarKeys              `yaml:"sidecar" doc:"The listener of server.sidecarAddress, with the interface of Microsoft's sidecar container."`
+	Session        sessionKeys              `yaml:"session" doc:"Sign-in for a web app whose pages hold no token; see docs/sessions.md."`
 	TokenCache     tokenCache               `yaml:"tokenCache" doc:"The cache of tokens for the APIs."`
 	Logging        logging                  `yaml:"logging" doc:"The log, which goes to standard output."`
 	Telemetry      telemetryKeys            `yaml:"telemetry" doc:"Metrics and traces for a collector; metrics are on the admin listener too."`
@@ -126,6 +127,18 @@ type sidecarKeys struct {
 	AllowOverrides allowOverrides `yaml:"allowOverrides" doc:"On which routes the query may change options, name an agent or a session."`
 }
 
+type sessionKeys struct {
+	Enabled               bool                `yaml:"enabled" doc:"Sign users in, and serve /bff. server.publicUrl must be set: https, or http of this machine."`
+	ClientID              string              `yaml:"clientId" doc:"The client ID of the web app's own registration; empty: azureAd.clientId."`
+	ClientCredentials     []credential.Config `yaml:"clientCredentials" doc:"What proves who the web app is, with entries as in azureAd.clientCredentials; none: those." example:"[]"`
+	Scopes                []string            `yaml:"scopes" doc:"Scopes of this service that users get; none: all that access rules mention."`
+	CallbackPath          string              `yaml:"callbackPath" doc:"Where the identity provider sends the browser after a sign-in; register it, with server.publicUrl before it, as a redirect URI (web)."`
+	SignedOutCallbackPath string              `yaml:"signedOutCallbackPath" doc:"Where it sends the browser after a sign-out; a redirect URI too."`
+	RemoteSignOutPath     string              `yaml:"remoteSignOutPath" doc:"What the provider's page loads in a frame at a sign-out; register it as the front-channel logout URL."`
+	Lifetime              time.Duration       `yaml:"lifetime" doc:"How long a session lasts at most."`
+	IdleTimeout           time.Duration       `yaml:"idleTimeout" doc:"How long a session lasts without a request."`
+}
+
 type tokenClient struct {
 	ClientID         string   `yaml:"clientId" doc:"The name of the program."`
 	ClientSecretFile string   `yaml:"clientSecretFile" doc:"A file that holds its secret."`
@@ -194,6 +207,10 @@ func defaults() file {
 		Sidecar: sidecarKeys{
 			AllowedCallers: []string{"127.0.0.0/8", "::1/128"},
 			AllowOverrides: allowOverrides{GetAuthorizationHeader: true, CallDownstreamAPI: true},
+		},
+		Session: sessionKeys{
+			CallbackPath: "/signin-oidc", SignedOutCallbackPath: "/signout-callback-oidc", RemoteSignOutPath: "/signout-oidc",
+			Lifetime: 8 * time.Hour, IdleTimeout: 30 * time.Minute,
 		},
 		TokenCache: tokenCache{
 			MaxSize: 256 << 20, ExpiryBuffer: 5 * time.Minute,

@@ -105,6 +105,13 @@ var Types = map[string]Type{
 		"The user or an administrator opens the consentUri.",
 		consentExample,
 	},
+	"session-required": {
+		http.StatusUnauthorized, "Session required",
+		"The request needs a session, and has no cookie of one, or the session has ended: it was too long without a request, " +
+			"too old, signed out, or the identity provider refused to continue it.",
+		"The client sends the user to the loginUrl.",
+		ErrNoSession,
+	},
 	"cross-site-request": {
 		http.StatusForbidden, "Cross-site request",
 		"With server.easyAuth, a user's token may come from a cookie, which browsers send with requests of any site. " +

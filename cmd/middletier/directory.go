@@ -62,22 +62,26 @@ func demoClients(secret string) []mockidp.App {
 		},
 		{
 			Name: "web", TenantID: demoTenant, ClientID: demoWeb, ObjectID: "66666666-0000-4000-8000-000000000000",
-			Secrets: []string{secret},
+			Secrets: []string{secret}, OptionalClaims: []string{"sid", "login_hint"},
 			RedirectURIs: mockidp.RedirectURIs{Web: []string{
 				"http://localhost:3000/auth/redirect", // MSAL Node
 				"http://localhost:5000/getAToken",     // MSAL Python
 				"http://localhost:5000/signin-oidc",   // ASP.NET Core
 				"https://localhost:5001/signin-oidc",
 				"http://localhost:8080/login/oauth2/code/", // Spring
+				"http://localhost:8080/signin-oidc",        // the middle tier's own sign-in
+				"http://localhost:8080/signout-callback-oidc",
 			}},
 		},
 		{
 			Name: "spa", TenantID: demoTenant, ClientID: demoSPA, ObjectID: "77777777-0000-4000-8000-000000000000",
-			RedirectURIs: mockidp.RedirectURIs{SPA: []string{"http://localhost:3000/", "http://127.0.0.1:8080/"}},
+			OptionalClaims: []string{"sid", "login_hint"},
+			RedirectURIs:   mockidp.RedirectURIs{SPA: []string{"http://localhost:3000/", "http://127.0.0.1:8080/"}},
 		},
 		{
 			Name: "native", TenantID: demoTenant, ClientID: demoNative, ObjectID: "88888888-0000-4000-8000-000000000000",
-			RedirectURIs: mockidp.RedirectURIs{Native: []string{"http://localhost"}},
+			OptionalClaims: []string{"sid", "login_hint"},
+			RedirectURIs:   mockidp.RedirectURIs{Native: []string{"http://localhost"}},
 		},
 	}
 }

@@ -120,6 +120,17 @@ func (x *indexer) addApp(key string, app *App) {
 	}
 }
 
+// The optional claims of ID tokens.
+const (
+	sessionIDClaim = "sid"
+	loginHintClaim = "login_hint"
+)
+
+// optionalClaims are the supported ones ("Optional claims reference"): idtyp, with
+// include_user_token, and xms_cc are of access tokens for the app, the others of its ID
+// tokens.
+var optionalClaims = []string{"idtyp", "xms_cc", sessionIDClaim, loginHintClaim}
+
 func (x *indexer) checkApp(key string, app *App) {
 	x.checkGUID(key+".objectId", app.ObjectID)
 	x.checkTenant(key+".tenantId", app.TenantID)
@@ -130,8 +141,8 @@ func (x *indexer) checkApp(key string, app *App) {
 		x.report(key+".tokenLifetime", "must not be negative")
 	}
 	for i, claim := range app.OptionalClaims {
-		if claim != "idtyp" && claim != "xms_cc" {
-			x.report(fmt.Sprintf("%s.optionalClaims[%d]", key, i), `%q is not supported: "idtyp" and "xms_cc" are`, claim)
+		if !slices.Contains(optionalClaims, claim) {
+			x.report(fmt.Sprintf("%s.optionalClaims[%d]", key, i), "%q is not supported: %s are", claim, strings.Join(optionalClaims, ", "))
 		}
 	}
 	x.checkPermissions(key+".scopes", app.Scopes)

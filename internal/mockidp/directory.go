@@ -51,7 +51,7 @@ type App struct {
 	TokenVersion   int           // accessTokenAcceptedVersion: form of the tokens issued for it; 0 means 2
 	Scopes         []string      // delegated scopes it exposes
 	Roles          []string      // app roles it exposes
-	OptionalClaims []string      // "idtyp" (with include_user_token) and "xms_cc"
+	OptionalClaims []string      // of optionalClaims
 	TokenLifetime  time.Duration // of access tokens for it; 0 means 75 minutes
 
 	Secrets      []string

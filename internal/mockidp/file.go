@@ -49,14 +49,14 @@ type appEntry struct {
 	Roles          []string      `yaml:"roles" doc:"The app roles that it exposes to applications, such as ToDoList.Read.All."`
 	TokenVersion   int           `yaml:"tokenVersion" doc:"The version of access tokens for it: 1, or 2 if left out."`
 	TokenLifetime  time.Duration `yaml:"tokenLifetime" doc:"The lifetime of access tokens for it; 75m if left out."`
-	OptionalClaims []string      `yaml:"optionalClaims" doc:"Claims that access tokens for it have in addition." enum:"idtyp,xms_cc"`
+	OptionalClaims []string      `yaml:"optionalClaims" doc:"Optional claims: idtyp, xms_cc in tokens for it, sid, login_hint in its ID tokens." enum:"idtyp,xms_cc,sid,login_hint"`
 
 	Secrets      []string         `yaml:"secrets" doc:"Its client secrets." secret:"true"`
 	Certificates []string         `yaml:"certificates" doc:"Its certificates, each in PEM, with which it signs client assertions."`
 	Federated    []federatedEntry `yaml:"federated" doc:"Other issuers whose tokens are a credential of the app (workload identity federation)."`
 
 	RedirectURIs          redirectEntry `yaml:"redirectUris" doc:"Where its users may be sent back to, by platform."`
-	FrontChannelLogoutURI string        `yaml:"frontChannelLogoutUri" doc:"A page of the app that is loaded in a frame when a user signs out."`
+	FrontChannelLogoutURI string        `yaml:"frontChannelLogoutUri" doc:"A page of the app that is loaded in a frame when a user signs out; with it, ID tokens have sid."`
 
 	Agents []agentEntry `yaml:"agents" doc:"The agent identities that the app is the blueprint of."`
 }

@@ -109,7 +109,7 @@ func TestDirectoryFileMistakesHaveTheirLine(t *testing.T) {
 		{"clientId:", "clientID2:", `directory.yaml:7: apps[0].clientID2: unknown key; did you mean "clientId"?`},
 		{app, "    lifetime: 1h\n", `directory.yaml:8: apps[0].lifetime: unknown key`},
 		{app, "    tokenLifetime: 90\n", `directory.yaml:8: apps[0].tokenLifetime: expected a duration with a unit`},
-		{app, "    optionalClaims: [groups]\n", `directory.yaml:8: apps[0].optionalClaims[0]: expected "idtyp" or "xms_cc", got "groups"`},
+		{app, "    optionalClaims: [groups]\n", `directory.yaml:8: apps[0].optionalClaims[0]: expected "idtyp", "xms_cc", "sid" or "login_hint", got "groups"`},
 		{app, app + app, `directory.yaml:9: apps[0].scopes: given twice, on lines 8 and 9`},
 		{app, "    secrets: {a: my-secret}\n", `directory.yaml:8: apps[0].secrets: expected a list, got a mapping`},
 		{app, "    secrets: my-secret\n", "directory.yaml:8: apps[0].secrets: expected a list (the value is not shown: it may be a secret)"},

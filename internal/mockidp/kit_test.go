@@ -62,7 +62,7 @@ func testDirectory() mockidp.Directory {
 		Apps: []mockidp.App{
 			{
 				Name: "middle", TenantID: contoso, ClientID: middleID, ObjectID: appID("1"),
-				IDURIs: []string{"api://middle"}, Scopes: []string{"access_as_user"}, OptionalClaims: []string{"idtyp", "xms_cc"},
+				IDURIs: []string{"api://middle"}, Scopes: []string{"access_as_user"}, OptionalClaims: []string{"idtyp", "xms_cc", "sid", "login_hint"},
 				Secrets: []string{"s3cret"}, Certificates: []*x509.Certificate{certificate},
 				Federated:    []mockidp.FederatedCredential{{Issuer: "https://cluster", Subject: "system:pod", Audience: "api://AzureADTokenExchange", Key: &key.PublicKey}},
 				RedirectURIs: mockidp.RedirectURIs{Web: []string{webURI, "https://web.example/back?kept=1"}},
@@ -72,11 +72,11 @@ func testDirectory() mockidp.Directory {
 				Scopes: []string{"Read", "Write", "Admin"}, Roles: []string{"Read.All"}, OptionalClaims: []string{"idtyp", "xms_cc"},
 			},
 			{
-				Name: "spa", TenantID: contoso, ClientID: spaID, ObjectID: appID("3"),
+				Name: "spa", TenantID: contoso, ClientID: spaID, ObjectID: appID("3"), OptionalClaims: []string{"sid"},
 				RedirectURIs: mockidp.RedirectURIs{SPA: []string{spaURI}},
 			},
 			{
-				Name: "native", TenantID: contoso, ClientID: nativeID, ObjectID: appID("7"), Secrets: []string{"native"},
+				Name: "native", TenantID: contoso, ClientID: nativeID, ObjectID: appID("7"), Secrets: []string{"native"}, OptionalClaims: []string{"sid"},
 				RedirectURIs: mockidp.RedirectURIs{Native: []string{"http://localhost", "http://127.0.0.1/signed-in", "msal" + nativeID + "://auth"}},
 			},
 			{

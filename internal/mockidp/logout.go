@@ -71,8 +71,9 @@ func (s *Server) newSigningOut(r *http.Request, tenantName string, query url.Val
 	}
 	for _, who := range s.sessions.accounts(out.browser, out.now) {
 		user := s.dir().user(who.userID)
-		named := user != nil && strings.EqualFold(user.Username, query.Get("logout_hint"))
-		if named || who.signIn.SessionID == query.Get("logout_hint") || who.signIn.SessionID == hint.SessionID && who.userID == hint.ObjectID {
+		named := user != nil && user.hinted(query.Get("logout_hint"))
+		hinted := who.userID == hint.ObjectID && (hint.SessionID == "" || who.signIn.SessionID == hint.SessionID)
+		if named || hinted || who.signIn.SessionID == query.Get("logout_hint") {
 			out.userID = who.userID
 		}
 	}
@@ -166,7 +167,7 @@ func (s *Server) signOut(r *http.Request, out signingOut, accounts []account) an
 }
 
 // frontChannel returns the addresses that tell applications of the end of a sign-in (OpenID
-// Connect Front-Channel Logout, section 3).
+// Connect Front-Channel Logout, section 3). Like Entra's they have sid and no iss.
 func (s *Server) frontChannel(who account) []string {
 	var addresses []string
 	for _, clientID := range who.clients {
@@ -174,9 +175,7 @@ func (s *Server) frontChannel(who account) []string {
 		if app == nil || app.FrontChannelLogoutURI == "" {
 			continue
 		}
-		addresses = append(addresses, withQuery(app.FrontChannelLogoutURI, url.Values{
-			"sid": {who.signIn.SessionID}, "iss": {s.issuer(who.tenantID, 2)},
-		}))
+		addresses = append(addresses, withQuery(app.FrontChannelLogoutURI, url.Values{"sid": {who.signIn.SessionID}}))
 	}
 	return addresses
 }

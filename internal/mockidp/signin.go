@@ -91,7 +91,7 @@ func (s *Server) chooseAccount(in signingIn) (account, *refusal) {
 		case sid != "":
 			return a.signIn.SessionID != sid
 		case hint != "":
-			return !strings.EqualFold(user.Username, hint)
+			return !user.hinted(hint)
 		}
 		return false
 	})
@@ -136,7 +136,7 @@ func (s *Server) choices(in signingIn) []*User {
 	hint := in.query.Get("login_hint")
 	slices.SortFunc(users, func(a, b *User) int {
 		hinted := func(user *User) int {
-			if strings.EqualFold(user.Username, hint) {
+			if user.hinted(hint) {
 				return 0
 			}
 			return 1

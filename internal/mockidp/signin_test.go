@@ -3,6 +3,7 @@ package mockidp_test
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -49,6 +50,61 @@ func TestUserSignsIn(t *testing.T) {
 		if body["refresh_token"] == nil || body["scope"] != "api://todo/Read" {
 			t.Errorf("%s: got %v", name, body)
 		}
+	}
+}
+
+// ID tokens have sid and login_hint only for an app that asks for these optional claims. sid has
+// also one that is told of sign-outs by it.
+func TestOptionalClaimsOfIDTokens(t *testing.T) {
+	for name, row := range map[string]struct {
+		optional []string
+		logout   string
+		want     []string
+	}{
+		"none":                 {},
+		"of access tokens":     {optional: []string{"idtyp", "xms_cc"}},
+		"sid":                  {optional: []string{"sid"}, want: []string{"sid"}},
+		"login_hint":           {optional: []string{"login_hint"}, want: []string{"login_hint"}},
+		"front-channel logout": {logout: "https://web.example/signout-oidc", want: []string{"sid"}},
+	} {
+		directory := testDirectory()
+		directory.Apps[0].OptionalClaims, directory.Apps[0].FrontChannelLogoutURI = row.optional, row.logout
+		k := startWith(t, directory)
+		u := k.user()
+		_, tokens, _ := k.redeem(contoso, "", codeForm(u.signIn(contoso, asWeb(), aliceID).Get("code")))
+		claims := claimsOf(t, tokens["id_token"])
+		var got []string
+		for _, claim := range []string{"sid", "login_hint"} {
+			if claims[claim] != nil {
+				got = append(got, claim)
+			}
+		}
+		if !slices.Equal(got, row.want) {
+			t.Errorf("%s: got %v, want %v", name, got, row.want)
+		}
+	}
+}
+
+// The claim login_hint is a hint for the next sign-in. It does not show the username.
+func TestLoginHintClaimChoosesTheAccount(t *testing.T) {
+	k := start(t)
+	u := k.user()
+	hints := map[string]string{}
+	for _, id := range []string{aliceID, bobID} {
+		response := u.signIn(contoso, asWeb("prompt", "select_account"), id)
+		_, tokens, _ := k.redeem(contoso, "", codeForm(response.Get("code")))
+		hints[id] = claimsOf(t, tokens["id_token"])["login_hint"].(string)
+	}
+	for id, hint := range hints {
+		_, response := u.open(contoso, asWeb("prompt", "none", "login_hint", hint)).response(t)
+		_, tokens, _ := k.redeem(contoso, "", codeForm(response.Get("code")))
+		if tokens["id_token"] == nil || claimsOf(t, tokens["id_token"])["oid"] != id || strings.Contains(hint, "@") {
+			t.Errorf("hint %s: got %v with %v, want the account %s", hint, response, tokens, id)
+		}
+	}
+	other := strings.ToUpper(hints[aliceID])
+	if _, response := u.open(contoso, asWeb("prompt", "none", "login_hint", other)).response(t); response.Get("error") != "login_required" {
+		t.Errorf("changed hint: got %v, want login_required", response)
 	}
 }
 

@@ -3,7 +3,9 @@ package mockidp
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -84,13 +86,39 @@ func (s *Server) idTokenClaims(g userGrant) map[string]any {
 	if g.nonce != "" {
 		claims["nonce"] = g.nonce
 	}
-	if g.signIn.SessionID != "" {
+	if g.signIn.SessionID != "" && g.client.getsSessionID() {
 		claims["sid"] = g.signIn.SessionID
+	}
+	if g.user.Username != "" && slices.Contains(g.client.OptionalClaims, loginHintClaim) {
+		claims["login_hint"] = g.user.loginHint()
 	}
 	if len(g.signIn.Contexts) > 0 {
 		claims["acrs"] = slices.Clone(g.signIn.Contexts)
 	}
 	return claims
+}
+
+// getsSessionID reports whether ID tokens for the app say which sign-in they are of. The claim
+// is optional; an app that is told of the end of a sign-in gets it anyway, which is how it
+// knows the sign-in.
+func (a *App) getsSessionID() bool {
+	return a.FrontChannelLogoutURI != "" || slices.Contains(a.OptionalClaims, sessionIDClaim)
+}
+
+// loginHint is a name of the account for login_hint and logout_hint that does not change with
+// the username's spelling, and that applications are not to read ("Optional claims reference").
+func (u *User) loginHint() string {
+	var account []byte
+	for i, name := range []string{u.ObjectID, u.TenantID, u.Username} {
+		account = append(account, byte(i+1)<<3|2) // a field of a protocol buffer, with its length
+		account = append(binary.AppendUvarint(account, uint64(len(name))), name...)
+	}
+	return "O." + base64.RawURLEncoding.EncodeToString(account)
+}
+
+// hinted reports whether a hint of a request means the user.
+func (u *User) hinted(hint string) bool {
+	return u.Username != "" && (strings.EqualFold(u.Username, hint) || u.loginHint() == hint)
 }
 
 // pairwise is the sub claim: a user has another one at each app.

@@ -58,7 +58,7 @@ func (c *Cache) Keep(ctx context.Context, r Request) (key string, t Token, err e
 		Owner: once.owner[:], User: r.User.ObjectID, Tenant: r.Tenant, Agent: r.Agent.ID,
 	}}
 	// What is forgotten from here on is forgotten with the new session.
-	mark, err := c.records.Begin(ctx, longRunning(once.owner), sessionLife)
+	mark, err := c.records.Begin(ctx, sessionLife, longRunning(once.owner))
 	if err != nil {
 		return "", Token{Origin: c.recordsOrigin()}, err
 	}

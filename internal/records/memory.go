@@ -3,6 +3,7 @@ package records
 import (
 	"container/list"
 	"context"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -45,7 +46,7 @@ type memoryBackend struct {
 // held is a record in memory.
 type held struct {
 	key    redistier.Key
-	owner  Owner
+	owners []Owner
 	sealed []byte
 	ends   time.Time
 }
@@ -54,14 +55,14 @@ type held struct {
 // begun before: a record is in the making for seconds.
 const maxDeleted = 1 << 14
 
-func (b *memoryBackend) begin(context.Context, Owner, time.Duration) (since string, err error) {
+func (b *memoryBackend) begin(_ context.Context, owners []Owner, _ time.Duration) (since []string, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return strconv.FormatUint(b.count+1, 10), nil
+	return slices.Repeat([]string{strconv.FormatUint(b.count+1, 10)}, len(owners)), nil
 }
 
 // holds is true: deleted records are not there to be asked about.
-func (b *memoryBackend) holds(context.Context, Owner, string) (bool, error) { return true, nil }
+func (b *memoryBackend) holds(context.Context, Mark) (bool, error) { return true, nil }
 
 func (b *memoryBackend) get(_ context.Context, key redistier.Key) ([]byte, error) {
 	b.mu.Lock()
@@ -88,18 +89,30 @@ func (b *memoryBackend) put(_ context.Context, key redistier.Key, m Mark, sealed
 	if old != nil {
 		b.drop(old)
 	}
-	since, err := strconv.ParseUint(m.since, 10, 64)
-	if err != nil || !replace && (since <= b.floor || since <= b.deleted[m.owner]) {
-		return nil // deleted before it was there
+	if !replace && b.isDeleted(m) {
+		return nil // before it was there
 	}
-	b.records[key] = b.oldest.PushBack(&held{key, m.owner, sealed, time.Now().Add(life)})
-	if b.owned[m.owner] == nil {
-		b.owned[m.owner] = map[redistier.Key]bool{}
+	b.records[key] = b.oldest.PushBack(&held{key, m.owners, sealed, time.Now().Add(life)})
+	for _, owner := range m.owners {
+		if b.owned[owner] == nil {
+			b.owned[owner] = map[redistier.Key]bool{}
+		}
+		b.owned[owner][key] = true
 	}
-	b.owned[m.owner][key] = true
 	b.bytes += len(sealed)
 	b.makeRoom()
 	return nil
+}
+
+// isDeleted reports whether records of an owner of m were deleted since. b.mu is held.
+func (b *memoryBackend) isDeleted(m Mark) bool {
+	for i, owner := range m.owners {
+		since, err := strconv.ParseUint(m.since[i], 10, 64)
+		if err != nil || since <= b.floor || since <= b.deleted[owner] {
+			return true
+		}
+	}
+	return false
 }
 
 // makeRoom drops what has expired among the oldest, and the oldest beyond the bounds. b.mu
@@ -121,9 +134,11 @@ func (b *memoryBackend) makeRoom() {
 func (b *memoryBackend) drop(element *list.Element) {
 	h := b.oldest.Remove(element).(*held)
 	delete(b.records, h.key)
-	delete(b.owned[h.owner], h.key)
-	if len(b.owned[h.owner]) == 0 {
-		delete(b.owned, h.owner)
+	for _, owner := range h.owners {
+		delete(b.owned[owner], h.key)
+		if len(b.owned[owner]) == 0 {
+			delete(b.owned, owner)
+		}
 	}
 	b.bytes -= len(h.sealed)
 }

@@ -28,7 +28,7 @@ func TestOutageIsNoMissingRecord(t *testing.T) {
 			s := replica(t, server, 1)
 			key := put(t, s, alice, "a")
 			r := want(t, s, key, "a")
-			m, err := s.Begin(t.Context(), alice, life)
+			m, err := s.Begin(t.Context(), life, alice)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -37,7 +37,7 @@ func TestOutageIsNoMissingRecord(t *testing.T) {
 				defer c.mends(server)
 			}
 			_, getErr := s.Get(t.Context(), key)
-			_, beginErr := s.Begin(t.Context(), alice, life)
+			_, beginErr := s.Begin(t.Context(), life, alice)
 			_, lockErr := s.Lock(t.Context(), key, r, time.Minute)
 			for what, err := range map[string]error{
 				"Get": getErr, "Begin": beginErr, "Lock": lockErr,

@@ -2,8 +2,8 @@
 //
 // A record has a key, a random text that only its user holds; it is kept under the SHA-256 of
 // the key, sealed with the key and with our own encryption keys, so that neither a copy of
-// the store nor one with our encryption keys opens it. A record has an owner, such as all
-// long-running sessions of a user: DeleteOwned ends what the owner has, and what is being
+// the store nor one with our encryption keys opens it. A record has one or more owners, such
+// as all long-running sessions of a user: DeleteOwned ends what an owner has, and what is being
 // made for it. Begin, before whatever brings the value, says since when: what is deleted
 // after Begin does not come back with Put or Replace.
 //
@@ -35,13 +35,22 @@ var (
 // Kind is what a record is for.
 type Kind string
 
-// LongRunning records hold what a service needs to act for a user who has left.
-const LongRunning Kind = "long-running session"
+// The kinds.
+const (
+	// LongRunning records hold what a service needs to act for a user who has left.
+	LongRunning Kind = "long-running session"
+	// Session records hold the tokens of a user whose browser has a cookie in their place.
+	Session Kind = "session"
+	// ProviderSession is the kind of a Session's owner that is a session at the identity
+	// provider.
+	ProviderSession Kind = "session of the identity provider"
+)
 
 // Owner is to whom records of a kind belong. It is a hash.
 type Owner = redistier.Key
 
-// OwnerOf returns the owner of a user's records of a kind. user is a hash.
+// OwnerOf returns the owner of a user's records of a kind, or of another one that may end
+// them. user is a hash.
 func OwnerOf(kind Kind, user [32]byte) Owner {
 	return sha256.Sum256(append(user[:], kind...))
 }
@@ -92,17 +101,19 @@ const MaxValue = 64 << 10
 
 // Record is a record as Get found it.
 type Record struct {
-	Owner Owner
 	Value []byte
 
-	since string // Mark.since of its Put
+	mark Mark // of its Put
 }
 
-// Mark says since when something is being made for an owner.
+// Mark says since when something is being made for some owners.
 type Mark struct {
-	owner Owner
-	since string
+	owners []Owner
+	since  []string // for each of them
 }
+
+// maxOwners bounds the owners of one record.
+const maxOwners = 8
 
 // Store keeps records. Its methods may be called concurrently.
 type Store struct {
@@ -113,10 +124,10 @@ type Store struct {
 
 // backend stores sealed records. It sees the digests of keys only.
 type backend interface {
-	// begin returns the Mark.since of now for records of owner that live so long.
-	begin(ctx context.Context, owner Owner, life time.Duration) (since string, err error)
-	// holds reports whether nothing of owner was deleted since.
-	holds(ctx context.Context, owner Owner, since string) (bool, error)
+	// begin returns the Mark.since of now for records of owners that live so long.
+	begin(ctx context.Context, owners []Owner, life time.Duration) (since []string, err error)
+	// holds reports whether nothing of m's owners was deleted since.
+	holds(ctx context.Context, m Mark) (bool, error)
 	// get returns what is under a key, or ErrUnknown.
 	get(ctx context.Context, key redistier.Key) ([]byte, error)
 	// put writes a record; with replace only where there is one, else ErrUnknown.
@@ -134,16 +145,20 @@ func (s *Store) IsShared() bool {
 	return shared
 }
 
-// Begin returns the mark for a record of owner that is to live so long.
-func (s *Store) Begin(ctx context.Context, owner Owner, life time.Duration) (Mark, error) {
-	since, err := s.backend.begin(ctx, owner, life)
-	return Mark{owner, since}, err
+// Begin returns the mark for a record that is to live so long, each of whose owners, one at
+// least, ends it.
+func (s *Store) Begin(ctx context.Context, life time.Duration, owners ...Owner) (Mark, error) {
+	if len(owners) == 0 || len(owners) > maxOwners {
+		return Mark{}, errOwners
+	}
+	since, err := s.backend.begin(ctx, owners, life)
+	return Mark{owners, since}, err
 }
 
-// Put keeps a record under key for life. Where its owner's records were deleted after m, it
+// Put keeps a record under key for life. Where an owner's records were deleted after m, it
 // counts as deleted too.
 func (s *Store) Put(ctx context.Context, key Key, m Mark, value []byte, life time.Duration) error {
-	sealed, err := s.sealer.seal(key, Record{m.owner, value, m.since})
+	sealed, err := s.sealer.seal(key, Record{value, m})
 	if err != nil {
 		return err
 	}
@@ -160,7 +175,7 @@ func (s *Store) Get(ctx context.Context, key Key) (Record, error) {
 	if !ok {
 		return Record{}, ErrUnknown
 	}
-	switch holds, err := s.backend.holds(ctx, r.Owner, r.since); {
+	switch holds, err := s.backend.holds(ctx, r.mark); {
 	case err != nil:
 		return Record{}, err
 	case !holds:
@@ -177,12 +192,17 @@ func (s *Store) Replace(ctx context.Context, key Key, r Record, value []byte, li
 	if err != nil {
 		return err
 	}
-	return s.backend.put(ctx, key.Digest(), Mark{r.Owner, r.since}, sealed, life, true)
+	return s.backend.put(ctx, key.Digest(), r.mark, sealed, life, true)
 }
 
 // Delete removes the record under key, if there is one.
 func (s *Store) Delete(ctx context.Context, key Key) error {
-	return s.backend.remove(ctx, key.Digest())
+	return s.DeleteDigest(ctx, key.Digest())
+}
+
+// DeleteDigest is Delete for a key of which only the digest is known.
+func (s *Store) DeleteDigest(ctx context.Context, digest [32]byte) error {
+	return s.backend.remove(ctx, digest)
 }
 
 // DeleteOwned removes all records of an owner, those that are being made included. Where
@@ -205,7 +225,7 @@ func (s *Store) Lock(ctx context.Context, key Key, r Record, lease time.Duration
 		return nil, err
 	}
 	for {
-		unlock, mine, err := s.backend.lock(ctx, key.Digest(), r.Owner, lease)
+		unlock, mine, err := s.backend.lock(ctx, key.Digest(), r.mark.owners[0], lease)
 		if err != nil {
 			leave()
 			return nil, err

@@ -59,7 +59,7 @@ func replica(t *testing.T, server *redistest.Server, keys ...byte) *records.Stor
 // put keeps a record of an owner under a new key.
 func put(t *testing.T, s *records.Store, owner records.Owner, value string) records.Key {
 	t.Helper()
-	m, err := s.Begin(t.Context(), owner, life)
+	m, err := s.Begin(t.Context(), life, owner)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +127,7 @@ func TestDeletionOfAnOwnersRecordsWins(t *testing.T) {
 	stores(t, func(t *testing.T, one, other *records.Store) {
 		first, second, bobs := put(t, one, alice, "first"), put(t, other, alice, "second"), put(t, one, bob, "bob's")
 		r := want(t, one, first, "first")
-		m, err := one.Begin(t.Context(), alice, life)
+		m, err := one.Begin(t.Context(), life, alice)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -150,10 +150,50 @@ func TestDeletionOfAnOwnersRecordsWins(t *testing.T) {
 	})
 }
 
+// Each owner of a record ends it, also while it is made or replaced, and no other record.
+func TestEveryOwnerEndsARecord(t *testing.T) {
+	theirs := records.OwnerOf(records.ProviderSession, [32]byte{3})
+	stores(t, func(t *testing.T, one, other *records.Store) {
+		for _, owner := range []records.Owner{alice, theirs} {
+			m, err := one.Begin(t.Context(), life, alice, theirs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			key, late := records.NewKey(), records.NewKey()
+			if err := one.Put(t.Context(), key, m, []byte("first"), life); err != nil {
+				t.Fatal(err)
+			}
+			r := want(t, other, key, "first")
+			if err := other.Replace(t.Context(), key, r, []byte("second"), life); err != nil {
+				t.Fatal(err)
+			}
+			r = want(t, one, key, "second")
+			alone := map[bool]records.Key{true: put(t, one, alice, "alice's"), false: put(t, one, theirs, "theirs")}
+			if err := other.DeleteOwned(t.Context(), owner); err != nil {
+				t.Fatal(err)
+			}
+			if err := one.Replace(t.Context(), key, r, []byte("replaced"), life); !errors.Is(err, records.ErrUnknown) {
+				t.Errorf("Replace after the deletion: got %v, want %v", err, records.ErrUnknown)
+			}
+			if err := one.Put(t.Context(), late, m, []byte("late"), life); err != nil {
+				t.Fatal(err)
+			}
+			for _, ended := range []records.Key{key, late, alone[owner == alice]} {
+				want(t, one, ended, "")
+				want(t, other, ended, "")
+			}
+			want(t, other, alone[owner != alice], map[bool]string{true: "alice's", false: "theirs"}[owner != alice])
+		}
+		if _, err := one.Begin(t.Context(), life); err == nil {
+			t.Error("Begin without an owner: got nil, want an error")
+		}
+	})
+}
+
 func TestDeleteAllEndsEveryRecord(t *testing.T) {
 	stores(t, func(t *testing.T, one, other *records.Store) {
 		keys := []records.Key{put(t, one, alice, "a"), put(t, other, bob, "b")}
-		m, err := one.Begin(t.Context(), alice, life)
+		m, err := one.Begin(t.Context(), life, alice)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -315,7 +355,7 @@ func TestMemoryIsBounded(t *testing.T) {
 			for _, key := range keys[97:] {
 				want(t, s, key, value)
 			}
-			m, err := s.Begin(t.Context(), alice, life)
+			m, err := s.Begin(t.Context(), life, alice)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -329,7 +369,7 @@ func TestMemoryIsBounded(t *testing.T) {
 // Many deletions during a Put end what is being made rather than forget that it was deleted.
 func TestManyDeletionsAreNotForgotten(t *testing.T) {
 	s := records.NewMemory(records.DefaultMemory)
-	m, err := s.Begin(t.Context(), alice, life)
+	m, err := s.Begin(t.Context(), life, alice)
 	if err != nil {
 		t.Fatal(err)
 	}

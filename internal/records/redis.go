@@ -3,6 +3,7 @@ package records
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"middletier/internal/redistier"
@@ -17,13 +18,13 @@ func NewRedis(shared *redistier.Redis, keys []string) (*Store, error) {
 	return &Store{backend: redisBackend{shared}, sealer: sealer}, nil
 }
 
-// redisBackend marks records with the generation of their owner: one that is deleted takes
+// redisBackend marks records with the generations of their owners: one that is deleted takes
 // with it, in one step, all that was sealed with it. An operation goes on where its caller
 // leaves, which says nothing of Redis; it is bounded by the timeout.
 type redisBackend struct{ shared *redistier.Redis }
 
-func (b redisBackend) begin(ctx context.Context, owner Owner, life time.Duration) (since string, err error) {
-	since, ok := b.shared.BeginGeneration(context.WithoutCancel(ctx), owner, life)
+func (b redisBackend) begin(ctx context.Context, owners []Owner, life time.Duration) (since []string, err error) {
+	since, ok := b.shared.BeginGenerations(context.WithoutCancel(ctx), owners, life)
 	return since, available(ok)
 }
 
@@ -35,9 +36,9 @@ func available(ok bool) error {
 	return nil
 }
 
-func (b redisBackend) holds(ctx context.Context, owner Owner, since string) (bool, error) {
-	generation, ok := b.shared.Generation(context.WithoutCancel(ctx), owner)
-	return generation == since, available(ok)
+func (b redisBackend) holds(ctx context.Context, m Mark) (bool, error) {
+	generations, ok := b.shared.Generations(context.WithoutCancel(ctx), m.owners)
+	return slices.Equal(generations, m.since) && !slices.Contains(m.since, ""), available(ok)
 }
 
 func (b redisBackend) get(ctx context.Context, key redistier.Key) ([]byte, error) {
@@ -49,7 +50,7 @@ func (b redisBackend) get(ctx context.Context, key redistier.Key) ([]byte, error
 }
 
 func (b redisBackend) put(ctx context.Context, key redistier.Key, m Mark, sealed []byte, life time.Duration, replace bool) error {
-	written, ok := b.shared.WriteValue(context.WithoutCancel(ctx), key, m.owner, sealed, life, replace)
+	written, ok := b.shared.WriteValue(context.WithoutCancel(ctx), key, m.owners, sealed, life, replace)
 	if ok && !written {
 		return ErrUnknown
 	}

@@ -34,11 +34,21 @@ func newSealer(keys []string) (sealer, error) {
 }
 
 // A sealed record: the layout, the id of the encryption key, and what AES-256-GCM made, its
-// nonce included, of the owner, the length of since, since, and the value.
+// nonce included, of the owner, the length of since, since, and the value. A record of several
+// owners has another layout: their number comes first, then owner and since of each.
 const (
-	layout   = 1
-	keyIDLen = 4
+	layout       = 1
+	layoutOfMany = 2
+	keyIDLen     = 4
 )
+
+// layoutData is what is sealed along with a layout, so that one is not read as the other.
+func layoutData(layout byte) []byte {
+	if layout == layoutOfMany {
+		return []byte{layoutOfMany}
+	}
+	return nil
+}
 
 // keyID tells encryption keys apart.
 func keyID(encryptionKey []byte) []byte {
@@ -60,7 +70,10 @@ func cipherFor(encryptionKey []byte, key Key) (cipher.AEAD, error) {
 	return cipher.NewGCMWithRandomNonce(block)
 }
 
-var errTooLarge = errors.New("a record's value is too large")
+var (
+	errTooLarge = errors.New("a record's value is too large")
+	errOwners   = errors.New("a record has one owner at least, and few")
+)
 
 func (s sealer) seal(key Key, r Record) ([]byte, error) {
 	if len(r.Value) > MaxValue {
@@ -70,16 +83,22 @@ func (s sealer) seal(key Key, r Record) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain := binary.BigEndian.AppendUint16(r.Owner[:], uint16(len(r.since)))
-	plain = append(append(plain, r.since...), r.Value...)
-	head := append([]byte{layout}, keyID(s.keys[0])...)
-	return aead.Seal(head, nil, plain, nil), nil
+	how, plain := byte(layout), []byte(nil)
+	if many := len(r.mark.owners); many > 1 {
+		how, plain = layoutOfMany, []byte{byte(many)}
+	}
+	for i, owner := range r.mark.owners {
+		plain = binary.BigEndian.AppendUint16(append(plain, owner[:]...), uint16(len(r.mark.since[i])))
+		plain = append(plain, r.mark.since[i]...)
+	}
+	head := append([]byte{how}, keyID(s.keys[0])...)
+	return aead.Seal(head, nil, append(plain, r.Value...), layoutData(how)), nil
 }
 
 // open returns a record, or false for anything that was not sealed with one of our keys for
 // this very key.
 func (s sealer) open(key Key, sealed []byte) (Record, bool) {
-	if len(sealed) < 1+keyIDLen || sealed[0] != layout {
+	if len(sealed) < 1+keyIDLen || sealed[0] != layout && sealed[0] != layoutOfMany {
 		return Record{}, false
 	}
 	for _, encryptionKey := range s.keys {
@@ -90,26 +109,36 @@ func (s sealer) open(key Key, sealed []byte) (Record, bool) {
 		if err != nil {
 			return Record{}, false
 		}
-		plain, err := aead.Open(nil, nil, sealed[1+keyIDLen:], nil)
+		plain, err := aead.Open(nil, nil, sealed[1+keyIDLen:], layoutData(sealed[0]))
 		if err != nil {
 			return Record{}, false
 		}
-		return parse(plain)
+		return parse(sealed[0], plain)
 	}
 	return Record{}, false
 }
 
-// parse reads what seal wrote.
-func parse(plain []byte) (r Record, ok bool) {
-	const head = len(r.Owner) + 2
-	if len(plain) < head {
-		return Record{}, false
+// parse reads what seal wrote in a layout.
+func parse(layout byte, plain []byte) (r Record, ok bool) {
+	many := 1
+	if layout == layoutOfMany {
+		if len(plain) == 0 || plain[0] < 2 || plain[0] > maxOwners {
+			return Record{}, false
+		}
+		many, plain = int(plain[0]), plain[1:]
 	}
-	copy(r.Owner[:], plain)
-	since := int(binary.BigEndian.Uint16(plain[len(r.Owner):]))
-	if len(plain) < head+since || len(plain)-head-since > MaxValue {
-		return Record{}, false
+	const head = len(Owner{}) + 2
+	for range many {
+		if len(plain) < head {
+			return Record{}, false
+		}
+		owner, since := Owner(plain[:len(Owner{})]), int(binary.BigEndian.Uint16(plain[len(Owner{}):]))
+		if plain = plain[head:]; len(plain) < since {
+			return Record{}, false
+		}
+		r.mark.owners, r.mark.since = append(r.mark.owners, owner), append(r.mark.since, string(plain[:since]))
+		plain = plain[since:]
 	}
-	r.since, r.Value = string(plain[head:head+since]), plain[head+since:]
-	return r, true
+	r.Value = plain
+	return r, len(plain) <= MaxValue
 }

@@ -3,6 +3,8 @@ package records
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"reflect"
+	"strconv"
 	"testing"
 )
 
@@ -19,7 +21,7 @@ func TestCipherNeedsTheEncryptionKey(t *testing.T) {
 		return s
 	}
 	ours, theirs, key := newOne(), newOne(), NewKey()
-	sealed, err := ours.seal(key, Record{Value: []byte("a refresh token")})
+	sealed, err := ours.seal(key, Record{Value: []byte("a refresh token"), mark: Mark{[]Owner{{1}}, []string{"since"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,5 +31,31 @@ func TestCipherNeedsTheEncryptionKey(t *testing.T) {
 	copy(sealed[1:], keyID(theirs.keys[0]))
 	if _, ok := theirs.open(key, sealed); ok {
 		t.Error("another encryption key opens the record")
+	}
+}
+
+// Nobody turns a record into another one by the byte that says how it is laid out.
+func TestLayoutIsSealed(t *testing.T) {
+	s, err := newSealer(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, many := range []int{1, 2, maxOwners} {
+		r := Record{Value: []byte("a refresh token")}
+		for i := range many {
+			r.mark.owners, r.mark.since = append(r.mark.owners, Owner{byte(i + 2)}), append(r.mark.since, strconv.Itoa(i))
+		}
+		key := NewKey()
+		sealed, err := s.seal(key, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := s.open(key, sealed); !ok || !reflect.DeepEqual(got, r) {
+			t.Errorf("%d owners: got %+v %v, want %+v", many, got, ok, r)
+		}
+		sealed[0] ^= layout ^ layoutOfMany
+		if got, ok := s.open(key, sealed); ok {
+			t.Errorf("%d owners, in the other layout: got %+v, want nothing", many, got)
+		}
 	}
 }

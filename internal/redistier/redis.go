@@ -264,7 +264,7 @@ func ours(command *redis.StringCmd) ([]byte, error) {
 func (s *Redis) put(ctx context.Context, key, owner Key, generation string, entry []byte, life time.Duration) {
 	name := s.name(key)
 	do(ctx, s, write, func(ctx context.Context) (bool, error) {
-		return s.set(ctx, key, owner, life, func(p redis.Pipeliner) redis.Cmder {
+		return s.set(ctx, key, []Key{owner}, life, func(p redis.Pipeliner) redis.Cmder {
 			return p.Set(ctx, name, s.sealer.seal(place(name, generation), entry), life)
 		})
 	})

@@ -43,6 +43,7 @@ func (c checkCommand) run(ctx context.Context, std streams) error {
 	if !c.Online { // the trials read them
 		f.warnOfFiles(doc.Warn)
 	}
+	f.warnOfSID(doc.Warn)
 	printWarnings(std.err, doc)
 	if !c.Online {
 		_, err := fmt.Fprintf(std.out, "%s: no mistakes. "+

@@ -258,6 +258,7 @@ func loadDocument(files []string, environ []string, more ...func(file, report)) 
 		return f, doc, err
 	}
 	doc.from = f.AzureAd.inherit(environ, doc.Has("azureAd.instance"))
+	f.Session.inherit(environ, doc.from)
 	f.Telemetry.inherit(environ, doc.from)
 	if !doc.Has("server.address") {
 		f.Server.inherit(environ, doc.from)
@@ -294,6 +295,9 @@ func checkLoading(f file, report report) { f.oboConfig().CheckLoading(under("azu
 // checkServing reports every file that serve needs and cannot read.
 func checkServing(f file, report report) {
 	checkLoading(f, report)
+	if f.Session.Enabled && len(f.Session.ClientCredentials) > 0 {
+		f.sessionOBOConfig().CheckLoading(under("session", report))
+	}
 	f.redisConfig().CheckLoading(under("tokenCache.redis", report))
 	f.Sidecar.checkLoading(under("sidecar", report))
 	f.Server.TLS.CheckLoading(under("server.tls", report))
@@ -442,6 +446,7 @@ func (f file) check(report report) {
 		report("azureAd.allowWebApiToBeAuthorizedByACL", "needs allowedClients: it would let every application of the tenant in")
 	}
 	f.oboConfig().Check(under("azureAd", report))
+	f.checkSession(report)
 	f.Sidecar.check(slices.Sorted(maps.Keys(f.DownstreamAPIs)), under("sidecar", report))
 	f.cacheConfig().Check(under("tokenCache", report))
 	f.redisConfig().Check(under("tokenCache.redis", report))
@@ -622,14 +627,21 @@ func (f file) effective() file {
 		apis[name] = d
 	}
 	f.DownstreamAPIs = apis
+	if f.Session.Enabled {
+		f.Session = f.webApp()
+	}
 	return f
 }
 
 func (f file) validateConfig() validate.Config {
+	clients := f.AzureAd.AllowedClients
+	if id := f.webApp().ClientID; f.Session.Enabled && len(clients) > 0 && validate.IsGUID(id) { // the session's own tokens are for the web app
+		clients = append(slices.Clone(clients), id)
+	}
 	return validate.Config{
 		Instance: f.AzureAd.Instance, TenantID: f.AzureAd.TenantID, ClientID: f.AzureAd.ClientID,
 		Audiences: f.AzureAd.Audiences, ClockSkew: f.AzureAd.ClockSkew,
-		AllowedTenants: f.AzureAd.AllowedTenants, AllowedClients: f.AzureAd.AllowedClients,
+		AllowedTenants: f.AzureAd.AllowedTenants, AllowedClients: clients,
 	}
 }
 

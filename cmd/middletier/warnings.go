@@ -40,6 +40,7 @@ func (f file) warn(report report) {
 		}
 	}
 	f.warnOfSidecar(report)
+	f.warnOfSession(report)
 }
 
 // warnOfListeners reports keys of d that have no effect on a listener that there is, and

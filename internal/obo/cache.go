@@ -67,6 +67,7 @@ type Cache struct {
 	shared    redistier.Tier // nil: none
 	records   *records.Store
 	flight    singleflight.Group
+	watches   watches
 
 	mu       sync.Mutex // guards ended, and renewals from growing once it is set
 	ended    bool

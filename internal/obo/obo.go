@@ -17,7 +17,7 @@
 // tokens that are fetched with it are cached as others are; whoever asks with the key is
 // served from there only while the record is there.
 //
-// Locks. Cache.mu, memory.mu, turns.mu, msalClient.mu and agentClients.mu are each held for a
+// Locks. Cache.mu, memory.mu, watches.mu, turns.mu, msalClient.mu and agentClients.mu are each held for a
 // few statements; none is held while another of them is taken, and none across the network.
 // What was forgotten during a fetch is seen by memory's marks, not by a lock. Refreshes of one
 // long-running session follow one another by records.Store.Lock, a lease that is held across
@@ -26,7 +26,8 @@
 // Goroutines. A flight outlives the caller that began it. It waits for the lease of another
 // replica's lock at most, and Config.Timeout bounds each of its exchanges: one, or several for
 // an agent. Cache.Run waits for the renewals, then ends the shared tier, which owns its own
-// goroutines. Client.Run runs credential.Store.Run; Client starts no goroutine.
+// goroutines. Client.Run runs credential.Store.Run; Client starts no goroutine. Functions passed
+// to OnForget run in goroutines that nobody waits for; they only cancel.
 package obo
 
 import (

@@ -157,6 +157,9 @@ func (s *Server) resolveScopes(a *authorization, tenant Tenant) *refusal {
 	if a.requested, refused = s.parseScopes(tenant, a.query.Get("scope")); refused != nil {
 		return refused
 	}
+	if refused := a.requested.checkItself(a.client); refused != nil {
+		return refused
+	}
 	if refused := a.requested.checkResource(a.query.Get("resource")); refused != nil {
 		return refused
 	}

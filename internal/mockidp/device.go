@@ -164,6 +164,9 @@ func (s *Server) beginDevice(r *http.Request, form url.Values) (map[string]any, 
 	if tenant.ID != "" { // else the user's tenant decides
 		requested, refused := s.parseScopes(tenant, form.Get("scope"))
 		if refused == nil {
+			refused = requested.checkItself(client)
+		}
+		if refused == nil {
 			refused = requested.checkResource(form.Get("resource"))
 		}
 		if refused != nil {

@@ -160,6 +160,7 @@ func TestDeviceAuthorizationIsRefused(t *testing.T) {
 		{"client of one tenant on common", "common", []string{"client_id", todoID}, "invalid_request", 50059},
 		{"no scope", contoso, []string{"scope", ""}, "invalid_request", 900144},
 		{"unknown resource", contoso, []string{"scope", "api://nothing/Read"}, "invalid_resource", 500011},
+		{"the client itself by URI", contoso, []string{"client_id", sharedID, "scope", "api://shared/Read"}, "invalid_request", 90009},
 		{"unknown tenant", "nobody", nil, "invalid_request", 90002},
 		{"broken claims", contoso, []string{"claims", "{"}, "invalid_request", 90013},
 	} {

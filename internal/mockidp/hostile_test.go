@@ -326,7 +326,7 @@ func TestAuthorizationParametersAreBounded(t *testing.T) {
 func TestUserOfAnyTenantSignsIn(t *testing.T) {
 	k := start(t)
 	query := func(changes ...string) url.Values {
-		shared := []string{"client_id", sharedID, "redirect_uri", "https://shared.example/", "scope", "openid api://shared/Read"}
+		shared := []string{"client_id", sharedID, "redirect_uri", "https://shared.example/", "scope", "openid " + sharedID + "/Read"}
 		return asSPA(append(shared, changes...)...)
 	}
 	for _, path := range []string{"common", "organizations"} {

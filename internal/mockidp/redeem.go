@@ -189,6 +189,9 @@ func (s *Server) grantScopes(g *userGrant, scope string) *refusal {
 	if g.requested, refused = s.parseScopes(g.tenant, scope); refused != nil {
 		return refused
 	}
+	if refused := g.requested.checkItself(g.client); refused != nil {
+		return refused
+	}
 	if refused := g.requested.checkResource(g.form.Get("resource")); refused != nil {
 		return refused
 	}

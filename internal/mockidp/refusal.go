@@ -53,6 +53,7 @@ var codes = map[int]string{
 	70020:   "expired_token",             // device code expired
 	82014:   "unauthorized_client",       // people who sign in to an agent
 	90002:   "invalid_request",           // no such tenant
+	90009:   "invalid_request",           // the client itself as resource, by URI
 	90013:   "invalid_request",           // unusable parameter value
 	90023:   "invalid_request",           // unusable prompt or user name
 	160021:  "interaction_required",      // sid of no session

@@ -77,6 +77,16 @@ func (a *scopeRequest) checkGraph(beside []string) *refusal {
 	return nil
 }
 
+// checkItself refuses a client that asks for a token for itself by an App ID URI. Its GUID is
+// what Entra takes (AADSTS90009).
+func (a scopeRequest) checkItself(client *App) *refusal {
+	if a.resource.ClientID != client.ClientID || strings.EqualFold(strings.TrimRight(a.identifier, "/"), client.ClientID) {
+		return nil
+	}
+	return refuse(90009, "Application '%s'(%s) is requesting a token for itself. "+
+		"This scenario is supported only if resource is specified using the GUID based App Identifier.", client.ClientID, client.Name)
+}
+
 // checkResource refuses a resource parameter (RFC 8707) that is not, to the letter, an App ID
 // URI of the app whose scopes are asked for. v2.0 needs none.
 func (a scopeRequest) checkResource(parameter string) *refusal {

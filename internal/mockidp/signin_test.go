@@ -164,10 +164,41 @@ func TestSingleSignOn(t *testing.T) {
 func TestOnlyRedirectURIMayBeLeftOut(t *testing.T) {
 	k := start(t)
 	u := k.user()
-	page := u.open(contoso, asSPA("client_id", sharedID, "scope", "openid api://shared/Read", "redirect_uri", ""))
+	page := u.open(contoso, asSPA("client_id", sharedID, "scope", "openid "+sharedID+"/Read", "redirect_uri", ""))
 	location, response := u.choose(page, aliceID).response(t)
 	if !strings.HasPrefix(location, "https://shared.example/") || response.Get("code") == "" {
 		t.Errorf("got %s with %v, want a code for https://shared.example/", location, response)
+	}
+}
+
+// An app gets a token for itself by its GUID only, whatever the flow (AADSTS90009).
+func TestTokenForTheAppItself(t *testing.T) {
+	const byGUID, byURI = "openid offline_access " + middleID + "/.default", "openid api://middle/access_as_user"
+	k := start(t)
+	u := k.user()
+	if _, response := u.open(contoso, asWeb("scope", byURI)).response(t); !strings.HasPrefix(response.Get("error_description"), "AADSTS90009") {
+		t.Errorf("sign-in by URI: got %v, want AADSTS90009", response)
+	}
+	page := u.choose(u.open(contoso, asWeb("scope", byGUID)), aliceID)
+	_, response := u.press(page, "action", "consent").response(t)
+	status, tokens, _ := k.redeem(contoso, "", codeForm(response.Get("code")))
+	if claims := claimsOf(t, tokens["access_token"]); status != http.StatusOK || claims["aud"] != middleID || claims["azp"] != middleID ||
+		claims["scp"] != "access_as_user" {
+		t.Errorf("sign-in by GUID: got %d %v", status, claims)
+	}
+	refresh := form("grant_type", "refresh_token", "client_id", middleID, "client_secret", "s3cret",
+		"refresh_token", tokens["refresh_token"].(string))
+	asRefresh := func(scope string) url.Values { return change(refresh, []string{"scope", scope}) }
+	if status, body := k.post(contoso, asRefresh(strings.ToUpper(middleID)+"/access_as_user")); status != http.StatusOK {
+		t.Errorf("refresh by GUID: got %d %v", status, body)
+	}
+	k.wantRefusals([]refusalCase{
+		{name: "refresh by URI", form: asRefresh("api://middle/.default"), code: "invalid_request", number: 90009},
+		{name: "on behalf of", form: k.obo("scope", "api://middle/access_as_user"), code: "invalid_request", number: 90009},
+	})
+	status, body := k.post(contoso, k.daemon("scope", "api://middle/.default"))
+	if status != http.StatusOK {
+		t.Errorf("without a user: got %d %v, want a token", status, body)
 	}
 }
 

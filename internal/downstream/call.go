@@ -3,6 +3,7 @@ package downstream
 import (
 	"context"
 	"net/http"
+	"net/http/httptrace"
 
 	"middletier/internal/forwarded"
 )
@@ -49,14 +50,14 @@ type call struct {
 	retries  int  // how many are left
 	stream   bool // the request is for a stream
 	keep401  bool // a last 401 is a response like any other
-	err      error
+	trace    httptrace.ClientTrace
 
 	headers   headerSize
 	headerErr error // why the headers cannot be sent; nil: they can
 	dedicated bool  // the request needs a dedicated connection, since the API ended a shared one
 	attempt   attempt
 
-	values [7]string // of the headers that rewrite sets
+	values [9]string // of the headers that rewrite sets
 	count  int       // of values
 }
 
@@ -84,15 +85,17 @@ func findCall(r *http.Request) *call {
 // proxies say.
 func (c *call) publicPrefix() string { return c.Forwarded.Prefix + c.Prefix }
 
-// expire ends the call if its deadline has passed, and the reading of its body, for
-// which the transport waits. The context ends first, because its cause is the reason.
-func (c *call) expire() {
+// wake is called by the deadline's timer. It ends the call if its deadline has passed, and
+// the reading of its body, for which the transport waits. The context ends first, because
+// its cause is the reason. Otherwise a part of the response may have waited long enough.
+func (c *call) wake() {
 	c.deadline.ifPassed(func(cause error) {
 		c.cancel(cause)
 		if c.upload != nil {
 			c.upload.cutOff()
 		}
 	})
+	c.response.flushLate()
 }
 
 // Forward makes the call and streams the response to w. If it returns an error, nothing
@@ -103,8 +106,10 @@ func (c *call) expire() {
 func (c *Client) Forward(w http.ResponseWriter, r *http.Request, params Call) error {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	call := &call{Context: ctx, Call: params, in: r, cancel: cancel, retries: c.config.Attempts - 1}
+	call := &call{Call: params, in: r, cancel: cancel, retries: c.config.Attempts - 1}
 	call.response = responseWriter{ResponseWriter: w, call: call, client: c}
+	call.trace.Got1xxResponse = call.response.passInformational
+	call.Context = httptrace.WithClientTrace(ctx, &call.trace)
 	if r.ContentLength != 0 {
 		var ok bool
 		if call.upload, ok = r.Body.(*Upload); !ok {
@@ -112,7 +117,7 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, params Call) er
 		}
 		call.upload.forward(&call.deadline)
 	}
-	call.deadline.start(c.config.RequestTimeout, c.config.Timeout, call.expire)
+	call.deadline.start(c.config.RequestTimeout, c.config.Timeout, call.wake)
 	defer call.deadline.stop()
 
 	var err error
@@ -122,20 +127,35 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, params Call) er
 		}
 		return classify(ctx, tokenError{err})
 	}
-	r = r.WithContext(call)
+	out := r.WithContext(call)
 	w.Header()["Content-Type"] = nil // otherwise net/http guesses one if the API sends none
 	if call.upload != nil {
 		// Otherwise net/http reads the rest of the body before the response begins. A
 		// writer that returns an error is one of HTTP/2, which does not need this.
 		_ = http.NewResponseController(w).EnableFullDuplex()
 		defer call.upload.finish()
-		if err := call.upload.prefetch(r); err != nil {
+		if err := call.upload.prefetch(out); err != nil {
 			return classify(ctx, err)
 		}
 	}
 	call.stream = wantsStream(r.Header)
 	call.deadline.awaitResponse(call.stream)
-	c.proxy.ServeHTTP(&call.response, r)
-	call.response.waitInformational()
-	return classify(ctx, call.err)
+	return classify(ctx, c.forward(call, out))
+}
+
+// forward sends a request to the API, and its response to the caller.
+func (c *Client) forward(call *call, out *http.Request) error {
+	c.rewrite(call, out)
+	resp, err := c.transport.RoundTrip(out)
+	call.response.endInformational()
+	if err != nil {
+		return err
+	}
+	stripHopByHop(resp.Header)
+	if err := c.modifyResponse(call, resp); err != nil {
+		_ = resp.Body.Close()
+		return err
+	}
+	call.response.send(resp)
+	return nil
 }

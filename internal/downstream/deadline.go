@@ -28,29 +28,52 @@ type deadline struct {
 
 	mu               sync.Mutex // guards what follows; Upload.mu may be locked within
 	at               time.Time  // zero: never
+	fires            time.Time  // when the timer fires, not later than at; zero: it does not
 	awaitingResponse bool       // the API has the request, and has not responded
 	awaitingBody     bool       // and waits for more of the body
 }
 
 // start begins the request's time, which is total. The API's timeout runs from
-// awaitResponse on. end is called when the deadline may have passed; it asks ifPassed.
-func (d *deadline) start(total, api time.Duration, end func()) {
+// awaitResponse on. wake is called when the deadline may have passed; it asks ifPassed.
+func (d *deadline) start(total, api time.Duration, wake func()) {
 	d.request, d.api = time.Now().Add(total), api
-	d.at = d.request
-	d.timer = time.AfterFunc(total, end)
+	d.at, d.fires = d.request, d.request
+	d.timer = time.AfterFunc(total, wake)
 }
 
-// ifPassed calls end with what did not come in time, if the deadline has passed. It may
-// have been moved at the moment that the timer fired.
+// ifPassed calls end with what did not come in time, if the deadline has passed. If it has
+// not, the timer fires again.
 func (d *deadline) ifPassed(end func(cause error)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	switch {
-	case d.at.IsZero() || time.Now().Before(d.at):
+	switch d.fires = (time.Time{}); {
+	case d.at.IsZero():
+	case time.Now().Before(d.at):
+		d.arm()
 	case d.awaitingBody:
 		end(errLateBody)
 	default:
 		end(errTimeout)
+	}
+}
+
+// arm has the timer fire at the deadline. One that fires earlier stays as it is, because
+// ifPassed arms it again: most calls end first, and moving it takes longer. The caller
+// holds mu.
+func (d *deadline) arm() {
+	if d.fires.IsZero() || d.at.Before(d.fires) {
+		d.fires = d.at
+		d.timer.Reset(time.Until(d.at))
+	}
+}
+
+// wakeIn has the timer fire in after, for another reason than the deadline.
+func (d *deadline) wakeIn(after time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if at := time.Now().Add(after); d.fires.IsZero() || at.Before(d.fires) {
+		d.fires = at
+		d.timer.Reset(after)
 	}
 }
 
@@ -100,7 +123,7 @@ func (d *deadline) stop() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.awaitingResponse, d.awaitingBody = false, false
-	d.at = time.Time{}
+	d.at, d.fires = time.Time{}, time.Time{}
 	d.timer.Stop()
 }
 
@@ -109,7 +132,7 @@ func (d *deadline) stop() {
 func (d *deadline) reset(after time.Duration) {
 	after = min(after, time.Until(d.request))
 	d.at = time.Now().Add(after)
-	d.timer.Reset(after)
+	d.arm()
 }
 
 // remaining returns how long the call may still take. A call without a deadline is not

@@ -1,11 +1,13 @@
 // Package downstream forwards calls to the APIs behind this service.
 //
-// Client.Forward makes one call: it gets a token, reads a small body in advance, and
-// passes the request to httputil.ReverseProxy. The request goes through Client.rewrite,
-// retryTransport, uploadTransport and Transport; the response through
-// Client.modifyResponse and responseWriter. A body goes through an Upload. Client.Send
-// makes a call of the application's own, from memory and into memory, through the same
-// transports.
+// Client.Forward makes one call: it gets a token, and reads a small body in advance. The
+// request goes through Client.rewrite, retryTransport, uploadTransport and Transport; the
+// response through Client.modifyResponse and responseWriter. A body goes through an
+// Upload. Client.Send makes a call of the application's own, from memory and into memory,
+// through the same transports.
+//
+// httputil.ReverseProxy is not used. It copies request and headers more than once, and
+// starts a timer for each response: a fifth of the allocations of a call.
 //
 // Three layers may send a request again, from memory (Upload.prefetch, record):
 //   - retryTransport, with a new token after a 401; and an idempotent request, while
@@ -28,10 +30,7 @@ package downstream
 
 import (
 	"fmt"
-	"io"
-	"log"
 	"net/http"
-	"net/http/httputil"
 	"net/url"
 	"strings"
 	"time"
@@ -42,7 +41,6 @@ type Client struct {
 	config Config
 	base   *url.URL
 	prefix string // the escaped path of the base URL, without a slash at its end
-	proxy  *httputil.ReverseProxy
 
 	transport http.RoundTripper // sends the requests of calls
 
@@ -69,15 +67,6 @@ func New(c Config) (*Client, error) {
 	for _, name := range c.DropResponse {
 		client.dropResponse.add(name)
 	}
-	client.proxy = &httputil.ReverseProxy{
-		Rewrite:        client.rewrite,
-		Transport:      client.transport,
-		ModifyResponse: client.modifyResponse,
-		ErrorHandler:   func(_ http.ResponseWriter, r *http.Request, err error) { callOf(r).err = err },
-		BufferPool:     buffers{},
-		FlushInterval:  flushInterval,
-		ErrorLog:       log.New(io.Discard, "", 0), // Forward returns the error
-	}
 	return client, nil
 }
 
@@ -89,7 +78,7 @@ const (
 	// take as long as its reader needs. One of unknown length is a stream too.
 	streamThreshold = 1 << 20
 
-	// flushInterval is how long a part of a response of known length may wait for the
-	// rest, so that short responses are sent in one piece. Others do not wait.
+	// flushInterval is how long the headers or a part of a response of known length may
+	// wait for the rest, so that short responses are sent in one piece. Others do not wait.
 	flushInterval = 10 * time.Millisecond
 )

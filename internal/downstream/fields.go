@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/textproto"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -58,14 +59,17 @@ func (s headerSize) risky(acceptedToken int) bool {
 
 // measure returns the size of h, or why h cannot be sent: ErrHeader, or an *Error. It
 // trims white space around values, which is not part of them (RFC 9110, section 5.5) and
-// not allowed in HTTP/2 (RFC 9113, section 8.2.1). The size of the Authorization field is
-// not limited: callers do not choose it.
+// not allowed in HTTP/2 (RFC 9113, section 8.2.1). The lists of values, which may be those
+// of the caller's request, stay as they are. The size of the Authorization field is not
+// limited: callers do not choose it.
 func measure(h http.Header) (headerSize, error) {
 	var s headerSize
 	for name, values := range h {
 		for i, value := range values {
-			value = textproto.TrimString(value)
-			values[i] = value
+			if trimmed := textproto.TrimString(value); trimmed != value {
+				value, values = trimmed, slices.Clone(values)
+				h[name], values[i] = values, value
+			}
 			if !httpguts.ValidHeaderFieldValue(value) {
 				return s, fmt.Errorf("%w: %.64s holds a control character", ErrHeader, name)
 			}

@@ -2,7 +2,6 @@ package downstream
 
 import (
 	"net/http"
-	"net/http/httputil"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
@@ -50,47 +49,77 @@ func isReserved(name string) bool {
 		strings.HasPrefix(name, "X-Ms-Client-Principal")
 }
 
-// rewrite makes the caller's request the one to the API. ReverseProxy has already removed
-// the hop-by-hop headers, and those that Connection names.
-func (c *Client) rewrite(p *httputil.ProxyRequest) {
-	call, h := callOf(p.In), p.Out.Header
-	c.stripRequest(h)
+// rewrite makes out, a copy of the caller's request, the one to the API. Its headers are
+// new: those of the caller's request must not change.
+func (c *Client) rewrite(call *call, out *http.Request) {
+	in := call.in
+	h := make(http.Header, len(in.Header)+len(c.config.SetRequest)+len(call.values))
+	for name, values := range in.Header {
+		if !c.isStripped(name) {
+			h[name] = values
+		}
+	}
+	stripHopByHop(h)
+	for _, list := range in.Header["Connection"] { // which is not in h
+		deleteListed(h, list)
+	}
+	if httpguts.HeaderValuesContainsToken(in.Header["Te"], "trailers") && !c.isStripped("Te") {
+		call.set(h, "Te", "trailers") // gRPC demands it
+	}
 	for name, value := range c.config.SetRequest {
 		h.Set(name, value)
 	}
-	if trailer := p.Out.Trailer; len(trailer) > 0 {
-		c.stripRequest(trailer)
-		for name := range trailer {
-			_, set := h[name]
-			if set || !httpguts.ValidTrailerHeader(name) || httpguts.HeaderValuesContainsToken(p.In.Header["Connection"], name) {
-				delete(trailer, name)
-			}
-		}
-		if call.upload != nil {
-			call.upload.sent = trailer // the values arrive at the end of the body
-		}
+	if len(in.Trailer) > 0 {
+		c.rewriteTrailer(call, h, out)
 	}
 	call.set(h, "Authorization", "Bearer "+call.token)
 	call.set(h, "X-Request-Id", call.RequestID)
-	client := call.Forwarded.Complete(p.In)
+	client := call.Forwarded.Complete(in)
 	client.Prefix = call.publicPrefix()
-	client.Write(func(name, value string) { call.set(h, name, value) }, p.In.RemoteAddr)
+	client.Write(func(name, value string) { call.set(h, name, value) }, in.RemoteAddr)
 
 	call.headers, call.headerErr = measure(h)
-
-	p.Out.URL = c.URL(call.Path, p.In.URL.RawQuery)
-	p.Out.URL.ForceQuery = p.In.URL.ForceQuery
-	p.Out.Host = ""
+	if h["User-Agent"] == nil {
+		call.set(h, "User-Agent", "") // otherwise net/http sends its own
+	}
+	out.Header, out.Host, out.Close = h, "", false
+	out.URL = c.URL(call.Path, in.URL.RawQuery)
+	out.URL.ForceQuery = in.URL.ForceQuery
+	if in.ContentLength == 0 {
+		out.Body = nil // so that it can be sent again
+	}
 }
 
-// stripRequest removes from a request's headers or trailers what is not for the API. A
-// configured header replaces the caller's, in every spelling.
+// rewriteTrailer announces the trailers of the caller's request that may pass, beside the
+// headers h.
+func (c *Client) rewriteTrailer(call *call, h http.Header, out *http.Request) {
+	trailer := call.in.Trailer.Clone()
+	c.stripRequest(trailer)
+	for name := range trailer {
+		_, set := h[name]
+		if set || !httpguts.ValidTrailerHeader(name) || httpguts.HeaderValuesContainsToken(call.in.Header["Connection"], name) {
+			delete(trailer, name)
+		}
+	}
+	if out.Trailer = trailer; call.upload != nil {
+		call.upload.sent = trailer // the values arrive at the end of the body
+	}
+}
+
+// stripRequest removes from a request's headers or trailers what is not for the API.
 func (c *Client) stripRequest(h http.Header) {
 	for name := range h {
-		if folded := fold(name); isReserved(folded) || c.dropRequest.has(folded) {
+		if c.isStripped(name) {
 			delete(h, name)
 		}
 	}
+}
+
+// isStripped reports whether a header of a request is not for the API. A configured header
+// replaces the caller's, in every spelling.
+func (c *Client) isStripped(name string) bool {
+	folded := fold(name)
+	return isReserved(folded) || c.dropRequest.has(folded)
 }
 
 // set sets a header to one value, which is stored in c: a list for each value would be an

@@ -12,20 +12,15 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// modifyResponse removes from an API's response what is not for the caller. If it
-// returns an error, ReverseProxy closes the response.
-func (c *Client) modifyResponse(resp *http.Response) error {
+// modifyResponse removes from an API's response what is not for the caller.
+func (c *Client) modifyResponse(call *call, resp *http.Response) error {
 	if err := checkStatus(resp); err != nil {
 		return err
 	}
-	call := callOf(resp.Request)
 	c.stripResponse(resp.Header)
 	c.rewriteLinks(call, resp.Header)
 	c.stripTrailer(resp.Trailer) // the announced names
 	resp.Body = &responseBody{resp.Body, call, c, resp}
-	// First accept: until then an informational response may use the caller's headers, as
-	// closeIfIncomplete does.
-	call.response.accept()
 	call.deadline.responded(call.stream || isStream(resp))
 	if call.upload != nil {
 		call.upload.closeIfIncomplete()
@@ -91,10 +86,4 @@ func (b *responseBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// buffers gives ReverseProxy the buffers for copying bodies.
-type buffers struct{}
-
 var bufferPool = sync.Pool{New: func() any { return new(chunk) }}
-
-func (buffers) Get() []byte  { return bufferPool.Get().(*chunk)[:] }
-func (buffers) Put(b []byte) { bufferPool.Put((*chunk)(b)) }

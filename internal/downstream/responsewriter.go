@@ -5,80 +5,61 @@ import (
 	"net/http"
 	"net/textproto"
 	"strings"
+	"sync"
 )
 
-// responseWriter is the caller's writer as ReverseProxy sees it. Until a response is
-// accepted, the API's headers stay out of the caller's: if the call fails, the error
-// response has none of them. An informational response is passed on by itself.
+// responseWriter is the caller's writer. Until the final response arrives, the API's
+// headers stay out of the caller's: if the call fails, the error response has none of them.
 type responseWriter struct {
 	http.ResponseWriter
-	call          *call
-	client        *Client
-	accepted      bool          // ReverseProxy writes the headers of the final response
-	informational http.Header   // where ReverseProxy puts those of an informational one
-	writing       chan struct{} // closed when an informational response is written; nil before the first
+	call   *call
+	client *Client
+
+	mu      sync.Mutex    // guards what follows, and the writer while a body is copied
+	final   bool          // no informational response is passed on any more
+	writing chan struct{} // closed when an informational response is written; nil before the first
+	unsent  bool          // headers or a part of the body wait in the writer
 }
 
-// Header returns the caller's headers once a response is accepted.
-func (w *responseWriter) Header() http.Header {
-	if w.accepted {
-		return w.ResponseWriter.Header()
-	}
-	if w.informational == nil {
-		w.informational = http.Header{}
-	}
-	return w.informational
-}
-
-// WriteHeader sends the status and headers of a response, which is an informational one
-// until a response is accepted.
-func (w *responseWriter) WriteHeader(status int) {
-	if w.accepted {
-		w.ResponseWriter.WriteHeader(status)
-		return
-	}
-	w.passInformational(status)
-}
-
-// Unwrap is for http.ResponseController.
-func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-// accept lets the final response pass to the caller.
-func (w *responseWriter) accept() {
-	w.waitInformational()
-	w.accepted = true
-}
-
-// waitInformational waits until no informational response is being written.
-func (w *responseWriter) waitInformational() {
-	if w.writing != nil {
-		<-w.writing
+// endInformational ends the passing on of informational responses: from now on their
+// writing does not use the caller's headers.
+func (w *responseWriter) endInformational() {
+	w.mu.Lock()
+	w.final = true
+	writing := w.writing
+	w.mu.Unlock()
+	if writing != nil {
+		<-writing
 	}
 }
 
 // passInformational passes an informational response on (RFC 9110, section 15.2). The
 // transport waits for it, and over HTTP/2 all calls to the API wait too: a caller that
 // reads slowly must not block them. So it is written in another goroutine, and one that
-// arrives before the last is written is dropped.
-func (w *responseWriter) passInformational(status int) {
-	if !w.canSendInformational(status) {
-		return
+// arrives before the last is written is dropped. It is never an error.
+func (w *responseWriter) passInformational(status int, header textproto.MIMEHeader) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.final || !w.canSendInformational(status) {
+		return nil
 	}
 	if w.writing != nil {
 		select {
 		case <-w.writing:
 		default:
-			return
+			return nil
 		}
 	}
-	header := w.informational.Clone() // ReverseProxy clears it
-	stripHopByHop(header)
-	w.client.stripResponse(header)
-	w.writing = make(chan struct{})
+	h := http.Header(header).Clone()
+	stripHopByHop(h)
+	w.client.stripResponse(h)
+	writing := make(chan struct{})
+	w.writing = writing
 	go func() {
-		defer close(w.writing)
-		w.writeInformational(status, header)
+		defer close(writing)
+		w.writeInformational(status, h)
 	}()
+	return nil
 }
 
 // canSendInformational reports whether the caller can get an informational response. 100
@@ -103,19 +84,24 @@ func (w *responseWriter) writeInformational(status int, header http.Header) {
 
 // hopByHop are the headers of one connection (RFC 9110, section 7.6.1).
 var hopByHop = [...]string{
-	"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+	"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection",
+	"Te", "Trailer", "Transfer-Encoding", "Upgrade",
 }
 
-// stripHopByHop removes the headers of one connection from an informational response.
-// ReverseProxy does so for final responses.
+// stripHopByHop removes the headers of one connection.
 func stripHopByHop(h http.Header) {
 	for _, list := range h["Connection"] {
-		for name := range strings.SplitSeq(list, ",") {
-			h.Del(textproto.TrimString(name))
-		}
+		deleteListed(h, list)
 	}
 	for _, name := range hopByHop {
-		h.Del(name)
+		delete(h, name)
+	}
+}
+
+// deleteListed removes the headers that a Connection header names.
+func deleteListed(h http.Header, list string) {
+	for name := range strings.SplitSeq(list, ",") {
+		h.Del(textproto.TrimString(name))
 	}
 }
 

@@ -46,7 +46,7 @@ func (c *Client) Send(ctx context.Context, o Outgoing) (*Answer, error) {
 	if !o.Begin.IsZero() {
 		remaining = time.Until(c.Deadline(o.Begin))
 	}
-	call.deadline.start(remaining, c.config.Timeout, call.expire)
+	call.deadline.start(remaining, c.config.Timeout, call.wake)
 	defer call.deadline.stop()
 
 	var err error

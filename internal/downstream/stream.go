@@ -80,9 +80,11 @@ func cutElement(list string) (element, rest string) {
 
 // isStream reports whether a response is a stream, which may take any time.
 func isStream(resp *http.Response) bool {
-	if resp.ContentLength < 0 || resp.ContentLength >= streamThreshold {
-		return true
-	}
-	kind, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
+	return resp.ContentLength < 0 || resp.ContentLength >= streamThreshold || isEventStream(resp.Header)
+}
+
+// isEventStream reports whether a response with these headers is for server-sent events.
+func isEventStream(h http.Header) bool {
+	kind, _, _ := strings.Cut(h.Get("Content-Type"), ";")
 	return strings.EqualFold(strings.TrimSpace(kind), eventStream)
 }

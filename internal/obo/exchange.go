@@ -41,6 +41,7 @@ type grant struct {
 	refreshAt time.Time // when the provider would like it renewed; zero: it did not say
 
 	refreshToken string // "": none
+	idToken      string // likewise; not checked
 }
 
 // tokenRequest is what an exchange is to bring.
@@ -49,6 +50,7 @@ type tokenRequest struct {
 	agent      Agent        // whose token it is instead
 	vouchers   vouchers     // of the agent
 	session    *heldSession // on behalf of its user; nil: none
+	code       *Code        // of a sign-in; nil: none
 	tenant     string       // "": the user's, or our own
 	scopes     []string
 	fmiPath    string
@@ -66,6 +68,9 @@ func (r tokenRequest) inTenant() string {
 }
 
 func (r tokenRequest) flow() Flow {
+	if r.code != nil {
+		return AuthorizationCode
+	}
 	request := Request{User: r.user, Agent: r.agent, session: r.session}
 	return request.Flow()
 }
@@ -181,6 +186,8 @@ func requestToken(ctx context.Context, msal confidential.Client, r tokenRequest)
 	switch r.flow() {
 	case RefreshToken:
 		return requestByRefreshToken(ctx, msal, r)
+	case AuthorizationCode:
+		return requestByCode(ctx, msal, r)
 	case AgentUser:
 		return requestForAgentUser(ctx, msal, r)
 	case OnBehalfOf:
@@ -208,10 +215,14 @@ const (
 	unmatchedPause = time.Second
 )
 
-// retryPause returns how long to wait before the one retry, 0 for none.
+// retryPause returns how long to wait before the one retry, 0 for none. A code that was sent
+// may be used up, and sending it again may end the tokens that it brought (RFC 6749, section
+// 4.1.2).
 func (a *activeCredential) retryPause(refusal *Error, r tokenRequest) time.Duration {
 	switch {
 	case refusal == nil:
+		return 0
+	case refusal.Kind == Unavailable && r.code != nil && refusal.sent:
 		return 0
 	case refusal.Kind == Unavailable && !refusal.Throttled:
 		return retryPause + jitter(retryPause)
@@ -237,6 +248,8 @@ func (c *Client) shares(r tokenRequest) []share {
 		caller = cmp.Or(r.user.ObjectID, string(r.user.Digest[:]))
 	case RefreshToken:
 		caller = cmp.Or(r.session.User, string(r.session.Owner))
+	case AuthorizationCode:
+		caller = "signing in" // who it is, is not known yet
 	}
 	tenant = strings.ToLower(tenant)
 	shares := []share{
@@ -321,6 +334,7 @@ func (c *Client) try(ctx context.Context, active *activeCredential, r tokenReque
 	if refusal == nil {
 		return g, nil
 	}
+	refusal.sent = recorded.sent.Load()
 	refusal.Flow, refusal.Scopes, refusal.Agent = r.flow(), r.scopes, r.agent.ID
 	if guid.MatchString(r.fmiPath) {
 		refusal.Agent = r.fmiPath // the token would vouch for it
@@ -328,9 +342,9 @@ func (c *Client) try(ctx context.Context, active *activeCredential, r tokenReque
 	switch {
 	case r.flow() == OnBehalfOf && refusal.outdated(r.user, time.Now()):
 		refusal.Kind = AssertionExpired
-	case r.session != nil && refusal.Kind == AssertionExpired: // it is the refresh token that has
+	case (r.session != nil || r.code != nil) && refusal.Kind == AssertionExpired: // it is the refresh token or the code that has
 		refusal.Kind = InteractionRequired
-	case r.flow() != OnBehalfOf && r.session == nil &&
+	case r.flow() != OnBehalfOf && r.session == nil && r.code == nil &&
 		slices.Contains([]Kind{InteractionRequired, ConsentRequired, AssertionExpired}, refusal.Kind):
 		// There is no user at a browser who could act, and it is not the caller who is refused.
 		refusal.Kind, refusal.Claims = Misconfigured, ""
@@ -392,6 +406,9 @@ func (rec recorder) Do(req *http.Request) (*http.Response, error) {
 	recorded.last.Store(nil) // not that of an earlier request
 	maps.Copy(req.Header, recorded.header)
 	resp, err := rec.Client.Do(req)
+	if req.Method == http.MethodPost && !neverSent(err) {
+		recorded.sent.Store(true)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -465,6 +482,7 @@ type recordingKey struct{}
 type recording struct {
 	header http.Header // to send
 	began  atomic.Bool // a request was made
+	sent   atomic.Bool // the provider may have got one for a token
 	last   atomic.Pointer[response]
 }
 

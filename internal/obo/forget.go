@@ -44,6 +44,12 @@ func (c *Cache) ForgetUserOf(ctx context.Context, a Assertion) error {
 	return c.forgetOwner(ctx, c.ownerOf(a))
 }
 
+// ForgetTokens is ForgetUser without an end of the user's long-running sessions.
+func (c *Cache) ForgetTokens(ctx context.Context, tenantID, objectID string) error {
+	owner := c.ownerKey(tenantID, objectID)
+	return c.forget(ctx, owner, redistier.Notice{What: redistier.AllOfUser, Keys: []cacheKey{owner}})
+}
+
 func (c *Cache) forgetOwner(ctx context.Context, owner cacheKey) error {
 	err := c.forgetSessions(ctx, owner)
 	return cmp.Or(c.forget(ctx, owner, redistier.Notice{What: redistier.AllOfUser, Keys: []cacheKey{owner}}), err)

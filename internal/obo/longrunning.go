@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"slices"
 	"time"
 
 	"middletier/internal/failure"
@@ -217,12 +216,5 @@ var sessionEnds = []int{50034, 50057, 50132, 50133, 50173, 54005, 70000, 70008, 
 // good. A refusal of one API, or of another tenant, says nothing of the others.
 func (s session) isEndedBy(err error, r tokenRequest) bool {
 	var refusal *Error
-	if !errors.As(err, &refusal) || refusal.Kind != InteractionRequired || refusal.Code != "invalid_grant" || r.tenant != s.Tenant {
-		return false
-	}
-	if slices.ContainsFunc(refusal.Codes, func(number int) bool { return slices.Contains(sessionEnds, number) }) {
-		return true
-	}
-	_, known := listedKind(tokenResponse{Codes: refusal.Codes, Suberror: refusal.Suberror})
-	return refusal.Claims == "" && !known || refusal.Suberror == "bad_token" || refusal.Suberror == "token_expired"
+	return errors.As(err, &refusal) && r.tenant == s.Tenant && refusal.EndsSession()
 }

@@ -130,6 +130,7 @@ const (
 	ClientCredentials Flow = "client_credentials"
 	AgentUser         Flow = "agent_user"
 	RefreshToken      Flow = "refresh_token"
+	AuthorizationCode Flow = "authorization_code"
 )
 
 // TokenOrigin is where a token came from.
@@ -215,6 +216,8 @@ type Error struct {
 	Agent         string // client ID of the agent identity that the token was for; "": none
 	ConsentURI    string // with ConsentRequired: where the user or an admin can agree
 	Err           error
+
+	sent bool // the provider may have got the request
 }
 
 func (e *Error) Error() string {

@@ -29,6 +29,7 @@ type tokenResponse struct {
 	ExpiresIn     json.Number `json:"expires_in"`
 	RefreshIn     json.Number `json:"refresh_in"`
 	RefreshToken  string      `json:"refresh_token"`
+	IDToken       string      `json:"id_token"`
 	Error         string      `json:"error"`
 	Description   string      `json:"error_description"`
 	Suberror      string      `json:"suberror"`
@@ -85,7 +86,7 @@ func (b tokenResponse) grant(now time.Time) (grant, error) {
 	case !isToken(b.AccessToken):
 		return grant{}, errors.New("access_token is missing or cannot be sent in a header")
 	}
-	g := grant{token: b.AccessToken, expires: now.Add(time.Duration(life) * time.Second), refreshToken: b.RefreshToken}
+	g := grant{token: b.AccessToken, expires: now.Add(time.Duration(life) * time.Second), refreshToken: b.RefreshToken, idToken: b.IDToken}
 	if refresh, err := strconv.Atoi(string(b.RefreshIn)); err == nil && refresh > 0 && refresh < life {
 		g.refreshAt = now.Add(time.Duration(refresh) * time.Second)
 	}

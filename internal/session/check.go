@@ -1,0 +1,92 @@
+package session
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"middletier/internal/obo"
+	"middletier/internal/validate"
+)
+
+const (
+	// maxLifetime is how long the provider keeps a refresh token that nobody uses ("Refresh
+	// tokens in the Microsoft identity platform").
+	maxLifetime = 90 * 24 * time.Hour
+
+	// maxIdle is how long Redis keeps what says that a session is not signed out.
+	maxIdle = 48 * time.Hour
+)
+
+// Check reports every mistake in c by its key in the session section; CheckPublicURL is for
+// that of server.publicUrl.
+func (c Config) Check(report func(key, problem string)) {
+	if !validate.IsGUID(c.ClientID) {
+		report("clientId", "must be an application (client) ID, a GUID")
+	}
+	if err := obo.CheckScopes(c.Scopes); err != nil {
+		report("scopes", err.Error())
+	}
+	c.checkPaths(report)
+	switch {
+	case c.IdleTimeout < time.Second || c.IdleTimeout > maxIdle:
+		report("idleTimeout", "must be between 1s and 48h")
+	case c.Lifetime < c.IdleTimeout:
+		report("lifetime", "must not be shorter than idleTimeout")
+	}
+	if c.Lifetime > maxLifetime {
+		report("lifetime", "must be at most 2160h, 90 days: the identity provider forgets a refresh token after that")
+	}
+}
+
+// plainPath matches what can be a route, and a redirect URI to the letter.
+var plainPath = regexp.MustCompile(`^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$`)
+
+// routes are the paths of this service that no callback may take.
+var routes = []string{
+	"/api", "/app", "/bff", "/mcp", "/problems", "/docs", "/.well-known", "/signout", "/openapi.json", "/healthz", "/readyz",
+}
+
+func (c Config) checkPaths(report func(key, problem string)) {
+	seen := map[string]string{}
+	for _, entry := range []struct{ key, path string }{
+		{"callbackPath", c.CallbackPath}, {"signedOutCallbackPath", c.SignedOutCallbackPath}, {"remoteSignOutPath", c.RemoteSignOutPath},
+	} {
+		if !plainPath.MatchString(entry.path) {
+			report(entry.key, "must be a plain path that begins with a slash, such as /signin-oidc")
+			continue
+		}
+		if other, taken := seen[entry.path]; taken {
+			report(entry.key, "must differ from "+other)
+		}
+		seen[entry.path] = entry.key
+		for _, route := range routes {
+			if entry.path == route || strings.HasPrefix(entry.path, route+"/") {
+				report(entry.key, fmt.Sprintf("must not be at or below %s, which is a route of this service", route))
+			}
+		}
+	}
+}
+
+// CheckPublicURL returns what is wrong with a server.publicUrl for sessions: browsers send the
+// cookie to https, and on a developer's machine to http.
+func CheckPublicURL(publicURL string) error {
+	u, err := url.Parse(publicURL)
+	switch {
+	case publicURL == "":
+		return fmt.Errorf("must be set for sessions: the identity provider sends browsers back to it")
+	case err != nil || u.Host == "":
+		return fmt.Errorf("must be a URL")
+	case u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()):
+		return nil
+	}
+	return fmt.Errorf("must be https for sessions, or http of this machine, such as http://localhost:8080")
+}
+
+func isLoopback(host string) bool {
+	address, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && address.IsLoopback()
+}

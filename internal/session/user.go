@@ -1,0 +1,59 @@
+package session
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"middletier/internal/door"
+	"middletier/internal/problem"
+	"middletier/internal/validate"
+)
+
+// CSRFHeader is what a page sends to show that it is one of ours: a browser sends it for no page
+// of another origin that was not allowed to by CORS, and we allow none.
+const CSRFHeader = "X-CSRF"
+
+var errNoCSRFHeader = problem.New("cross-site-request", "The request has no header X-CSRF: 1, which pages of other origins cannot send.")
+
+// user answers GET /bff/user: who is signed in.
+func (m *Manager) user(c echo.Context) error {
+	r := c.Request()
+	if marks := r.Header.Values(CSRFHeader); len(marks) != 1 || marks[0] != "1" {
+		return errNoCSRFHeader
+	}
+	h, err := m.find(r)
+	if err != nil {
+		return err
+	}
+	if r.URL.Query().Get("slide") != "false" {
+		m.touch(r.Context(), h)
+		if now := time.Now(); now.Sub(time.UnixMilli(h.LastSeen)) >= m.config.touchEvery() {
+			h.LastSeen = now.UnixMilli()
+		}
+	}
+	left := int64(h.left(m.config, time.Now()) / time.Second)
+	claims := append(h.Claims,
+		claim("bff:session_expires_in", left),
+		claim("bff:logout_url", m.path(logoutPath)+"?sid="+url.QueryEscape(h.SID)),
+	)
+	return door.RespondJSON(c, http.StatusOK, claims)
+}
+
+// claim is a claim that we make.
+func claim(name string, value any) validate.Claim {
+	switch value := value.(type) {
+	case int64:
+		return validate.Claim{Type: name, Value: strconv.AppendInt(nil, value, 10)}
+	default:
+		encoded, err := json.Marshal(value)
+		if err != nil { // a string always can
+			panic(err)
+		}
+		return validate.Claim{Type: name, Value: encoded}
+	}
+}

@@ -31,6 +31,9 @@ type Config struct {
 	EncodedSlashes bool
 	// KeepCookies passes the API's Set-Cookie headers to callers.
 	KeepCookies bool
+	// IsOwnCookie reports whether a cookie of this name is this service's: then no API may
+	// set or clear it. nil: the service has no cookies.
+	IsOwnCookie func(name string) bool
 	// DropRequest and DropResponse are headers to remove, in addition to the fixed rules.
 	// An underscore in a header's name counts as a dash.
 	DropRequest, DropResponse []string

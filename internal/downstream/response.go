@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
@@ -47,10 +48,24 @@ func (c *Client) stripResponse(h http.Header) {
 		case strings.HasPrefix(folded, "Access-Control-"), folded == "Timing-Allow-Origin",
 			folded == "X-Request-Id", // this service sets its own
 			folded == "Set-Cookie" && !c.config.KeepCookies,
+			folded == "Clear-Site-Data" && c.config.IsOwnCookie != nil, // it would clear our cookies too
 			c.dropResponse.has(folded):
 			delete(h, name)
+		case folded == "Set-Cookie" && c.config.IsOwnCookie != nil:
+			if h[name] = slices.DeleteFunc(h[name], c.setsOwnCookie); len(h[name]) == 0 {
+				delete(h, name)
+			}
 		}
 	}
+}
+
+// setsOwnCookie reports whether the value of a Set-Cookie header may set a cookie of this
+// service. Browsers store a cookie without a name, and send its value where the name would
+// be (RFC 6265bis, section 5.6): "=a=b" and "a=b" look the same in a request.
+func (c *Client) setsOwnCookie(value string) bool {
+	pair, _, _ := strings.Cut(value, ";")
+	name, _, _ := strings.Cut(strings.TrimLeft(pair, " \t="), "=")
+	return c.config.IsOwnCookie(strings.TrimRight(name, " \t"))
 }
 
 // stripTrailer does the same for trailers, where fewer names are allowed (RFC 9110,

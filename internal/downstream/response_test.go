@@ -119,6 +119,43 @@ func TestHeadersThatDoNotReachTheCaller(t *testing.T) {
 	}
 }
 
+// An API sets and clears no cookie of this service, however it writes the name. A cookie
+// without a name is sent by browsers as its value alone.
+func TestAPIsDoNotSetOwnCookies(t *testing.T) {
+	const kept = "theirs=1; Path=/"
+	own := []string{
+		"ours=1", "ours=1; Path=/; Secure", "ours", "ours=", " ours = 1", "\tours=1", "=ours=1", "= ours=1", "==ours=1", " =\t= ours\t=1", "ours;", "=ours; Max-Age=0",
+	}
+	var header []string
+	for _, value := range append(slices.Clone(own), kept) {
+		header = append(header, "Set-Cookie", value)
+	}
+	header = append(header, "Clear-Site-Data", `"cookies"`)
+	for _, keep := range []bool{false, true} {
+		for _, only := range []bool{false, true} {
+			sent := header
+			if only {
+				sent = header[:2]
+			}
+			e := start(t, serve(t, respond(200, "", sent...)), func(c *downstream.Config) {
+				c.KeepCookies, c.IsOwnCookie = keep, func(name string) bool { return name == "ours" }
+			})
+			got := e.do("GET", "/x", "").header
+			var want []string
+			if keep && !only {
+				want = []string{kept}
+			}
+			if !slices.Equal(got["Set-Cookie"], want) || got["Clear-Site-Data"] != nil {
+				t.Errorf("kept: %v: got %q and %q, want %q", keep, got["Set-Cookie"], got["Clear-Site-Data"], want)
+			}
+		}
+	}
+	e := start(t, serve(t, respond(200, "", header...)), func(c *downstream.Config) { c.KeepCookies = true })
+	if got := e.do("GET", "/x", "").header; len(got["Set-Cookie"]) != len(own)+1 || got["Clear-Site-Data"] == nil {
+		t.Errorf("without cookies of ours: got %q and %q", got["Set-Cookie"], got["Clear-Site-Data"])
+	}
+}
+
 func TestNoContentTypeIsInvented(t *testing.T) {
 	url := wiretest.ServeRequests(t, func(conn net.Conn, _ *http.Request) {
 		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>")

@@ -73,7 +73,7 @@ func TestEveryProblemTypeIsExplained(t *testing.T) {
 		if kind == "client-closed-request" {
 			continue
 		}
-		if p := problem.For(known.Example, nil); p.Kind != kind || p.Detail == "" {
+		if p := problem.For(known.Example, problem.Requester{}); p.Kind != kind || p.Detail == "" {
 			t.Errorf("%s: the example is answered %+v", kind, p)
 			continue
 		}

@@ -82,7 +82,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		{echo.ErrTeapot, "internal", 500},
 		{errors.New("anything else"), "internal", 500},
 	} {
-		got := problemFor(fmt.Errorf("on the way: %w", row.err), nil)
+		got := problemFor(fmt.Errorf("on the way: %w", row.err), problem.Requester{})
 		if got.Kind != row.kind || problem.Types[got.Kind].Status != row.status {
 			t.Errorf("%v: got %s %d, want %s %d", row.err, got.Kind, problem.Types[got.Kind].Status, row.kind, row.status)
 		}

@@ -11,7 +11,6 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"middletier/internal/problem"
-	"middletier/internal/validate"
 )
 
 // handleError answers err, unless the answer has begun.
@@ -21,7 +20,7 @@ func (d *Door) handleError(err error, c echo.Context) {
 	if resp.Committed {
 		return
 	}
-	p := problemFor(err, event.Caller)
+	p := problemFor(err, problem.Requester{Caller: event.Caller, InSession: event.InSession})
 	if p.Kind == "client-closed-request" && r.Context().Err() == nil {
 		p = problem.Internal // another context was canceled: the caller still waits
 	}
@@ -77,8 +76,8 @@ func writeProblem(c echo.Context, doc problem.Document) {
 }
 
 // problemFor is problem.For with the errors of the router, which has set Allow.
-func problemFor(err error, caller *validate.Caller) problem.Problem {
-	p := problem.For(err, caller)
+func problemFor(err error, from problem.Requester) problem.Problem {
+	p := problem.For(err, from)
 	var routeErr *echo.HTTPError
 	if p.Kind != problem.Internal.Kind || !errors.As(err, &routeErr) {
 		return p

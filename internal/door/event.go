@@ -31,6 +31,7 @@ type Event struct {
 	TraceID       string
 	Start         time.Time
 	Caller        *validate.Caller // nil: no token was validated
+	InSession     bool             // the request is one of a session, which brings the caller's token
 	ForgottenUser User             // the user whose tokens an operator dropped
 	API           string           // its name; "" for none
 	Route         string           // the label of the route; "": that of the router

@@ -17,6 +17,7 @@ func TestEveryProblemHasItsGRPCCode(t *testing.T) {
 		"invalid-token":                 codes.Unauthenticated,
 		"claims-challenge":              codes.Unauthenticated,
 		"interaction-required":          codes.Unauthenticated,
+		"session-required":              codes.Unauthenticated,
 		"insufficient-scope":            codes.PermissionDenied,
 		"no-access-rule":                codes.PermissionDenied,
 		"wrong-token-type":              codes.PermissionDenied,

@@ -37,7 +37,7 @@ func (d *Door) Explain(name, base string) Explanation {
 	kind := problem.Types[name]
 	e := Explanation{Type: base + "/problems/" + name, Title: kind.Title, Status: kind.Status, Meaning: kind.Meaning, Action: kind.Action}
 	if kind.Example != nil {
-		p := problem.For(kind.Example, nil)
+		p := problem.For(kind.Example, problem.Requester{})
 		h := http.Header{"Content-Type": {"application/problem+json"}}
 		setHeaders(h, p, d.config.ExampleChallenge(p, base))
 		e.Example = &Example{map[string]string{}, p.Document(base)}

@@ -59,9 +59,16 @@ var tokenDetails = map[validate.Reason]string{
 	validate.NotAccess:   "The token is not an access token with scopes or app permissions.",
 }
 
-// For returns the problem that answers an error. caller is nil if the error came before the
-// token was validated.
-func For(err error, caller *validate.Caller) Problem {
+// Requester is who sent a request that is answered with a problem.
+type Requester struct {
+	Caller *validate.Caller // nil: the error came before the token was validated
+	// InSession: it is a page of a session, or has lost it. It answers a challenge by a
+	// sign-in.
+	InSession bool
+}
+
+// For returns the problem that answers an error.
+func For(err error, from Requester) Problem {
 	var (
 		requestErr  *Error
 		tokenErr    *validate.InvalidTokenError
@@ -101,15 +108,15 @@ func For(err error, caller *validate.Caller) Problem {
 	case errors.Is(err, records.ErrUnavailable) && !errors.Is(err, obo.ErrRedis): // else a deletion failed
 		return retrySoon("shared-cache-unavailable", "Redis, which holds what is asked for, does not answer.")
 	case errors.Is(err, obo.ErrUnknownKey): // before others of the provider
-		p := providerProblem(obo.ErrUnknownKey, nil)
+		p := providerProblem(obo.ErrUnknownKey, Requester{})
 		p.Detail = "No long-running session has this key, or it has ended: the user must call again."
 		return p
 	case errors.Is(err, obo.ErrRedis):
 		return retrySoon("shared-cache-unavailable", "Memory is cleared; Redis could not be reached, or does not allow it.")
 	case errors.As(err, &providerErr):
-		return providerProblem(providerErr, caller)
+		return providerProblem(providerErr, from)
 	case errors.As(err, &callErr):
-		return callProblem(callErr, caller)
+		return callProblem(callErr, from)
 	}
 	return Internal
 }
@@ -152,12 +159,12 @@ func accessProblem(e *validate.AccessError) Problem {
 }
 
 // providerProblem is the problem of a refusal by the identity provider. A claims
-// challenge goes only to callers that declared that they can answer one.
-func providerProblem(e *obo.Error, caller *validate.Caller) Problem {
+// challenge goes only to callers that can answer one.
+func providerProblem(e *obo.Error, from Requester) Problem {
 	p := Problem{ProviderError: e, Scopes: e.Scopes, RetryAfter: e.RetryAfter}
 	switch e.Kind {
 	case obo.InteractionRequired:
-		if answersClaims(e.Claims, caller) {
+		if from.answersClaims(e.Claims) {
 			return claimsProblem(e)
 		}
 		p.Kind, p.Detail = "interaction-required", "The user must act: sign in again and repeat the request."
@@ -179,9 +186,10 @@ func providerProblem(e *obo.Error, caller *validate.Caller) Problem {
 	return p
 }
 
-// answersClaims reports whether caller declared that it can answer a claims challenge.
-func answersClaims(claims string, caller *validate.Caller) bool {
-	return claims != "" && caller != nil && caller.HandlesClaims()
+// answersClaims reports whether the requester can answer a claims challenge: its token
+// declares that, or it has a session.
+func (r Requester) answersClaims(claims string) bool {
+	return claims != "" && (r.InSession || r.Caller != nil && r.Caller.HandlesClaims())
 }
 
 func claimsProblem(e *obo.Error) Problem {
@@ -193,9 +201,10 @@ func claimsProblem(e *obo.Error) Problem {
 
 // callProblem is the problem of a call to an API. It passes on a claims challenge of the
 // API that no token exchange could answer.
-func callProblem(e *downstream.Error, caller *validate.Caller) Problem {
+func callProblem(e *downstream.Error, from Requester) Problem {
+	caller := from.Caller
 	if e.Kind == downstream.RejectedToken && e.Claims != "" && caller != nil && (caller.HandlesClaims() || !caller.IsApp()) {
-		return providerProblem(&obo.Error{Kind: obo.InteractionRequired, Claims: e.Claims}, caller)
+		return providerProblem(&obo.Error{Kind: obo.InteractionRequired, Claims: e.Claims}, from)
 	}
 	switch e.Kind {
 	case downstream.Timeout:
@@ -238,7 +247,8 @@ type Document struct {
 	TraceID       string   `json:"traceId,omitempty"`
 	Scopes        []string `json:"scopes,omitempty"`
 	ConsentURI    string   `json:"consentUri,omitempty"`
-	Claims        string   `json:"claims,omitempty"` // on the sidecar listener: what to ask for, as JSON
+	Claims        string   `json:"claims,omitempty"`   // on the sidecar listener: what to ask for, as JSON
+	LoginURL      string   `json:"loginUrl,omitempty"` // below /bff: where the page sends the user
 }
 
 // Document returns the problem document of p. base is the URL of the service.

@@ -19,6 +19,7 @@ var (
 	ErrMethod          = New("method-not-allowed", "This path does not support the method.") // whoever returns it sets Allow
 	ErrAppOnUser       = New("wrong-token-type", "The token has no user. Calls without a user go to /app/{name}/.")
 	ErrNoSession       = New("session-required", "The request has no session, or the session has ended.")
+	ErrCSRF            = New("cross-site-request", "The request lacks the header X-CSRF: 1, or a page of another origin sent it.")
 	ErrCrossSite       = New("cross-site-request",
 		"The token of the platform's sign-in comes from a cookie, and a page of another origin sent the request.")
 )

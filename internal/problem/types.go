@@ -89,20 +89,22 @@ var Types = map[string]Type{
 	"claims-challenge": {
 		http.StatusUnauthorized, "More claims are needed",
 		"The identity provider has a condition that the user must meet first, such as multi-factor sign-in.",
-		"The client requests a new token with the claims of the WWW-Authenticate header and repeats the request.",
+		"The client requests a new token with the claims of the WWW-Authenticate header and repeats the request. " +
+			"A page with a session sends the user to the loginUrl.",
 		claimsExample,
 	},
 	"interaction-required": {
 		http.StatusUnauthorized, "The user must sign in",
 		"The identity provider issues no token for the API without the user, or the API refuses the token that it issues; " +
 			"or there is no long-running session under a key, or it has ended.",
-		"The client has the user sign in again and repeats the request; a long-running session is begun anew.",
+		"The client has the user sign in again and repeats the request; a long-running session is begun anew. " +
+			"A page with a session sends the user to the loginUrl.",
 		providerRefusal(obo.InteractionRequired, "invalid_grant", 50076),
 	},
 	"consent-required": {
 		http.StatusForbidden, "Consent is missing",
 		"Neither the user nor an administrator has consented to this service calling the downstream API on the user's behalf.",
-		"The user or an administrator opens the consentUri.",
+		"The user or an administrator opens the consentUri. A page with a session sends the user to the loginUrl.",
 		consentExample,
 	},
 	"session-required": {
@@ -116,8 +118,11 @@ var Types = map[string]Type{
 		http.StatusForbidden, "Cross-site request",
 		"With server.easyAuth, a user's token may come from a cookie, which browsers send with requests of any site. " +
 			"A page of another origin sent this one: Sec-Fetch-Site or Origin says so. " +
+			"Requests below /bff, which have the cookie of a session, also need the header X-CSRF: 1, " +
+			"which no page of another origin can send. " +
 			"The sidecar listener answers no web pages at all: any page could use it with the application's rights.",
-		"The client sends an access token in the Authorization header, or is a page of the service's own origin. " +
+		"The client sends an access token in the Authorization header, or is a page of the service's own origin, which sends " +
+			"X-CSRF: 1 with every request below /bff. " +
 			"If such a page is refused, the operators set server.publicUrl, or server.trustedProxies to the platform's front end.",
 		ErrCrossSite,
 	},

@@ -55,7 +55,7 @@ func refusalOf(err error, caller *validate.Caller) oauthRefusal {
 		}
 		return refusal
 	}
-	p := problem.For(err, caller)
+	p := problem.For(err, problem.Requester{Caller: caller})
 	status := problem.Types[p.Kind].Status
 	refusal := oauthRefusal{Description: descriptionOf(p.Detail), status: status, kind: p.Kind, retryAfter: p.RetryAfter}
 	e := p.ProviderError

@@ -2,7 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -19,6 +23,8 @@ import (
 	"middletier/internal/obo"
 	"middletier/internal/records"
 	"middletier/internal/redistier"
+	"middletier/internal/secretfile"
+	"middletier/internal/session"
 	"middletier/internal/sidecar"
 	"middletier/internal/telemetry"
 	"middletier/internal/validate"
@@ -29,8 +35,7 @@ type program struct {
 	api       *api.Server
 	sidecar   *sidecar.Server
 	validator *validate.Validator
-	exchanger *obo.Client
-	cache     *obo.Cache
+	tokens
 	telemetry *telemetry.Telemetry
 
 	certificate *listener.Certificate // of the public listener; nil for cleartext
@@ -62,7 +67,12 @@ func build(ctx context.Context, f file, transport http.RoundTripper, log *slog.L
 	validateConfig.Client, validateConfig.Log = client, log
 	validator := validate.New(validateConfig)
 
-	exchanger, cache, err := buildTokens(ctx, f, client, tel, log)
+	tokens, err := buildTokens(ctx, f, client, tel, log)
+	if err != nil {
+		return nil, err
+	}
+	cache := tokens.cache
+	sessions, err := tokens.buildSessions(f, validator, log)
 	if err != nil {
 		return nil, err
 	}
@@ -72,26 +82,33 @@ func build(ctx context.Context, f file, transport http.RoundTripper, log *slog.L
 	if apiConfig.Settings, err = config.Masked(f.effective()); err != nil {
 		return nil, err
 	}
-	if apiConfig.APIs, err = buildAPIs(f, tel, log); err != nil {
+	apiConfig.Sessions = sessions
+	if apiConfig.APIs, err = buildAPIs(f, sessions, tel, log); err != nil {
 		return nil, err
 	}
 	sidecarConfig := f.sidecarConfig()
 	sidecarConfig.Validator, sidecarConfig.Tokens, sidecarConfig.Telemetry, sidecarConfig.Log = validator, cache, tel, log
 	sidecarConfig.APIs = f.sidecarAPIs(apiConfig.APIs)
-	if err := (processMetrics{validator, exchanger, cache}).register(tel.Meter()); err != nil {
+	if err := (processMetrics{validator, tokens.exchanger, cache}).register(tel.Meter()); err != nil {
 		return nil, err
 	}
 	return &program{
-		api: api.New(apiConfig), sidecar: sidecar.New(sidecarConfig), validator: validator, exchanger: exchanger,
-		cache: cache, telemetry: tel, certificate: cert,
+		api: api.New(apiConfig), sidecar: sidecar.New(sidecarConfig), validator: validator, tokens: tokens,
+		telemetry: tel, certificate: cert,
 	}, nil
 }
 
-// buildTokens wires what gets tokens: the client of the identity provider and the cache,
+// tokens is what gets tokens and keeps them.
+type tokens struct {
+	exchanger *obo.Client
+	cache     *obo.Cache
+	webApp    *obo.Client    // of session.clientId; nil without sessions
+	records   *records.Store // in Redis; nil without
+}
+
+// buildTokens wires what gets tokens: the clients of the identity provider and the cache,
 // with Redis if it is configured.
-func buildTokens(
-	ctx context.Context, f file, client *http.Client, tel *telemetry.Telemetry, log *slog.Logger,
-) (*obo.Client, *obo.Cache, error) {
+func buildTokens(ctx context.Context, f file, client *http.Client, tel *telemetry.Telemetry, log *slog.Logger) (t tokens, err error) {
 	oboConfig := f.oboConfig()
 	oboConfig.Client, oboConfig.Log = client, log
 	adviser := diagnosis.NewAdviser(log)
@@ -99,31 +116,89 @@ func buildTokens(
 		tel.Exchange(string(flow), obo.Outcome(err), took)
 		adviser.Exchanged(err)
 	}
-	exchanger, err := obo.NewClient(ctx, oboConfig)
-	if err != nil {
-		return nil, nil, err
+	if t.exchanger, err = obo.NewClient(ctx, oboConfig); err != nil {
+		return t, err
+	}
+	if f.Session.Enabled {
+		webApp := f.sessionOBOConfig()
+		webApp.Client, webApp.Log = client, log
+		webApp.Exchanged = func(flow obo.Flow, took time.Duration, err error) {
+			oboConfig.Exchanged(flow, took, err)
+			tel.Token(context.Background(), string(flow), string(obo.IdentityProvider), obo.Outcome(err))
+		}
+		if t.webApp, err = obo.NewClient(ctx, webApp); err != nil {
+			return t, err
+		}
 	}
 	cacheConfig := f.cacheConfig()
 	if redisConfig := f.redisConfig(); redisConfig.URL != "" {
 		redisConfig.Log = log
 		shared, err := redistier.New(redisConfig)
 		if err != nil {
-			return nil, nil, err
+			return t, err
 		}
 		cacheConfig.Shared = shared
-		if cacheConfig.Records, err = records.NewRedis(shared, redisConfig.EncryptionKeys); err != nil {
-			return nil, nil, err
+		if t.records, err = records.NewRedis(shared, redisConfig.EncryptionKeys); err != nil {
+			return t, err
 		}
+		cacheConfig.Records = t.records
 	}
-	cache, err := obo.NewCache(cacheConfig, exchanger)
-	return exchanger, cache, err
+	t.cache, err = obo.NewCache(cacheConfig, t.exchanger)
+	return t, err
+}
+
+// buildSessions wires the sessions of pages that hold no token, or returns nil if there are
+// none.
+func (t tokens) buildSessions(f file, validator *validate.Validator, log *slog.Logger) (*api.Sessions, error) {
+	if !f.Session.Enabled {
+		return nil, nil
+	}
+	c := f.sessionConfig()
+	c.Provider, c.Validator, c.Tokens, c.Log = t.webApp, validator, t.cache, log
+	if c.Records = t.records; c.Records == nil {
+		c.Records = records.NewMemory(records.DefaultMemory)
+	}
+	var err error
+	if c.LoginKeys, err = loginKeys(f.TokenCache.Redis.EncryptionKeys); err != nil {
+		return nil, err
+	}
+	sessions := &api.Sessions{Manager: session.New(c), Resource: f.ownResource()}
+	if !f.sharesRegistration() {
+		// The user consents to the web app's use of this service, and with it to what this
+		// service needs, if the web app is among its knownClientApplications.
+		sessions.ConsentScopes = []string{f.AzureAd.idURI() + "/.default"}
+	}
+	return sessions, nil
+}
+
+// loginKeys returns the keys that seal the cookies of sign-ins. They are derived from the keys
+// that all replicas have, if there are any: another one may answer the provider's redirect.
+func loginKeys(encryptionKeys []string) ([][]byte, error) {
+	if len(encryptionKeys) == 0 {
+		key := make([]byte, 32)
+		_, _ = rand.Read(key) // never fails
+		return [][]byte{key}, nil
+	}
+	var keys [][]byte
+	for _, text := range encryptionKeys {
+		secret, err := secretfile.Base64(text)
+		if err != nil {
+			return nil, fmt.Errorf("tokenCache.redis.encryptionKeys: %w", err)
+		}
+		key, err := hkdf.Key(sha256.New, secret, nil, "middletier login cookie", 32)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
 }
 
 // buildAPIs wires the downstream APIs, by name.
-func buildAPIs(f file, tel *telemetry.Telemetry, log *slog.Logger) (map[string]api.API, error) {
+func buildAPIs(f file, sessions *api.Sessions, tel *telemetry.Telemetry, log *slog.Logger) (map[string]api.API, error) {
 	apis := map[string]api.API{}
 	for name, d := range f.DownstreamAPIs {
-		client, err := f.buildAPIClient(name, d, tel, log)
+		client, err := f.buildAPIClient(name, d, sessions, tel, log)
 		if err != nil {
 			return nil, err
 		}
@@ -138,7 +213,9 @@ func buildAPIs(f file, tel *telemetry.Telemetry, log *slog.Logger) (map[string]a
 }
 
 // buildAPIClient returns what reaches the API, or nil if it has no URL.
-func (f file) buildAPIClient(name string, d downstreamAPI, tel *telemetry.Telemetry, log *slog.Logger) (*downstream.Client, error) {
+func (f file) buildAPIClient(
+	name string, d downstreamAPI, sessions *api.Sessions, tel *telemetry.Telemetry, log *slog.Logger,
+) (*downstream.Client, error) {
 	if d.BaseURL == "" {
 		return nil, nil
 	}
@@ -149,6 +226,9 @@ func (f file) buildAPIClient(name string, d downstreamAPI, tel *telemetry.Teleme
 	transport := downstream.NewTransport()
 	transport.Log = log.With("api", name)
 	c := f.downstreamConfig(d)
+	if sessions != nil {
+		c.IsOwnCookie = sessions.IsOwnCookie
+	}
 	c.Transport = tel.Transport(transport, target)
 	return downstream.New(c)
 }
@@ -204,6 +284,12 @@ func (p *program) run(ctx context.Context) error {
 		p.exchanger.Run(ctx)
 		return nil
 	})
+	if p.webApp != nil {
+		group.Go(func() error {
+			p.webApp.Run(ctx)
+			return nil
+		})
+	}
 	if p.certificate != nil {
 		group.Go(func() error {
 			p.certificate.Run(ctx)

@@ -32,8 +32,7 @@ func (f file) webApp() sessionKeys {
 
 // sessionScopes are the scopes of this service that users of the session get, in full: the
 // configured ones, else all that access rules mention, else all that the user has
-// consented to. An application that requests a token for itself must name itself by its
-// client ID (AADSTS90009).
+// consented to.
 func (f file) sessionScopes() []string {
 	names := slices.Clone(f.Session.Scopes)
 	if len(names) == 0 {
@@ -48,14 +47,20 @@ func (f file) sessionScopes() []string {
 	if len(names) == 0 {
 		names = []string{".default"}
 	}
-	resource := f.AzureAd.idURI()
-	if f.sharesRegistration() {
-		resource = f.AzureAd.ClientID
-	}
 	for i, name := range names {
-		names[i] = resource + "/" + f.AzureAd.shortScope(name)
+		names[i] = f.ownResource() + "/" + f.AzureAd.shortScope(name)
 	}
 	return names
+}
+
+// ownResource is what scopes of this service begin with where the web app requests them. An
+// application that requests a token for itself must name itself by its client ID
+// (AADSTS90009).
+func (f file) ownResource() string {
+	if f.sharesRegistration() {
+		return f.AzureAd.ClientID
+	}
+	return f.AzureAd.idURI()
 }
 
 // shortScope returns a scope of this service without the resource that it may begin with.
@@ -183,6 +188,7 @@ func (f file) sessionConfig() session.Config {
 			c.APIScopes = append(c.APIScopes, d.Scopes...)
 		}
 	}
+	c.APIScopes = append(c.APIScopes, f.AzureAd.idURI()+"/.default") // what a missing consent is asked for with
 	slices.Sort(c.APIScopes)
 	c.APIScopes = slices.Compact(c.APIScopes)
 	return c

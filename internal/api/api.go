@@ -64,6 +64,9 @@ type Config struct {
 	// Version is the version of the program.
 	Version string
 
+	// Sessions sign users in for pages that hold no token; nil: none do.
+	Sessions *Sessions
+
 	Validator *validate.Validator
 	Tokens    *obo.Cache
 	APIs      map[string]API // by name
@@ -174,6 +177,7 @@ func New(c Config) *Server {
 		ExampleChallenge: func(p problem.Problem, base string) string {
 			return s.challenge(p, target{resource: resource{base, "todo"}, scopes: problem.ExampleScopes})
 		},
+		Extend:    s.extend,
 		Validator: c.Validator, Telemetry: c.Telemetry, Log: c.Log,
 	})
 	var early []echo.MiddlewareFunc
@@ -193,9 +197,12 @@ func New(c Config) *Server {
 	if c.Rate.PerSecond > 0 {
 		rateLimit = newQuotas(c.Rate).rateLimit
 	}
-	anyMethod("/api/*", s.authenticate(s.accessOn(userRoute), rateLimit(s.forward(userRoute))))
-	anyMethod("/app/*", s.authenticate(s.accessOn(appRoute), rateLimit(s.forward(appRoute))))
-	g.POST("/signout", s.authenticate(noAccess, s.signout)) // without a rate limit: a sign-out must not fail for it
+	anyMethod("/api/*", s.authenticate(s.bearerToken, s.accessOn(userRoute), rateLimit(s.forward(userRoute))))
+	anyMethod("/app/*", s.authenticate(s.bearerToken, s.accessOn(appRoute), rateLimit(s.forward(appRoute))))
+	if c.Sessions != nil {
+		s.addSessionRoutes(g, rateLimit(s.forward(sessionRoute)))
+	}
+	g.POST("/signout", s.authenticate(s.bearerToken, noAccess, s.signout)) // without a rate limit: a sign-out must not fail for it
 	s.addMetadata(e, g)
 	s.door.AddProblems(g)
 	for _, path := range []string{"", "/"} {

@@ -28,13 +28,12 @@ func (s *Server) accessOn(route route) accessFunc {
 }
 
 // authenticate validates the caller's token and passes the request on with its caller.
-// The rules that access returns may name applications that need no app permission. It is
-// the only reader of the Authorization header; a token elsewhere in the request is
-// ignored, except that of EasyAuth (RFC 6750, section 2.1).
-func (s *Server) authenticate(access accessFunc, next echo.HandlerFunc) echo.HandlerFunc {
+// find returns the token, which is the caller's own or that of a session. The rules that
+// access returns may name applications that need no app permission.
+func (s *Server) authenticate(find func(echo.Context) (string, error), access accessFunc, next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
-		token, err := s.token(c)
+		token, err := find(c)
 		if err != nil {
 			return err
 		}
@@ -48,8 +47,10 @@ func (s *Server) authenticate(access accessFunc, next echo.HandlerFunc) echo.Han
 	}
 }
 
-// token returns the caller's token. If EasyAuth is on, the platform may have added it.
-func (s *Server) token(c echo.Context) (string, error) {
+// bearerToken returns the caller's token. It is in the Authorization header; a token
+// elsewhere in the request is ignored (RFC 6750, section 2.1), unless EasyAuth is on: then
+// the platform may have added it.
+func (s *Server) bearerToken(c echo.Context) (string, error) {
 	h := c.Request().Header
 	if s.config.EasyAuth {
 		if values := h[easyAuthHeader]; values != nil {

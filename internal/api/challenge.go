@@ -26,7 +26,11 @@ func (s *Server) targetOf(r *http.Request, base string) target {
 		t.app = true
 		return t
 	}
-	name, rest, err := splitTarget(path, s.config.BasePath+userRoute.prefix)
+	prefix := userRoute.prefix
+	if s.isSessionRequest(r) {
+		prefix = sessionRoute.prefix
+	}
+	name, rest, err := splitTarget(path, s.config.BasePath+prefix)
 	api, known := s.config.APIs[name]
 	if err != nil || !known {
 		return t
@@ -44,6 +48,8 @@ func (s *Server) targetOf(r *http.Request, base string) target {
 func (s *Server) challenge(p problem.Problem, t target) string {
 	metadata := fmt.Sprintf(", resource_metadata=%q", t.metadataURL())
 	switch p.Kind {
+	case "session-required":
+		return fmt.Sprintf("Bearer realm=%q", s.config.ClientID) + metadata
 	case "missing-token":
 		return fmt.Sprintf("Bearer realm=%q", s.config.ClientID) + metadata + s.scopeParameter(t, t.scopes)
 	case "insufficient-scope":

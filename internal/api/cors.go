@@ -108,6 +108,9 @@ func (s *Server) newCORS() echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			r, h := c.Request(), c.Response().Header()
+			if s.isSessionRequest(r) { // a session is for pages of this origin
+				return next(c)
+			}
 			if s.isMetadata(r) {
 				return s.answerAnyOrigin(c, next)
 			}

@@ -70,6 +70,9 @@ func (s *Server) logRefusedOrigin(r *http.Request, origin string) {
 func (s *Server) logRefusedOrigins(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
+		if s.isSessionRequest(r) {
+			return next(c)
+		}
 		if s.isMetadata(r) {
 			return s.answerAnyOrigin(c, next)
 		}

@@ -44,6 +44,8 @@ func demoAPIs(secret string) []mockidp.App {
 			Name: "middletier", TenantID: demoTenant, ClientID: demoMiddleTier, ObjectID: "22222222-0000-4000-8000-000000000000",
 			IDURIs: []string{"api://" + demoMiddleTier}, Secrets: []string{secret},
 			Scopes: todo.Scopes, Roles: todo.AppPermissions, OptionalClaims: []string{"idtyp", "xms_cc"},
+			KnownClients: []string{"app", "web", "spa", "native"},
+			Requires:     []mockidp.Requirement{{Resource: "todo", Scopes: todo.Scopes}},
 		},
 		{
 			Name: "todo", TenantID: demoTenant, ClientID: demoToDo, ObjectID: "33333333-0000-4000-8000-000000000000",

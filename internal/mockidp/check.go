@@ -74,6 +74,9 @@ func newDirectory(dir Directory) (*directory, error) {
 	for i, app := range dir.Apps {
 		x.addAgents(fmt.Sprintf("apps[%d]", i), app)
 	}
+	for i, app := range dir.Apps {
+		x.checkRequirements(fmt.Sprintf("apps[%d]", i), app)
+	}
 	for i, grant := range dir.Grants {
 		x.addGrant(fmt.Sprintf("grants[%d]", i), grant)
 	}
@@ -165,6 +168,20 @@ func (x *indexer) checkPermissions(key string, names []string) {
 	for i, name := range names {
 		if name == "" || name == defaultScope || strings.ContainsFunc(name, isNotInName) || strings.Contains(name, "/") {
 			x.report(fmt.Sprintf("%s[%d]", key, i), "%q is no name such as ToDoList.Read", name)
+		}
+	}
+}
+
+// checkRequirements checks what an app says about others, which must be in the directory
+// already.
+func (x *indexer) checkRequirements(key string, app App) {
+	for i, name := range app.KnownClients {
+		x.app(fmt.Sprintf("%s.knownClientApplications[%d]", key, i), name)
+	}
+	for i, required := range app.Requires {
+		at := fmt.Sprintf("%s.requiredResourceAccess[%d]", key, i)
+		if resource := x.app(at+".resource", required.Resource); resource != nil {
+			x.checkExposed(at+".scopes", resource, "scope", required.Scopes, resource.Scopes)
 		}
 	}
 }

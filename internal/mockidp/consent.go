@@ -70,6 +70,31 @@ func (s *Server) granted(user *User, client, resource *App) []string {
 	return granted
 }
 
+// wish is what a consent page asks for: that the client may use scopes of the resource.
+type wish struct {
+	Client, Resource *App
+	Scopes           []string
+}
+
+// combined returns what the consent page of a client asks for besides: what the API that it
+// asks for by .default requires itself and does not have, if the API knows the client ("OAuth
+// 2.0 On-Behalf-Of flow", ".default and combined consent").
+func (s *Server) combined(user *User, client *App, requested scopeRequest) []wish {
+	api := requested.resource
+	if !requested.byDefault || !slices.ContainsFunc(api.KnownClients, client.is) {
+		return nil
+	}
+	var wishes []wish
+	for _, required := range api.Requires {
+		resource := s.dir().apps[strings.ToLower(required.Resource)]
+		missing := s.unconsented(user, api, scopeRequest{resource: resource, names: required.Scopes})
+		if len(missing) > 0 {
+			wishes = append(wishes, wish{api, resource, missing})
+		}
+	}
+	return wishes
+}
+
 // unconsented returns the requested scopes that are not granted: with .default those that the
 // resource exposes, if none is granted.
 func (s *Server) unconsented(user *User, client *App, requested scopeRequest) []string {

@@ -61,10 +61,22 @@ type App struct {
 	RedirectURIs          RedirectURIs
 	FrontChannelLogoutURI string
 
+	// KnownClients are apps, by name or client id, whose consent page also asks for what this
+	// app requires (knownClientApplications).
+	KnownClients []string
+	Requires     []Requirement
+
 	Agents []Agent // that the app is the blueprint of
 
 	blueprint  *App     // of an agent, which is indexed as an app of its own
 	agentUsers []string // usernames of the users that the agent may act as
+}
+
+// Requirement is scopes of a resource, by name or client id, that an app registered as needed
+// (requiredResourceAccess).
+type Requirement struct {
+	Resource string
+	Scopes   []string
 }
 
 // Agent is an agent identity: an app without credentials of its own, for which its blueprint

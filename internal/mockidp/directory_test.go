@@ -36,6 +36,13 @@ func TestDirectoryRefusesWhatDoesNotFit(t *testing.T) {
 		{func(d *directory) { d.Apps[1].ClientID = middleID }, `apps[1].clientId: "` + middleID + `" appears twice`},
 		{func(d *directory) { d.Apps[1].IDURIs = []string{"API://middle/"} }, `apps[1].idUris[0]: "api://middle" appears twice`},
 		{func(d *directory) { d.Apps[1].IDURIs = []string{"todo"} }, `apps[1].idUris[0]: "todo" is no absolute URI`},
+		{func(d *directory) { d.Apps[0].KnownClients = []string{"spa", "x"} }, `apps[0].knownClientApplications[1]: there is no app "x"`},
+		{
+			func(d *directory) {
+				d.Apps[0].Requires = []mockidp.Requirement{{Resource: "todo", Scopes: []string{"Read", "x"}}}
+			},
+			`apps[0].requiredResourceAccess[0].scopes[1]: app "todo" exposes no scope "x"`,
+		},
 		{func(d *directory) { d.Apps[0].OptionalClaims = []string{"groups"} }, `apps[0].optionalClaims[0]: "groups" is not supported`},
 		{func(d *directory) { d.Apps[0].Scopes = []string{"a b"} }, `apps[0].scopes[0]: "a b" is no name`},
 		{func(d *directory) { d.Apps[0].Roles = []string{"a/b"} }, `apps[0].roles[0]: "a/b" is no name`},

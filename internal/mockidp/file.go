@@ -58,7 +58,15 @@ type appEntry struct {
 	RedirectURIs          redirectEntry `yaml:"redirectUris" doc:"Where its users may be sent back to, by platform."`
 	FrontChannelLogoutURI string        `yaml:"frontChannelLogoutUri" doc:"A page of the app that is loaded in a frame when a user signs out; with it, ID tokens have sid."`
 
+	KnownClients []string           `yaml:"knownClientApplications" doc:"Apps whose consent page also asks for what this one requires."`
+	Requires     []requirementEntry `yaml:"requiredResourceAccess" doc:"The scopes of other APIs that it needs, for that page."`
+
 	Agents []agentEntry `yaml:"agents" doc:"The agent identities that the app is the blueprint of."`
+}
+
+type requirementEntry struct {
+	Resource string   `yaml:"resource" doc:"The API, by name or client ID."`
+	Scopes   []string `yaml:"scopes" doc:"The scopes."`
 }
 
 type federatedEntry struct {
@@ -183,9 +191,13 @@ func (e appEntry) app(dir Directory, prefix string, report reporter) App {
 		OptionalClaims: e.OptionalClaims, TokenLifetime: e.TokenLifetime, Secrets: e.Secrets,
 		RedirectURIs:          RedirectURIs(e.RedirectURIs),
 		FrontChannelLogoutURI: e.FrontChannelLogoutURI,
+		KnownClients:          e.KnownClients,
 	}
 	if app.ObjectID == "" {
 		app.ObjectID = derivedGUID("app", app.ClientID)
+	}
+	for _, required := range e.Requires {
+		app.Requires = append(app.Requires, Requirement(required))
 	}
 	for _, agent := range e.Agents {
 		app.Agents = append(app.Agents, Agent(agent))

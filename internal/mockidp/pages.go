@@ -219,7 +219,6 @@ func (s *Server) consentPage(in signingIn, user *User, scopes []string) answer {
 	if len(scopes) == 0 { // all are granted, and prompt=consent asks again
 		scopes = in.requested.names
 	}
-	return s.signInPage(in, "consent.html", "Permissions requested", map[string]any{
-		"User": user, "Resource": in.requested.resource.Name, "Scopes": scopes,
-	})
+	wishes := append([]wish{{in.client, in.requested.resource, scopes}}, s.combined(user, in.client, in.requested)...)
+	return s.signInPage(in, "consent.html", "Permissions requested", map[string]any{"User": user, "Wishes": wishes})
 }

@@ -222,6 +222,9 @@ func (s *Server) act(r *http.Request, in signingIn, form url.Values) answer {
 				return s.sendRefusal(r, in.authorization, refused)
 			}
 		}
+		for _, also := range s.combined(user, in.client, in.requested) {
+			s.consents.add(user, also.Client, also.Resource, also.Scopes)
+		}
 		s.consents.add(user, in.client, in.requested.resource, s.unconsented(user, in.client, in.requested))
 		if err := s.save(); err != nil {
 			slog.Error("mockidp: a consent ends with this process", "error", err)

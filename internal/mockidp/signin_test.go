@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"middletier/internal/mockidp"
 )
 
 // A user signs in to an app of each platform by a click, and the code gives tokens: to a web
@@ -231,6 +233,47 @@ func TestUserConsents(t *testing.T) {
 	page = other.choose(other.open(contoso, asSPA("scope", "api://todo/Write")), bobID)
 	if !strings.Contains(page.body, "Permissions requested") {
 		t.Errorf("another user: got %d %s, want the consent page", page.status, page.body)
+	}
+}
+
+// A client that the API knows, and that asks for it by .default, gets the user's consent for both:
+// its own to use the API, and the API's to use what is behind it. Another client, or one that names
+// scopes, gets its own only.
+func TestCombinedConsent(t *testing.T) {
+	const both = "openid api://middle/.default"
+	for name, row := range map[string]struct {
+		known  []string
+		scope  string
+		prompt string
+		want   bool
+	}{
+		"known":               {known: []string{"spa"}, scope: both, want: true},
+		"known by client ID":  {known: []string{"todo", strings.ToUpper(spaID)}, scope: both, want: true},
+		"asked again":         {known: []string{"spa"}, scope: both, prompt: "consent", want: true},
+		"not known":           {known: []string{"todo"}, scope: both},
+		"by the scope's name": {known: []string{"spa"}, scope: "openid api://middle/access_as_user"},
+	} {
+		directory := testDirectory()
+		directory.Apps[0].KnownClients = row.known
+		directory.Apps[0].Requires = []mockidp.Requirement{{Resource: "todo", Scopes: []string{"Read", "Admin"}}}
+		if row.prompt != "" {
+			directory.Grants = append(directory.Grants, mockidp.Grant{Client: "spa", Resource: "middle", Scopes: []string{"access_as_user"}})
+		}
+		k := startWith(t, directory)
+		u := k.user()
+		page := u.choose(u.open(contoso, asSPA("scope", row.scope, "prompt", row.prompt)), aliceID)
+		asks := strings.Contains(page.body, "middle wants to use todo for you") && strings.Contains(page.body, "<code>Admin</code>") &&
+			!strings.Contains(page.body, "<code>Read</code>") // is granted
+		if asks != row.want || !strings.Contains(page.body, "spa wants to use middle for you") {
+			t.Errorf("%s: page: got %d %s, want it to ask for the API too: %t", name, page.status, page.body, row.want)
+		}
+		if _, response := u.press(page, "action", "consent").response(t); !response.Has("code") {
+			t.Errorf("%s: got %v, want a code", name, response)
+		}
+		status, body := k.post(contoso, k.obo("scope", "api://todo/Admin"))
+		if (status == http.StatusOK) != row.want {
+			t.Errorf("%s: on behalf of: got %d %v, want success: %t", name, status, body, row.want)
+		}
 	}
 }
 

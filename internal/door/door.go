@@ -9,6 +9,7 @@ package door
 import (
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -64,9 +65,11 @@ var GetAndHead = []string{http.MethodGet, http.MethodHead}
 func (d *Door) NewEcho(early ...echo.MiddlewareFunc) *echo.Echo {
 	e := echo.New()
 	e.HTTPErrorHandler = d.handleError
-	e.Use(d.observe)
-	e.Use(early...)
-	e.Use(d.limitSize)
+	inner := d.limitSize(callRoute)
+	for _, middleware := range slices.Backward(early) {
+		inner = middleware(inner)
+	}
+	e.Use(d.observe(inner))
 	return e
 }
 

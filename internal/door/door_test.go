@@ -93,7 +93,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 }
 
 func TestRetryAfterIsRoundedUp(t *testing.T) {
-	handler := newDoor(t).observe(func(echo.Context) error {
+	handler := newDoor(t).observe(callRoute)(func(echo.Context) error {
 		return &obo.Error{Kind: obo.Unavailable, RetryAfter: 1500 * time.Millisecond}
 	})
 	w := httptest.NewRecorder()
@@ -163,4 +163,16 @@ func newDoor(t *testing.T) *Door {
 		Challenge: func(p problem.Problem, _ *http.Request, _ string) string { return p.Challenge },
 		RouteName: func(path string) string { return path },
 	})
+}
+
+// Callers may send a request ID of ours back, so it must pass the check for theirs.
+func TestRequestIDsAreWellFormedAndDiffer(t *testing.T) {
+	seen := map[string]bool{}
+	for range 10000 {
+		id := newRequestID()
+		if len(id) != 26 || !isRequestID(id) || seen[id] {
+			t.Fatalf("got %q, want 26 characters that are well formed and new", id)
+		}
+		seen[id] = true
+	}
 }

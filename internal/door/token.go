@@ -30,10 +30,11 @@ func (d *Door) Validate(event *Event, token string, access *validate.Access) (*v
 
 // validationResult is the label for the result of a validation.
 func validationResult(err error) string {
+	if err == nil { // first, as errors.As needs an allocation
+		return "accepted"
+	}
 	var refused *validate.InvalidTokenError
 	switch {
-	case err == nil:
-		return "accepted"
 	case errors.As(err, &refused):
 		return string(refused.Reason)
 	case errors.Is(err, validate.ErrKeysUnavailable):

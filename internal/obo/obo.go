@@ -229,10 +229,11 @@ func (e *Error) Unwrap() error { return e.Err }
 // Outcome says in one word how it went to get a token: "ok", the kind of an
 // *Error, "canceled" where the caller left, else "failed".
 func Outcome(err error) string {
+	if err == nil { // first, as errors.As needs an allocation
+		return "ok"
+	}
 	var refusal *Error
 	switch {
-	case err == nil:
-		return "ok"
 	case errors.As(err, &refusal):
 		return strings.ReplaceAll(refusal.Kind.String(), " ", "_")
 	case errors.Is(err, context.Canceled):

@@ -36,6 +36,7 @@ var (
 // passes the API's answer back.
 func (s *Server) forward(route route) echo.HandlerFunc {
 	prefix := s.config.BasePath + route.prefix
+	label := routeName(prefix + "*") // made once
 	locations := map[string]apiLocation{}
 	for name := range s.config.APIs {
 		locations[name] = apiLocation{prefix + name, func(r *http.Request) string { return s.baseURL(r) + route.prefix + name }}
@@ -51,7 +52,7 @@ func (s *Server) forward(route route) echo.HandlerFunc {
 		if !ok {
 			return problem.ErrUnknownAPI
 		}
-		event.API = name
+		event.API, event.Route = name, label
 		target, err := permit(r, event.Caller, api, route, path)
 		if err != nil {
 			return err
@@ -61,7 +62,7 @@ func (s *Server) forward(route route) echo.HandlerFunc {
 		err = api.Client.Forward(c.Response(), r, downstream.Call{
 			Path: target, Token: s.tokenFor(event, api, route), RequestID: event.ID, Forwarded: s.proxies.Client(r),
 			Prefix: location.path, PublicURL: location.url, PublicURLVaries: s.config.PublicURL == "",
-			OnTruncated: func(err error) { event.AnswerErr = err },
+			Truncated: &event.AnswerErr,
 		})
 		if err == nil && event.Trial != nil { // any answer but 401
 			event.Trial.Passed()

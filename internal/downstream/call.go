@@ -32,8 +32,8 @@ type Call struct {
 	// result depends on r.
 	PublicURL       func(r *http.Request) string
 	PublicURLVaries bool
-	// OnTruncated is called with the error that ended a response early; nil: not called.
-	OnTruncated func(error)
+	// Truncated is set to the error that ended a response early; nil: it is not.
+	Truncated *error
 }
 
 // call is one forwarded call in progress. It is the context of its request, so that it
@@ -43,6 +43,7 @@ type call struct {
 	Call
 	in       *http.Request // from the caller
 	response responseWriter
+	body     responseBody
 	upload   *Upload // nil: no body
 	deadline deadline
 	cancel   context.CancelCauseFunc

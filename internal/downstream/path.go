@@ -88,10 +88,12 @@ func parsePath(raw string, encodedSlashes bool) (Path, error) {
 		hidesSyntax(escaped) || hidesSyntax(decoded) {
 		return Path{}, ErrPath
 	}
-	segments := strings.Split(decoded, "/")
-	for i, s := range segments {
-		name, _, _ := strings.Cut(s, ";") // "..;x" is ".." to servers that drop parameters
-		if name == "." || name == ".." || name == "" && i > 0 && i < len(segments)-1 {
+	rest, first, more := decoded, true, true
+	for ; more; first = false {
+		var segment string
+		segment, rest, more = strings.Cut(rest, "/")
+		name, _, _ := strings.Cut(segment, ";") // "..;x" is ".." to servers that drop parameters
+		if name == "." || name == ".." || name == "" && !first && more {
 			return Path{}, ErrPath
 		}
 	}
@@ -117,9 +119,11 @@ func CheckQuery(raw string) error {
 // URL returns the URL to send a call to: path and query below the base URL, byte for
 // byte.
 func (c *Client) URL(path Path, query string) *url.URL {
-	u := &url.URL{
-		Scheme: c.base.Scheme, Host: c.base.Host, RawQuery: query,
-		Path: strings.TrimSuffix(c.base.Path, "/") + path.decoded, RawPath: c.prefix + path.raw,
+	u := &url.URL{Scheme: c.base.Scheme, Host: c.base.Host, RawQuery: query, RawPath: c.prefix + path.raw}
+	if decoded := strings.TrimSuffix(c.base.Path, "/"); decoded == c.prefix && path.decoded == path.raw {
+		u.Path = u.RawPath // nothing is encoded
+	} else {
+		u.Path = decoded + path.decoded
 	}
 	// net/url encodes some characters in its own way. Opaque is sent unchanged, but
 	// without the host that an HTTP proxy needs.
@@ -133,6 +137,9 @@ func (c *Client) URL(path Path, query string) *url.URL {
 // would change what the path means: a slash, a dot, a backslash, NUL, or a
 // percent sign that could hide one of them.
 func hidesSyntax(s string) bool {
+	if strings.IndexByte(s, '%') < 0 { // every usual path
+		return false
+	}
 	for i := 0; i+2 < len(s); i++ {
 		if s[i] != '%' {
 			continue

@@ -21,7 +21,8 @@ func (c *Client) modifyResponse(call *call, resp *http.Response) error {
 	c.stripResponse(resp.Header)
 	c.rewriteLinks(call, resp.Header)
 	c.stripTrailer(resp.Trailer) // the announced names
-	resp.Body = &responseBody{resp.Body, call, c, resp}
+	call.body = responseBody{resp.Body, call, c, resp}
+	resp.Body = &call.body
 	call.deadline.responded(call.stream || isStream(resp))
 	if call.upload != nil {
 		call.upload.closeIfIncomplete()
@@ -93,9 +94,9 @@ func (b *responseBody) Read(p []byte) (int, error) {
 	switch {
 	case err == io.EOF:
 		b.client.stripTrailer(b.response.Trailer)
-	case err != nil && b.call.OnTruncated != nil:
+	case err != nil && b.call.Truncated != nil:
 		if cause := context.Cause(b.call); cause == nil || errors.Is(cause, errTimeout) {
-			b.call.OnTruncated(err)
+			*b.call.Truncated = err
 		}
 	}
 	return n, err

@@ -23,31 +23,28 @@ func (c Client) Write(set func(name, value string), remoteAddr string) {
 		set("X-Forwarded-Prefix", c.Prefix)
 	}
 	// Host and scheme describe the client's request: they belong to the first hop.
-	var how string
-	if c.Host == "" { // HTTP/1.0
-		how = ";proto=" + c.Proto
-	} else {
+	before, host, after := "", "", ";proto="
+	if c.Host != "" { // not HTTP/1.0
 		set("X-Forwarded-Host", c.Host)
-		// A quoted string (RFC 9110, section 5.6.4).
-		how = `;host="` + quoting.Replace(c.Host) + `";proto=` + c.Proto
+		before, host, after = `;host="`, quote(c.Host), `";proto=`
 	}
 	peer, _, err := net.SplitHostPort(remoteAddr)
 	if err != nil { // such as a Unix socket
-		set("Forwarded", "for=unknown"+how)
+		set("Forwarded", "for=unknown"+before+host+after+c.Proto)
 		return
 	}
-	list, elements := peer, "for="+node(peer)+how
-	if len(c.For) > 0 {
-		var addrs, nodes []string
-		for _, addr := range c.For {
-			addrs, nodes = append(addrs, addr.String()), append(nodes, "for="+node(addr.String()))
-		}
-		nodes[0] += how
-		list = strings.Join(append(addrs, peer), ", ")
-		elements = strings.Join(append(nodes, "for="+node(peer)), ", ")
+	if len(c.For) == 0 {
+		set("X-Forwarded-For", peer)
+		set("Forwarded", "for="+node(peer)+before+host+after+c.Proto)
+		return
 	}
-	set("X-Forwarded-For", list)
-	set("Forwarded", elements)
+	var addrs, nodes []string
+	for _, addr := range c.For {
+		addrs, nodes = append(addrs, addr.String()), append(nodes, "for="+node(addr.String()))
+	}
+	nodes[0] += before + host + after + c.Proto
+	set("X-Forwarded-For", strings.Join(append(addrs, peer), ", "))
+	set("Forwarded", strings.Join(append(nodes, "for="+node(peer)), ", "))
 }
 
 // node returns an address in the form of RFC 7239, section 6.
@@ -56,6 +53,15 @@ func node(addr string) string {
 		return `"[` + addr + `]"`
 	}
 	return addr
+}
+
+// quote returns what stands between the quotes of a quoted string (RFC 9110, section
+// 5.6.4).
+func quote(s string) string {
+	if strings.IndexByte(s, '"') < 0 && strings.IndexByte(s, '\\') < 0 { // every usual host
+		return s
+	}
+	return quoting.Replace(s)
 }
 
 var quoting = strings.NewReplacer(`\`, `\\`, `"`, `\"`)

@@ -273,10 +273,7 @@ func (d *Door) logRequest(c echo.Context, ev *Event, route string, took time.Dur
 	if ev.Failure != nil {
 		attrs = append(attrs, slog.String("error", truncate(ev.Failure.Error(), maxErrorField)))
 	}
-	// Not LogAttrs, which looks up the source line: it would always be this one.
-	record := slog.NewRecord(time.Now(), level, "request", 0)
-	record.AddAttrs(attrs...)
-	_ = d.config.Log.Handler().Handle(r.Context(), record) // a failure of the log cannot be logged
+	telemetry.Log(r.Context(), d.config.Log, level, "request", attrs)
 }
 
 // The caller's text must not make a line long: the log queue has a limit in bytes, and

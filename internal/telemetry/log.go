@@ -20,7 +20,8 @@ func NewLog(name, format string, out io.Writer) (*slog.Logger, *slog.LevelVar) {
 	if format == "text" {
 		return slog.New(slog.NewTextHandler(out, options)), level
 	}
-	return slog.New(slog.NewJSONHandler(out, options)), level
+	writer := &lockedWriter{out: out}
+	return slog.New(&jsonHandler{slog.NewJSONHandler(writer, options), writer}), level
 }
 
 const (

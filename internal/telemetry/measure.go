@@ -106,7 +106,7 @@ func (c call) attributes() []attribute.KeyValue {
 
 // Token counts a token request for an API.
 func (t *Telemetry) Token(ctx context.Context, flow, source, outcome string) {
-	t.tokens.Add(ctx, 1, t.tokenSets.get([3]string{flow, source, outcome}, func() []attribute.KeyValue {
+	t.tokens.Add(t.recording(ctx), 1, t.tokenSets.get([3]string{flow, source, outcome}, func() []attribute.KeyValue {
 		return []attribute.KeyValue{attribute.String("flow", flow), attribute.String("source", source), attribute.String("outcome", outcome)}
 	}).add...)
 }
@@ -120,7 +120,7 @@ func (t *Telemetry) Exchange(flow, outcome string, took time.Duration) {
 
 // Validation counts a validation of a caller's token.
 func (t *Telemetry) Validation(ctx context.Context, result string) {
-	t.validations.Add(ctx, 1, t.validationSets.get(result, func() []attribute.KeyValue {
+	t.validations.Add(t.recording(ctx), 1, t.validationSets.get(result, func() []attribute.KeyValue {
 		return []attribute.KeyValue{attribute.String("result", result)}
 	}).add...)
 }

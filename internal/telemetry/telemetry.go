@@ -98,6 +98,7 @@ func New(c Config) (*Telemetry, error) {
 		t.traces = sdktrace.NewTracerProvider(sdktrace.WithResource(res),
 			sdktrace.WithBatcher(exporters.spans), sdktrace.WithSampler(sdktrace.AlwaysSample()))
 		t.tracer = t.traces.Tracer(scope)
+		tracing.Store(true)
 	}
 	t.metrics = sdkmetric.NewMeterProvider(options...)
 	if err := t.create(t.Meter()); err != nil {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -46,8 +47,8 @@ func (t *Telemetry) Begin(r *http.Request) (ctx context.Context, traceID string)
 // The request ID is an attribute of the span only.
 func (t *Telemetry) End(ctx context.Context, r Request, took time.Duration, id string) {
 	r.Method = method(r.Method)
-	t.server.Record(ctx, took.Seconds(), t.requestSets.get(r, r.attributes).record...)
-	span := trace.SpanFromContext(ctx)
+	t.server.Record(t.recording(ctx), took.Seconds(), t.requestSets.get(r, r.attributes).record...)
+	span := spanOf(ctx)
 	if !span.IsRecording() {
 		return
 	}
@@ -60,11 +61,31 @@ func (t *Telemetry) End(ctx context.Context, r Request, took time.Duration, id s
 	span.End()
 }
 
+// recording returns the context to record a measurement with. Its span becomes an exemplar.
+func (t *Telemetry) recording(ctx context.Context) context.Context {
+	if t.tracer == nil { // there is no span to look for
+		return context.Background()
+	}
+	return ctx
+}
+
 var untraced trace.Span = noop.Span{}
+
+// tracing says whether any Telemetry of this process has a collector. Without one, looking
+// for spans would only cost time: contexts of requests are deep.
+var tracing atomic.Bool
+
+// spanOf returns the span in ctx, or one that does nothing.
+func spanOf(ctx context.Context) trace.Span {
+	if !tracing.Load() {
+		return untraced
+	}
+	return trace.SpanFromContext(ctx)
+}
 
 // Start starts a child of the span in ctx. If there is none, it does nothing.
 func Start(ctx context.Context, name string, options ...trace.SpanStartOption) (context.Context, trace.Span) {
-	parent := trace.SpanFromContext(ctx)
+	parent := spanOf(ctx)
 	if !parent.IsRecording() {
 		return ctx, untraced
 	}
@@ -121,7 +142,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	} else {
 		measured.status = resp.StatusCode
 	}
-	t.telemetry.client.Record(ctx, took.Seconds(), t.telemetry.callSets.get(measured, measured.attributes).record...)
+	t.telemetry.client.Record(t.telemetry.recording(ctx), took.Seconds(), t.telemetry.callSets.get(measured, measured.attributes).record...)
 	if span.IsRecording() {
 		span.SetName(measured.name())
 		span.SetAttributes(measured.attributes()...)

@@ -34,23 +34,35 @@ func (f file) webApp() sessionKeys {
 // configured ones, else all that access rules mention, else all that the user has
 // consented to.
 func (f file) sessionScopes() []string {
-	names := slices.Clone(f.Session.Scopes)
+	names := f.Session.Scopes
 	if len(names) == 0 {
-		for _, d := range f.DownstreamAPIs {
-			for _, rule := range d.Access {
-				names = append(names, rule.Scopes...)
-			}
-		}
-		slices.Sort(names)
-		names = slices.Compact(names)
+		names = f.ruleScopes()
 	}
 	if len(names) == 0 {
 		names = []string{".default"}
 	}
-	for i, name := range names {
-		names[i] = f.ownResource() + "/" + f.AzureAd.shortScope(name)
+	return f.inFull(names)
+}
+
+// ruleScopes are all scopes that access rules mention.
+func (f file) ruleScopes() []string {
+	var names []string
+	for _, d := range f.DownstreamAPIs {
+		for _, rule := range d.Access {
+			names = append(names, rule.Scopes...)
+		}
 	}
-	return names
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// inFull returns scopes of this service as the web app requests them.
+func (f file) inFull(scopes []string) []string {
+	full := slices.Clone(scopes)
+	for i, scope := range scopes {
+		full[i] = f.ownResource() + "/" + f.AzureAd.shortScope(scope)
+	}
+	return full
 }
 
 // ownResource is what scopes of this service begin with where the web app requests them. An
@@ -177,8 +189,8 @@ func (f file) sessionOBOConfig() obo.Config {
 func (f file) sessionConfig() session.Config {
 	k := f.webApp()
 	c := session.Config{
-		ClientID: k.ClientID, Scopes: k.Scopes,
-		PublicURL:    f.apiConfig().FixedURL(),
+		ClientID: k.ClientID, Scopes: k.Scopes, OwnScopes: slices.Concat(k.Scopes, f.inFull(f.ruleScopes())),
+		PublicURL: f.apiConfig().FixedURL(), BasePath: f.Server.BasePath,
 		CallbackPath: k.CallbackPath, SignedOutCallbackPath: k.SignedOutCallbackPath, RemoteSignOutPath: k.RemoteSignOutPath,
 		Lifetime: k.Lifetime, IdleTimeout: k.IdleTimeout,
 		Authority: f.apiConfig().Authority,

@@ -2,8 +2,6 @@ package session
 
 import (
 	"fmt"
-	"net/netip"
-	"net/url"
 	"regexp"
 	"strings"
 	"time"
@@ -21,8 +19,7 @@ const (
 	maxIdle = 48 * time.Hour
 )
 
-// Check reports every mistake in c by its key in the session section; CheckPublicURL is for
-// that of server.publicUrl.
+// Check reports every mistake in c by its key in the session section.
 func (c Config) Check(report func(key, problem string)) {
 	if !validate.IsGUID(c.ClientID) {
 		report("clientId", "must be an application (client) ID, a GUID")
@@ -69,24 +66,4 @@ func (c Config) checkPaths(report func(key, problem string)) {
 			}
 		}
 	}
-}
-
-// CheckPublicURL returns what is wrong with a server.publicUrl for sessions: browsers send the
-// cookie to https, and on a developer's machine to http.
-func CheckPublicURL(publicURL string) error {
-	u, err := url.Parse(publicURL)
-	switch {
-	case publicURL == "":
-		return fmt.Errorf("must be set for sessions: the identity provider sends browsers back to it")
-	case err != nil || u.Host == "":
-		return fmt.Errorf("must be a URL")
-	case u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()):
-		return nil
-	}
-	return fmt.Errorf("must be https for sessions, or http of this machine, such as http://localhost:8080")
-}
-
-func isLoopback(host string) bool {
-	address, err := netip.ParseAddr(host)
-	return strings.EqualFold(host, "localhost") || err == nil && address.IsLoopback()
 }

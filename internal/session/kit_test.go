@@ -61,7 +61,7 @@ func directory() mockidp.Directory {
 			},
 			{
 				Name: "web", TenantID: tenant, MultiTenant: true, ClientID: webID, ObjectID: id("2"), Secrets: []string{webSecret},
-				RedirectURIs: mockidp.RedirectURIs{Web: []string{public + "/signin-oidc", public + "/signout-callback-oidc"}},
+				RedirectURIs:          mockidp.RedirectURIs{Web: []string{public + "/signin-oidc", public + "/signout-callback-oidc"}},
 				FrontChannelLogoutURI: public + "/signout-oidc",
 			},
 			{
@@ -268,7 +268,9 @@ func (a answer) problem() string {
 }
 
 // get sends a request of a page of the service's own; path is below its public URL.
-func (b *browser) get(path string, headers ...string) answer { return b.send("GET", path, false, headers...) }
+func (b *browser) get(path string, headers ...string) answer {
+	return b.send("GET", path, false, headers...)
+}
 
 // send sends a request. One that another site began has no Strict cookies.
 func (b *browser) send(method, path string, crossSite bool, headers ...string) answer {

@@ -18,13 +18,11 @@ import (
 // of another origin that was not allowed to by CORS, and we allow none.
 const CSRFHeader = "X-CSRF"
 
-var errNoCSRFHeader = problem.New("cross-site-request", "The request has no header X-CSRF: 1, which pages of other origins cannot send.")
-
 // user answers GET /bff/user: who is signed in.
 func (m *Manager) user(c echo.Context) error {
 	r := c.Request()
 	if marks := r.Header.Values(CSRFHeader); len(marks) != 1 || marks[0] != "1" {
-		return errNoCSRFHeader
+		return problem.ErrCSRF
 	}
 	h, err := m.find(r)
 	if err != nil {

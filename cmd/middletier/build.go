@@ -162,7 +162,7 @@ func (t tokens) buildSessions(f file, validator *validate.Validator, log *slog.L
 	if c.LoginKeys, err = loginKeys(f.TokenCache.Redis.EncryptionKeys); err != nil {
 		return nil, err
 	}
-	sessions := &api.Sessions{Manager: session.New(c), Resource: f.ownResource()}
+	sessions := &api.Sessions{Manager: session.New(c), Resource: f.ownResource(), CallbackPath: c.CallbackPath}
 	if !f.sharesRegistration() {
 		// The user consents to the web app's use of this service, and with it to what this
 		// service needs, if the web app is among its knownClientApplications.

@@ -3,15 +3,12 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"net"
-	"net/url"
 	"reflect"
 	"slices"
 	"strings"
 
 	"middletier/internal/obo"
 	"middletier/internal/session"
-	"middletier/internal/validate"
 )
 
 // sharesRegistration reports whether the web app is the registration of the service itself.
@@ -65,6 +62,18 @@ func (f file) inFull(scopes []string) []string {
 	return full
 }
 
+// ruleScopes are all scopes that access rules mention.
+func (f file) ruleScopes() []string {
+	var names []string
+	for _, d := range f.DownstreamAPIs {
+		for _, rule := range d.Access {
+			names = append(names, rule.Scopes...)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // ownResource is what scopes of this service begin with where the web app requests them. An
 // application that requests a token for itself must name itself by its client ID
 // (AADSTS90009).
@@ -88,9 +97,6 @@ func (a azureAd) shortScope(scope string) string {
 // checkSession reports mistakes in the session's keys, and in others that it needs.
 func (f file) checkSession(report report) {
 	section := under("session", report)
-	if f.Session.ClientID != "" && !validate.IsGUID(f.Session.ClientID) {
-		section("clientId", "must be the GUID of the web app's registration")
-	}
 	if len(f.Session.ClientCredentials) > 0 { // else those of azureAd are checked there
 		f.sessionOBOConfig().Check(func(key, problem string) {
 			if strings.HasPrefix(key, "clientCredentials") { // other keys are those of azureAd
@@ -107,25 +113,22 @@ func (f file) checkSession(report report) {
 	if f.Server.EasyAuth {
 		report("server.easyAuth", "cannot be true where session.enabled is: the platform's sign-in and this one would both answer for the user")
 	}
-	if !isSafeOrigin(f.Server.PublicURL) {
-		report("server.publicUrl", "must be set to an https URL where session.enabled is true, or to an http URL of this machine: "+
-			"the identity provider sends browsers back to it, and cookies are for it alone")
+	if err := session.CheckPublicURL(f.Server.PublicURL); err != nil {
+		report("server.publicUrl", err.Error())
 	}
+	badScope := false
 	for i, scope := range f.Session.Scopes {
 		if name := f.AzureAd.shortScope(scope); name == "" || strings.ContainsAny(name, " /\"\\") {
 			section(fmt.Sprintf("scopes[%d]", i), "must be the name of a scope of this service, such as ToDoList.Read")
+			badScope = true
 		}
 	}
-}
-
-// isSafeOrigin reports whether cookies can be kept for a URL: it is https, or of this machine.
-func isSafeOrigin(text string) bool {
-	u, err := url.Parse(text)
-	if err != nil || u.Host == "" {
-		return false
-	}
-	ip := net.ParseIP(u.Hostname())
-	return u.Scheme == "https" || u.Scheme == "http" && (u.Hostname() == "localhost" || ip != nil && ip.IsLoopback())
+	f.sessionConfig().Check(func(key, problem string) {
+		reported := key == "scopes" && badScope || key == "clientId" && f.Session.ClientID == "" // then azureAd's check does
+		if !reported {
+			section(key, problem)
+		}
+	})
 }
 
 // warnOfSession reports what works, and may surprise.
@@ -193,8 +196,13 @@ func (f file) sessionConfig() session.Config {
 		PublicURL: f.apiConfig().FixedURL(), BasePath: f.Server.BasePath,
 		CallbackPath: k.CallbackPath, SignedOutCallbackPath: k.SignedOutCallbackPath, RemoteSignOutPath: k.RemoteSignOutPath,
 		Lifetime: k.Lifetime, IdleTimeout: k.IdleTimeout,
-		Authority: f.apiConfig().Authority,
+		BasePath: f.Server.BasePath, Authority: f.apiConfig().Authority, OwnScopes: slices.Clone(k.Scopes),
 	}
+	for _, name := range f.ruleScopes() {
+		c.OwnScopes = append(c.OwnScopes, f.ownResource()+"/"+f.AzureAd.shortScope(name))
+	}
+	slices.Sort(c.OwnScopes)
+	c.OwnScopes = slices.Compact(c.OwnScopes)
 	for _, d := range f.DownstreamAPIs {
 		if !d.appOnly() {
 			c.APIScopes = append(c.APIScopes, d.Scopes...)

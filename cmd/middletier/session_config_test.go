@@ -25,8 +25,7 @@ func TestSessionConfigurationIsChecked(t *testing.T) {
 	const (
 		public  = "server: {publicUrl: https://app.contoso.example}\n"
 		own     = "session: {enabled: true, clientId: " + webAppID + ", clientCredentials: [{sourceType: ClientSecret, clientSecret: s3cret}]"
-		wantURL = "server.publicUrl: must be set to an https URL where session.enabled is true, or to an http URL of this machine: " +
-			"the identity provider sends browsers back to it, and cookies are for it alone"
+		wantURL = "server.publicUrl: must be https for sessions, or http of this machine, such as http://localhost:8080"
 	)
 	for _, row := range []struct {
 		name, text string
@@ -42,7 +41,7 @@ func TestSessionConfigurationIsChecked(t *testing.T) {
 		}},
 		{"on this machine", "server: {publicUrl: 'http://localhost:8080'}\n" + own + "}\n", []string{noSharedSessions, needsSID}},
 		{"on this machine, by address", "server: {publicUrl: 'http://[::1]:8080'}\n" + own + "}\n", []string{noSharedSessions, needsSID}},
-		{"without a URL", own + "}\n", []string{wantURL}},
+		{"without a URL", own + "}\n", []string{"server.publicUrl: must be set for sessions: the identity provider sends browsers back to it"}},
 		{"in cleartext", "server: {publicUrl: 'http://app.contoso.example'}\n" + own + "}\n", []string{wantURL}},
 		{"in cleartext, by a name like this machine's", "server: {publicUrl: 'http://localhost.contoso.example'}\n" + own + "}\n", []string{wantURL}},
 		{"without a public listener", "server: {publicUrl: https://app.contoso.example, address: off, sidecarAddress: auto}\n" + own + "}\n", []string{
@@ -51,8 +50,10 @@ func TestSessionConfigurationIsChecked(t *testing.T) {
 		{"beside the platform's sign-in", "server: {publicUrl: https://app.contoso.example, easyAuth: true}\n" + own + "}\n", []string{
 			"server.easyAuth: cannot be true where session.enabled is: the platform's sign-in and this one would both answer for the user",
 		}},
-		{"mistakes in values", public + "session: {enabled: true, clientId: web, clientCredentials: [{sourceType: ClientSecrt}], scopes: [a b, ToDoList.Read]}\n", []string{
-			"session.clientId: must be the GUID of the web app's registration",
+		{"mistakes in values", public + "session: {enabled: true, clientId: web, clientCredentials: [{sourceType: ClientSecrt}], scopes: [a b, ToDoList.Read], lifetime: 1m, callbackPath: /bff/x, signedOutCallbackPath: signed-out}\n", []string{
+			"session.lifetime: must not be shorter than idleTimeout", "session.callbackPath: must not be at or below /bff, which is a route of this service",
+			"session.signedOutCallbackPath: must be a plain path that begins with a slash, such as /signin-oidc",
+			"session.clientId: must be an application (client) ID, a GUID",
 			`session.clientCredentials[0].sourceType: expected "ClientSecret", "Path", "Base64Encoded", "KeyVault", "SignedAssertionFilePath" or "SignedAssertionFromManagedIdentity", got "ClientSecrt"`,
 			"session.scopes[0]: must be the name of a scope of this service, such as ToDoList.Read",
 		}},

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"log/slog"
 	"net"
 	"net/http"
@@ -87,23 +88,33 @@ func (s *Server) settings(c echo.Context) error {
 	return c.JSONBlob(http.StatusOK, s.config.Settings)
 }
 
-// forgetAll drops every cached token, in memory and in Redis.
+// forgetAll drops every cached token, in memory and in Redis, and ends every session.
 func (s *Server) forgetAll(c echo.Context) error {
-	if err := s.config.Tokens.ForgetAll(c.Request().Context()); err != nil {
+	ctx := c.Request().Context()
+	err := s.config.Tokens.ForgetAll(ctx)
+	if s.config.Sessions != nil { // they may be in another store than long-running ones
+		err = cmp.Or(err, s.config.Sessions.EndAll(ctx))
+	}
+	if err != nil {
 		return err
 	}
 	return c.NoContent(http.StatusNoContent)
 }
 
 // forgetUser drops every cached token of a user: in memory, in Redis, and in the memory
-// of the replicas that share it.
+// of the replicas that share it. All sessions of the user end.
 func (s *Server) forgetUser(c echo.Context) error {
 	tenant, oid := c.Param("tid"), c.Param("oid")
 	if !validate.IsGUID(tenant) || !validate.IsGUID(oid) {
 		return errNoUser // a user name matches no entry, and its tokens would stay cached
 	}
 	door.EventOf(c.Request()).ForgottenUser = door.User{Tenant: tenant, ObjectID: oid}
-	if err := s.config.Tokens.ForgetUser(c.Request().Context(), tenant, oid); err != nil {
+	ctx := c.Request().Context()
+	var err error
+	if s.config.Sessions != nil { // first: one that goes on would fetch tokens again
+		err = s.config.Sessions.EndUser(ctx, tenant, oid)
+	}
+	if err := cmp.Or(err, s.config.Tokens.ForgetUser(ctx, tenant, oid)); err != nil {
 		return err
 	}
 	return c.NoContent(http.StatusNoContent)

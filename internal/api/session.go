@@ -25,6 +25,8 @@ type Sessions struct {
 	*session.Manager
 	// Resource is what scopes of this service begin with where the web app requests them.
 	Resource string
+	// CallbackPath is where the provider's refusals of a sign-in arrive.
+	CallbackPath string
 	// ConsentScopes are requested where the user has not consented to this service's call
 	// of an API; none: those of the API.
 	ConsentScopes []string
@@ -130,5 +132,9 @@ func (s *Server) askFor(p problem.Problem) (session.Ask, bool) {
 
 // isSessionRequest reports whether r is for a route of sessions.
 func (s *Server) isSessionRequest(r *http.Request) bool {
-	return s.config.Sessions != nil && strings.HasPrefix(door.RawPath(r), s.config.BasePath+sessionPrefix)
+	if s.config.Sessions == nil {
+		return false
+	}
+	path, ok := strings.CutPrefix(door.RawPath(r), s.config.BasePath)
+	return ok && (strings.HasPrefix(path, sessionPrefix) || path == s.config.Sessions.CallbackPath)
 }

@@ -37,6 +37,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"golang.org/x/sync/singleflight"
 
+	"middletier/internal/door"
 	"middletier/internal/obo"
 	"middletier/internal/problem"
 	"middletier/internal/records"
@@ -145,6 +146,7 @@ const (
 // moment, and their URLs are no one else's business.
 func onlyGet(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
+		door.EventOf(c.Request()).InSession = true
 		h := c.Response().Header()
 		if c.Request().Method != http.MethodGet {
 			h.Set("Allow", http.MethodGet)

@@ -240,10 +240,10 @@ type reply struct {
 	*http.Response
 	body    string
 	problem struct {
-		Type, Title, Detail, Instance, RequestID, Error, Suberror, CorrelationID, ConsentURI string
-		Status                                                                               int
-		ErrorCodes                                                                           []int
-		Scopes                                                                               []string
+		Type, Title, Detail, Instance, RequestID, Error, Suberror, CorrelationID, ConsentURI, LoginURL string
+		Status                                                                                         int
+		ErrorCodes                                                                                     []int
+		Scopes                                                                                         []string
 	}
 }
 
@@ -281,7 +281,13 @@ var noRedirects = &http.Client{CheckRedirect: func(*http.Request, []*http.Reques
 
 func (w *world) do(req *http.Request) *reply {
 	w.t.Helper()
-	resp, err := noRedirects.Do(req)
+	return w.doAs(noRedirects, req)
+}
+
+// doAs is do by a client of the test's own.
+func (w *world) doAs(client *http.Client, req *http.Request) *reply {
+	w.t.Helper()
+	resp, err := client.Do(req)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -28,6 +28,7 @@ import (
 	"middletier/internal/sidecar"
 	"middletier/internal/telemetry"
 	"middletier/internal/validate"
+	"middletier/internal/webroot"
 )
 
 // program is the wired service.
@@ -81,6 +82,9 @@ func build(ctx context.Context, f file, transport http.RoundTripper, log *slog.L
 	apiConfig.Validator, apiConfig.Tokens, apiConfig.Telemetry, apiConfig.Log = validator, cache, tel, log
 	if apiConfig.Settings, err = config.Masked(f.effective()); err != nil {
 		return nil, err
+	}
+	if f.Server.WebRoot != "" {
+		apiConfig.Site = webroot.New(f.siteConfig())
 	}
 	apiConfig.Sessions = sessions
 	if apiConfig.APIs, err = buildAPIs(f, sessions, tel, log); err != nil {

@@ -35,7 +35,7 @@ type checkCommand struct {
 const trialTimeout = 10 * time.Second
 
 func (c checkCommand) run(ctx context.Context, std streams) error {
-	f, doc, err := c.load(os.Environ(), checkRoots(os.Environ()))
+	f, doc, err := c.load(os.Environ(), checkSite(c.files()), checkRoots(os.Environ()))
 	if err != nil {
 		printWarnings(std.err, doc)
 		return err

@@ -23,6 +23,7 @@ import (
 	"middletier/internal/sidecar"
 	"middletier/internal/telemetry"
 	"middletier/internal/validate"
+	"middletier/internal/webroot"
 )
 
 // file is the whole of config.yaml, key by key. Each section belongs to the package that
@@ -42,6 +43,8 @@ type server struct {
 	Address        string            `yaml:"address" doc:"Where the service listens, such as :8080; default port from PORT or FUNCTIONS_CUSTOMHANDLER_PORT." details:"off: there is no public listener; server.sidecarAddress must be set then."`
 	AdminAddress   string            `yaml:"adminAddress" doc:"Where operators reach health and metrics; off: there is no admin listener."`
 	SidecarAddress string            `yaml:"sidecarAddress" doc:"Where an application on the same machine reaches the interface of Microsoft's sidecar container: HOST:PORT, unix:/path, auto or off." details:"auto: where ASPNETCORE_URLS or ASPNETCORE_HTTP_PORTS say, else 127.0.0.1:5178. If it is not set, a section Sidecar in a JSON file or a variable Sidecar__… means auto, and then address is off by default. A Unix socket has mode 0660."`
+	WebRoot        string            `yaml:"webRoot" doc:"A folder of static files, such as a single-page application, to serve below basePath; everything in it is public." details:"Names that begin with a dot are not served. A path that names no file is a route of the application: browsers that open it get index.html. See docs/sessions.md."`
+	ContentPolicy  string            `yaml:"contentSecurityPolicy" doc:"The Content-Security-Policy of what webRoot serves; empty: a strict one."`
 	PublicURL      string            `yaml:"publicUrl" doc:"The service's URL as clients see it behind a gateway, such as https://api.contoso.example." details:"Challenges and metadata name it. If it has no path, basePath is added."`
 	BasePath       string            `yaml:"basePath" doc:"A prefix of the path that the gateway does not remove, such as /middle."`
 	AllowedHosts   []string          `yaml:"allowedHosts" doc:"Host names that are served, without ports, such as *.contoso.example; others are answered with 400; empty: any." details:"A trusted proxy's X-Forwarded-Host, or host in Forwarded, takes precedence over Host. /healthz and /readyz are exempt, and so are requests without a Host (HTTP/1.0)."`
@@ -386,7 +389,7 @@ func (s *server) inherit(environ []string, from map[string]string) {
 // variable of ASP.NET has replaced.
 func (f *file) resolve() {
 	for _, value := range []*string{
-		&f.Server.Address, &f.Server.AdminAddress, &f.Server.SidecarAddress, &f.Telemetry.OTLPEndpoint, &f.TokenCache.Redis.URL,
+		&f.Server.Address, &f.Server.AdminAddress, &f.Server.SidecarAddress, &f.Server.WebRoot, &f.Telemetry.OTLPEndpoint, &f.TokenCache.Redis.URL,
 	} {
 		if strings.EqualFold(*value, off) {
 			*value = ""
@@ -434,6 +437,7 @@ var apiName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 func (f file) check(report report) {
 	f.Server.check(under("server", report))
 	f.apiConfig().Check(under("server", report))
+	f.siteConfig().Check(under("server", report))
 	f.sidecarConfig().Check(under("sidecar", report))
 	f.validateConfig().Check(under("azureAd", report))
 	if u, err := url.Parse(f.AzureAd.AppIDURI); f.AzureAd.AppIDURI != "" && (err != nil || u.Scheme == "" || u.Host == "") {
@@ -612,6 +616,9 @@ func (d downstreamAPI) appScope() string {
 // effective returns f with the values in force for keys that are not set.
 func (f file) effective() file {
 	f.AzureAd.AppIDURI = f.AzureAd.idURI()
+	if f.Server.WebRoot != "" {
+		f.Server.ContentPolicy = cmp.Or(f.Server.ContentPolicy, webroot.DefaultPolicy(f.siteConfig().FrameSources))
+	}
 	if len(f.AzureAd.Audiences) == 0 {
 		f.AzureAd.Audiences = []string{f.AzureAd.ClientID, "api://" + f.AzureAd.ClientID}
 	}

@@ -26,7 +26,7 @@ type serveCommand struct {
 }
 
 func (c serveCommand) run(ctx context.Context, std streams) error {
-	f, doc, err := c.load(os.Environ(), checkServing, checkRoots(os.Environ()))
+	f, doc, err := c.load(os.Environ(), checkServing, checkSite(c.files()), checkRoots(os.Environ()))
 	if err != nil {
 		return err
 	}

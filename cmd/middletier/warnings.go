@@ -10,6 +10,10 @@ import (
 // warn reports probable mistakes, which do not keep the service from starting.
 func (f file) warn(report report) {
 	f.apiConfig().CORS.Warn(under("server.cors", report))
+	f.siteConfig().Warn(under("server", report))
+	if f.Server.WebRoot != "" && f.Server.Address == "" {
+		report("server.webRoot", "has no effect, since server.address is off: the sidecar listener serves no files")
+	}
 	if len(f.DownstreamAPIs) == 0 && f.Server.SidecarAddress == "" {
 		report("downstreamApis", "there is no API that requests could be forwarded to")
 	}

@@ -23,6 +23,7 @@ import (
 	"middletier/internal/problem"
 	"middletier/internal/telemetry"
 	"middletier/internal/validate"
+	"middletier/internal/webroot"
 )
 
 // Config holds what a Server needs. The keys in its errors are those of the server
@@ -66,6 +67,8 @@ type Config struct {
 
 	// Sessions sign users in for pages that hold no token; nil: none do.
 	Sessions *Sessions
+	// Site serves the web root; nil: there is none, and browsers get to /docs from /.
+	Site *webroot.Site
 
 	Validator *validate.Validator
 	Tokens    *obo.Cache
@@ -205,8 +208,12 @@ func New(c Config) *Server {
 	g.POST("/signout", s.authenticate(s.bearerToken, noAccess, s.signout)) // without a rate limit: a sign-out must not fail for it
 	s.addMetadata(e, g)
 	s.door.AddProblems(g)
-	for _, path := range []string{"", "/"} {
-		anyMethod(path, s.redirectToDocs)
+	if c.Site != nil {
+		s.addSite(g)
+	} else {
+		for _, path := range []string{"", "/"} {
+			anyMethod(path, s.redirectToDocs)
+		}
 	}
 	g.Match(door.GetAndHead, "/openapi.json", s.openAPI)
 	g.Match(door.GetAndHead, "/docs", s.docs)
@@ -270,7 +277,7 @@ func routeName(path string) string {
 		return "none"
 	case strings.HasSuffix(path, "/api/*"), strings.HasSuffix(path, "/app/*"):
 		return path[:len(path)-1] + "{name}/{path…}"
-	case strings.HasSuffix(path, door.MetadataPath+"/*"):
+	case strings.HasSuffix(path, "/*"):
 		return path[:len(path)-1] + "{path…}"
 	case strings.Contains(path, "/:"):
 		return parameter.ReplaceAllString(path, "/{$1}")

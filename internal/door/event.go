@@ -135,6 +135,7 @@ func (d *Door) answer(c echo.Context, inner, route echo.HandlerFunc) error {
 // answer cannot be completed, it panics, so that the connection is closed.
 func (d *Door) conclude(c echo.Context, ev *Event, panicked any) {
 	switch {
+	case panicked == http.ErrAbortHandler && ev.Failure != nil: // the handler knows why
 	case panicked == http.ErrAbortHandler && ev.AnswerErr != nil:
 		ev.Failure = fmt.Errorf("the API's answer was cut short: %w", ev.AnswerErr)
 	case panicked == http.ErrAbortHandler:

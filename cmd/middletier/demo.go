@@ -62,7 +62,7 @@ func (c demoCommand) run(ctx context.Context, std streams) error {
 	host := webHost(public.Addr().String())
 	service := "http://" + host
 	secret := rand.Text()
-	directory := withPage(demoDirectory(secret), service+"/")
+	directory := withPage(demoDirectory(secret), service)
 	platform, err := c.startPlatform(directory)
 	if err != nil {
 		return err
@@ -88,6 +88,9 @@ func (c demoCommand) run(ctx context.Context, std streams) error {
 	f.Server.ShutdownGrace = time.Second // there is no load balancer
 	f.Server.Address = public.Addr().String()
 	f.Server.ServerTiming = true // the page shows it
+	f.Server.PublicURL = service
+	f.Session.Enabled, f.Session.ClientID = true, demoWeb
+	f.Session.ClientCredentials = f.AzureAd.ClientCredentials // every app of the directory has this secret
 	p, err := build(ctx, f, page.ObservePlatform(transport), log)
 	if err != nil {
 		return err

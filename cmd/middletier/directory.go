@@ -89,14 +89,19 @@ func demoClients(secret string) []mockidp.App {
 }
 
 // withPage returns the directory with the demo's page as the redirect URI of its single-page
-// application, and of the middle tier, whose consentUri comes back there.
-func withPage(directory mockidp.Directory, redirectURI string) mockidp.Directory {
+// application, and of the middle tier, whose consentUri comes back there. The web app is the
+// service's own sign-in.
+func withPage(directory mockidp.Directory, service string) mockidp.Directory {
+	redirectURI := service + "/"
 	for i, app := range directory.Apps {
 		switch app.ClientID {
 		case demoSPA:
 			directory.Apps[i].RedirectURIs.SPA = []string{redirectURI}
 		case demoMiddleTier:
 			directory.Apps[i].RedirectURIs.Web = []string{redirectURI}
+		case demoWeb:
+			directory.Apps[i].RedirectURIs.Web = []string{service + "/signin-oidc", service + "/signout-callback-oidc"}
+			directory.Apps[i].FrontChannelLogoutURI = service + "/signout-oidc"
 		}
 	}
 	return directory

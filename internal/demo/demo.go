@@ -90,7 +90,7 @@ func (p *Page) Around(service http.Handler, host string) http.Handler {
 	routes := p.routes(host)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
-		case strings.HasPrefix(r.URL.Path, "/api/"), strings.HasPrefix(r.URL.Path, "/app/"):
+		case strings.HasPrefix(r.URL.Path, "/api/"), strings.HasPrefix(r.URL.Path, "/app/"), strings.HasPrefix(r.URL.Path, "/bff/api/"):
 			p.recorder.serve(service, p.cases, w, r)
 		case r.URL.Path != "/" && !strings.HasPrefix(r.URL.Path, "/demo/"):
 			service.ServeHTTP(w, r)

@@ -46,6 +46,7 @@ func (p *Page) routes(host string) http.Handler {
 	mux.HandleFunc("GET /{$}", p.index)
 	mux.HandleFunc("GET /demo/page.css", file("page/page.css", "text/css; charset=utf-8"))
 	mux.HandleFunc("GET /demo/page.js", file("page/page.js", "text/javascript; charset=utf-8"))
+	mux.HandleFunc("GET /demo/session.js", file("page/session.js", "text/javascript; charset=utf-8"))
 	mux.HandleFunc("GET /demo/flow.js", file("page/flow.js", "text/javascript; charset=utf-8"))
 	mux.HandleFunc("GET /demo/msal-browser.LICENSE.txt", file("msal-browser/LICENSE", "text/plain; charset=utf-8"))
 	mux.HandleFunc("GET "+msalPath, msal)

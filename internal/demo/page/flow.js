@@ -71,15 +71,16 @@ export function timing(flow) {
 }
 
 // who names the caller by the claims of its token.
-function who(claims) {
-  if (!claims) return "no token";
+function who(flow) {
+  const claims = flow.caller;
+  if (!claims) return flow.path.startsWith("/bff/") ? "the session's cookie" : "no token";
   if (typeof claims.name === "string" && claims.scp !== undefined) return `${claims.name}'s token for the middle tier`;
   return "a token without a user";
 }
 
 // stepsOf makes the steps of the drawing: {from, to, text, strong, time, state}.
 function stepsOf(flow) {
-  const steps = [{ from: browser, to: middleTier, text: `${flow.method} ${flow.path}, with ${who(flow.caller)}` }];
+  const steps = [{ from: browser, to: middleTier, text: `${flow.method} ${flow.path}, with ${who(flow)}` }];
   const refusedHere = flow.done && flow.problem && !flow.steps.length;
   if (refusedHere) {
     steps.push({ from: middleTier, to: middleTier, strong: "Refused", text: String(flow.problem.detail ?? ""), state: "bad" });

@@ -1,4 +1,5 @@
 // Signs in, calls the middle tier, and shows the flows that the demo observes.
+import { showMSAL, startSession } from "./session.js";
 import { draw, element, problemType, setNames, summary, timing, tokens, traded } from "./flow.js";
 
 const settings = JSON.parse(document.getElementById("settings").textContent);
@@ -53,6 +54,7 @@ function showAccount() {
   show("todo-signed-out", !account);
   find("user").textContent = account?.username ?? "";
   find("case-user").textContent = caseUser() === "bob" ? "Bob" : "Alice";
+  showMSAL();
 }
 
 function showSignInError(error) {
@@ -94,6 +96,7 @@ async function token() {
   find("token-origin").textContent = result.fromCache
     ? `It is in the page's own cache until ${result.expiresOn.toLocaleTimeString()}.`
     : "It has just come from the identity platform.";
+  showMSAL();
   return result.accessToken;
 }
 
@@ -323,6 +326,7 @@ function showProblem(flow) {
 }
 
 function comparison(left, right) {
+  if (!left && right) return "The browser sent a cookie and no token. The middle tier took the session's, and traded it for this one.";
   if (!right) return "The API got no token. This is what the caller sent.";
   const marked = "What changed is marked. The API never sees the caller's token, and the caller never sees the API's.";
   if (right.scp === undefined) return `Neither token has a user. ${marked}`;
@@ -349,3 +353,4 @@ for (const button of document.querySelectorAll("[data-case]")) onPress(button, (
 document.addEventListener("visibilitychange", listen);
 listen();
 start();
+startSession();

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"middletier/internal/linger"
@@ -87,20 +88,41 @@ func (l timed) Accept() (net.Conn, error) {
 		}
 		return nil, err
 	}
-	return timedConn{linger.NewConn(conn), l.writeTimeout}, nil
+	return &timedConn{Conn: linger.NewConn(conn), writeTimeout: l.writeTimeout}, nil
 }
 
 type timedConn struct {
 	*linger.Conn
 	writeTimeout time.Duration
+	deadline     atomic.Int64 // of writes, in Unix nanoseconds; 0: not set by Write
 }
 
-// Unwrap lets package linger find its connection.
-func (c timedConn) Unwrap() net.Conn { return c.Conn }
+// deadlineSlack is how much sooner than after its timeout a write may end: busy connections
+// keep a deadline for so long, because setting it costs as much as forming a short answer.
+const deadlineSlack = time.Second
 
-func (c timedConn) Write(p []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(c.writeTimeout)); err != nil {
-		return 0, err
+// Unwrap lets package linger find its connection.
+func (c *timedConn) Unwrap() net.Conn { return c.Conn }
+
+func (c *timedConn) Write(p []byte) (int, error) {
+	deadline := time.Now().Add(c.writeTimeout)
+	if deadline.UnixNano()-c.deadline.Load() > int64(deadlineSlack) {
+		if err := c.Conn.SetWriteDeadline(deadline); err != nil {
+			return 0, err
+		}
+		c.deadline.Store(deadline.UnixNano())
 	}
 	return c.Conn.Write(p)
+}
+
+// SetDeadline and SetWriteDeadline are called by net/http, which removes the deadline after
+// a TLS handshake.
+func (c *timedConn) SetDeadline(t time.Time) error {
+	c.deadline.Store(0)
+	return c.Conn.SetDeadline(t)
+}
+
+func (c *timedConn) SetWriteDeadline(t time.Time) error {
+	c.deadline.Store(0)
+	return c.Conn.SetWriteDeadline(t)
 }

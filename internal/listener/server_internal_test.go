@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"middletier/internal/linger"
 )
 
 // pipes is a listener without a network, so that time can be virtual.
@@ -145,5 +147,48 @@ func TestSilentStreamsAreNotCutOff(t *testing.T) {
 			t.Errorf("got %q, %v, want three events", body, err)
 		}
 		_ = conn.Close() // all is read
+	})
+}
+
+// deadlineConn counts the deadlines of its writes.
+type deadlineConn struct {
+	net.Conn
+	set []time.Time
+}
+
+func (c *deadlineConn) SetWriteDeadline(t time.Time) error {
+	c.set = append(c.set, t)
+	return nil
+}
+func (c *deadlineConn) SetDeadline(t time.Time) error { return c.SetWriteDeadline(t) }
+func (c *deadlineConn) Write(p []byte) (int, error)   { return len(p), nil }
+
+// A busy connection keeps its deadline for a moment, but never one that somebody else set.
+func TestEveryWriteHasADeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		below := &deadlineConn{}
+		conn := &timedConn{Conn: linger.NewConn(below), writeTimeout: 30 * time.Second}
+		write := func() {
+			if _, err := conn.Write([]byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			latest := time.Now().Add(30 * time.Second)
+			if got := below.set[len(below.set)-1]; got.After(latest) || got.Before(latest.Add(-deadlineSlack)) {
+				t.Errorf("the deadline of a write is in %v, want 29 s to 30 s", time.Until(got))
+			}
+		}
+		for range 20 {
+			write()
+			time.Sleep(100 * time.Millisecond)
+		}
+		if len(below.set) != 2 {
+			t.Errorf("%d deadlines were set in 2 s, want 2", len(below.set))
+		}
+		for _, set := range []func(time.Time) error{conn.SetDeadline, conn.SetWriteDeadline} {
+			if err := set(time.Time{}); err != nil { // as net/http does after a TLS handshake
+				t.Fatal(err)
+			}
+			write()
+		}
 	})
 }

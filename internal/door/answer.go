@@ -16,8 +16,7 @@ import (
 // Respond sends a body that this service wrote.
 func Respond(c echo.Context, status int, contentType string, body []byte) error {
 	h := c.Response().Header()
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Content-Type", contentType)
+	h["X-Content-Type-Options"], h["Content-Type"] = noSniff, []string{contentType}
 	c.Response().WriteHeader(status)
 	for chunk := range slices.Chunk(body, chunkSize) {
 		if _, err := c.Response().Write(chunk); err != nil {
@@ -26,6 +25,9 @@ func Respond(c echo.Context, status int, contentType string, body []byte) error 
 	}
 	return nil
 }
+
+// noSniff is shared by all answers: nobody changes the values of headers in place.
+var noSniff = []string{"nosniff"}
 
 // DescriptionMaxAge is how long caches may store descriptions of the service. They
 // change with a restart only.

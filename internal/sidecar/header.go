@@ -61,7 +61,7 @@ func respond(c echo.Context, value any) error {
 func respondBody(c echo.Context, body []byte) error {
 	h := c.Response().Header()
 	setUncached(h)
-	h.Set("Content-Length", strconv.Itoa(len(body))) // else net/http would send a longer one in chunks
+	h["Content-Length"] = []string{strconv.Itoa(len(body))} // else net/http would send a longer one in chunks
 	return door.Respond(c, http.StatusOK, "application/json", body)
 }
 

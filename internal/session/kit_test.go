@@ -448,3 +448,8 @@ func (b *browser) sessionCookie() string {
 	}
 	return ""
 }
+
+// setCookie gives the browser a session's cookie.
+func (b *browser) setCookie(value string) {
+	b.cookies["__Host-middletier"] = &http.Cookie{Name: "__Host-middletier", Value: value, SameSite: http.SameSiteStrictMode}
+}

@@ -113,34 +113,30 @@ var (
 	// among them letters, since digits alone may be a date.
 	hexDigest = regexp.MustCompile(`(^|-)[0-9a-f]*[a-f][0-9a-f]*$`)
 	// shortDigest is what Vite, Rollup and esbuild write: eight characters.
-	shortDigest = regexp.MustCompile(`-[0-9A-Za-z_]{8}$`)
+	shortDigest = regexp.MustCompile(`(^|-)[0-9A-Za-z_]{8}$`)
 	// numbered is a word and a number, which is no digest, such as DSC01234.
-	numbered = regexp.MustCompile(`-[A-Za-z_]+[0-9]+$`)
+	numbered = regexp.MustCompile(`(^|-)[A-Za-z_]+[0-9]+$`)
 )
 
 // hasDigest reports whether a file's name has a digest of its content, as bundlers write it:
-// main.3f2a9c1b.js, main.3f2a9c1b.chunk.js, index-BxY12abc.js. In doubt it has none: a file
-// that is asked for once too often is better than one that is a year old.
+// main.3f2a9c1b.js, main.3f2a9c1b.chunk.js, index-BxY12abc.js. One that is the whole name must
+// be longer. In doubt it has none: a file that is asked for once too often is better than one
+// that is a year old.
 func hasDigest(base string) bool {
 	parts := strings.Split(base, ".")
 	for i, part := range parts[:len(parts)-1] { // without the extension
-		if digest := hexDigest.FindString(part); len(strings.TrimPrefix(digest, "-")) >= minHex(i, digest) {
+		isWholeName := func(digest string) bool { return i == 0 && !strings.HasPrefix(digest, "-") }
+		digest := hexDigest.FindString(part)
+		if size := len(strings.TrimPrefix(digest, "-")); size >= 16 || size >= 8 && !isWholeName(digest) {
 			return true
 		}
-		if digest := shortDigest.FindString(part); strings.ContainsAny(digest, "0123456789") &&
-			strings.ContainsAny(digest, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") && !numbered.MatchString(part) {
+		digest = shortDigest.FindString(part)
+		if strings.ContainsAny(digest, "0123456789") && strings.ContainsAny(digest, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") &&
+			!isWholeName(digest) && !numbered.MatchString(part) {
 			return true
 		}
 	}
 	return false
-}
-
-// minHex is how many hexadecimal digits make a digest: more if they are all of the name.
-func minHex(part int, digest string) int {
-	if part == 0 && !strings.HasPrefix(digest, "-") {
-		return 16
-	}
-	return 8
 }
 
 // encodings are the compressed forms that a build may put beside a file, the best first.

@@ -321,6 +321,8 @@ func TestHeaders(t *testing.T) {
 		"main.3f2a9c1b.chunk.css":        {"text/css; charset=utf-8", "public, max-age=31536000, immutable"},
 		"vendors~main.deadbeefcafe.js":   {"text/javascript; charset=utf-8", "public, max-age=31536000, immutable"},
 		"chunk-5VQJ2Z5A.js":              {"text/javascript; charset=utf-8", "public, max-age=31536000, immutable"},
+		"start.BxY12abc.js":              {"text/javascript; charset=utf-8", "public, max-age=31536000, immutable"},
+		"report.Version2.pdf":            {"application/pdf", "no-cache"},
 		"service-worker.js":              {"text/javascript; charset=utf-8", "no-cache"},
 		"app-settings.json":              {"application/json", "no-cache"},
 		"photo-20240101.jpg":             {"image/jpeg", "no-cache"},

@@ -354,3 +354,22 @@ func TestWebRootIsChecked(t *testing.T) {
 		})
 	}
 }
+
+// The routes of sessions are not the application's, and the policy lets their hidden frame
+// visit the provider.
+func TestWebRootLeavesTheRoutesOfSessions(t *testing.T) {
+	w := newWorld(t, withSite(writeSite(t)), withSessions)
+	for path, want := range map[string]int{
+		"/bff/login": 302, "/bff/user": 403, "/bff/logout": 302, "/bff/silent-login": 302, "/bff/silent-login-callback": 200,
+		"/signin-oidc": 400, "/signout-callback-oidc": 302, "/signout-oidc": 200, "/bff/api/todo/items": 403, "/bff/nothing": 404, "/bff/": 404,
+		"/users": 200,
+	} {
+		r := w.send("GET", w.url+path, "", nil, fromWindow)
+		if isPage := r.body == appPage; r.StatusCode != want || isPage != (path == "/users") {
+			t.Errorf("GET %s: got %d %.100s, want %d", path, r.StatusCode, r.body, want)
+		}
+	}
+	if got := w.call("GET", "/", "", "").Header.Get("Content-Security-Policy"); !strings.HasSuffix(got, "; frame-src 'self' "+w.idp.URL()) {
+		t.Errorf("got the policy %q, want the provider in frames", got)
+	}
+}

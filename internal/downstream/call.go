@@ -2,6 +2,7 @@ package downstream
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 
@@ -34,6 +35,8 @@ type Call struct {
 	PublicURLVaries bool
 	// Truncated is set to the error that ended a response early; nil: it is not.
 	Truncated *error
+	// WebSocket makes the call a handshake; nil: it is none.
+	WebSocket *WebSocket
 }
 
 // call is one forwarded call in progress. It is the context of its request, so that it
@@ -57,6 +60,9 @@ type call struct {
 	headerErr error // why the headers cannot be sent; nil: they can
 	dedicated bool  // the request needs a dedicated connection, since the API ended a shared one
 	attempt   attempt
+
+	conn     net.Conn // of a handshake, to the API
+	upgraded bool     // the API has accepted it
 
 	values [9]string // of the headers that rewrite sets
 	count  int       // of values
@@ -103,13 +109,17 @@ func (c *call) wake() {
 // has been written. The error is an *Error, ErrBody, ErrHeader, an error of
 // params.Token, an *http.MaxBytesError for a body that is too large, or context.Canceled
 // when the caller left. Forward panics with http.ErrAbortHandler when the response is
-// truncated, so that the caller's connection breaks too.
+// truncated, so that the caller's connection breaks too. After a WebSocket, the error is why
+// it ended otherwise than by its two sides.
 func (c *Client) Forward(w http.ResponseWriter, r *http.Request, params Call) error {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
 	call := &call{Call: params, in: r, cancel: cancel, retries: c.config.Attempts - 1}
 	call.response = responseWriter{ResponseWriter: w, call: call, client: c}
 	call.trace.Got1xxResponse = call.response.passInformational
+	if params.WebSocket != nil {
+		call.trace.GotConn = call.noteConn
+	}
 	call.Context = httptrace.WithClientTrace(ctx, &call.trace)
 	if r.ContentLength != 0 {
 		var ok bool
@@ -141,7 +151,10 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, params Call) er
 	}
 	call.stream = wantsStream(r.Header)
 	call.deadline.awaitResponse(call.stream)
-	return classify(ctx, c.forward(call, out))
+	if err = c.forward(call, out); call.upgraded {
+		return err
+	}
+	return classify(ctx, err)
 }
 
 // forward sends a request to the API, and its response to the caller.
@@ -151,6 +164,9 @@ func (c *Client) forward(call *call, out *http.Request) error {
 	call.response.endInformational()
 	if err != nil {
 		return err
+	}
+	if call.isAccepted(resp) {
+		return c.startRelay(call, resp)
 	}
 	stripHopByHop(resp.Header)
 	if err := c.modifyResponse(call, resp); err != nil {

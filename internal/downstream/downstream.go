@@ -4,7 +4,8 @@
 // request goes through Client.rewrite, retryTransport, uploadTransport and Transport; the
 // response through Client.modifyResponse and responseWriter. A body goes through an
 // Upload. Client.Send makes a call of the application's own, from memory and into memory,
-// through the same transports.
+// through the same transports. If the API switches to a WebSocket that the call asks for,
+// Forward takes both connections and relays between them (see relay).
 //
 // httputil.ReverseProxy is not used. It copies request and headers more than once, and
 // starts a timer for each response: a fifth of the allocations of a call.
@@ -17,15 +18,18 @@
 //   - net/http, if an idle connection turns out to be closed. See retryTransport.send.
 //
 // Connections: one of HTTP/1.1 serves one request at a time. Those of HTTP/2 are shared
-// by all callers, and pinged except for gRPC; a risky request has a dedicated one.
+// by all callers, and pinged except for gRPC; a risky request has a dedicated one. A WebSocket
+// has one of HTTP/1.1 to itself, also over TLS.
 //
 // Goroutines: a call runs in its handler's. deadline owns a timer until Forward returns.
 // The transport reads the body; over HTTP/1.1 Upload.finish waits for the last read.
 // record starts one for each read before the response, which ends with that read.
 // responseWriter starts one for each informational response, and waits for it in
-// waitInformational. net/http owns those of connections.
+// waitInformational. net/http owns those of connections. A relay has one for each direction,
+// one of which is the handler's, and a third one while this service closes the WebSocket.
 //
-// Locks, in order: Upload.reading, deadline.mu, Upload.mu. Others are held alone.
+// Locks, in order: Upload.reading, deadline.mu, Upload.mu. Others are held alone. flow.mu is held
+// while a side of a WebSocket is written to, which closing the connection ends.
 package downstream
 
 import (

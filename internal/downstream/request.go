@@ -78,6 +78,9 @@ func (c *Client) rewrite(call *call, out *http.Request) {
 	client.Prefix = call.publicPrefix()
 	client.Write(func(name, value string) { call.set(h, name, value) }, in.RemoteAddr)
 
+	if call.WebSocket != nil {
+		askForUpgrade(h)
+	}
 	call.headers, call.headerErr = measure(h)
 	if h["User-Agent"] == nil {
 		call.set(h, "User-Agent", "") // otherwise net/http sends its own

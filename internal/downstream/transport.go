@@ -126,10 +126,12 @@ func (t *Transport) RoundTrip(r *http.Request) (resp *http.Response, err error) 
 			watch.stop()
 		}()
 	}
-	switch r.URL.Scheme {
-	case "https":
+	switch {
+	case isUpgrade(r.Header): // HTTP/1.1 also over TLS, and a connection of its own
+		resp, err = t.Transport.RoundTrip(sent)
+	case r.URL.Scheme == "https":
 		resp, err = t.https.roundTrip(sent, t, nil)
-	case schemeH2C:
+	case r.URL.Scheme == schemeH2C:
 		sent = sent.WithContext(sent.Context()) // a shallow copy
 		u := *sent.URL
 		u.Scheme, sent.URL = "http", &u

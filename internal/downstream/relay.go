@@ -1,0 +1,244 @@
+package downstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+const (
+	// closeTimeout is how long both sides of a WebSocket may take to end it after a Close
+	// frame: to finish the frame that they send, to answer, and to close the connection.
+	closeTimeout = 5 * time.Second
+
+	// stallTimeout is how long a side may take to read one chunk. Nothing is queued for it:
+	// the other side has to wait.
+	stallTimeout = 30 * time.Second
+
+	// idleBuffer is what one direction of a WebSocket reads into while little is sent. With
+	// more, it borrows a chunk.
+	idleBuffer = 512
+)
+
+// relay passes the bytes of a WebSocket between a caller and an API as they come. It knows
+// where frames end, so that a Close frame of this service can stand between two of them.
+//
+// Each direction is a flow with a goroutine of its own; that from the caller is run's. When
+// the context ends, a third one puts the Close frames in. All have ended when run returns.
+type relay struct {
+	callerConn, apiConn net.Conn
+	fromCaller, fromAPI flow
+	cut                 *time.Timer // aborts what end did not end; nil before end
+}
+
+// flow is one direction of a WebSocket.
+type flow struct {
+	from   io.Reader
+	to     net.Conn
+	masked bool // its frames are those of a client
+
+	mu     sync.Mutex // guards what follows; held while to is written
+	read   frames     // what has been read
+	close  []byte     // the Close frame to put in; nil: none
+	closed bool       // a Close frame was written, theirs or ours; nothing follows it
+	ours   bool       // it is ours
+	sent   int64      // bytes written
+}
+
+// brokenError is the end of a WebSocket by a connection that broke, without a Close frame.
+type brokenError struct {
+	api bool // the API's connection, not the caller's
+	err error
+}
+
+func (e *brokenError) Error() string {
+	if e.api {
+		return fmt.Sprintf("the API's connection ended without a Close frame: %v", e.err)
+	}
+	return fmt.Sprintf("the caller's connection ended without a Close frame: %v", e.err)
+}
+
+func (e *brokenError) Unwrap() error { return e.err }
+
+// run relays until both directions have ended, and closes both connections. early is what the
+// caller sent with its handshake. The error is a *CloseError if ctx ended first, or a
+// *brokenError.
+func (r *relay) run(ctx context.Context, early []byte) error {
+	ended := make(chan *CloseError, 1)
+	stop := context.AfterFunc(ctx, func() {
+		reason := closeErrorOf(context.Cause(ctx))
+		r.end(reason)
+		ended <- reason
+	})
+	var once sync.Once
+	var first error // of the direction that ended first; nil: after a Close frame
+	copyAll := func(f *flow, early []byte) {
+		err := f.copy(early)
+		once.Do(func() {
+			if err != nil {
+				first = &brokenError{isWriteError(err) == (f == &r.fromCaller), err}
+			}
+		})
+		r.finish(f, err)
+	}
+	var group sync.WaitGroup
+	group.Go(func() { copyAll(&r.fromAPI, nil) })
+	copyAll(&r.fromCaller, early)
+	group.Wait()
+	r.abort()
+	if !stop() {
+		reason := <-ended
+		r.cut.Stop()
+		return reason
+	}
+	return first
+}
+
+// finish is called when a direction has ended. After a Close frame the other may end by
+// itself; without one it is cut off.
+func (r *relay) finish(f *flow, err error) {
+	if err != nil {
+		r.abort()
+		return
+	}
+	end := time.Now().Add(closeTimeout)
+	if f == &r.fromCaller {
+		_ = r.apiConn.SetReadDeadline(end) // a failure ends it too
+		return
+	}
+	_ = r.callerConn.SetReadDeadline(end)
+	// The API closes the connection first (RFC 6455, section 7.1.1), and so do we.
+	if half, ok := r.callerConn.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite() // the caller may have closed it
+	}
+}
+
+// abort ends both directions.
+func (r *relay) abort() {
+	_ = r.callerConn.Close() // it may be closed already
+	_ = r.apiConn.Close()
+}
+
+// end closes the WebSocket with a reason, and cuts off a side that does not end it too.
+func (r *relay) end(reason *CloseError) {
+	r.cut = time.AfterFunc(closeTimeout, r.abort)
+	var group sync.WaitGroup
+	for _, f := range []*flow{&r.fromCaller, &r.fromAPI} {
+		group.Go(func() { f.end(closeFrame(reason.Code, reason.Reason, f.masked)) })
+	}
+	group.Wait()
+}
+
+// writeError is an error of the connection that a flow goes to.
+type writeError struct{ error }
+
+func (e writeError) Unwrap() error { return e.error }
+
+func isWriteError(err error) bool {
+	var e writeError
+	return errors.As(err, &e)
+}
+
+// copy passes on what is read until a Close frame has passed and the connection ends. After a
+// Close frame of ours, it reads only until that of the other side. The error is nil if a Close
+// frame was sent.
+func (f *flow) copy(early []byte) error {
+	var idle [idleBuffer]byte
+	buf := idle[:]
+	var large *chunk
+	give := func() {
+		if large != nil {
+			bufferPool.Put(large)
+			large = nil
+		}
+	}
+	defer give()
+	done, err := f.pass(early)
+	for !done && err == nil {
+		var n int
+		n, err = f.from.Read(buf)
+		if n > 0 {
+			var passErr error
+			if done, passErr = f.pass(buf[:n]); passErr != nil {
+				return passErr
+			}
+		}
+		switch {
+		case n == len(idle) && large == nil: // there may be more
+			large = bufferPool.Get().(*chunk)
+			buf = large[:]
+		case n < len(idle):
+			give()
+			buf = idle[:]
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil
+	}
+	return err
+}
+
+// pass writes what was read, with the Close frame of this service at the first end of a frame
+// if there is one to put in. done: nothing more needs to be read.
+func (f *flow) pass(b []byte) (done bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		f.read.skip(b)
+		return f.ours && f.read.closed, nil
+	}
+	n := 0
+	for n < len(b) {
+		n += f.read.next(b[n:])
+		if f.read.between() && (f.close != nil || f.read.closed) {
+			break
+		}
+	}
+	if err := f.write(b[:n]); err != nil {
+		return false, err
+	}
+	f.closed = f.read.closed
+	if err := f.putIn(); err != nil {
+		return false, err
+	}
+	f.read.skip(b[n:])
+	return f.ours && f.read.closed, nil
+}
+
+// end has a Close frame put in: now, or at the end of the frame that is being sent.
+func (f *flow) end(frame []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.close = frame
+	_ = f.putIn() // copy meets the same error
+}
+
+// putIn writes the Close frame of this service if there is one and it may stand here. f.mu is
+// held.
+func (f *flow) putIn() error {
+	if f.close == nil || f.closed || !f.read.between() {
+		return nil
+	}
+	f.closed, f.ours = true, true
+	return f.write(f.close)
+}
+
+// write writes to the other side. f.mu is held.
+func (f *flow) write(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	_ = f.to.SetWriteDeadline(time.Now().Add(stallTimeout)) // on a closed connection Write fails
+	n, err := f.to.Write(b)
+	f.sent += int64(n)
+	if err != nil {
+		return writeError{err}
+	}
+	return nil
+}

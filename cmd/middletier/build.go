@@ -93,11 +93,12 @@ func build(ctx context.Context, f file, transport http.RoundTripper, log *slog.L
 	sidecarConfig := f.sidecarConfig()
 	sidecarConfig.Validator, sidecarConfig.Tokens, sidecarConfig.Telemetry, sidecarConfig.Log = validator, cache, tel, log
 	sidecarConfig.APIs = f.sidecarAPIs(apiConfig.APIs)
-	if err := (processMetrics{validator, tokens.exchanger, cache}).register(tel.Meter()); err != nil {
+	apiServer := api.New(apiConfig)
+	if err := (processMetrics{validator, tokens.exchanger, cache, apiServer}).register(tel.Meter()); err != nil {
 		return nil, err
 	}
 	return &program{
-		api: api.New(apiConfig), sidecar: sidecar.New(sidecarConfig), validator: validator, tokens: tokens,
+		api: apiServer, sidecar: sidecar.New(sidecarConfig), validator: validator, tokens: tokens,
 		telemetry: tel, certificate: cert,
 	}, nil
 }
@@ -210,7 +211,7 @@ func buildAPIs(f file, sessions *api.Sessions, tel *telemetry.Telemetry, log *sl
 		apis[name] = api.API{
 			Access: validate.NewAccess(d.Access, func(string, string) {}), // checked before
 			Client: client, Scopes: d.Scopes, AppScope: d.appScope(), Tenant: tenant,
-			AppOnly: d.appOnly(), Agent: d.Agent.agent(),
+			AppOnly: d.appOnly(), WebSockets: d.WebSockets, Agent: d.Agent.agent(),
 		}
 	}
 	return apis, nil

@@ -105,6 +105,7 @@ type downstreamAPI struct {
 	Retry           retry             `yaml:"retry" doc:"Whether a call is sent again when the API cannot be reached or answers 502, 503 or 504." details:"That holds for GET, HEAD, OPTIONS, PUT and DELETE with a body up to 64 KiB. The API's Retry-After is honoured up to 2 s; an answer with a longer one goes to the caller at once."`
 	Access          []validate.Rule   `yaml:"access" doc:"What a caller's token must hold; the first rule that matches method and path decides; none: 403."`
 	EncodedSlashes  bool              `yaml:"encodedSlashes" doc:"Forward paths with %2F, such as OData keys and object names, instead of answering 400; not if a rule names paths." details:"%2F is forwarded byte for byte. Dot segments and empty segments stay refused, also between encoded slashes."`
+	WebSockets      bool              `yaml:"webSockets" doc:"Let callers open WebSockets to the API, by the rule for GET." details:"A page needs an origin of the service's own or of server.cors. A WebSocket ends with code 1008 when its token expires or its user signs out, and with 1001 when the service stops."`
 	Agent           agentKeys         `yaml:"agent" doc:"Call the API as an agent identity of this service, which is its blueprint."`
 	RelativePath    string            `yaml:"relativePath" doc:"On the sidecar listener: the path below baseUrl, unless a call says another."`
 	HTTPMethod      string            `yaml:"httpMethod" doc:"On the sidecar listener: the method; empty: GET."`
@@ -562,6 +563,9 @@ func (d downstreamAPI) check(s server, report report) {
 	if access := validate.NewAccess(d.Access, under("access", report)); d.EncodedSlashes && access.DependsOnPath() {
 		report("encodedSlashes",
 			"must be false if an access rule names paths: the API may read %2F as a slash, and so as another path than the rule's")
+	}
+	if d.WebSockets && strings.HasPrefix(strings.ToLower(d.BaseURL), "h2c:") {
+		report("webSockets", "must be false if baseUrl is h2c://…: a WebSocket begins with HTTP/1.1")
 	}
 }
 

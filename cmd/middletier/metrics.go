@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"middletier/internal/api"
 	"middletier/internal/obo"
 	"middletier/internal/validate"
 )
@@ -19,6 +20,7 @@ type processMetrics struct {
 	validator *validate.Validator
 	exchanger *obo.Client
 	cache     *obo.Cache
+	api       *api.Server
 }
 
 // register adds the metrics to meter.
@@ -49,6 +51,9 @@ func (n processMetrics) register(meter metric.Meter) error {
 		if s := n.cache.Stats(); s.Redis {
 			o.Observe(boolToFloat(s.RedisUp))
 		}
+	})
+	gauge("middletier_open_websockets", "WebSockets that are open.", func(o metric.Float64Observer) {
+		o.Observe(float64(n.api.OpenWebSockets()))
 	})
 	gauge("middletier_token_exchanges_in_flight", "Exchanges with the identity provider in progress.", func(o metric.Float64Observer) {
 		o.Observe(float64(n.exchanger.UnderWay()))

@@ -179,8 +179,8 @@ func serve(ctx context.Context, s server, p *program, listeners map[net.Listener
 }
 
 // shutdown stops the servers. If requests run or a load balancer uses the service, it
-// serves for noticeTime, then lets running requests finish, within s.ShutdownGrace in
-// total. Requests that take longer are canceled.
+// serves for noticeTime, then closes WebSockets and lets running requests finish, within
+// s.ShutdownGrace in total. Requests that take longer are canceled.
 func (p *program) shutdown(s server, servers []*http.Server, cancelRequests context.CancelCauseFunc, log *slog.Logger) error {
 	p.api.Drain()
 	p.sidecar.Drain()
@@ -194,6 +194,7 @@ func (p *program) shutdown(s server, servers []*http.Server, cancelRequests cont
 			"noticeTime", s.noticeTime().String(), "runningRequests", running, "upTo", s.ShutdownGrace.String())
 		time.Sleep(s.noticeTime())
 	}
+	p.api.CloseWebSockets() // now clients that connect again reach another replica
 	var group errgroup.Group
 	for _, srv := range servers {
 		group.Go(func() error {
@@ -211,7 +212,22 @@ func (p *program) shutdown(s server, servers []*http.Server, cancelRequests cont
 			return nil
 		})
 	}
-	return group.Wait()
+	err := group.Wait()
+	p.awaitWebSockets(graceCtx, cancelRequests)
+	return err
+}
+
+// awaitWebSockets waits until the WebSockets have ended, which http.Server does not, until
+// graceCtx ends and they had finalLogTimeout.
+func (p *program) awaitWebSockets(graceCtx context.Context, cancelRequests context.CancelCauseFunc) {
+	const poll = 10 * time.Millisecond
+	for p.inFlight() > 0 && graceCtx.Err() == nil {
+		time.Sleep(poll)
+	}
+	for end := time.Now().Add(finalLogTimeout); p.inFlight() > 0 && time.Now().Before(end); {
+		cancelRequests(door.ErrShutdown)
+		time.Sleep(poll)
+	}
 }
 
 // inFlight returns how many requests are being answered on all listeners.

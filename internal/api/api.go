@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -91,6 +92,8 @@ type API struct {
 	AppScope, Tenant string
 	// AppOnly: the API is not called on behalf of users.
 	AppOnly bool
+	// WebSockets lets callers open WebSockets to the API.
+	WebSockets bool
 	// Agent is the agent identity that calls the API in place of this application. A user
 	// of its own calls it in place of applications, with Scopes.
 	Agent obo.Agent
@@ -160,6 +163,8 @@ type Server struct {
 	door           *door.Door
 
 	openAPIDocument []byte // OpenAPI
+
+	openSockets atomic.Int64 // WebSockets
 }
 
 // New returns a Server for c, whose Check must have passed.
@@ -180,7 +185,7 @@ func New(c Config) *Server {
 		ExampleChallenge: func(p problem.Problem, base string) string {
 			return s.challenge(p, target{resource: resource{base, "todo"}, scopes: problem.ExampleScopes})
 		},
-		Extend:    s.extend,
+		Extend: s.extend, AllowsWebSocket: s.allowsWebSocket,
 		Validator: c.Validator, Telemetry: c.Telemetry, Log: c.Log,
 	})
 	var early []echo.MiddlewareFunc
@@ -200,8 +205,8 @@ func New(c Config) *Server {
 	if c.Rate.PerSecond > 0 {
 		rateLimit = newQuotas(c.Rate).rateLimit
 	}
-	anyMethod("/api/*", s.authenticate(s.bearerToken, s.accessOn(userRoute), rateLimit(s.forward(userRoute))))
-	anyMethod("/app/*", s.authenticate(s.bearerToken, s.accessOn(appRoute), rateLimit(s.forward(appRoute))))
+	anyMethod("/api/*", s.checkHandshake(s.authenticate(s.bearerToken, s.accessOn(userRoute), rateLimit(s.forward(userRoute)))))
+	anyMethod("/app/*", s.checkHandshake(s.authenticate(s.bearerToken, s.accessOn(appRoute), rateLimit(s.forward(appRoute)))))
 	if c.Sessions != nil {
 		s.addSessionRoutes(g, rateLimit(s.forward(sessionRoute)))
 	}
@@ -247,6 +252,12 @@ func (s *Server) Admin(level *slog.LevelVar) http.Handler {
 // closes each connection after its current answer. Idle connections stay open: a client
 // that is just sending a request on one would lose it.
 func (s *Server) Drain() { s.door.Drain() }
+
+// CloseWebSockets closes the WebSockets that are open, with code 1001.
+func (s *Server) CloseWebSockets() { s.door.CloseWebSockets() }
+
+// OpenWebSockets returns how many WebSockets are open.
+func (s *Server) OpenWebSockets() int64 { return s.openSockets.Load() }
 
 // InFlight returns how many requests are being answered, on both listeners.
 func (s *Server) InFlight() int { return s.door.InFlight() }

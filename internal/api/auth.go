@@ -49,10 +49,10 @@ func (s *Server) authenticate(find func(echo.Context) (string, error), access ac
 
 // bearerToken returns the caller's token. It is in the Authorization header; a token
 // elsewhere in the request is ignored (RFC 6750, section 2.1), unless EasyAuth is on: then
-// the platform may have added it.
+// the platform may have added it, except to a WebSocket's handshake.
 func (s *Server) bearerToken(c echo.Context) (string, error) {
 	h := c.Request().Header
-	if s.config.EasyAuth {
+	if s.config.EasyAuth && !isHandshake(c.Request()) {
 		if values := h[easyAuthHeader]; values != nil {
 			return s.easyAuthToken(c, values)
 		}

@@ -54,10 +54,13 @@ func (s *Server) easyAuthToken(c echo.Context, values []string) (string, error) 
 // neither header.
 func (s *Server) isOwnPage(r *http.Request) bool {
 	otherSite := func(site string) bool { return site != "same-origin" && site != "none" }
-	otherOrigin := func(origin string) bool {
-		return !slices.Contains(s.config.CORS.Origins, origin) && !s.isOwnOrigin(r, origin)
-	}
+	otherOrigin := func(origin string) bool { return !s.isAllowedOrigin(r, origin) }
 	return !slices.ContainsFunc(r.Header["Sec-Fetch-Site"], otherSite) && !slices.ContainsFunc(r.Header["Origin"], otherOrigin)
+}
+
+// isAllowedOrigin reports whether origin is that of this service or one of server.cors.
+func (s *Server) isAllowedOrigin(r *http.Request, origin string) bool {
+	return slices.Contains(s.config.CORS.Origins, origin) || s.isOwnOrigin(r, origin)
 }
 
 // isOwnOrigin reports whether origin is that of this service, as the client of r reaches

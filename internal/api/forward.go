@@ -59,15 +59,26 @@ func (s *Server) forward(route route) echo.HandlerFunc {
 		}
 		event.Forwarded = true
 		location := locations[name]
-		err = api.Client.Forward(c.Response(), r, downstream.Call{
+		call := downstream.Call{
 			Path: target, Token: s.tokenFor(event, api, route), RequestID: event.ID, Forwarded: s.proxies.Client(r),
 			Prefix: location.path, PublicURL: location.url, PublicURLVaries: s.config.PublicURL == "",
 			Truncated: &event.AnswerErr,
-		})
-		if err == nil && event.Trial != nil { // any answer but 401
-			event.Trial.Passed()
+		}
+		if isHandshake(r) {
+			return s.forwardWebSocket(c, api, route, call)
+		}
+		err = api.Client.Forward(c.Response(), r, call)
+		if err == nil {
+			passTrial(event)
 		}
 		return err
+	}
+}
+
+// passTrial ends the trial of the call's token, if there is one: any answer but 401 came.
+func passTrial(event *door.Event) {
+	if event.Trial != nil {
+		event.Trial.Passed()
 	}
 }
 

@@ -7,6 +7,7 @@
 package door
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -39,6 +40,9 @@ type Config struct {
 	ExampleChallenge func(p problem.Problem, base string) string
 	// Extend adds what this listener alone has to the document that answers r; nil: nothing.
 	Extend func(doc *problem.Document, p problem.Problem, r *http.Request)
+	// AllowsWebSocket reports whether r may begin a WebSocket; nil: no request may. The handler
+	// checks that it is a handshake.
+	AllowsWebSocket func(r *http.Request) bool
 	// RouteName returns the label of an Echo route. The number of labels must be bounded.
 	RouteName func(path string) string
 
@@ -52,10 +56,17 @@ type Door struct {
 	config   Config
 	draining atomic.Bool
 	load     load
+
+	sockets      context.Context // ends with CloseWebSockets
+	closeSockets context.CancelFunc
 }
 
 // New returns a Door.
-func New(c Config) *Door { return &Door{config: c} }
+func New(c Config) *Door {
+	d := &Door{config: c}
+	d.sockets, d.closeSockets = context.WithCancel(context.Background())
+	return d
+}
 
 // GetAndHead are the methods of routes that only read.
 var GetAndHead = []string{http.MethodGet, http.MethodHead}
@@ -77,12 +88,18 @@ func (d *Door) NewEcho(early ...echo.MiddlewareFunc) *echo.Echo {
 // client that is just sending a request on one would lose it.
 func (d *Door) Drain() { d.draining.Store(true) }
 
+// CloseWebSockets ends the context that WebSockets returns.
+func (d *Door) CloseWebSockets() { d.closeSockets() }
+
+// WebSockets returns the context in which WebSockets are open.
+func (d *Door) WebSockets() context.Context { return d.sockets }
+
 // Draining reports whether Drain was called.
 func (d *Door) Draining() bool { return d.draining.Load() }
 
 // limitSize rejects requests that are too large, methods that are not in upper case, and
-// upgrades, before anything else looks at the request. A body of unknown length is
-// limited while it is read.
+// upgrades that are not allowed, before anything else looks at the request. A body of
+// unknown length is limited while it is read.
 func (d *Door) limitSize(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
@@ -95,10 +112,12 @@ func (d *Door) limitSize(next echo.HandlerFunc) echo.HandlerFunc {
 		if !isMethod(r.Method) {
 			return errMethod
 		}
-		if strings.Contains(strings.ToLower(r.Header.Get("Upgrade")), "websocket") {
+		switch {
+		case !strings.Contains(strings.ToLower(r.Header.Get("Upgrade")), "websocket"):
+			r.Header.Del("Upgrade") // any other may be ignored (RFC 9110, section 7.8)
+		case d.config.AllowsWebSocket == nil || !d.config.AllowsWebSocket(r):
 			return problem.ErrUpgrade
 		}
-		r.Header.Del("Upgrade") // any other may be ignored (RFC 9110, section 7.8)
 		if r.ContentLength > d.config.MaxBodySize {
 			return problem.ErrBodyTooLarge
 		}

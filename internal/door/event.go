@@ -48,6 +48,8 @@ type Event struct {
 
 	Upload *downstream.Upload // nil for none
 
+	Handshake time.Duration // how long it took to open a WebSocket; 0: none was opened
+
 	ids   [1]string        // ID, as the value of the header: a list of its own would be an allocation
 	route echo.HandlerFunc // what the router found
 }
@@ -227,7 +229,11 @@ func (d *Door) finish(c echo.Context, ev *Event) {
 		done.Problem = "downstream-broke-off" // too late for a problem document
 	}
 	took := time.Since(ev.Start)
-	d.config.Telemetry.End(ev.Context, done, took, ev.ID)
+	measured := took
+	if ev.Handshake > 0 { // hours would be no latency
+		measured = ev.Handshake
+	}
+	d.config.Telemetry.End(ev.Context, done, measured, ev.ID)
 	d.logRequest(c, ev, done.Route, took)
 }
 

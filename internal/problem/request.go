@@ -13,7 +13,7 @@ var (
 	}}
 	ErrBodyTooLarge    = New("body-too-large", "The request body is larger than this service accepts.")
 	ErrHeadersTooLarge = New("headers-too-large", "The request headers are larger than this service accepts.")
-	ErrUpgrade         = New("upgrade-not-supported", "Protocol upgrades, such as to WebSocket, are not supported.")
+	ErrUpgrade         = New("upgrade-not-supported", "A WebSocket is not supported here.")
 	ErrUnknownAPI      = New("unknown-api", "No downstream API of that name is configured.")
 	ErrNotFound        = New("not-found", "There is nothing at this path.")
 	ErrMethod          = New("method-not-allowed", "This path does not support the method.") // whoever returns it sets Allow

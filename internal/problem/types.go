@@ -118,12 +118,14 @@ var Types = map[string]Type{
 		http.StatusForbidden, "Cross-site request",
 		"With server.easyAuth, a user's token may come from a cookie, which browsers send with requests of any site. " +
 			"A page of another origin sent this one: Sec-Fetch-Site or Origin says so. " +
+			"Nor may such a page open a WebSocket, whatever token it has. " +
 			"Requests below /bff, which have the cookie of a session, also need the header X-CSRF: 1, " +
 			"which no page of another origin can send. " +
 			"The sidecar listener answers no web pages at all: any page could use it with the application's rights.",
 		"The client sends an access token in the Authorization header, or is a page of the service's own origin, which sends " +
 			"X-CSRF: 1 with every request below /bff. " +
-			"If such a page is refused, the operators set server.publicUrl, or server.trustedProxies to the platform's front end.",
+			"For WebSockets of other origins, the operators list them in server.cors.allowedOrigins. " +
+			"If a page of the service's own origin is refused, they set server.publicUrl, or server.trustedProxies to the platform's front end.",
 		ErrCrossSite,
 	},
 	"unknown-api": {
@@ -175,8 +177,8 @@ var Types = map[string]Type{
 	},
 	"upgrade-not-supported": {
 		http.StatusNotImplemented, "Upgrade not supported",
-		"Protocol upgrades, such as to WebSocket, are not supported.",
-		"The client uses plain HTTP.",
+		"The request asks for a WebSocket where none is allowed: they are for APIs with webSockets: true, on /api and /app.",
+		"The client uses plain HTTP, such as long polling, or the operators set downstreamApis.NAME.webSockets.",
 		ErrUpgrade,
 	},
 	"misconfigured": {

@@ -8,6 +8,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"middletier/internal/failure"
 )
 
 const (
@@ -49,7 +51,8 @@ type flow struct {
 	sent   int64      // bytes written
 }
 
-// brokenError is the end of a WebSocket by a connection that broke, without a Close frame.
+// brokenError is the end of a WebSocket by a connection that broke, without a Close frame. Its
+// text has no words of either side.
 type brokenError struct {
 	api bool // the API's connection, not the caller's
 	err error
@@ -80,7 +83,7 @@ func (r *relay) run(ctx context.Context, early []byte) error {
 		err := f.copy(early)
 		once.Do(func() {
 			if err != nil {
-				first = &brokenError{isWriteError(err) == (f == &r.fromCaller), err}
+				first = &brokenError{isWriteError(err) == (f == &r.fromCaller), failure.Of(err)}
 			}
 		})
 		r.finish(f, err)

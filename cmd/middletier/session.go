@@ -74,6 +74,18 @@ func (f file) ruleScopes() []string {
 	return slices.Compact(names)
 }
 
+// ruleScopes are all scopes that access rules mention.
+func (f file) ruleScopes() []string {
+	var names []string
+	for _, d := range f.DownstreamAPIs {
+		for _, rule := range d.Access {
+			names = append(names, rule.Scopes...)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // ownResource is what scopes of this service begin with where the web app requests them. An
 // application that requests a token for itself must name itself by its client ID
 // (AADSTS90009).

@@ -137,7 +137,9 @@ const (
 	wantNoB2C       = "Azure AD B2C has no on-behalf-of flow, so this service cannot work with it"
 	wantInProcess   = "warning: about the web application's own process, without meaning here"
 	wantLibraries   = "warning: a setting of Microsoft's libraries, without meaning here"
-	wantWebApp      = "warning: for web applications that sign users in; this service has no use for it"
+	wantWebApp      = "warning: for web applications that sign users in; sessions here have no such setting (docs/sessions.md)"
+	wantCallback    = "warning: is session.callbackPath here, and has no effect without session.enabled: true"
+	wantSignedOut   = "warning: is session.signedOutCallbackPath here, and has no effect without session.enabled: true"
 	wantChecked     = "this check cannot be turned off here"
 	wantPerRequest  = "would hold for all callers of the API; delete it"
 	wantNoEncrypted = "encrypted tokens are not supported: tokens for this service must not be encrypted"
@@ -153,6 +155,9 @@ var (
 	sidecarOn    = []string{"Server.SidecarAddress", `"127.0.0.1:5178"`}
 	sidecarAlone = append(slices.Clone(sidecarOn), "Server.Address", `"off"`)
 )
+
+// sessionsOn are the keys that sessions need.
+var sessionsOn = []string{"Session.Enabled", `true`, "Server.PublicUrl", `"https://app.contoso.example"`}
 
 func azureRows() []verdictRow {
 	const validation = "AzureAd.TokenValidationParameters."
@@ -216,7 +221,13 @@ func azureRows() []verdictRow {
 		{key: "AzureAd.ExtraQueryParameters", value: `{"dc": "x"}`, want: "would change what is asked of the identity provider"},
 		{key: "AzureAd.WithSpaAuthCode", value: `true`, want: "this service issues no authorization codes"},
 		{key: "AzureAd.WithSpaAuthCode", value: `false`, want: wantWebApp},
-		{key: "AzureAd.CallbackPath", value: `"/signin-oidc"`, want: wantWebApp},
+		{key: "AzureAd.CallbackPath", value: `"/signin"`, want: wantCallback},
+		{key: "AzureAd.CallbackPath", value: `"/signin"`, more: sessionsOn, set: `"callbackPath": "/signin"`},
+		{key: "AzureAd.CallbackPath", value: `"/signin"`, more: append(slices.Clone(sessionsOn), "Session.CallbackPath", `"/other"`), want: "stands in session.callbackPath too: delete one of the two"},
+		{key: "AzureAd.SignedOutCallbackPath", value: `"/signed-out"`, want: wantSignedOut},
+		{key: "AzureAd.SignedOutCallbackPath", value: `"/signed-out"`, more: sessionsOn, set: `"signedOutCallbackPath": "/signed-out"`},
+		{key: "AzureAd.RemoteSignOutPath", value: `"/signout"`, want: "warning: is session.remoteSignOutPath here, and has no effect without session.enabled: true"},
+		{key: "AzureAd.RemoteSignOutPath", value: `"/remote-signout"`, more: sessionsOn, set: `"remoteSignOutPath": "/remote-signout"`},
 		{key: "AzureAd.CallbackPath", value: `"signin-oidc"`, want: "must begin with a slash: .NET answers 500 otherwise"},
 		{key: "AzureAd.TenentId", value: `"x"`, want: `unknown key; did you mean "tenantId"?`},
 		{key: "AzureAd.Authorty", value: `"x"`, want: `unknown key; did you mean "Authority"?`},
@@ -237,7 +248,7 @@ func azureRows() []verdictRow {
 		each("AzureAd.", []string{"EnablePiiLogging", "ShowPII"}, `true`, "personal data and tokens are never logged here"),
 		each("AzureAd.", []string{"EnablePiiLogging", "ShowPII"}, `false`, "warning: is always so here: personal data and tokens are never logged"),
 		each("AzureAd.", []string{"LogLevel", "IsDefaultPlatformLoggingEnabled", "ClientName", "ClientVersion", "Component", "UseFastUnboundedCache", "PartitionAppTokenCacheByAudience", "LegacyCacheCompatibilityEnabled", "EnableCacheSynchronization", "Name", "Domain"}, `"x"`, wantLibraries),
-		each("AzureAd.", []string{"SignedOutCallbackPath", "RemoteSignOutPath", "SignedOutRedirectUri", "AccessDeniedPath", "ErrorPath", "ResetPasswordPath", "RedirectUri", "ResponseType", "ResponseMode", "UsePkce", "Prompt", "Scope", "GetClaimsFromUserInfoEndpoint", "UseTokenLifetime", "UserInfoEndpoint", "SignInScheme"}, `"x"`, wantWebApp),
+		each("AzureAd.", []string{"SignedOutRedirectUri", "AccessDeniedPath", "ErrorPath", "ResetPasswordPath", "RedirectUri", "ResponseType", "ResponseMode", "UsePkce", "Prompt", "Scope", "GetClaimsFromUserInfoEndpoint", "UseTokenLifetime", "UserInfoEndpoint", "SignInScheme"}, `"x"`, wantWebApp),
 		each("AzureAd.", []string{"SignUpSignInPolicyId", "EditProfilePolicyId", "ResetPasswordPolicyId", "DefaultUserFlow"}, `"b2c_1_x"`, wantNoB2C),
 	)
 }

@@ -31,7 +31,7 @@ var withTodoAPI = []string{
 var scenarios = map[string]scenario{
 	"webapi-template": {environ: withTodoAPI, warnings: []string{
 		"AzureAd.Scopes: warning: access rules of each API say this here: access: [{scopes: [ToDoList.Read, ToDoList.ReadWrite]}]",
-		"AzureAd.Domain: " + wantLibraries, "AzureAd.CallbackPath: " + wantWebApp, categoryWarning,
+		"AzureAd.Domain: " + wantLibraries, "AzureAd.CallbackPath: " + wantCallback, categoryWarning,
 	}},
 	"webapi-calls-api": {warnings: []string{
 		"AzureAd.Scopes: warning: access rules of each API say this here: access: [{methods: [GET, HEAD], scopes: [ToDoList.Read, ToDoList.ReadWrite], " +
@@ -39,7 +39,7 @@ var scenarios = map[string]scenario{
 		categoryWarning,
 	}},
 	"webapp-calls-api": {warnings: []string{
-		"AzureAd.CallbackPath: " + wantWebApp, "AzureAd.SignedOutCallbackPath: " + wantWebApp, "downstreamApis.Todo.relativePath: warning: " + callerCounts,
+		"AzureAd.CallbackPath: " + wantCallback, "AzureAd.SignedOutCallbackPath: " + wantSignedOut, "downstreamApis.Todo.relativePath: warning: " + callerCounts,
 		"DetailedErrors: warning: not a key of this program, and ignored",
 	}},
 	"daemon":                 {route: "/app"},

@@ -308,7 +308,7 @@ func TestWindowsAreSentToTheSignIn(t *testing.T) {
 // claims, whatever the token declares; the sign-in meets it, and the call goes through.
 func TestPagesAnswerClaimsChallenges(t *testing.T) {
 	t.Parallel()
-	w := newSessionWorld(t)
+	w := newSessionWorld(t, func(f *file) { f.AzureAd.ClientCapabilities = nil }) // the token declares none
 	const claims = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
 	page := w.signIn("alice")
 	w.idp.AddFault(mockidp.Fault{Flow: "on_behalf_of", Times: 1, Error: "interaction_required", Suberror: "basic_action", ErrorCodes: []int{50079}, Claims: claims})

@@ -225,16 +225,28 @@ func (t *translation) noACL(v config.Tree) {
 	}
 }
 
-func (t *translation) callbackPath(v config.Tree) {
-	text, ok := textOf(v)
-	switch {
-	case !ok:
-	case !strings.HasPrefix(text, "/"):
-		v.Refuse("must begin with a slash: .NET answers 500 otherwise")
-	default:
-		v.Warn(webApp)
-		v.Remove()
+// sessionPath moves a path of the web application to the session's keys, if there are
+// sessions.
+func sessionPath(name string) func(*translation, config.Tree) {
+	return func(t *translation, v config.Tree) {
+		text, ok := textOf(v)
+		switch {
+		case !ok:
+		case !strings.HasPrefix(text, "/"):
+			v.Refuse("must begin with a slash: .NET answers 500 otherwise")
+		case !t.hasSessions():
+			v.Warn("is session." + name + " here, and has no effect without session.enabled: true")
+			v.Remove()
+		case !v.Move(t.root.Mapping("Session", v), name):
+			v.Refuse("stands in session." + name + " too: delete one of the two")
+		}
 	}
+}
+
+// hasSessions reports whether users sign in here.
+func (t *translation) hasSessions() bool {
+	enabled, ok := t.root.Get("Session", "enabled")
+	return ok && isOneOf(enabled, "true")
 }
 
 // rules shows the access rules for AzureAd:Scopes and AzureAd:AppPermissions. Either may be

@@ -8,7 +8,8 @@ const (
 
 	notForLibraries  = "a setting of Microsoft's libraries, without meaning here"
 	notInProcess     = "about the web application's own process, without meaning here"
-	webApp           = "for web applications that sign users in; this service has no use for it"
+	webApp           = "for web applications that sign users in; sessions here have no such setting (docs/sessions.md)"
+	ifSessions       = ", with `session.enabled: true`; else ignored with a warning; refused without a leading slash"
 	aclText          = "would let every application of the tenant in: list those that may call in allowedClients"
 	aclOnSidecar     = "has no effect without server.sidecarAddress; for /app, name the applications in clients of access rules"
 	noACLText        = "is the default here: a token needs scopes or roles, unless an access rule names its client"
@@ -68,8 +69,10 @@ var table = []section{
 		{keys: "ExtraQueryParameters", verdict: refuse, text: "would change what is asked of the identity provider"},
 		{keys: "WithSpaAuthCode", when: "true", verdict: refuse, text: "this service issues no authorization codes"},
 		{keys: "WithSpaAuthCode", when: "false", verdict: warn, text: webApp},
-		{keys: "CallbackPath", verdict: warn, text: webApp + "; refused without a leading slash", apply: (*translation).callbackPath},
-		{keys: "SignedOutCallbackPath, RemoteSignOutPath, SignedOutRedirectUri, AccessDeniedPath, ErrorPath, ResetPasswordPath, RedirectUri, ResponseType, ResponseMode, UsePkce, Prompt, Scope, GetClaimsFromUserInfoEndpoint, UseTokenLifetime, UserInfoEndpoint, SignInScheme", verdict: warn, text: webApp},
+		{keys: "CallbackPath", verdict: mapped, text: "`session.callbackPath`" + ifSessions, apply: sessionPath("callbackPath")},
+		{keys: "SignedOutCallbackPath", verdict: mapped, text: "`session.signedOutCallbackPath`" + ifSessions, apply: sessionPath("signedOutCallbackPath")},
+		{keys: "RemoteSignOutPath", verdict: mapped, text: "`session.remoteSignOutPath`" + ifSessions, apply: sessionPath("remoteSignOutPath")},
+		{keys: "SignedOutRedirectUri, AccessDeniedPath, ErrorPath, ResetPasswordPath, RedirectUri, ResponseType, ResponseMode, UsePkce, Prompt, Scope, GetClaimsFromUserInfoEndpoint, UseTokenLifetime, UserInfoEndpoint, SignInScheme", verdict: warn, text: webApp},
 		{keys: "SignUpSignInPolicyId, EditProfilePolicyId, ResetPasswordPolicyId, DefaultUserFlow", verdict: refuse, text: noB2C},
 	}},
 	{"Credentials", "AzureAd", []row{

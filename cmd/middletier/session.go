@@ -3,6 +3,8 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"net"
+	"net/url"
 	"reflect"
 	"slices"
 	"strings"
@@ -62,30 +64,6 @@ func (f file) inFull(scopes []string) []string {
 	return full
 }
 
-// ruleScopes are all scopes that access rules mention.
-func (f file) ruleScopes() []string {
-	var names []string
-	for _, d := range f.DownstreamAPIs {
-		for _, rule := range d.Access {
-			names = append(names, rule.Scopes...)
-		}
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
-}
-
-// ruleScopes are all scopes that access rules mention.
-func (f file) ruleScopes() []string {
-	var names []string
-	for _, d := range f.DownstreamAPIs {
-		for _, rule := range d.Access {
-			names = append(names, rule.Scopes...)
-		}
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
-}
-
 // ownResource is what scopes of this service begin with where the web app requests them. An
 // application that requests a token for itself must name itself by its client ID
 // (AADSTS90009).
@@ -125,8 +103,9 @@ func (f file) checkSession(report report) {
 	if f.Server.EasyAuth {
 		report("server.easyAuth", "cannot be true where session.enabled is: the platform's sign-in and this one would both answer for the user")
 	}
-	if err := session.CheckPublicURL(f.Server.PublicURL); err != nil {
-		report("server.publicUrl", err.Error())
+	if !isSafeOrigin(f.Server.PublicURL) {
+		report("server.publicUrl", "must be set to an https URL where session.enabled is true, or to an http URL of this machine: "+
+			"the identity provider sends browsers back to it, and cookies are for it alone")
 	}
 	badScope := false
 	for i, scope := range f.Session.Scopes {
@@ -141,6 +120,16 @@ func (f file) checkSession(report report) {
 			section(key, problem)
 		}
 	})
+}
+
+// isSafeOrigin reports whether cookies can be kept for a URL: it is https, or of this machine.
+func isSafeOrigin(text string) bool {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Scheme == "https" || u.Scheme == "http" && (u.Hostname() == "localhost" || ip != nil && ip.IsLoopback())
 }
 
 // warnOfSession reports what works, and may surprise.
@@ -208,13 +197,8 @@ func (f file) sessionConfig() session.Config {
 		PublicURL: f.apiConfig().FixedURL(), BasePath: f.Server.BasePath,
 		CallbackPath: k.CallbackPath, SignedOutCallbackPath: k.SignedOutCallbackPath, RemoteSignOutPath: k.RemoteSignOutPath,
 		Lifetime: k.Lifetime, IdleTimeout: k.IdleTimeout,
-		BasePath: f.Server.BasePath, Authority: f.apiConfig().Authority, OwnScopes: slices.Clone(k.Scopes),
+		Authority: f.apiConfig().Authority,
 	}
-	for _, name := range f.ruleScopes() {
-		c.OwnScopes = append(c.OwnScopes, f.ownResource()+"/"+f.AzureAd.shortScope(name))
-	}
-	slices.Sort(c.OwnScopes)
-	c.OwnScopes = slices.Compact(c.OwnScopes)
 	for _, d := range f.DownstreamAPIs {
 		if !d.appOnly() {
 			c.APIScopes = append(c.APIScopes, d.Scopes...)

@@ -28,8 +28,8 @@ import (
 	"middletier/internal/mockidp"
 )
 
-// appPage is a page of the web app. Its functions are what the tests call.
-const appPage = `<!doctype html><title>app</title><link rel="icon" href="data:,"><body><script>
+// scriptedPage is a page of the web app. Its functions are what the tests call.
+const scriptedPage = `<!doctype html><title>app</title><link rel="icon" href="data:,"><body><script>
 // ask sends a request as pages of the app do, and returns what the tests look at.
 async function ask(method, path, body) {
   const response = await fetch(path, {method, body, headers: {"X-CSRF": "1", "Content-Type": "application/json"}});
@@ -176,7 +176,7 @@ func (a *webApp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.mu.Unlock()
 		switch r.URL.Path {
 		case "/", "/page":
-			page = appPage
+			page = scriptedPage
 		case "/duende":
 			page = duendePage
 		default:

@@ -79,22 +79,9 @@ func directory() mockidp.Directory {
 }
 
 // inMemory sends requests to a handler without a network, so that time can be virtual.
-type inMemory struct {
-	http.Handler
-
-	mu     sync.Mutex // guards detour
-	detour func(r *http.Request) error
-}
+type inMemory struct{ http.Handler }
 
 func (m *inMemory) RoundTrip(r *http.Request) (resp *http.Response, err error) {
-	m.mu.Lock()
-	detour := m.detour
-	m.mu.Unlock()
-	if detour != nil {
-		if err := detour(r); err != nil {
-			return nil, err
-		}
-	}
 	defer func() {
 		if recover() != nil {
 			err = errors.New("the connection is gone")
@@ -113,12 +100,6 @@ func (m *inMemory) RoundTrip(r *http.Request) (resp *http.Response, err error) {
 	resp = w.Result()
 	resp.Request = r
 	return resp, nil
-}
-
-func (m *inMemory) setDetour(detour func(r *http.Request) error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.detour = detour
 }
 
 // kit is the identity platform, and replicas of the service.
@@ -153,7 +134,7 @@ func newKit(t *testing.T) *kit {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &kit{t, idp, &inMemory{Handler: idp}, &syncBuffer{}}
+	return &kit{t, idp, &inMemory{idp}, &syncBuffer{}}
 }
 
 // replica is one process of the service.

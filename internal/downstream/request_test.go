@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -64,6 +65,23 @@ func forwardDirectly(t *testing.T, e *env, r *http.Request) *httptest.ResponseRe
 		t.Fatalf("Forward: %v", err)
 	}
 	return w
+}
+
+// The values of the caller's headers are sent without a copy; none of them changes.
+func TestCallersRequestStaysAsItIs(t *testing.T) {
+	api := &recorder{}
+	e := startWith(t, api)
+	r := httptest.NewRequest("GET", "http://middle.example/api/todo", nil)
+	r.Header = http.Header{"X-Spaces": {" a ", "b", "\tc"}, "Authorization": {"Bearer theirs"}, "Connection": {"x-hop"}, "X-Hop": {"1"}}
+	before := r.Header.Clone()
+	forwardDirectly(t, e, r)
+	if !reflect.DeepEqual(r.Header, before) {
+		t.Errorf("the caller's headers became %q, want %q", r.Header, before)
+	}
+	got := api.all()[0].header
+	if want := []string{"a", "b", "c"}; !slices.Equal(got["X-Spaces"], want) || got["X-Hop"] != nil {
+		t.Errorf("the API got %q, want X-Spaces %q and no X-Hop", got, want)
+	}
 }
 
 func TestHTTPProxyGetsTheWholeURL(t *testing.T) {

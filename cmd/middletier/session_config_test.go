@@ -25,7 +25,8 @@ func TestSessionConfigurationIsChecked(t *testing.T) {
 	const (
 		public  = "server: {publicUrl: https://app.contoso.example}\n"
 		own     = "session: {enabled: true, clientId: " + webAppID + ", clientCredentials: [{sourceType: ClientSecret, clientSecret: s3cret}]"
-		wantURL = "server.publicUrl: must be https for sessions, or http of this machine, such as http://localhost:8080"
+		wantURL = "server.publicUrl: must be set to an https URL where session.enabled is true, or to an http URL of this machine: " +
+			"the identity provider sends browsers back to it, and cookies are for it alone"
 	)
 	for _, row := range []struct {
 		name, text string
@@ -41,7 +42,7 @@ func TestSessionConfigurationIsChecked(t *testing.T) {
 		}},
 		{"on this machine", "server: {publicUrl: 'http://localhost:8080'}\n" + own + "}\n", []string{noSharedSessions, needsSID}},
 		{"on this machine, by address", "server: {publicUrl: 'http://[::1]:8080'}\n" + own + "}\n", []string{noSharedSessions, needsSID}},
-		{"without a URL", own + "}\n", []string{"server.publicUrl: must be set for sessions: the identity provider sends browsers back to it"}},
+		{"without a URL", own + "}\n", []string{wantURL}},
 		{"in cleartext", "server: {publicUrl: 'http://app.contoso.example'}\n" + own + "}\n", []string{wantURL}},
 		{"in cleartext, by a name like this machine's", "server: {publicUrl: 'http://localhost.contoso.example'}\n" + own + "}\n", []string{wantURL}},
 		{"without a public listener", "server: {publicUrl: https://app.contoso.example, address: off, sidecarAddress: auto}\n" + own + "}\n", []string{

@@ -205,8 +205,8 @@ func New(c Config) *Server {
 	if c.Rate.PerSecond > 0 {
 		rateLimit = newQuotas(c.Rate).rateLimit
 	}
-	anyMethod("/api/*", s.checkHandshake(s.authenticate(s.bearerToken, s.accessOn(userRoute), rateLimit(s.forward(userRoute)))))
-	anyMethod("/app/*", s.checkHandshake(s.authenticate(s.bearerToken, s.accessOn(appRoute), rateLimit(s.forward(appRoute)))))
+	anyMethod("/api/*", checkHandshake(s.checkSocketOrigin, s.authenticate(s.bearerToken, s.accessOn(userRoute), rateLimit(s.forward(userRoute)))))
+	anyMethod("/app/*", checkHandshake(s.checkSocketOrigin, s.authenticate(s.bearerToken, s.accessOn(appRoute), rateLimit(s.forward(appRoute)))))
 	if c.Sessions != nil {
 		s.addSessionRoutes(g, rateLimit(s.forward(sessionRoute)))
 	}

@@ -37,7 +37,8 @@ var errTokenAndCookie = problem.New("invalid-request", "The request has both an 
 // addSessionRoutes adds the routes below /bff, and the callbacks.
 func (s *Server) addSessionRoutes(g *echo.Group, forward echo.HandlerFunc) {
 	s.config.Sessions.AddRoutes(g)
-	g.RouteNotFound(sessionRoute.prefix+"*", s.signInOnNavigation(s.authenticate(s.sessionToken, s.accessOn(sessionRoute), forward)))
+	call := s.authenticate(s.sessionToken, s.accessOn(sessionRoute), forward)
+	g.RouteNotFound(sessionRoute.prefix+"*", s.signInOnNavigation(checkHandshake(s.checkSocketPage, call)))
 }
 
 // sessionToken returns the access token of the session that the request belongs to. Browsers
@@ -52,7 +53,7 @@ func (s *Server) sessionToken(c echo.Context) (string, error) {
 			return "", err
 		}
 	}
-	if !s.isOwnScript(r) {
+	if !isHandshake(r) && !s.isOwnScript(r) { // checkSocketPage has checked handshakes
 		return "", problem.ErrCSRF
 	}
 	if r.Header["Authorization"] != nil && s.config.Sessions.HasCookie(r) {

@@ -19,7 +19,7 @@
 // session is used, never overwrites a refresh. Requests of a session share one flight for each,
 // which outlives the one that began it.
 //
-// Locks. pauses.mu is held for a few statements; no other is taken meanwhile.
+// Locks. pauses.mu and watches.mu are held for a few statements; no other is taken meanwhile.
 package session
 
 import (
@@ -80,7 +80,6 @@ type Config struct {
 
 // Session is a session that a request belongs to.
 type Session struct {
-	key records.Key
 	// AccessToken is a token for this service, issued to the session's user.
 	AccessToken string
 }
@@ -101,6 +100,7 @@ type Manager struct {
 
 	flights singleflight.Group // by what they do and the digest of a session's key
 	pauses  pauses
+	watches watches
 }
 
 // New returns a Manager for c, whose Check must have passed.
@@ -170,13 +170,7 @@ func (m *Manager) Token(r *http.Request) (Session, error) {
 	} else if h, err = m.refresh(r.Context(), h); err != nil {
 		return Session{}, err
 	}
-	return Session{key: h.key, AccessToken: h.AccessToken}, nil
-}
-
-// Alive returns nil while s has not ended. The error is as Token's.
-func (m *Manager) Alive(ctx context.Context, s Session) error {
-	_, err := m.get(ctx, s.key)
-	return err
+	return Session{AccessToken: h.AccessToken}, nil
 }
 
 // EndUser ends all sessions of a user.

@@ -145,7 +145,7 @@ func (p *page) atPlatform(location, user string) string {
 			t.Fatalf("no form in the platform's answer %d: %s", r.StatusCode, r.body)
 		}
 		form = url.Values{"flow": {html.UnescapeString(flow[1])}, "action": {"choose"}, "user": {objectIDs[user]}}
-		for _, other := range []string{"accept", "prove"} {
+		for _, other := range []string{"consent", "prove"} {
 			if strings.Contains(r.body, `value="`+other+`"`) {
 				form.Set("action", other)
 			}

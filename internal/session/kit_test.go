@@ -41,6 +41,7 @@ const (
 	bobID      = "bbbbbbbb-0000-4000-8000-000000000002"
 	webSecret  = "a-secret-of-the-web-app"
 	public     = "https://app.example/mt"
+	loopback   = "http://localhost:8080/mt"
 	base       = "/base" // what the gateway puts in place of /mt
 	readScope  = "api://middle/Read"
 	writeScope = "api://middle/Write"
@@ -61,7 +62,9 @@ func directory() mockidp.Directory {
 			},
 			{
 				Name: "web", TenantID: tenant, MultiTenant: true, ClientID: webID, ObjectID: id("2"), Secrets: []string{webSecret},
-				RedirectURIs:          mockidp.RedirectURIs{Web: []string{public + "/signin-oidc", public + "/signout-callback-oidc"}},
+				RedirectURIs: mockidp.RedirectURIs{Web: []string{
+					public + "/signin-oidc", public + "/signout-callback-oidc", loopback + "/signin-oidc",
+				}},
 				FrontChannelLogoutURI: public + "/signout-oidc",
 			},
 			{
@@ -142,6 +145,7 @@ type replica struct {
 	*kit
 	*session.Manager
 	handler http.Handler
+	public  string // session.Config.PublicURL
 }
 
 // start returns a replica with records, nil for memory of its own. change may be nil.
@@ -192,7 +196,7 @@ func (k *kit) start(store *records.Store, change func(*session.Config)) *replica
 	}
 	config.Check(func(key, problem string) { k.t.Errorf("%s %s", key, problem) })
 	m := session.New(config)
-	return &replica{k, m, k.handler(m, validator, log)}
+	return &replica{k, m, k.handler(m, validator, log), config.PublicURL}
 }
 
 // handler serves m's routes, and one that answers with the session's access token.
@@ -275,8 +279,9 @@ func (b *browser) send(method, path string, crossSite bool, headers ...string) a
 			continue
 		}
 		b.cookies[c.Name] = c
-		if !strings.HasPrefix(c.Name, "__Host-") || !c.Secure || !c.HttpOnly || c.Path != "/" || c.Domain != "" {
-			b.t.Errorf("cookie %s: got %+v, want Secure, HttpOnly, path / and the prefix", c.Name, c)
+		secure := strings.HasPrefix(b.public, "https:")
+		if strings.HasPrefix(c.Name, "__Host-") != secure || c.Secure != secure || !c.HttpOnly || c.Path != "/" || c.Domain != "" {
+			b.t.Errorf("cookie %s: got %+v, want HttpOnly and path /; Secure and the prefix: %t", c.Name, c, secure)
 		}
 	}
 	body, err := io.ReadAll(resp.Body)
@@ -312,7 +317,7 @@ func (b *browser) atPlatform(location, objectID string) string {
 			b.atIDP[c.Name] = c.Value
 		}
 		if next := w.Header().Get("Location"); next != "" {
-			if strings.HasPrefix(next, public) {
+			if strings.HasPrefix(next, b.public) {
 				return next
 			}
 			b.t.Fatalf("the platform sends the browser to %s", next)
@@ -326,7 +331,7 @@ func (b *browser) atPlatform(location, objectID string) string {
 			b.t.Fatalf("no form in the platform's answer %d: %s", w.Code, body)
 		}
 		form = url.Values{"flow": {html.UnescapeString(flow[1])}, "action": {"choose"}, "user": {objectID}}
-		for _, other := range []string{"accept", "prove"} {
+		for _, other := range []string{"consent", "prove"} {
 			if strings.Contains(body, `value="`+other+`"`) {
 				form.Set("action", other)
 			}
@@ -350,7 +355,7 @@ func (b *browser) begin(query string) string {
 // callbackOf is a sign-in up to the redirect to the callback, as a path.
 func (b *browser) callbackOf(objectID, query string) string {
 	b.t.Helper()
-	return strings.TrimPrefix(b.atPlatform(b.begin(query), objectID), public)
+	return strings.TrimPrefix(b.atPlatform(b.begin(query), objectID), b.public)
 }
 
 var refreshOf = regexp.MustCompile(`http-equiv="refresh" content="0;url=([^"]*)"`)

@@ -3,7 +3,13 @@ package session_test
 import (
 	"bytes"
 	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -12,14 +18,15 @@ import (
 
 	"middletier/internal/records"
 	"middletier/internal/redistier"
-	"middletier/internal/session"
 	"middletier/internal/testkit/redistest"
 )
+
+var encryptionKey = bytes.Repeat([]byte{1}, 32) // of tokenCache.redis.encryptionKeys
 
 // inRedis returns a store of records in a server.
 func inRedis(t *testing.T, server *redistest.Server) *records.Store {
 	t.Helper()
-	keys := []string{base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{1}, 32))}
+	keys := []string{base64.StdEncoding.EncodeToString(encryptionKey)}
 	shared, err := redistier.New(redistier.Config{
 		URL: server.URL(), KeyPrefix: "middletier:", Timeout: time.Second, EncryptionKeys: keys, Log: slog.New(slog.DiscardHandler),
 	})
@@ -101,29 +108,48 @@ func TestSessionsWithoutRedisAreUnknown(t *testing.T) {
 	}
 }
 
-// A dump of Redis shows nobody's tokens or claims, and with our encryption keys it opens nothing.
+// A dump of Redis shows nobody's tokens or claims, and with our encryption keys it opens nothing:
+// it takes the cookie too.
 func TestRedisHoldsNothingReadable(t *testing.T) {
 	server := redistest.Start(t)
 	k := newKit(t)
 	r := k.start(inRedis(t, server), nil)
 	b := r.browser()
 	b.signIn(aliceID, "")
+	key, _ := records.ParseKey(b.sessionCookie())
+	digest := key.Digest()
 	secrets := []string{b.sessionCookie(), "alice", aliceID, "eyJ", b.user()["sid"].(string), `"refreshToken"`}
-	for _, name := range server.Keys() {
-		value := name
-		if kind := server.Do("TYPE", name); kind == "string" {
-			value += server.Get(name)
-		}
+	texts := dump(server)
+	for _, text := range texts {
 		for _, secret := range secrets {
-			if strings.Contains(value, secret) {
-				t.Errorf("Redis holds %q in %q", secret, value)
+			if strings.Contains(text, secret) {
+				t.Errorf("Redis holds %q in %q", secret, text)
 			}
 		}
 	}
-	for range 100 { // our keys are the replica's, and no key of a record is there to be found
-		if _, err := r.find(records.NewKey()); err == nil {
-			t.Error("a guessed cookie opens a session")
+	guesses := append([]string{"", string(digest[:]), strings.ToLower(tenant + "\n" + aliceID)}, texts...)
+	for _, text := range texts { // names end with a hash, as text
+		last := text[strings.LastIndex(text, ":")+1:]
+		guesses = append(guesses, last)
+		for _, decode := range []func(string) ([]byte, error){hex.DecodeString, base64.RawURLEncoding.DecodeString, base64.StdEncoding.DecodeString} {
+			if decoded, err := decode(last); err == nil {
+				guesses = append(guesses, string(decoded))
+			}
 		}
+	}
+	opened := 0
+	for _, text := range texts {
+		for _, guess := range guesses {
+			if plain := unseal(t, guess, text); plain != nil {
+				t.Errorf("opens without the cookie: %q", plain)
+			}
+		}
+		if plain := unseal(t, b.sessionCookie(), text); strings.Contains(string(plain), `"refreshToken"`) {
+			opened++
+		}
+	}
+	if opened != 1 {
+		t.Errorf("the cookie opens %d values, want the session's: the attempts above show nothing", opened)
 	}
 	for _, secret := range secrets {
 		if strings.Contains(k.log.String(), secret) {
@@ -132,11 +158,58 @@ func TestRedisHoldsNothingReadable(t *testing.T) {
 	}
 }
 
-func (r *replica) find(key records.Key) (session.Session, error) {
-	b := r.browser()
-	b.setCookie(key.Secret())
-	if _, problem := b.token(); problem != "" {
-		return session.Session{}, records.ErrUnknown
+// dump returns all names in a server and all that is under them.
+func dump(server *redistest.Server) (texts []string) {
+	for _, name := range server.Keys() {
+		texts = append(texts, name)
+		switch server.Do("TYPE", name) {
+		case "string":
+			texts = append(texts, server.Get(name))
+		case "set":
+			texts = append(texts, listed(server.Do("SMEMBERS", name))...)
+		case "zset":
+			texts = append(texts, listed(server.Do("ZRANGE", name, 0, -1))...)
+		case "hash":
+			texts = append(texts, listed(server.Do("HVALS", name))...)
+		default:
+			texts = append(texts, server.Do("DUMP", name).(string))
+		}
 	}
-	return session.Session{}, nil
+	return texts
+}
+
+func listed(answer any) (texts []string) {
+	for _, text := range answer.([]any) {
+		texts = append(texts, fmt.Sprint(text))
+	}
+	return texts
+}
+
+// unseal tries to open a value with our encryption key and a guess of what else it is sealed with:
+// in the way of package records, and without what the way adds.
+func unseal(t *testing.T, guess, sealed string) []byte {
+	t.Helper()
+	derived, err := hkdf.Key(sha256.New, append(bytes.Clone(encryptionKey), guess...), nil, "middletier record", 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	direct := sha256.Sum256(append(bytes.Clone(encryptionKey), guess...))
+	for _, key := range [][]byte{derived, direct[:], encryptionKey} {
+		block, err := aes.NewCipher(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		aead, err := cipher.NewGCMWithRandomNonce(block)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for start := range min(8, len(sealed)) {
+			for _, along := range [][]byte{nil, {1}, {2}, []byte(guess)} {
+				if plain, err := aead.Open(nil, nil, []byte(sealed[start:]), along); err == nil {
+					return plain
+				}
+			}
+		}
+	}
+	return nil
 }

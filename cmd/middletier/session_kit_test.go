@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"middletier/internal/mockidp"
 )
 
 const (
@@ -15,15 +17,26 @@ const (
 	sessionName = "__Host-middletier"
 )
 
-// newStoppedSessionWorld is newStoppedWorld with sessions of the web app that the directory has.
-func newStoppedSessionWorld(t *testing.T, change ...func(*file)) *world {
-	t.Helper()
+// sessionDirectory is the directory of a service with sessions.
+func sessionDirectory() mockidp.Directory {
 	directory := testDirectory()
 	for i := range directory.Apps {
 		if app := &directory.Apps[i]; app.ClientID == demoWeb {
 			app.RedirectURIs.Web = []string{webAppURL + "/signin-oidc", webAppURL + "/signout-callback-oidc"}
 		}
 	}
+	return directory
+}
+
+// newStoppedSessionWorld is newStoppedWorld with sessions of the web app that the directory has.
+func newStoppedSessionWorld(t *testing.T, change ...func(*file)) *world {
+	t.Helper()
+	return newStoppedSessionWorldOf(t, sessionDirectory(), change...)
+}
+
+// newStoppedSessionWorldOf is newStoppedSessionWorld with a directory of the test's own.
+func newStoppedSessionWorldOf(t *testing.T, directory mockidp.Directory, change ...func(*file)) *world {
+	t.Helper()
 	return newStoppedWorldOf(t, directory, append([]func(*file){withSessions, func(f *file) {
 		f.Session.ClientID = demoWeb
 	}}, change...)...)

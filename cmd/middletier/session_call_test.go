@@ -196,6 +196,7 @@ func TestCallsOfSessions(t *testing.T) {
 		h.Set("Clear-Site-Data", `"cookies"`)
 		h.Set("Location", w.api.URL+"/items/7")
 		h.Set("Access-Control-Allow-Origin", "*")
+		h.Set("Cache-Control", "public, max-age=60")
 		rw.WriteHeader(http.StatusCreated)
 		_, _ = rw.Write(append([]byte("got "), body...))
 	})
@@ -211,6 +212,9 @@ func TestCallsOfSessions(t *testing.T) {
 		t.Errorf("Location: got %q, want %q", got, want)
 	}
 	wantNoCORS(t, "a call", r)
+	if got := r.Header.Get("Cache-Control") + "; " + r.Header.Get("Vary"); got != "private, max-age=60; Cookie" {
+		t.Errorf("Cache-Control and Vary: got %q, want no shared cache to keep a session's answer", got)
+	}
 	seen := w.api.last(t)
 	if seen.RequestURI != "/items?a=%20b" || seen.Header["Cookie"] != nil || seen.Header.Get("X-Forwarded-Prefix") != "/bff/api/todo" {
 		t.Errorf("the API got %s with %v", seen.RequestURI, seen.Header)

@@ -62,6 +62,7 @@ func (s *Server) forward(route route) echo.HandlerFunc {
 		call := downstream.Call{
 			Path: target, Token: s.tokenFor(event, api, route), RequestID: event.ID, Forwarded: s.proxies.Client(r),
 			Prefix: location.path, PublicURL: location.url, PublicURLVaries: s.config.PublicURL == "",
+			Private:   route == sessionRoute,
 			Truncated: &event.AnswerErr,
 		}
 		if isHandshake(r) {

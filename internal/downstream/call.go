@@ -33,6 +33,9 @@ type Call struct {
 	// result depends on r.
 	PublicURL       func(r *http.Request) string
 	PublicURLVaries bool
+	// Private says that a cookie brought the caller's token: no shared cache may keep the
+	// answer.
+	Private bool
 	// Truncated is set to the error that ended a response early; nil: it is not.
 	Truncated *error
 	// WebSocket makes the call a handshake; nil: it is none.

@@ -20,6 +20,9 @@ func (c *Client) modifyResponse(call *call, resp *http.Response) error {
 	}
 	c.stripResponse(resp.Header)
 	c.rewriteLinks(call, resp.Header)
+	if call.Private {
+		makePrivate(resp.Header)
+	}
 	c.stripTrailer(resp.Trailer) // the announced names
 	call.body = responseBody{resp.Body, call, c, resp}
 	resp.Body = &call.body

@@ -52,7 +52,7 @@ func (c *Client) stripResponse(h http.Header) {
 		case strings.HasPrefix(folded, "Access-Control-"), folded == "Timing-Allow-Origin",
 			folded == "X-Request-Id", // this service sets its own
 			folded == "Set-Cookie" && !c.config.KeepCookies,
-			folded == "Clear-Site-Data" && c.config.IsOwnCookie != nil, // it would clear our cookies too
+			c.config.IsOwnCookie != nil && isForOrigin(folded),
 			c.dropResponse.has(folded):
 			delete(h, name)
 		case folded == "Set-Cookie" && c.config.IsOwnCookie != nil:
@@ -61,6 +61,13 @@ func (c *Client) stripResponse(h http.Header) {
 			}
 		}
 	}
+}
+
+// isForOrigin reports whether a browser applies a header to all of our origin: it would clear
+// our cookies, or report the URLs of our requests, those of sign-ins too, to whom the API names
+// (Network Error Logging, section 4).
+func isForOrigin(folded string) bool {
+	return folded == "Clear-Site-Data" || folded == "Nel" || folded == "Report-To"
 }
 
 // setsOwnCookie reports whether the value of a Set-Cookie header may set a cookie of this

@@ -156,6 +156,25 @@ func TestAPIsDoNotSetOwnCookies(t *testing.T) {
 	}
 }
 
+// An API has no browser report the requests of this service's pages, sign-ins among them.
+func TestAPIsDoNotWatchOurOrigin(t *testing.T) {
+	sent := []string{
+		"NEL", `{"report_to":"x","max_age":86400,"success_fraction":1}`,
+		"Report-To", `{"group":"x","max_age":86400,"endpoints":[{"url":"https://evil.example"}]}`,
+	}
+	for _, hasSessions := range []bool{true, false} {
+		e := start(t, serve(t, respond(200, "", sent...)), func(c *downstream.Config) {
+			if hasSessions {
+				c.IsOwnCookie = func(string) bool { return false }
+			}
+		})
+		got := e.do("GET", "/x", "").header
+		if isGone := got["Nel"] == nil && got["Report-To"] == nil; isGone != hasSessions {
+			t.Errorf("sessions: %v: got %v", hasSessions, got)
+		}
+	}
+}
+
 func TestNoContentTypeIsInvented(t *testing.T) {
 	url := wiretest.ServeRequests(t, func(conn net.Conn, _ *http.Request) {
 		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>")

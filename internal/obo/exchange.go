@@ -374,7 +374,7 @@ func (c *Client) msalFor(active *activeCredential, r tokenRequest) (confidential
 
 // consentURI is where a user, or an admin for everyone, can agree to the scopes of r.
 func (c *Client) consentURI(r tokenRequest) string {
-	return c.config.authority(r.inTenant()) + "/oauth2/v2.0/authorize?" + url.Values{
+	return c.config.authority(cmp.Or(r.inTenant(), c.config.TenantID)) + "/oauth2/v2.0/authorize?" + url.Values{
 		"client_id": {c.clientID(r)}, "response_type": {"code"},
 		"scope": {strings.Join(r.scopes, " ")}, "prompt": {"consent"},
 	}.Encode()

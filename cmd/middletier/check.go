@@ -21,6 +21,7 @@ import (
 	"middletier/internal/downstream"
 	"middletier/internal/listener"
 	"middletier/internal/obo"
+	"middletier/internal/redistier"
 	"middletier/internal/validate"
 )
 
@@ -59,6 +60,7 @@ type result string
 
 const (
 	resultOK      result = "ok"
+	resultWarning result = "warning"
 	resultFailed  result = "failed"
 	resultSkipped result = "skipped"
 )
@@ -88,7 +90,8 @@ func printFindings(out io.Writer, findings []finding) error {
 }
 
 // trial tries one thing that the service will depend on. run returns a detail
-// to print, or an error; a skip if there is nothing to try.
+// to print, or an error; a skip if there is nothing to try, a warning for what works, and
+// may surprise.
 type trial struct {
 	what string
 	run  func(ctx context.Context) (detail string, err error)
@@ -98,6 +101,11 @@ type trial struct {
 type skip string
 
 func (s skip) Error() string { return string(s) }
+
+// warning is why what was tried may fail later. It is no failure.
+type warning string
+
+func (w warning) Error() string { return string(w) }
 
 // try makes all trials at once and returns their findings, in the same order.
 func try(ctx context.Context, trials []trial) []finding {
@@ -117,9 +125,12 @@ func (t trial) try(ctx context.Context) finding {
 	go func() {
 		detail, err := t.run(ctx)
 		var skipped skip
+		var warned warning
 		switch {
 		case err == nil:
 			result <- finding{t.what, resultOK, detail}
+		case errors.As(err, &warned):
+			result <- finding{t.what, resultWarning, warned.Error()}
 		case errors.As(err, &skipped):
 			result <- finding{t.what, resultSkipped, skipped.Error()}
 		default:
@@ -142,6 +153,7 @@ func trials(f file, provider, sender http.RoundTripper) []trial {
 		tlsTrials(f.Server.TLS),
 		providerTrials(f, newClient(provider)),
 		credentialTrials(f, names, newClient(provider)),
+		sessionTrials(f, newClient(provider)),
 		redisTrials(f),
 		apiTrials(f, names, newClient(sender)),
 	)
@@ -169,7 +181,8 @@ func tlsTrials(files listener.TLSFiles) []trial {
 	}}}
 }
 
-// redisTrials write and read a key as the service would, with the same timeout.
+// redisTrials write and read a key as the service would, with the same timeout. Where there
+// are sessions, they also ask whether Redis keeps them.
 func redisTrials(f file) []trial {
 	c := f.redisConfig()
 	if c.URL == "" {
@@ -179,7 +192,23 @@ func redisTrials(f file) []trial {
 	if u, err := url.Parse(c.URL); err == nil && u.Host != "" {
 		where = u.Host // without user and password
 	}
-	return []trial{{"Redis", func(ctx context.Context) (string, error) { return where, c.Probe(ctx) }}}
+	all := []trial{{"Redis", func(ctx context.Context) (string, error) { return where, c.Probe(ctx) }}}
+	if f.Session.Enabled {
+		all = append(all, trial{"Redis: eviction", func(ctx context.Context) (string, error) { return tryEviction(ctx, c) }})
+	}
+	return all
+}
+
+// tryEviction returns the policy of a Redis that keeps sessions until they end.
+func tryEviction(ctx context.Context, c redistier.Config) (policy string, err error) {
+	switch policy, err = c.EvictionPolicy(ctx); {
+	case err != nil:
+		return "", skip("the policy is not known: " + diagnosis.Reason(err) + ". Sessions need maxmemory-policy noeviction")
+	case policy != "noeviction":
+		return "", warning("maxmemory-policy is " + policy + ": when its memory is full, Redis evicts sessions, " +
+			"and their users must sign in again. Set it to noeviction")
+	}
+	return policy, nil
 }
 
 func providerTrials(f file, client *http.Client) []trial {
@@ -224,25 +253,9 @@ func credentialTrials(f file, names []string, client *http.Client) []trial {
 			asks = append(asks, ask)
 		}
 	}
-	exchanger := func(ctx context.Context, credentials []credential.Config) (*obo.Client, error) {
-		c := f.oboConfig()
-		c.Client, c.Credentials = client, credentials
-		return obo.NewClient(ctx, c)
-	}
-	var all []trial
-	for i, entry := range f.AzureAd.ClientCredentials {
-		if entry.Skip {
-			continue
-		}
-		all = append(all, trial{fmt.Sprintf("clientCredentials[%d]", i), func(ctx context.Context) (string, error) {
-			alone, err := exchanger(ctx, []credential.Config{entry})
-			if err != nil {
-				// The only one is the first, whatever its place in the file.
-				return entry.SourceType, errors.New(strings.TrimPrefix(err.Error(), "clientCredentials[0]."))
-			}
-			return entry.SourceType, tryCredential(ctx, alone, asks)
-		}})
-	}
+	config := f.oboConfig()
+	config.Client = client
+	all := credentialTrialsOf("", config, asks)
 	var loading sync.Once
 	var using *obo.Client
 	var loadErr error
@@ -257,11 +270,70 @@ func credentialTrials(f file, names []string, client *http.Client) []trial {
 				return "", skip(err.Error() + "; /app and call need it")
 			}
 			// All trials begin at once and have the same time: the first one's is theirs.
-			if loading.Do(func() { using, loadErr = exchanger(ctx, f.AzureAd.ClientCredentials) }); loadErr != nil {
+			if loading.Do(func() { using, loadErr = obo.NewClient(ctx, config) }); loadErr != nil {
 				return "", skip("no credential can be loaded")
 			}
 			_, err = using.NewToken(ctx, ask)
 			return strings.Join(ask.Scopes, " "), err
+		}})
+	}
+	return all
+}
+
+// credentialTrialsOf try each credential of c by itself, with the first request that the
+// provider does not refuse for its scope. section is where the file has them.
+func credentialTrialsOf(section string, c obo.Config, asks []obo.Request) []trial {
+	var all []trial
+	for i, entry := range c.Credentials {
+		if entry.Skip {
+			continue
+		}
+		all = append(all, trial{fmt.Sprintf("%sclientCredentials[%d]", section, i), func(ctx context.Context) (string, error) {
+			alone := c
+			alone.Credentials = []credential.Config{entry}
+			client, err := obo.NewClient(ctx, alone)
+			if err != nil {
+				// The only one is the first, whatever its place in the file.
+				return entry.SourceType, errors.New(strings.TrimPrefix(err.Error(), "clientCredentials[0]."))
+			}
+			return entry.SourceType, tryCredential(ctx, client, asks)
+		}})
+	}
+	return all
+}
+
+// sessionTrials try the credentials of the web app as those of the service are tried: with an
+// application's token, here for the service. Where the web app has none of its own, the
+// service's trials show whether they can be loaded, and one more whether the web app's
+// registration has them too.
+func sessionTrials(f file, client *http.Client) []trial {
+	if !f.Session.Enabled {
+		return nil
+	}
+	c := f.sessionOBOConfig()
+	c.Client = client
+	tenant, known := f.appTenant(downstreamAPI{})
+	var asks []obo.Request
+	if known {
+		asks = []obo.Request{{Tenant: tenant, Scopes: []string{f.ownResource() + "/.default"}}}
+	}
+	var all []trial
+	switch {
+	case len(f.Session.ClientCredentials) > 0:
+		all = credentialTrialsOf("session.", c, asks)
+	case !f.sharesRegistration():
+		all = []trial{{"session.clientId: credential", func(ctx context.Context) (string, error) {
+			webApp, err := obo.NewClient(ctx, c)
+			if err != nil {
+				return "", skip("no credential can be loaded")
+			}
+			return "one of azureAd.clientCredentials", tryCredential(ctx, webApp, asks)
+		}}}
+	}
+	if f.sharesRegistration() {
+		all = append(all, trial{"session.clientId", func(context.Context) (string, error) {
+			return "", warning("it is azureAd.clientId, so users' tokens are those of an application for itself (AADSTS90009). " +
+				"Whether Entra exchanges them cannot be tried without a user: sign in and call an API, or register the web app apart")
 		}})
 	}
 	return all
@@ -293,7 +365,7 @@ func tryCredential(ctx context.Context, client *obo.Client, requests []obo.Reque
 		}
 	}
 	if len(requests) == 0 {
-		return skip("loaded, but not tried: no API has scopes of one resource and a tenant")
+		return skip("loaded, but not tried: no scopes of one resource and a tenant are known")
 	}
 	return skip("loaded, but not tried: the provider accepts none of the scopes")
 }

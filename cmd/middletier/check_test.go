@@ -435,6 +435,97 @@ func TestCheckOnlineTriesRedis(t *testing.T) {
 	}
 }
 
+// Sessions last in Redis only if it evicts none. Managed Redis tells its policy to INFO only.
+func TestCheckOnlineReadsTheEvictionPolicy(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	redis.Do("ACL SETUSER managed on nopass ~* +@all -config")
+	redis.Do("ACL SETUSER closed on nopass ~* +@all -config -info")
+	const row = "Redis: eviction"
+	for _, c := range []struct{ name, user, policy, want string }{
+		{"it keeps all", "", "noeviction", "ok noeviction"},
+		{"it evicts", "", "allkeys-lru", "warning maxmemory-policy is allkeys-lru: when its memory is full, Redis evicts sessions"},
+		{"it evicts what expires, as sessions do", "", "volatile-ttl", "warning maxmemory-policy is volatile-ttl"},
+		{"managed, it keeps all", "managed:x@", "noeviction", "ok noeviction"},
+		{"managed, it evicts", "managed:x@", "volatile-lru", "warning maxmemory-policy is volatile-lru"},
+		{"it does not tell", "closed:x@", "noeviction", "skipped the policy is not known: … Sessions need maxmemory-policy noeviction"},
+	} {
+		redis.Do("CONFIG SET maxmemory-policy " + c.policy)
+		w := newStoppedSessionWorld(t, withRedis(redis), patientWithRedis, func(f *file) {
+			f.TokenCache.Redis.URL = strings.Replace(redis.URL(), "redis://", "redis://"+c.user, 1)
+		})
+		t.Log(c.name)
+		w.expectCheck(w.transport(), map[string]string{row: c.want})
+	}
+	redis.Do("CONFIG SET maxmemory-policy allkeys-lru")
+	w := newStoppedWorld(t, withRedis(redis), patientWithRedis)
+	if lines, _ := w.check(w.transport()); lines[row] != "" {
+		t.Errorf("without sessions: got %q, want no line", lines[row])
+	}
+	redis.Kill()
+	w = newStoppedSessionWorld(t, withRedis(redis), patientWithRedis)
+	w.expectCheck(w.transport(), map[string]string{"Redis": "failed ", row: "skipped the policy is not known: … refused"})
+}
+
+// The web app's credential is tried as the service's is, and nothing is said twice.
+func TestCheckOnlineTriesTheCredentialOfSessions(t *testing.T) {
+	t.Parallel()
+	secret := func(text string) []credential.Config {
+		return []credential.Config{{SourceType: "ClientSecret", ClientSecret: text}}
+	}
+	const own, inherited, shared = "session.clientCredentials[0]", "session.clientId: credential", "session.clientId"
+	refused := "failed ClientSecret: invalid_client AADSTS7000215: the client secret is wrong"
+	for _, row := range []struct {
+		name   string
+		change func(*file)
+		damage func(*world)
+		want   map[string]string // "": no such line
+	}{
+		{"without sessions", func(f *file) { f.Session = defaults().Session }, nil, map[string]string{own: "", inherited: "", shared: ""}},
+		{"its own", func(f *file) { f.Session.ClientCredentials = secret(testSecret) }, nil, map[string]string{own: "ok ClientSecret", inherited: "", shared: ""}},
+		{"its own, wrong", func(f *file) { f.Session.ClientCredentials = secret("wrong-secret") }, nil, map[string]string{own: refused}},
+		{"its own, for an API that wants an assignment", func(f *file) { f.Session.ClientCredentials = secret(testSecret) }, func(w *world) {
+			w.idp.AddFault(mockidp.Fault{Error: "invalid_grant", ErrorCodes: []int{501051}})
+		}, map[string]string{own: "skipped loaded, but not tried: the provider accepts none"}},
+		{"the service's", func(*file) {}, nil, map[string]string{own: "", inherited: "ok one of azureAd.clientCredentials", shared: ""}},
+		{"the service's, of another registration", func(*file) {}, func(w *world) {
+			w.idp.AddFault(mockidp.Fault{Error: "invalid_client", ErrorCodes: []int{7000215}})
+		}, map[string]string{inherited: "failed one of azureAd.clientCredentials: invalid_client AADSTS7000215"}},
+		{"the service's, which cannot be loaded", func(f *file) {
+			f.AzureAd.ClientCredentials = []credential.Config{{SourceType: "ClientSecret", ClientSecretFile: "/nonexistent/secret"}}
+		}, nil, map[string]string{
+			"clientCredentials[0]": "failed ClientSecret: clientSecretFile: open /nonexistent/secret",
+			"todo: app token":      "skipped no credential can be loaded", inherited: "skipped no credential can be loaded",
+		}},
+		{"the service itself", func(f *file) { f.Session.ClientID = "" }, nil, map[string]string{
+			own: "", inherited: "", shared: "warning it is azureAd.clientId, so … AADSTS90009",
+		}},
+		{"the service itself, with a credential of its own", func(f *file) {
+			f.Session.ClientID, f.Session.ClientCredentials = demoMiddleTier, secret(testSecret)
+		}, nil, map[string]string{own: "ok ClientSecret", inherited: "", shared: "warning "}},
+		{"tenants without a home", func(f *file) {
+			f.AzureAd.TenantID, f.AzureAd.AllowedTenants = "organizations", []string{demoTenant}
+			api := f.DownstreamAPIs["todo"]
+			api.Tenant = demoTenant
+			f.DownstreamAPIs["todo"] = api
+		}, nil, map[string]string{inherited: "skipped loaded, but not tried: no scopes"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := newStoppedSessionWorld(t, row.change)
+			if row.damage != nil {
+				row.damage(w)
+			}
+			lines, _ := w.check(w.transport())
+			for what, want := range row.want {
+				begin, part, _ := strings.Cut(want, " … ")
+				if got := lines[what]; !strings.HasPrefix(got, begin) || !strings.Contains(got, part) || want == "" && got != "" {
+					t.Errorf("%s: got %q, want %q", what, got, want)
+				}
+			}
+		})
+	}
+}
+
 // ownCertificate returns a certificate for this machine that nobody trusts.
 func ownCertificate(t *testing.T) tls.Certificate {
 	t.Helper()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"middletier/internal/failure"
@@ -70,7 +71,9 @@ func codes(e *obo.Error) string {
 // credential may be valid then.
 func IsAboutResource(err error) bool {
 	var refusal *obo.Error
-	return errors.As(err, &refusal) && (refusal.Code == "invalid_scope" || refusal.Code == "invalid_resource")
+	const notAssigned = 501051 // the API wants an assignment
+	return errors.As(err, &refusal) && (refusal.Code == "invalid_scope" || refusal.Code == "invalid_resource" ||
+		slices.Contains(refusal.Codes, notAssigned))
 }
 
 // connectionReason is the reason why there was no answer, or "" for another error.

@@ -179,6 +179,40 @@ func (c Config) Probe(ctx context.Context) error {
 	return errors.Join(failure.Of(s.probe(ctx)), s.client.Close())
 }
 
+// EvictionPolicy returns what Redis, or one node of a cluster, does when its memory is full,
+// in the words of its maxmemory-policy. It asks in c's own time, for programs that end.
+func (c Config) EvictionPolicy(ctx context.Context) (policy string, err error) {
+	s, err := New(c)
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	err = safely(func() (err error) {
+		policy, err = s.evictionPolicy(ctx)
+		return err
+	})
+	return policy, errors.Join(failure.Of(err), s.client.Close())
+}
+
+// evictionPolicy asks with CONFIG, which managed Redis refuses, else with INFO.
+func (s *Redis) evictionPolicy(ctx context.Context) (string, error) {
+	settings, err := s.client.ConfigGet(ctx, "maxmemory-policy").Result()
+	if policy := settings["maxmemory-policy"]; err == nil && policy != "" {
+		return policy, nil
+	}
+	info, err := s.client.Info(ctx, "memory").Result()
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(info) {
+		if policy, ok := strings.CutPrefix(strings.TrimSpace(line), "maxmemory_policy:"); ok && policy != "" {
+			return policy, nil
+		}
+	}
+	return "", failure.New("neither CONFIG GET nor INFO says it")
+}
+
 // Status implements Tier.
 func (s *Redis) Status() (up bool, failed int64) { return !s.breaker.isOpen(), s.breaker.failed.Load() }
 

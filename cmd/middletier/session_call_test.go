@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"middletier/internal/mockidp"
+	"middletier/internal/records"
+	"middletier/internal/testkit/redistest"
 )
 
 // withSessions turns sessions on, for a service that browsers reach at its own address.
@@ -64,15 +66,21 @@ func TestSessionRequestsComeFromOurOrigin(t *testing.T) {
 		{"the host that the request names, not publicUrl", []string{csrf, "Origin: " + w.url}, false},
 	} {
 		for _, method := range []string{"GET", "POST", "PUT", "DELETE", "OPTIONS", "QUERY"} {
-			r := w.send(method, w.url+"/bff/api/todo/items?X-CSRF=1", "", nil, row.lines...)
+			paths := []string{"/bff/api/todo/items"}
+			if method == "GET" {
+				paths = append(paths, "/bff/user")
+			}
 			status, kind := http.StatusForbidden, "cross-site-request"
 			if row.pass {
 				status, kind = http.StatusUnauthorized, "session-required"
 			}
-			if r.StatusCode != status || r.kind() != kind {
-				t.Errorf("%s, %s: got %d %s, want %d %s", row.name, method, r.StatusCode, r.body, status, kind)
+			for _, path := range paths {
+				r := w.send(method, w.url+path+"?X-CSRF=1", "", nil, row.lines...)
+				if r.StatusCode != status || r.kind() != kind {
+					t.Errorf("%s, %s %s: got %d %s, want %d %s", row.name, method, path, r.StatusCode, r.body, status, kind)
+				}
+				wantNoCORS(t, method+", "+row.name, r)
 			}
-			wantNoCORS(t, method+", "+row.name, r)
 		}
 	}
 	if seen := w.api.seen(); len(seen) != 0 || w.exchanges() != 0 {
@@ -305,6 +313,37 @@ func TestWindowsAreSentToTheSignIn(t *testing.T) {
 	}
 	if seen := w.api.seen(); len(seen) > 0 {
 		t.Errorf("the API got %d requests", len(seen))
+	}
+}
+
+// While Redis cannot be read, nobody knows whether a window has a session.
+func TestWindowsWithoutRedisAreToldSo(t *testing.T) {
+	redis := redistest.Start(t)
+	w := newSessionWorld(t, withRedis(redis))
+	page := w.newPage()
+	page.cookies[sessionName] = &http.Cookie{Name: sessionName, Value: records.NewKey().Secret()}
+	redis.Kill()
+	r := page.send("GET", "/bff/api/todo/items", "", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document", "Sec-Fetch-Site: none")
+	if r.StatusCode != http.StatusServiceUnavailable || r.kind() != "shared-cache-unavailable" || r.Header.Get("Retry-After") == "" {
+		t.Errorf("got %d %s, want 503 with Retry-After", r.StatusCode, r.body)
+	}
+}
+
+// A sign-in that fails at the provider is begun again with what it was begun for.
+func TestFailedSignInKeepsWhereItGoes(t *testing.T) {
+	t.Parallel()
+	w := newSessionWorld(t)
+	for _, failure := range []string{"error=access_denied", "error=login_required"} {
+		page := w.newPage()
+		at, err := url.Parse(page.send("GET", "/bff/login?returnUrl=/items%3Fpage=2", "").Header.Get("Location"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := page.sendAs("GET", "/signin-oidc?"+failure+"&state="+at.Query().Get("state"), "", true)
+		login, err := url.Parse(r.problem.LoginURL)
+		if err != nil || login.Path != "/bff/login" || login.Query().Get("returnUrl") != "/items?page=2" {
+			t.Errorf("%s: got %d %s, want a loginUrl that returns to /items?page=2", failure, r.StatusCode, r.body)
+		}
 	}
 }
 

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -36,7 +35,7 @@ var errTokenAndCookie = problem.New("invalid-request", "The request has both an 
 
 // addSessionRoutes adds the routes below /bff, and the callbacks.
 func (s *Server) addSessionRoutes(g *echo.Group, forward echo.HandlerFunc) {
-	s.config.Sessions.AddRoutes(g)
+	s.config.Sessions.AddRoutes(g, s.isOwnScript)
 	call := s.authenticate(s.sessionToken, s.accessOn(sessionRoute), forward)
 	g.RouteNotFound(sessionRoute.prefix+"*", s.signInOnNavigation(checkHandshake(s.checkSocketPage, call)))
 }
@@ -49,7 +48,7 @@ func (s *Server) sessionToken(c echo.Context) (string, error) {
 	r := c.Request()
 	door.EventOf(r).InSession = true
 	if isNavigation(r) { // it cannot send the header, and the user is to sign in before that matters
-		if _, err := s.config.Sessions.Token(r); errors.Is(err, problem.ErrNoSession) {
+		if _, err := s.config.Sessions.Token(r); err != nil {
 			return "", err
 		}
 	}

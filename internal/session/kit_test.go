@@ -213,7 +213,10 @@ func (k *kit) handler(m *session.Manager, validator *validate.Validator, log *sl
 	})
 	e := d.NewEcho()
 	g := e.Group(base)
-	m.AddRoutes(g)
+	m.AddRoutes(g, func(r *http.Request) bool {
+		marks := r.Header["X-Csrf"]
+		return len(marks) == 1 && marks[0] == "1"
+	})
 	g.GET("/bff/api/token", func(c echo.Context) error {
 		s, err := m.Token(c.Request())
 		if err != nil {

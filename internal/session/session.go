@@ -116,13 +116,14 @@ func New(c Config) *Manager {
 	return &Manager{config: c, public: public, seals: newSeals(c.LoginKeys), names: newCookieNames(public.Scheme == "https")}
 }
 
-// AddRoutes adds the routes of the package to g, which has the base path.
-func (m *Manager) AddRoutes(g *echo.Group) {
+// AddRoutes adds the routes of the package to g, which has the base path. isOwnScript reports
+// whether a script of our own origin sent a request.
+func (m *Manager) AddRoutes(g *echo.Group, isOwnScript func(*http.Request) bool) {
 	for path, handler := range map[string]echo.HandlerFunc{
 		loginPath:                      m.login,
 		silentLoginPath:                m.silentLogin,
 		silentCallbackPath:             m.silentCallback,
-		userPath:                       m.user,
+		userPath:                       onlyScripts(isOwnScript, m.user),
 		logoutPath:                     m.logout,
 		m.config.CallbackPath:          m.callback,
 		m.config.SignedOutCallbackPath: m.signedOut,
@@ -154,6 +155,16 @@ func onlyGet(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		h.Set("Cache-Control", "no-store")
 		h.Set("Referrer-Policy", "no-referrer")
+		return next(c)
+	}
+}
+
+// onlyScripts refuses requests that no script of our own origin sent.
+func onlyScripts(isOwnScript func(*http.Request) bool, next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if !isOwnScript(c.Request()) {
+			return problem.ErrCSRF
+		}
 		return next(c)
 	}
 }
@@ -210,11 +221,16 @@ func (m *Manager) LoginURL(r *http.Request, ask Ask) string {
 	return m.path(loginPath) + "?" + query.Encode()
 }
 
-// pageOf returns where the page is that sent r: a navigation to an API is the page itself, other
-// requests have a Referer.
+// pageOf returns where the page is that sent r: a navigation to an API is the page itself, a
+// sign-in that failed began at one, and other requests have a Referer.
 func (m *Manager) pageOf(r *http.Request) string {
-	if route, ok := strings.CutPrefix(r.URL.EscapedPath(), m.config.BasePath); ok && r.Method == http.MethodGet &&
-		r.Header.Get("Sec-Fetch-Mode") == "navigate" && strings.HasPrefix(route, apiPrefix) {
+	route, ok := strings.CutPrefix(r.URL.EscapedPath(), m.config.BasePath)
+	if ok && route == m.config.CallbackPath {
+		if a, ok := m.attemptOf(r, r.URL.Query().Get("state")); ok && !a.Silent {
+			return a.ReturnURL
+		}
+	}
+	if ok && r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Mode") == "navigate" && strings.HasPrefix(route, apiPrefix) {
 		page := m.path(route)
 		if r.URL.RawQuery != "" {
 			page += "?" + r.URL.RawQuery

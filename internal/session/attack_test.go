@@ -181,6 +181,47 @@ func TestLoginRefusesBadQueries(t *testing.T) {
 	})
 }
 
+// Other sites may link to a sign-in. As an image or in a frame, they could begin so many that
+// their cookies are too long for any further request.
+func TestOtherSitesBeginSignInsInWindowsOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newKit(t).start(nil, nil)
+		for _, row := range []struct {
+			site, mode, dest string
+			want             int
+		}{
+			{"", "", "", 302},
+			{"", "cors", "", 302}, // of a program, such as Node's fetch
+			{"none", "navigate", "document", 302},
+			{"same-origin", "navigate", "iframe", 302}, // the silent sign-in
+			{"same-origin", "cors", "empty", 302},
+			{"cross-site", "navigate", "document", 302},
+			{"same-site", "navigate", "document", 302},
+			{"same-site", "navigate", "", 302},
+			{"same-site", "no-cors", "image", 403},
+			{"same-site", "cors", "empty", 403},
+			{"same-site", "navigate", "iframe", 403},
+			{"cross-site", "no-cors", "image", 403},
+			{"cross-site", "navigate", "iframe", 403},
+		} {
+			for _, path := range []string{"/bff/login", "/bff/silent-login"} {
+				b := r.browser()
+				var headers []string
+				for name, value := range map[string]string{"Sec-Fetch-Site": row.site, "Sec-Fetch-Mode": row.mode, "Sec-Fetch-Dest": row.dest} {
+					if value != "" {
+						headers = append(headers, name, value)
+					}
+				}
+				a := b.get(path, headers...)
+				isRefused := a.problem() == "cross-site-request" && len(b.cookies) == 0
+				if a.status != row.want || isRefused != (row.want == 403) {
+					t.Errorf("%s with %q: got %d %s and %d cookies, want %d", path, headers, a.status, a.body, len(b.cookies), row.want)
+				}
+			}
+		}
+	})
+}
+
 func TestRoutesAnswerGetOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newKit(t).start(nil, nil).browser()

@@ -14,6 +14,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"middletier/internal/obo"
+	"middletier/internal/problem"
 )
 
 const (
@@ -158,6 +159,9 @@ func decodeClaims(text string) (string, error) {
 // section 4.3).
 func (m *Manager) authorize(c echo.Context, a attempt, parameters url.Values) error {
 	w, r := c.Response(), c.Request()
+	if isHiddenRequest(r) {
+		return errHiddenSignIn
+	}
 	h, err := m.find(r)
 	if isUnavailable(err) {
 		return err
@@ -186,6 +190,21 @@ func (m *Manager) authorize(c echo.Context, a attempt, parameters url.Values) er
 	}
 	return c.Redirect(http.StatusFound, m.config.Authority+"/oauth2/v2.0/authorize?"+parameters.Encode())
 }
+
+// isHiddenRequest reports whether a page of another origin has a browser send r without the user
+// seeing it, such as for an image or a frame. Pages of a sibling host could so begin, at once, more
+// sign-ins than fit into the headers of later requests: their cookies are of the same site. A
+// link is no such request.
+func isHiddenRequest(r *http.Request) bool {
+	isOther := func(name string, allowed ...string) bool {
+		value := r.Header.Get(name)
+		return value != "" && !slices.Contains(allowed, value)
+	}
+	return isOther("Sec-Fetch-Site", "same-origin", "none") &&
+		(isOther("Sec-Fetch-Mode", "navigate") || isOther("Sec-Fetch-Dest", "document"))
+}
+
+var errHiddenSignIn = problem.New("cross-site-request", "A page of another origin may begin a sign-in in a window only.")
 
 // asked are the scopes that the user is asked for.
 func (a attempt) asked() []string {

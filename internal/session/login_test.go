@@ -80,6 +80,23 @@ func queryOf(t *testing.T, location string) url.Values {
 	return u.Query()
 }
 
+// Nothing that protects a sign-in is used for another one.
+func TestSignInsHaveSecretsOfTheirOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newKit(t).start(nil, nil).browser()
+		seen := map[string]bool{}
+		for range 3 {
+			query := queryOf(t, b.begin(""))
+			for _, name := range []string{"state", "nonce", "code_challenge"} {
+				if value := query.Get(name); len(value) < 26 || seen[value] {
+					t.Errorf("%s: got %q, want a new one", name, value)
+				}
+				seen[query.Get(name)] = true
+			}
+		}
+	})
+}
+
 // A sign-in with the scope of an API asks the user to consent to that, and the session still has
 // a token for this service.
 func TestSignInForAnAPIsScope(t *testing.T) {

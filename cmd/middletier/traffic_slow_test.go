@@ -12,8 +12,9 @@ import (
 
 // traffic is a steady stream of requests.
 type traffic struct {
-	stop  func()
-	token func() string // for the next request
+	stop func()
+	url  string
+	mark func(*http.Request) // with whom the next request is for
 
 	mu      sync.Mutex // guards samples
 	samples []sample
@@ -38,12 +39,16 @@ const (
 // an exchange.
 func (w *world) startTraffic() *traffic { return w.startTrafficOf(trafficRate, w.alice) }
 
-// startTrafficOf begins traffic of so many requests a second, whether or not those
-// before them are answered. It goes on until its stop. Each answer but 200 is an
-// error of the test.
+// startTrafficOf begins traffic to /api of so many requests a second, as startRequests.
 func (w *world) startTrafficOf(rate int, token func() string) *traffic {
+	return w.startRequests(rate, w.url+"/api/todo/items", func(req *http.Request) { req.Header.Set("Authorization", "Bearer "+token()) })
+}
+
+// startRequests begins so many requests a second, whether or not those before them are
+// answered. It goes on until its stop. Each answer but 200 is an error of the test.
+func (w *world) startRequests(rate int, url string, mark func(*http.Request)) *traffic {
 	ended := make(chan struct{})
-	f := &traffic{token: token}
+	f := &traffic{url: url, mark: mark}
 	var running sync.WaitGroup
 	places := make(chan struct{}, maxRunning)
 	running.Go(func() {
@@ -74,12 +79,12 @@ func (w *world) startTrafficOf(rate int, token func() string) *traffic {
 }
 
 func (f *traffic) send(w *world) {
-	req, err := http.NewRequest("GET", w.url+"/api/todo/items", nil)
+	req, err := http.NewRequest("GET", f.url, nil)
 	if err != nil {
 		w.t.Error(err)
 		return
 	}
-	req.Header.Set("Authorization", "Bearer "+f.token())
+	f.mark(req)
 	began := time.Now()
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

@@ -240,14 +240,14 @@ func TestWebSocketEndsWithItsSession(t *testing.T) {
 // A session lasts as long as its requests say, whatever its WebSockets carry. Without Redis
 // nobody knows of further requests, so it ends then too, and no earlier.
 func TestWebSocketDoesNotKeepItsSession(t *testing.T) {
-	const idle = 8 * time.Second
+	const idle = 10 * time.Second
 	for name, disturb := range map[string]func(*redistest.Server){
 		"with Redis": func(*redistest.Server) {}, "Redis is dead": (*redistest.Server).Kill,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			redis := redistest.Start(t)
-			w := newSessionWorld(t, withWebSockets, withRedis(redis), func(f *file) { f.Session.IdleTimeout = idle })
+			w := newSessionWorld(t, withWebSockets, withRedis(redis), patientWithRedis, func(f *file) { f.Session.IdleTimeout = idle })
 			accepted := w.acceptSockets()
 			page := w.signIn("alice")
 			start := time.Now()

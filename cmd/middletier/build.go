@@ -94,7 +94,7 @@ func build(ctx context.Context, f file, transport http.RoundTripper, log *slog.L
 	sidecarConfig.Validator, sidecarConfig.Tokens, sidecarConfig.Telemetry, sidecarConfig.Log = validator, cache, tel, log
 	sidecarConfig.APIs = f.sidecarAPIs(apiConfig.APIs)
 	apiServer := api.New(apiConfig)
-	if err := (processMetrics{validator, tokens.exchanger, cache, apiServer}).register(tel.Meter()); err != nil {
+	if err := (processMetrics{validator, tokens.exchanger, tokens.webApp, cache, apiServer}).register(tel.Meter()); err != nil {
 		return nil, err
 	}
 	return &program{
@@ -126,7 +126,7 @@ func buildTokens(ctx context.Context, f file, client *http.Client, tel *telemetr
 	}
 	if f.Session.Enabled {
 		webApp := f.sessionOBOConfig()
-		webApp.Client, webApp.Log = client, log
+		webApp.Client, webApp.Log = client, log.With("registration", webApp.ClientID)
 		webApp.Exchanged = func(flow obo.Flow, took time.Duration, err error) {
 			oboConfig.Exchanged(flow, took, err)
 			tel.Token(context.Background(), string(flow), string(obo.IdentityProvider), obo.Outcome(err))

@@ -19,6 +19,7 @@ import (
 type processMetrics struct {
 	validator *validate.Validator
 	exchanger *obo.Client
+	webApp    *obo.Client // nil without sessions
 	cache     *obo.Cache
 	api       *api.Server
 }
@@ -59,8 +60,9 @@ func (n processMetrics) register(meter metric.Meter) error {
 		o.Observe(float64(n.exchanger.UnderWay()))
 	})
 	gauge("middletier_credential_expiry_timestamp_seconds",
-		"When the certificate in use expires, as Unix time; absent without a certificate.", func(o metric.Float64Observer) {
-			if expires, ok := n.exchanger.CredentialExpiry(); ok {
+		"When the certificate in use expires, as Unix time, or the web app's if that is earlier; absent without a certificate.",
+		func(o metric.Float64Observer) {
+			if expires, ok := n.credentialExpiry(); ok {
 				o.Observe(float64(expires.Unix()))
 			}
 		})
@@ -83,6 +85,19 @@ func (n processMetrics) register(meter metric.Meter) error {
 		o.Observe(1, metric.WithAttributeSet(build))
 	})
 	return errors.Join(errs...)
+}
+
+// credentialExpiry returns when the first of the certificates in use expires, and whether
+// there is one.
+func (n processMetrics) credentialExpiry() (time.Time, bool) {
+	expires, ok := n.exchanger.CredentialExpiry()
+	if n.webApp == nil {
+		return expires, ok
+	}
+	if other, found := n.webApp.CredentialExpiry(); found && (!ok || other.Before(expires)) {
+		return other, true
+	}
+	return expires, ok
 }
 
 func callback(read func(metric.Float64Observer)) metric.Float64ObservableOption {

@@ -302,6 +302,7 @@ func (c *Client) exchange(ctx context.Context, r tokenRequest) (_ grant, err err
 		}
 	}
 	if refusal != nil {
+		refusal.sent = false // it matters for retries only
 		return grant{}, refusal
 	}
 	return g, nil

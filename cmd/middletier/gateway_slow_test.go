@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -73,6 +74,22 @@ func TestSlowLongChallengeGetsThroughNginx(t *testing.T) {
 		len(r.Header.Get("WWW-Authenticate")) < 10_000 {
 		t.Errorf("got %d %s", r.StatusCode, r.body)
 	}
+}
+
+// WebSockets get through nginx, and other requests share its connections.
+func TestSlowWebSocketsGetThroughNginx(t *testing.T) {
+	w, accepted := newSocketWorld(t)
+	here := &replica{address: strings.TrimPrefix(w.url, "http://")}
+	gateway := &world{t: t, url: startNginx(t, "127.0.0.1:"+freePorts(t, 1)[0], []*replica{here, here})}
+	caller, api := gateway.open(w.alice(), accepted)
+	wantSocket(caller, api)
+	w.api.handle(func(rw http.ResponseWriter, r *http.Request) { rw.WriteHeader(http.StatusNoContent) })
+	for range 3 {
+		if r := gateway.call("GET", "/api/todo/items", w.alice(), ""); r.StatusCode != http.StatusNoContent {
+			t.Errorf("a request beside it: got %d %s", r.StatusCode, r.body)
+		}
+	}
+	wantSocket(caller, api)
 }
 
 // replica is one of the processes behind the gateway.

@@ -117,6 +117,25 @@ func TestDescriptionIsOfTheConfigurationInForce(t *testing.T) {
 }
 
 // Metadata is described where clients find it, and as it is.
+// A GET of an API with WebSockets may open one.
+func TestDescriptionHasWebSockets(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, withWebSockets, func(f *file) {
+		other := f.DownstreamAPIs["todo"]
+		other.WebSockets = false
+		f.DownstreamAPIs["todo2"] = other
+	})
+	doc, _ := w.description("/openapi.json")
+	for path, want := range map[string]bool{
+		"/api/todo/{path} GET": true, "/app/todo/{path} GET": true, "/api/todo/{path} DELETE": false, "/api/todo2/{path} GET": false,
+	} {
+		path, method, _ := strings.Cut(path, " ")
+		if got := doc.Paths.Value(path).GetOperation(method).Responses.Value("101") != nil; got != want {
+			t.Errorf("%s %s: 101 is described: got %v, want %v", method, path, got, want)
+		}
+	}
+}
+
 func TestDescriptionHoldsTheMetadata(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct{ publicURL, basePath, between string }{

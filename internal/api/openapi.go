@@ -54,6 +54,9 @@ func (s *Server) buildOpenAPI() []byte {
 		for _, route := range []route{userRoute, appRoute} {
 			if route.app || !api.AppOnly {
 				addPaths(doc.Paths, name, rules, route, s.config.IDURI)
+				if api.WebSockets {
+					addWebSockets(doc.Paths, route.prefix+name)
+				}
 			}
 		}
 	}

@@ -153,6 +153,18 @@ func addSecurity(security *openapi3.SecurityRequirements, permissions []string, 
 	}
 }
 
+// addWebSockets adds to the operations at and below root with which callers may open a WebSocket how
+// that is answered.
+func addWebSockets(paths *openapi3.Paths, root string) {
+	for path, item := range paths.Map() {
+		if (path == root || strings.HasPrefix(path, root+"/")) && item.Get != nil {
+			response := openapi3.NewResponse().WithDescription("The API accepts the handshake: a WebSocket is open")
+			response.Headers = requestIDHeader()
+			item.Get.Responses.Set("101", &openapi3.ResponseRef{Value: response})
+		}
+	}
+}
+
 // forwardedResponses are the possible answers to a call to an API.
 func forwardedResponses() *openapi3.Responses {
 	responses := responsesNamed(forwardedResponse, 400, 401, 403, 404, 405, 413, 429, 431, 500, 501, 502, 503, 504)

@@ -120,11 +120,11 @@ var Types = map[string]Type{
 			"A page of another origin sent this one: Sec-Fetch-Site or Origin says so. " +
 			"Nor may such a page open a WebSocket, whatever token it has. " +
 			"Requests below /bff, which have the cookie of a session, also need the header X-CSRF: 1, " +
-			"which no page of another origin can send. " +
+			"which no page of another origin can send; a WebSocket there needs an Origin, which is the service's own. " +
 			"The sidecar listener answers no web pages at all: any page could use it with the application's rights.",
 		"The client sends an access token in the Authorization header, or is a page of the service's own origin, which sends " +
-			"X-CSRF: 1 with every request below /bff. " +
-			"For WebSockets of other origins, the operators list them in server.cors.allowedOrigins. " +
+			"X-CSRF: 1 with every request below /bff but a WebSocket. " +
+			"For WebSockets of other origins with a token, the operators list them in server.cors.allowedOrigins. " +
 			"If a page of the service's own origin is refused, they set server.publicUrl, or server.trustedProxies to the platform's front end.",
 		ErrCrossSite,
 	},
@@ -177,7 +177,7 @@ var Types = map[string]Type{
 	},
 	"upgrade-not-supported": {
 		http.StatusNotImplemented, "Upgrade not supported",
-		"The request asks for a WebSocket where none is allowed: they are for APIs with webSockets: true, on /api and /app.",
+		"The request asks for a WebSocket where none is allowed: they are for APIs with webSockets: true, on /api, /app and /bff/api.",
 		"The client uses plain HTTP, such as long polling, or the operators set downstreamApis.NAME.webSockets.",
 		ErrUpgrade,
 	},

@@ -151,6 +151,23 @@ func TestSignInsOfSeveralTabs(t *testing.T) {
 	})
 }
 
+// A session that began after the sign-in did ends with it too, where the browser sends its cookie
+// along.
+func TestSignInEndsASessionThatBeganMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newKit(t).start(nil, nil).browser()
+		callback := b.callbackOf(aliceID, "")
+		b.signIn(aliceID, "")
+		former := b.sessionCookie()
+		if a := b.send("GET", callback, false); a.status != http.StatusOK || b.sessionCookie() == former {
+			t.Fatalf("the callback: got %d %s, want another session", a.status, a.body)
+		}
+		b.wantUser(aliceID)
+		b.setCookie(former)
+		b.wantUser("")
+	})
+}
+
 // What a sign-in is asked for is checked before the browser leaves.
 func TestLoginRefusesBadQueries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

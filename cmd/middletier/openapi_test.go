@@ -345,3 +345,23 @@ func TestDescriptionIsFitForGenerators(t *testing.T) {
 		}
 	}
 }
+
+// The routes of sessions are described where there are sessions.
+func TestDescriptionOfSessions(t *testing.T) {
+	t.Parallel()
+	doc, text := newSessionWorld(t).description("/openapi.json")
+	for _, path := range []string{"/bff/login", "/bff/user", "/bff/logout", "/bff/silent-login", "/bff/api/{name}/{path}"} {
+		if item := doc.Paths.Value(path); item == nil || item.Get == nil || item.Get.Security == nil {
+			t.Errorf("%s is not described", path)
+		}
+	}
+	if scheme := doc.Components.SecuritySchemes["session"]; scheme == nil || scheme.Value.In != "cookie" || scheme.Value.Name != sessionName {
+		t.Errorf("security scheme: got %+v, want the cookie", scheme)
+	}
+	if !strings.Contains(text, `"X-CSRF"`) || !strings.Contains(text, `"loginUrl"`) {
+		t.Error("X-CSRF or loginUrl is not described")
+	}
+	if _, text := newWorld(t).description("/openapi.json"); strings.Contains(text, `"/bff/`) {
+		t.Error("without sessions: a route below /bff is described")
+	}
+}

@@ -60,6 +60,12 @@ func (s *Server) buildOpenAPI() []byte {
 			}
 		}
 	}
+	if s.config.Sessions != nil {
+		doc.Components.SecuritySchemes[sessionScheme] = &openapi3.SecuritySchemeRef{Value: &openapi3.SecurityScheme{
+			Type: "apiKey", In: "cookie", Name: s.config.Sessions.CookieName(), Description: "The cookie of a session, which /bff/login begins",
+		}}
+		s.addSessionPaths(doc.Paths)
+	}
 	doc.Tags = append(doc.Tags, &openapi3.Tag{Name: serviceTag, Description: "The service itself"})
 	nameOperations(doc.Paths)
 	text, err := json.MarshalIndent(doc, "", " ")

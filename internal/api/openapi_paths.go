@@ -18,6 +18,7 @@ import (
 
 const (
 	userScheme, appScheme, bearerScheme = "user", "application", "bearer"
+	sessionScheme                       = "session"
 	serviceTag                          = "middletier"
 )
 
@@ -314,4 +315,60 @@ func okResponse(types ...string) *openapi3.Response {
 		content[contentType] = openapi3.NewMediaType().WithSchema(schema)
 	}
 	return openapi3.NewResponse().WithDescription("The document or page").WithContent(content)
+}
+
+// addSessionPaths adds the routes below /bff, for pages that hold no token.
+func (s *Server) addSessionPaths(paths *openapi3.Paths) {
+	inSession := openapi3.NewSecurityRequirements().With(openapi3.SecurityRequirement{sessionScheme: {}})
+	header := openapi3.NewHeaderParameter("X-CSRF").WithRequired(true).WithSchema(openapi3.NewStringSchema().WithEnum("1")).
+		WithDescription("Shows that a script of this origin sends the request")
+	user := serviceOperation("Who has the session", 401, 403, 404, 413, 431, 500, 503)
+	user.Security, user.Parameters = inSession, openapi3.Parameters{
+		{Value: header}, queryParameter("slide", "`false`: the request does not lengthen the session"),
+	}
+	claim := openapi3.NewObjectSchema().WithProperty("type", openapi3.NewStringSchema()).WithProperty("value", &openapi3.Schema{})
+	claims := openapi3.NewArraySchema().WithItems(claim)
+	answer := openapi3.NewResponse().WithDescription("The claims of the user, with `bff:logout_url` and `bff:session_expires_in`").
+		WithContent(openapi3.NewContentWithSchema(claims, []string{"application/json"}))
+	answer.Headers = requestIDHeader()
+	user.Responses.Set("200", &openapi3.ResponseRef{Value: answer})
+	back := queryParameter("returnUrl", "Where the browser comes back to: a path of this origin")
+	paths.Set("/bff/login", &openapi3.PathItem{Get: redirectOperation("Sign the user in, and begin a session",
+		back, queryParameter("prompt", "As the identity provider knows it"), queryParameter("loginHint", "The user's name"),
+		queryParameter("domainHint", "The user's organization"),
+		queryParameter("scope", "Scopes of this service and of its APIs, with spaces between"),
+		queryParameter("claims", "A claims request, JSON as base64url"))})
+	paths.Set("/bff/silent-login", &openapi3.PathItem{Get: redirectOperation("Sign the user in without a page, in a hidden frame")})
+	sid := queryParameter("sid", "That of the session, as in `bff:logout_url`")
+	paths.Set("/bff/logout", &openapi3.PathItem{
+		Get: redirectOperation("End the session, and sign the user out at the identity provider", sid, back),
+	})
+	paths.Set("/bff/user", &openapi3.PathItem{Get: user})
+
+	name := openapi3.NewPathParameter("name").WithDescription("The name of the API").
+		WithSchema(openapi3.NewStringSchema().WithEnum(s.apiNames()...))
+	rest := openapi3.NewPathParameter("path").WithDescription(multiSegmentText).WithSchema(openapi3.NewStringSchema())
+	rest.Extensions = map[string]any{"x-multi-segment": true}
+	item := &openapi3.PathItem{Parameters: openapi3.Parameters{{Value: name}, {Value: rest}, {Value: header}}}
+	for _, method := range describedMethods {
+		operation := operationOf(item, method, serviceTag, userRoute)
+		operation.Summary, operation.Security = "For the user of the session", inSession
+		operation.Description = "As the same call below `/api`, with the token of the session. Problems that a sign-in solves have a `loginUrl`."
+	}
+	paths.Set(sessionRoute.prefix+"{name}/{path}", item)
+}
+
+func queryParameter(name, description string) *openapi3.ParameterRef {
+	return &openapi3.ParameterRef{Value: openapi3.NewQueryParameter(name).WithDescription(description).WithSchema(openapi3.NewStringSchema())}
+}
+
+// redirectOperation describes a GET of a window, which the identity provider answers at last.
+func redirectOperation(summary string, parameters ...*openapi3.ParameterRef) *openapi3.Operation {
+	operation := serviceOperation(summary, 400, 404, 413, 431, 500, 503)
+	operation.Security, operation.Parameters = openapi3.NewSecurityRequirements(), parameters // none
+	response := openapi3.NewResponse().WithDescription("The identity provider goes on")
+	response.Headers = requestIDHeader()
+	response.Headers["Location"] = textHeader("", nil)
+	operation.Responses.Set("302", &openapi3.ResponseRef{Value: response})
+	return operation
 }

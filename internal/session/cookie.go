@@ -40,6 +40,9 @@ func (m *Manager) IsOwnCookie(name string) bool {
 	return name == sessionCookie || strings.HasPrefix(name, loginCookie)
 }
 
+// CookieName is the name of the cookie of a session.
+func (m *Manager) CookieName() string { return m.names.session }
+
 // HasCookie reports whether r has the cookie of a session, whatever it is worth.
 func (m *Manager) HasCookie(r *http.Request) bool { return len(r.CookiesNamed(m.names.session)) > 0 }
 

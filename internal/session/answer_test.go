@@ -5,12 +5,12 @@ import (
 	"errors"
 	"net/http/httptest"
 	"net/url"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"middletier/internal/mockidp"
-	"middletier/internal/problem"
 	"middletier/internal/session"
 )
 
@@ -106,26 +106,30 @@ func TestRefreshOutlivesItsFirstRequest(t *testing.T) {
 	})
 }
 
-// Whoever holds a session learns that it has ended.
-func TestSessionIsAliveUntilItEnds(t *testing.T) {
+// Whoever watches a session learns that it has ended.
+func TestWatchEndsWithTheSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newKit(t).start(nil, nil)
 		b := r.browser()
 		b.signIn(aliceID, "")
 		req := httptest.NewRequest("GET", base+"/bff/api/token", nil)
 		req.AddCookie(b.cookies["__Host-middletier"])
-		s, err := r.Token(req)
-		if err != nil {
+		if _, err := r.Token(req); err != nil {
 			t.Fatal(err)
 		}
-		if err := r.Alive(t.Context(), s); err != nil {
-			t.Errorf("Alive: got %v, want nil", err)
+		var ended atomic.Bool
+		stop := r.Watch(req, func() { ended.Store(true) })
+		defer stop()
+		time.Sleep(10 * time.Second)
+		if ended.Load() {
+			t.Error("the watch ended before the session")
 		}
 		if err := r.EndAll(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if err := r.Alive(t.Context(), s); !errors.Is(err, problem.ErrNoSession) {
-			t.Errorf("Alive after the end: got %v, want %v", err, problem.ErrNoSession)
+		time.Sleep(10 * time.Second)
+		if !ended.Load() {
+			t.Error("the watch did not end with the session")
 		}
 	})
 }

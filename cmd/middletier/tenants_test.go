@@ -89,7 +89,7 @@ func TestCheckAndCallOfAMultiTenantService(t *testing.T) {
 	w.file.DownstreamAPIs["todo"] = d
 	lines, err = w.check(w.transport())
 	if err != nil || !strings.HasPrefix(lines["todo: app token"], "skipped tenant: must be set if") ||
-		!strings.HasPrefix(lines["clientCredentials[0]"], "skipped loaded, but not tried: no API has scopes of one resource") {
+		!strings.HasPrefix(lines["clientCredentials[0]"], "skipped loaded, but not tried: no scopes of one resource") {
 		t.Errorf("check without a tenant for the API: got %v, %q", err, lines)
 	}
 	var out syncBuffer

@@ -102,7 +102,7 @@ func (s *Server) signInOnNavigation(next echo.HandlerFunc) echo.HandlerFunc {
 
 // extend adds to the document that answers a request of a session where the user signs in.
 func (s *Server) extend(doc *problem.Document, p problem.Problem, r *http.Request) {
-	if s.config.Sessions == nil || !s.isSessionRequest(r) {
+	if !s.isSessionRequest(r) {
 		return
 	}
 	if ask, ok := s.askFor(p); ok {

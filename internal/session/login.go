@@ -83,14 +83,10 @@ func singleValues(raw string) (url.Values, error) {
 // attemptFor returns the attempt that the query of /bff/login asks for.
 func (m *Manager) attemptFor(query url.Values) (attempt, error) {
 	a := newAttempt()
-	a.ReturnURL = m.home()
-	if text := query.Get("returnUrl"); text != "" {
-		var ok bool
-		if a.ReturnURL, ok = localURL(text); !ok {
-			return attempt{}, errReturnURL
-		}
-	}
 	var err error
+	if a.ReturnURL, err = m.returnURL(query); err != nil {
+		return attempt{}, err
+	}
 	if a.Scopes, a.Consent, err = m.scopesOf(query.Get("scope")); err != nil {
 		return attempt{}, err
 	}
@@ -100,6 +96,19 @@ func (m *Manager) attemptFor(query url.Values) (attempt, error) {
 		}
 	}
 	return a, nil
+}
+
+// returnURL reads the parameter returnUrl; without it, the user goes home.
+func (m *Manager) returnURL(query url.Values) (string, error) {
+	text := query.Get("returnUrl")
+	if text == "" {
+		return m.home(), nil
+	}
+	local, ok := localURL(text)
+	if !ok {
+		return "", errReturnURL
+	}
+	return local, nil
 }
 
 var errReturnURL = invalidRequest("The returnUrl is not a local path: one that begins with a single slash.")
@@ -215,11 +224,14 @@ func (a attempt) asked() []string {
 }
 
 // userHash says of two sessions whether they are the same user's.
-func (s stored) userHash() []byte { return userHash(s.Tenant, s.ObjectID) }
-
-func userHash(tenant, objectID string) []byte {
-	sum := sha256.Sum256([]byte(strings.ToLower(tenant + "\n" + objectID)))
+func (s stored) userHash() []byte {
+	sum := userHash(s.Tenant, s.ObjectID)
 	return sum[:]
+}
+
+// userHash is the same for a user whose GUIDs are written in another case.
+func userHash(tenantID, objectID string) [32]byte {
+	return sha256.Sum256([]byte(strings.ToLower(tenantID + "\n" + objectID)))
 }
 
 // accountHint is what names the account of s to the provider; "": nothing.

@@ -32,12 +32,9 @@ func (m *Manager) logout(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	returnURL := m.home()
-	if text := query.Get("returnUrl"); text != "" {
-		var ok bool
-		if returnURL, ok = localURL(text); !ok {
-			return errReturnURL
-		}
+	returnURL, err := m.returnURL(query)
+	if err != nil {
+		return err
 	}
 	h, err := m.find(r)
 	if errors.Is(err, problem.ErrNoSession) {

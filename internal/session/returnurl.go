@@ -12,13 +12,8 @@ const maxReturnURL = 2 << 10
 // header. ok is false for whatever a browser, or a server that decodes a path once more, might
 // take for another origin's URL.
 func localURL(text string) (local string, ok bool) {
-	if len(text) > maxReturnURL || !strings.HasPrefix(text, "/") {
+	if len(text) > maxReturnURL || !strings.HasPrefix(text, "/") || strings.ContainsFunc(text, isUnsafe) {
 		return "", false
-	}
-	for _, c := range []byte(text) {
-		if c < ' ' || c == 0x7f || c == '\\' { // browsers drop some and read the last as a slash
-			return "", false
-		}
 	}
 	path := text
 	if end := strings.IndexAny(text, "?#"); end >= 0 {
@@ -45,13 +40,8 @@ const maxDecodings = 4
 
 // isPlain reports whether a path, decoded or not, stays what it is.
 func isPlain(path string) bool {
-	if strings.HasPrefix(path, "//") || strings.ContainsAny(path, "\\") {
+	if strings.HasPrefix(path, "//") || strings.ContainsFunc(path, isUnsafe) {
 		return false
-	}
-	for _, c := range []byte(path) {
-		if c < ' ' || c == 0x7f {
-			return false
-		}
 	}
 	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	if strings.TrimSpace(first) != first {
@@ -64,6 +54,9 @@ func isPlain(path string) bool {
 	}
 	return true
 }
+
+// isUnsafe reports whether browsers drop a character, or read it as a slash.
+func isUnsafe(c rune) bool { return c < ' ' || c == 0x7f || c == '\\' }
 
 // escapeRest escapes what cannot stand in a header or an attribute as it is.
 func escapeRest(text string) string {

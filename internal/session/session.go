@@ -194,7 +194,7 @@ func (m *Manager) EndAll(ctx context.Context) error { return m.config.Records.De
 
 // userOwner is the owner of a user's sessions. GUIDs may be written in either case.
 func userOwner(tenantID, objectID string) records.Owner {
-	return records.OwnerOf(records.Session, sha256.Sum256([]byte(strings.ToLower(tenantID+"\n"+objectID))))
+	return records.OwnerOf(records.Session, userHash(tenantID, objectID))
 }
 
 // providerOwner is the owner of sessions that began in the provider's session sid.

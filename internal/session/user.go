@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -36,14 +35,9 @@ func (m *Manager) user(c echo.Context) error {
 
 // claim is a claim that we make.
 func claim(name string, value any) validate.Claim {
-	switch value := value.(type) {
-	case int64:
-		return validate.Claim{Type: name, Value: strconv.AppendInt(nil, value, 10)}
-	default:
-		encoded, err := json.Marshal(value)
-		if err != nil { // a string always can
-			panic(err)
-		}
-		return validate.Claim{Type: name, Value: encoded}
+	encoded, err := json.Marshal(value)
+	if err != nil { // a string or a number always can
+		panic(err)
 	}
+	return validate.Claim{Type: name, Value: encoded}
 }

@@ -82,9 +82,6 @@ func (v *Validator) ValidateIDToken(ctx context.Context, token, clientID, nonce 
 	}
 	end := now.Add(maxKeyWait)
 	doc, err := v.documentFor(ctx, id, end)
-	if errors.Is(err, ErrKeysUnavailable) && ctx.Err() != nil {
-		err = fmt.Errorf("wait for signing keys: %w", ctx.Err())
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -113,14 +110,14 @@ func (v *Validator) checkSignIn(id *identity, claims members, clientID, nonce st
 		return invalid(WrongAud, "azp is %.100q", id.client)
 	case nonce == "" || subtle.ConstantTimeCompare([]byte(sent), []byte(nonce)) != 1:
 		return invalid(Malformed, "nonce is not that of the request")
-	case !now.Before(id.expires.Add(v.skew)):
-		return invalid(Expired, "since %s", id.expires.UTC().Format(time.RFC3339))
-	case id.issuedAt.IsZero():
-		return invalid(Malformed, "iat is missing")
-	case id.notBefore.After(now.Add(v.skew)) || id.issuedAt.After(now.Add(v.skew)):
-		return invalid(NotYetValid, "nbf or iat is in the future")
 	}
-	return nil
+	if err := v.checkExpiry(id, now); err != nil {
+		return err
+	}
+	if id.issuedAt.IsZero() {
+		return invalid(Malformed, "iat is missing")
+	}
+	return v.checkBeginning(id, now)
 }
 
 // readSignIn reads the claims of an ID token.

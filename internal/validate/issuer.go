@@ -102,15 +102,24 @@ func (v *Validator) documentFor(ctx context.Context, id *identity, end time.Time
 	v1, v2 := v.provider.v1.current.Load(), v.provider.v2.current.Load()
 	switch {
 	case v2 == nil: // for v1.0 too: its keys name the v2.0 issuer
-		return nil, ErrKeysUnavailable
+		return nil, keysUnavailable(ctx)
 	case id.issuer == forTenant(v2.issuer, id.tenant) && (id.version == "2.0" || id.version == ""):
 		return v.provider.v2, nil
 	case v1 != nil && id.issuer == forTenant(v1.issuer, id.tenant) && (id.version == "1.0" || id.version == ""):
 		return v.provider.v1, nil
 	case v1 == nil && id.version == "1.0" && !v.provider.v1.missing.Load():
-		return nil, ErrKeysUnavailable
+		return nil, keysUnavailable(ctx)
 	}
 	return nil, invalid(WrongIssuer, "iss is %.100q, ver is %.100q", id.issuer, id.version)
+}
+
+// keysUnavailable is the error for keys that did not come, which is that of ctx if it ended the
+// wait.
+func keysUnavailable(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("wait for signing keys: %w", ctx.Err())
+	}
+	return ErrKeysUnavailable
 }
 
 // checkIssuer checks that tenant, issuer and key belong together: the token's

@@ -283,20 +283,17 @@ func (v *Validator) check(ctx context.Context, t *compact, access *Access, now t
 	// sections 4.1.4 to 4.1.6).
 	end := now.Add(maxKeyWait)
 	doc, err := v.documentFor(ctx, id, end)
-	if errors.Is(err, ErrKeysUnavailable) && ctx.Err() != nil {
-		err = fmt.Errorf("wait for signing keys: %w", ctx.Err())
-	}
 	if err != nil {
 		return nil, err
 	}
 	if !slices.Contains(v.audiences, trimSlash(id.audience)) {
 		return nil, invalid(id.audienceReason(t.claims), "aud is %.100q", id.audience)
 	}
-	if !now.Before(id.expires.Add(v.skew)) {
-		return nil, invalid(Expired, "since %s", id.expires.UTC().Format(time.RFC3339))
+	if err := v.checkExpiry(id, now); err != nil {
+		return nil, err
 	}
-	if id.notBefore.After(now.Add(v.skew)) || id.issuedAt.After(now.Add(v.skew)) {
-		return nil, invalid(NotYetValid, "nbf or iat is in the future")
+	if err := v.checkBeginning(id, now); err != nil {
+		return nil, err
 	}
 	// An access token, not an ID token (RFC 8725, section 3.12; Microsoft's page
 	// "Verify scopes and app roles protected web API").
@@ -320,6 +317,22 @@ func (v *Validator) check(ctx context.Context, t *compact, access *Access, now t
 		return nil, fmt.Errorf("%w: %q", ErrClientNotAllowed, id.client)
 	}
 	return id, nil
+}
+
+// checkExpiry checks exp.
+func (v *Validator) checkExpiry(id *identity, now time.Time) error {
+	if !now.Before(id.expires.Add(v.skew)) {
+		return invalid(Expired, "since %s", id.expires.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// checkBeginning checks nbf and iat.
+func (v *Validator) checkBeginning(id *identity, now time.Time) error {
+	if id.notBefore.After(now.Add(v.skew)) || id.issuedAt.After(now.Add(v.skew)) {
+		return invalid(NotYetValid, "nbf or iat is in the future")
+	}
+	return nil
 }
 
 // checkHeader checks the header of a token, and sets alg and kid.

@@ -262,7 +262,7 @@ func loadDocument(files []string, environ []string, more ...func(file, report)) 
 		return f, doc, err
 	}
 	doc.from = f.AzureAd.inherit(environ, doc.Has("azureAd.instance"))
-	f.Session.inherit(environ, doc.from)
+	completeCredentials("session", f.Session.ClientCredentials, environment(environ), doc.from)
 	f.Telemetry.inherit(environ, doc.from)
 	if !doc.Has("server.address") {
 		f.Server.inherit(environ, doc.from)
@@ -338,14 +338,22 @@ func (a *azureAd) inherit(environ []string, instance bool) (from map[string]stri
 	if len(a.ClientCredentials) == 0 {
 		a.ClientCredentials = inheritedCredential(take, azure)
 	}
-	for i := range a.ClientCredentials {
-		a.ClientCredentials[i].DecideSourceType()
-		if c := &a.ClientCredentials[i]; c.SourceType == "SignedAssertionFilePath" && c.SignedAssertionFileDiskPath == "" {
-			key := fmt.Sprintf("clientCredentials[%d].signedAssertionFileDiskPath", i)
-			take(&c.SignedAssertionFileDiskPath, key, "AZURE_FEDERATED_TOKEN_FILE")
+	completeCredentials("azureAd", a.ClientCredentials, azure, from)
+	return from
+}
+
+// completeCredentials decides the kind of each of a section's credentials, and takes the file
+// of a federated one from the variable of workload identity if its key is not set.
+func completeCredentials(section string, entries []credential.Config, azure, from map[string]string) {
+	const name = "AZURE_FEDERATED_TOKEN_FILE"
+	for i := range entries {
+		c := &entries[i]
+		c.DecideSourceType()
+		if azure[name] != "" && c.SourceType == "SignedAssertionFilePath" && c.SignedAssertionFileDiskPath == "" {
+			c.SignedAssertionFileDiskPath = azure[name]
+			from[fmt.Sprintf("%s.clientCredentials[%d].signedAssertionFileDiskPath", section, i)] = name
 		}
 	}
-	return from
 }
 
 // inheritedCredential is the credential of the variables that Azure's own libraries read, if

@@ -168,19 +168,6 @@ func (f file) warnOfSID(report report) {
 	}
 }
 
-// inherit completes the credentials as azureAd.inherit does.
-func (k *sessionKeys) inherit(environ []string, from map[string]string) {
-	for i := range k.ClientCredentials {
-		c := &k.ClientCredentials[i]
-		c.DecideSourceType()
-		const name = "AZURE_FEDERATED_TOKEN_FILE"
-		if path := environment(environ)[name]; path != "" && c.SourceType == "SignedAssertionFilePath" && c.SignedAssertionFileDiskPath == "" {
-			c.SignedAssertionFileDiskPath = path
-			from[fmt.Sprintf("session.clientCredentials[%d].signedAssertionFileDiskPath", i)] = name
-		}
-	}
-}
-
 // sessionOBOConfig is that of the client with which the web app gets its own tokens. Only
 // application tokens come from a region.
 func (f file) sessionOBOConfig() obo.Config {

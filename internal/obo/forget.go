@@ -46,13 +46,16 @@ func (c *Cache) ForgetUserOf(ctx context.Context, a Assertion) error {
 
 // ForgetTokens is ForgetUser without an end of the user's long-running sessions.
 func (c *Cache) ForgetTokens(ctx context.Context, tenantID, objectID string) error {
-	owner := c.ownerKey(tenantID, objectID)
-	return c.forget(ctx, owner, redistier.Notice{What: redistier.AllOfUser, Keys: []cacheKey{owner}})
+	return c.forgetTokens(ctx, c.ownerKey(tenantID, objectID))
 }
 
 func (c *Cache) forgetOwner(ctx context.Context, owner cacheKey) error {
 	err := c.forgetSessions(ctx, owner)
-	return cmp.Or(c.forget(ctx, owner, redistier.Notice{What: redistier.AllOfUser, Keys: []cacheKey{owner}}), err)
+	return cmp.Or(c.forgetTokens(ctx, owner), err)
+}
+
+func (c *Cache) forgetTokens(ctx context.Context, owner cacheKey) error {
+	return c.forget(ctx, owner, redistier.Notice{What: redistier.AllOfUser, Keys: []cacheKey{owner}})
 }
 
 // ForgetAll drops everything, as ForgetUser does for one user.

@@ -14,13 +14,13 @@ import (
 func (s *Redis) set(
 	ctx context.Context, key Key, owners []Key, life time.Duration, by func(p redis.Pipeliner) redis.Cmder,
 ) (written bool, err error) {
-	var listed []*redis.IntCmd
+	listed := make([]*redis.IntCmd, len(owners)) // nil for one that is zero
 	var setting redis.Cmder
 	commands, _ := s.client.Pipelined(ctx, func(p redis.Pipeliner) error { // each command has its error
-		for _, owner := range owners {
+		for i, owner := range owners {
 			if owner != (Key{}) {
 				index, now := s.index(owner), time.Now()
-				listed = append(listed, p.ZAdd(ctx, index, redis.Z{Score: float64(now.Add(life).Unix()), Member: key[:]}))
+				listed[i] = p.ZAdd(ctx, index, redis.Z{Score: float64(now.Add(life).Unix()), Member: key[:]})
 				p.ZRemRangeByScore(ctx, index, "-inf", strconv.FormatInt(now.Unix()-1, 10)) // what has expired
 				p.Expire(ctx, index, max(maxLife, life))
 			}
@@ -31,7 +31,7 @@ func (s *Redis) set(
 	})
 	err = firstError(commands)
 	for i, command := range listed {
-		if redis.HasErrorPrefix(command.Err(), "WRONGTYPE") { // somebody else's value
+		if command != nil && redis.HasErrorPrefix(command.Err(), "WRONGTYPE") { // somebody else's value
 			err = cmp.Or(setting.Err(), s.client.Del(ctx, s.index(owners[i])).Err())
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"middletier/internal/api"
 	"middletier/internal/obo"
 	"middletier/internal/session"
 )
@@ -183,6 +184,7 @@ func (f file) sessionConfig() session.Config {
 		ClientID: k.ClientID, Scopes: k.Scopes, OwnScopes: slices.Concat(k.Scopes, f.inFull(f.ruleScopes())),
 		PublicURL: f.apiConfig().FixedURL(), BasePath: f.Server.BasePath,
 		CallbackPath: k.CallbackPath, SignedOutCallbackPath: k.SignedOutCallbackPath, RemoteSignOutPath: k.RemoteSignOutPath,
+		Reserved: api.Paths,
 		Lifetime: k.Lifetime, IdleTimeout: k.IdleTimeout,
 		Authority: f.apiConfig().Authority,
 	}

@@ -205,8 +205,10 @@ func New(c Config) *Server {
 	if c.Rate.PerSecond > 0 {
 		rateLimit = newQuotas(c.Rate).rateLimit
 	}
-	anyMethod("/api/*", checkHandshake(s.checkSocketOrigin, s.authenticate(s.bearerToken, s.accessOn(userRoute), rateLimit(s.forward(userRoute)))))
-	anyMethod("/app/*", checkHandshake(s.checkSocketOrigin, s.authenticate(s.bearerToken, s.accessOn(appRoute), rateLimit(s.forward(appRoute)))))
+	for _, route := range []route{userRoute, appRoute} {
+		call := s.authenticate(s.bearerToken, s.accessOn(route), rateLimit(s.forward(route)))
+		anyMethod(route.prefix+"*", checkHandshake(s.checkSocketOrigin, call))
+	}
 	if c.Sessions != nil {
 		s.addSessionRoutes(g, rateLimit(s.forward(sessionRoute)))
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -16,6 +17,9 @@ import (
 // ServicePaths are the paths below which a path without a route is not found: none of them
 // is a route of the application in the web root.
 var ServicePaths = []string{"/api", "/app", "/bff", "/mcp", "/problems", "/docs", "/.well-known"}
+
+// Paths are all paths of the service: ServicePaths, and routes with nothing below them.
+var Paths = append(slices.Clone(ServicePaths), "/signout", "/openapi.json", "/healthz", "/readyz")
 
 // addSite serves the web root on all paths that have no other route. Other methods are
 // answered with 405 there.

@@ -42,11 +42,6 @@ func (c Config) Check(report func(key, problem string)) {
 // plainPath matches what can be a route, and a redirect URI to the letter.
 var plainPath = regexp.MustCompile(`^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$`)
 
-// routes are the paths of this service that no callback may take.
-var routes = []string{
-	"/api", "/app", "/bff", "/mcp", "/problems", "/docs", "/.well-known", "/signout", "/openapi.json", "/healthz", "/readyz",
-}
-
 func (c Config) checkPaths(report func(key, problem string)) {
 	seen := map[string]string{}
 	for _, entry := range []struct{ key, path string }{
@@ -60,7 +55,7 @@ func (c Config) checkPaths(report func(key, problem string)) {
 			report(entry.key, "must differ from "+other)
 		}
 		seen[entry.path] = entry.key
-		for _, route := range routes {
+		for _, route := range c.Reserved {
 			if entry.path == route || strings.HasPrefix(entry.path, route+"/") {
 				report(entry.key, fmt.Sprintf("must not be at or below %s, which is a route of this service", route))
 			}

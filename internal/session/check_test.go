@@ -49,6 +49,7 @@ func TestMistakesAreReportedByKey(t *testing.T) {
 		c := session.Config{
 			ClientID: webID, Scopes: []string{readScope}, IdleTimeout: 30 * time.Minute, Lifetime: 8 * time.Hour,
 			CallbackPath: "/signin-oidc", SignedOutCallbackPath: "/signout-callback-oidc", RemoteSignOutPath: "/signout-oidc",
+			Reserved: []string{"/api", "/bff", "/signout", "/healthz"},
 		}
 		row.change(&c)
 		got := map[string]string{}

@@ -63,6 +63,8 @@ type Config struct {
 	// CallbackPath, SignedOutCallbackPath and RemoteSignOutPath are the routes to which the
 	// provider sends the browser.
 	CallbackPath, SignedOutCallbackPath, RemoteSignOutPath string
+	// Reserved are the other paths of the service. No callback may be at or below one of them.
+	Reserved []string
 	// Lifetime is how long a session lasts at most, and IdleTimeout how long without a request.
 	Lifetime, IdleTimeout time.Duration
 	// Authority is the URL of our tenant's authority.

@@ -272,16 +272,14 @@ func TestWebRootFileThatShrinksBreaksTheConnection(t *testing.T) {
 			if err == nil || n > size-1<<20 {
 				t.Errorf("got %d bytes more, and %v; want a broken connection", n, err)
 			}
-			for range 100 {
-				if lines := w.log.lines(t); len(lines) > 0 {
-					if got := lines[0]["error"]; got != "the file changed while it was sent" {
-						t.Errorf("log: got %v", lines[0])
-					}
-					return
-				}
-				time.Sleep(10 * time.Millisecond)
+			var lines []map[string]any
+			eventually(t, func() bool {
+				lines = w.log.lines(t)
+				return len(lines) > 0
+			}, func() string { return "no log line" })
+			if got := lines[0]["error"]; got != "the file changed while it was sent" {
+				t.Errorf("log: got %v", lines[0])
 			}
-			t.Error("no log line")
 		})
 	}
 }

@@ -233,15 +233,7 @@ func parse(t *testing.T, data []byte) map[string]any {
 func claimsOf(t *testing.T, token any) map[string]any {
 	t.Helper()
 	text, _ := token.(string)
-	parts := strings.Split(text, ".")
-	if len(parts) != 3 {
-		t.Fatalf("token %q: not three parts", text)
-	}
-	data, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		t.Fatalf("token %q: %v", text, err)
-	}
-	return parse(t, data)
+	return tokentest.Read(t, text)
 }
 
 func form(pairs ...string) url.Values {

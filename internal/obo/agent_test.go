@@ -15,6 +15,7 @@ import (
 	"middletier/internal/credential"
 	"middletier/internal/mockidp"
 	"middletier/internal/obo"
+	"middletier/internal/testkit/tokentest"
 )
 
 const (
@@ -59,7 +60,7 @@ func (r real) claimsFor(request obo.Request) map[string]any {
 	if err != nil {
 		r.t.Fatalf("token for %+v: %v", request, err)
 	}
-	return claimsOf(r.t, got.Value)
+	return tokentest.Read(r.t, got.Value)
 }
 
 // The strict platform gives an agent every kind of token. Each costs what it must when nothing

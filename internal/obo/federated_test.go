@@ -21,6 +21,7 @@ import (
 
 	"middletier/internal/credential"
 	"middletier/internal/obo"
+	"middletier/internal/testkit/tokentest"
 )
 
 // The platform that signs foreignToken, and who we are there.
@@ -134,7 +135,7 @@ func TestClientClaimsAreInTheAssertion(t *testing.T) {
 	ids := map[any]bool{}
 	for _, request := range k.sent {
 		assertion := request.form.Get("client_assertion")
-		claims := claimsOf(t, assertion)
+		claims := tokentest.Read(t, assertion)
 		want := map[string]any{
 			"client_ip": "192.0.2.1", "region": "west", "iss": ourClient, "sub": ourClient,
 			"aud": "https://login.example/" + ourTenant + "/oauth2/v2.0/token",

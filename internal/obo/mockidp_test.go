@@ -5,9 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/json"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -104,23 +102,6 @@ func (r real) assertion(user, tenant string) obo.Assertion {
 	return obo.Assertion{Token: token, Digest: sha256.Sum256([]byte(token)), TenantID: tenant, Expires: time.Now().Add(time.Hour)}
 }
 
-func claimsOf(t *testing.T, token string) map[string]any {
-	t.Helper()
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		t.Fatalf("%q is not a token", token)
-	}
-	data, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	var claims map[string]any
-	if err := json.Unmarshal(data, &claims); err != nil {
-		t.Fatal(err)
-	}
-	return claims
-}
-
 func TestExchangeWithAStrictPlatform(t *testing.T) {
 	for name, entry := range map[string]credential.Config{
 		"secret": {SourceType: "ClientSecret", ClientSecret: ourSecret},
@@ -139,7 +120,7 @@ func TestExchangeWithAStrictPlatform(t *testing.T) {
 				if err != nil {
 					t.Fatalf("on behalf of %s: %v", user, err)
 				}
-				if claims := claimsOf(t, got.Value); claims["tid"] != tenant || claims["scp"] != "Read Write" ||
+				if claims := tokentest.Read(t, got.Value); claims["tid"] != tenant || claims["scp"] != "Read Write" ||
 					claims["aud"] != todoClient || claims["xms_cc"] == nil {
 					t.Errorf("on behalf of %s: got a token with %v", user, claims)
 				}
@@ -149,7 +130,7 @@ func TestExchangeWithAStrictPlatform(t *testing.T) {
 			if err != nil {
 				t.Fatalf("for app: %v", err)
 			}
-			if claims := claimsOf(t, got.Value); claims["tid"] != ourTenant || claims["roles"] == nil || claims["scp"] != nil {
+			if claims := tokentest.Read(t, got.Value); claims["tid"] != ourTenant || claims["roles"] == nil || claims["scp"] != nil {
 				t.Errorf("for app: got a token with %v", claims)
 			}
 		})
@@ -167,7 +148,7 @@ func (r real) wantsSession(a obo.Assertion) {
 	if err != nil {
 		r.t.Fatalf("Resume: %v", err)
 	}
-	if claims := claimsOf(r.t, got.Value); claims["tid"] != a.TenantID || claims["scp"] != "Read" {
+	if claims := tokentest.Read(r.t, got.Value); claims["tid"] != a.TenantID || claims["scp"] != "Read" {
 		r.t.Errorf("Resume: got a token with %v", claims)
 	}
 }

@@ -3,10 +3,8 @@ package records_test
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -14,7 +12,7 @@ import (
 	"time"
 
 	"middletier/internal/records"
-	"middletier/internal/redistier"
+	"middletier/internal/testkit/recordstest"
 	"middletier/internal/testkit/redistest"
 )
 
@@ -22,38 +20,14 @@ const life = time.Hour
 
 var alice, bob = records.OwnerOf(records.LongRunning, [32]byte{1}), records.OwnerOf(records.LongRunning, [32]byte{2})
 
-func encryptionKey(c byte) string {
-	return base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{c}, 32))
-}
-
 // replica returns a store in a server, whose encryption keys are made of these bytes.
-func replica(t *testing.T, server *redistest.Server, keys ...byte) *records.Store {
+func replica(t *testing.T, server *redistest.Server, bytesOfKeys ...byte) *records.Store {
 	t.Helper()
-	config := redistier.Config{
-		URL: server.URL(), KeyPrefix: "middletier:", Timeout: time.Second, // the machine may be busy
-		Log: slog.New(slog.DiscardHandler),
+	var keys [][]byte
+	for _, c := range bytesOfKeys {
+		keys = append(keys, bytes.Repeat([]byte{c}, 32))
 	}
-	for _, c := range keys {
-		config.EncryptionKeys = append(config.EncryptionKeys, encryptionKey(c))
-	}
-	shared, err := redistier.New(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ran := make(chan error, 1)
-	go func() { ran <- shared.Run(ctx, func(redistier.Notice) {}) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ran; err != nil {
-			t.Error(err)
-		}
-	})
-	store, err := records.NewRedis(shared, config.EncryptionKeys)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return store
+	return recordstest.Open(t, server, keys...)
 }
 
 // put keeps a record of an owner under a new key.

@@ -11,6 +11,7 @@ import (
 
 	"middletier/internal/mockidp"
 	"middletier/internal/session"
+	"middletier/internal/testkit/tokentest"
 )
 
 // edited is a callback with other parameters.
@@ -362,7 +363,7 @@ func TestProviderIsIllAtARefresh(t *testing.T) {
 		b := k.start(nil, func(c *session.Config) { c.IdleTimeout = 8 * time.Hour }).browser()
 		b.signIn(aliceID, "")
 		first := b.wantToken()
-		expires := time.Unix(int64(claimsOf(t, first)["exp"].(float64)), 0)
+		expires := time.Unix(int64(tokentest.Read(t, first)["exp"].(float64)), 0)
 		k.idp.AddFault(mockidp.Fault{Flow: "refresh_token", Status: 429, Header: map[string]string{"Retry-After": "600"}, Body: "{}"})
 		time.Sleep(time.Until(expires) - time.Minute)
 		for range 10 {

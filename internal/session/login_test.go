@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 
 	"middletier/internal/session"
+	"middletier/internal/testkit/tokentest"
 )
 
 // A problem's loginUrl leads back to the page that sent the request, and to nobody else's.
@@ -114,7 +115,7 @@ func TestSignInForAnAPIsScope(t *testing.T) {
 		if a := b.send("GET", callback, true); a.status != http.StatusOK || !strings.Contains(a.body, "/mt/page") {
 			t.Fatalf("the callback: got %d %s; log:\n%s", a.status, a.body, b.log)
 		}
-		token := claimsOf(t, b.wantToken())
+		token := tokentest.Read(t, b.wantToken())
 		if token["aud"] != middleID || token["scp"] != "Read Write" || token["oid"] != aliceID {
 			t.Errorf("the session's token: got %v, want one for this service with Read and Write", token)
 		}
@@ -147,7 +148,7 @@ func TestSignInAnswersAClaimsChallenge(t *testing.T) {
 		b := newKit(t).start(nil, nil).browser()
 		b.signIn(aliceID, "")
 		former := b.sessionCookie()
-		if got := claimsOf(t, b.wantToken())["acrs"]; got != nil {
+		if got := tokentest.Read(t, b.wantToken())["acrs"]; got != nil {
 			t.Errorf("acrs before: got %v", got)
 		}
 		claims := base64.RawURLEncoding.EncodeToString([]byte(`{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`))
@@ -165,7 +166,7 @@ func TestSignInAnswersAClaimsChallenge(t *testing.T) {
 		if a := b.send("GET", callback, true); a.status != http.StatusOK {
 			t.Fatalf("the callback: got %d %s; log:\n%s", a.status, a.body, b.log)
 		}
-		if got, _ := claimsOf(t, b.wantToken())["acrs"].([]any); len(got) != 1 || got[0] != "c1" {
+		if got, _ := tokentest.Read(t, b.wantToken())["acrs"].([]any); len(got) != 1 || got[0] != "c1" {
 			t.Errorf("acrs: got %v, want c1", got)
 		}
 		b.setCookie(former)

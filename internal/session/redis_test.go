@@ -2,7 +2,6 @@ package session_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
@@ -10,50 +9,23 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
-	"log/slog"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"middletier/internal/records"
-	"middletier/internal/redistier"
+	"middletier/internal/testkit/recordstest"
 	"middletier/internal/testkit/redistest"
 )
 
 var encryptionKey = bytes.Repeat([]byte{1}, 32) // of tokenCache.redis.encryptionKeys
 
-// inRedis returns a store of records in a server.
-func inRedis(t *testing.T, server *redistest.Server) *records.Store {
-	t.Helper()
-	keys := []string{base64.StdEncoding.EncodeToString(encryptionKey)}
-	shared, err := redistier.New(redistier.Config{
-		URL: server.URL(), KeyPrefix: "middletier:", Timeout: time.Second, EncryptionKeys: keys, Log: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ran := make(chan error, 1)
-	go func() { ran <- shared.Run(ctx, func(redistier.Notice) {}) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ran; err != nil {
-			t.Error(err)
-		}
-	})
-	store, err := records.NewRedis(shared, keys)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return store
-}
-
 // Replicas share a session, its one refresh, and its end.
 func TestReplicasShareSessions(t *testing.T) {
 	server := redistest.Start(t)
 	k := newKit(t)
-	one, other := k.start(inRedis(t, server), nil), k.start(inRedis(t, server), nil)
+	one, other := k.start(recordstest.Open(t, server, encryptionKey), nil), k.start(recordstest.Open(t, server, encryptionKey), nil)
 	b := one.browser()
 	at := b.callbackOf(aliceID, "")
 	if a := b.on(other).send("GET", at, true); a.status != 200 {
@@ -78,7 +50,7 @@ func TestReplicasShareSessions(t *testing.T) {
 // age makes the session's access token an old one, as time would.
 func (b *browser) age(t *testing.T, server *redistest.Server) {
 	t.Helper()
-	store := inRedis(t, server)
+	store := recordstest.Open(t, server, encryptionKey)
 	key, _ := records.ParseKey(b.sessionCookie())
 	r, err := store.Get(t.Context(), key)
 	if err != nil {
@@ -93,7 +65,7 @@ func (b *browser) age(t *testing.T, server *redistest.Server) {
 // While Redis cannot be read nobody is signed out, and nobody's cookie goes.
 func TestSessionsWithoutRedisAreUnknown(t *testing.T) {
 	server := redistest.Start(t)
-	b := newKit(t).start(inRedis(t, server), nil).browser()
+	b := newKit(t).start(recordstest.Open(t, server, encryptionKey), nil).browser()
 	b.signIn(aliceID, "")
 	key := b.sessionCookie()
 	server.Kill()
@@ -113,7 +85,7 @@ func TestSessionsWithoutRedisAreUnknown(t *testing.T) {
 func TestRedisHoldsNothingReadable(t *testing.T) {
 	server := redistest.Start(t)
 	k := newKit(t)
-	r := k.start(inRedis(t, server), nil)
+	r := k.start(recordstest.Open(t, server, encryptionKey), nil)
 	b := r.browser()
 	b.signIn(aliceID, "")
 	key, _ := records.ParseKey(b.sessionCookie())

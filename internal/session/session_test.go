@@ -1,14 +1,14 @@
 package session_test
 
 import (
-	"encoding/base64"
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"middletier/internal/testkit/tokentest"
 )
 
 func TestUserSignsInCallsAndSignsOut(t *testing.T) {
@@ -21,7 +21,7 @@ func TestUserSignsInCallsAndSignsOut(t *testing.T) {
 			t.Errorf("after the sign-in: got %s", next)
 		}
 		b.wantUser(aliceID)
-		if got := claimsOf(t, b.wantToken()); got["aud"] != middleID || got["scp"] != "Read" || got["oid"] != aliceID || got["azp"] != webID {
+		if got := tokentest.Read(t, b.wantToken()); got["aud"] != middleID || got["scp"] != "Read" || got["oid"] != aliceID || got["azp"] != webID {
 			t.Errorf("the session's token: got %v", got)
 		}
 		claims := b.user()
@@ -45,23 +45,6 @@ func TestUserSignsInCallsAndSignsOut(t *testing.T) {
 		b.wantUser("")
 		b.wantProblem("401 session-required")
 	})
-}
-
-func claimsOf(t *testing.T, token string) map[string]any {
-	t.Helper()
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		t.Fatalf("%q is no token", token)
-	}
-	data, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	var claims map[string]any
-	if err := json.Unmarshal(data, &claims); err != nil {
-		t.Fatal(err)
-	}
-	return claims
 }
 
 // A session lasts while it is used, but no longer than its lifetime, and its access token is

@@ -198,7 +198,14 @@ func New(c Config) *Server {
 		early = append(early, s.logRefusedOrigins)
 	}
 	e := s.newEcho(early...)
-	g := e.Group(c.BasePath)
+	s.addRoutes(e)
+	s.handler, s.openAPIDocument = e, s.buildOpenAPI()
+	return s
+}
+
+// addRoutes adds the routes of the public listener.
+func (s *Server) addRoutes(e *echo.Echo) {
+	c, g := s.config, e.Group(s.config.BasePath)
 	anyMethod := g.RouteNotFound // Any covers eleven methods only
 	// Wrapped here: as Echo middleware it would be wrapped again for each request.
 	rateLimit := func(next echo.HandlerFunc) echo.HandlerFunc { return next }
@@ -225,9 +232,6 @@ func New(c Config) *Server {
 	g.Match(door.GetAndHead, "/openapi.json", s.openAPI)
 	g.Match(door.GetAndHead, "/docs", s.docs)
 	g.Match(door.GetAndHead, "/docs/:version/:file", s.docsFile)
-
-	s.handler, s.openAPIDocument = e, s.buildOpenAPI()
-	return s
 }
 
 // newEcho returns what both listeners share: the middleware and error handling of all

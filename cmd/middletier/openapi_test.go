@@ -361,7 +361,10 @@ func TestDescriptionOfSessions(t *testing.T) {
 	if !strings.Contains(text, `"X-CSRF"`) || !strings.Contains(text, `"loginUrl"`) {
 		t.Error("X-CSRF or loginUrl is not described")
 	}
-	if _, text := newWorld(t).description("/openapi.json"); strings.Contains(text, `"/bff/`) {
-		t.Error("without sessions: a route below /bff is described")
+	without, _ := newWorld(t).description("/openapi.json")
+	for path := range without.Paths.Map() { // the example of session-required has one too
+		if strings.HasPrefix(path, "/bff") {
+			t.Errorf("without sessions: %s is described", path)
+		}
 	}
 }

@@ -96,6 +96,25 @@ func TestEveryProblemTypeIsExplained(t *testing.T) {
 	}
 }
 
+// The example of a page without a session shows what the page acts on, as an answer in use has it.
+func TestExampleOfASessionHasALoginURL(t *testing.T) {
+	s := newExplainer(t)
+	for base, want := range map[string]string{
+		"https://app.example":           "/bff/login?returnUrl=%2Fitems",
+		"https://app.example/some/base": "/some/base/bff/login?returnUrl=%2Fsome%2Fbase%2Fitems",
+	} {
+		doc := s.door.Explain("session-required", base).Example.Document
+		if doc.LoginURL != want || doc.Instance != "/bff/api/todo/items" {
+			t.Errorf("%s: got loginUrl %q for %s, want %q", base, doc.LoginURL, doc.Instance, want)
+		}
+	}
+	for kind := range problem.Types {
+		if example := s.door.Explain(kind, "https://app.example").Example; kind != "session-required" && example != nil && example.Document.LoginURL != "" {
+			t.Errorf("%s: got loginUrl %q on /api, want none", kind, example.Document.LoginURL)
+		}
+	}
+}
+
 var update = flag.Bool("update", false, "write docs/errors.md")
 
 func TestErrorsPageIsCurrent(t *testing.T) {

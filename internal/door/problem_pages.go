@@ -3,10 +3,12 @@ package door
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"html/template"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -44,9 +46,22 @@ func (d *Door) Explain(name, base string) Explanation {
 		for header := range h {
 			e.Example.Headers[strings.Replace(header, "Www-", "WWW-", 1)] = h.Get(header)
 		}
-		e.Example.Document.Instance, e.Example.Document.RequestID = "/api/todo/items", "XKQ7M2ZB4RWT6NYHPAVJ5LCE3D"
+		doc := &e.Example.Document
+		doc.Instance, doc.RequestID = "/api/todo/items", "XKQ7M2ZB4RWT6NYHPAVJ5LCE3D"
+		if errors.Is(kind.Example, problem.ErrNoSession) {
+			doc.Instance, doc.LoginURL = "/bff/api/todo/items", exampleLoginURL(base)
+		}
 	}
 	return e
+}
+
+// exampleLoginURL is the loginUrl of a request that a page at /items sent.
+func exampleLoginURL(base string) string {
+	path := ""
+	if u, err := url.Parse(base); err == nil {
+		path = u.EscapedPath()
+	}
+	return path + "/bff/login?" + url.Values{"returnUrl": {path + "/items"}}.Encode()
 }
 
 // String returns the example as an HTTP/1.1 answer, with an indented document.

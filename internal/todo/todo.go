@@ -91,19 +91,22 @@ func canAccess(caller *validate.Caller, item Item) bool {
 }
 
 func (a *API) list(w http.ResponseWriter, _ *http.Request, caller *validate.Caller) {
+	writeJSON(w, http.StatusOK, a.visible(caller))
+}
+
+// visible returns the items that caller may see.
+func (a *API) visible(caller *validate.Caller) []Item {
 	visible := []Item{}
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	for _, item := range a.items {
 		if canAccess(caller, item) {
 			visible = append(visible, item)
 		}
 	}
-	a.mu.Unlock()
-	writeJSON(w, http.StatusOK, visible)
+	return visible
 }
 
-// add adds an item of the caller. An application has no list, so it gives the owner of the
-// item.
 func (a *API) add(w http.ResponseWriter, r *http.Request, caller *validate.Caller) {
 	var item Item
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
@@ -112,35 +115,61 @@ func (a *API) add(w http.ResponseWriter, r *http.Request, caller *validate.Calle
 		writeJSON(w, http.StatusBadRequest, map[string]string{"error": `the body must be {"title": "…"}`})
 		return
 	}
+	added, err := a.insert(caller, item)
+	if err != nil {
+		writeJSON(w, http.StatusBadRequest, map[string]string{"error": err.Error()})
+		return
+	}
+	writeJSON(w, http.StatusCreated, added)
+}
+
+var (
+	errNoOwner = errors.New("an application must give the owner")
+	errNoItem  = errors.New("no such item")
+)
+
+// insert adds an item of the caller. An application has no list, so it gives the owner of the
+// item.
+func (a *API) insert(caller *validate.Caller, item Item) (Item, error) {
 	if !caller.IsApp() {
 		item.Owner, item.Name = caller.ObjectID(), caller.Name()
 	}
 	if item.Owner == "" {
-		writeJSON(w, http.StatusBadRequest, map[string]string{"error": "an application must give the owner"})
-		return
+		return Item{}, errNoOwner
 	}
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.last++
 	item.ID = a.last
 	a.items = append(a.items, item)
 	if len(a.items) > maxItems {
 		a.items = a.items[1:]
 	}
-	a.mu.Unlock()
-	writeJSON(w, http.StatusCreated, item)
+	return item, nil
 }
 
 func (a *API) remove(w http.ResponseWriter, r *http.Request, caller *validate.Caller) {
 	id, err := strconv.Atoi(r.PathValue("id"))
+	if err == nil {
+		err = a.drop(caller, id)
+	}
+	if err != nil {
+		writeJSON(w, http.StatusNotFound, map[string]string{"error": errNoItem.Error()})
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// drop removes an item that caller may change. For others, there is no such item.
+func (a *API) drop(caller *validate.Caller, id int) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	i, found := slices.BinarySearchFunc(a.items, id, func(item Item, id int) int { return cmp.Compare(item.ID, id) })
-	if err != nil || !found || !canAccess(caller, a.items[i]) {
-		writeJSON(w, http.StatusNotFound, map[string]string{"error": "no such item"})
-		return
+	if !found || !canAccess(caller, a.items[i]) {
+		return errNoItem
 	}
 	a.items = slices.Delete(a.items, i, i+1)
-	w.WriteHeader(http.StatusNoContent)
+	return nil
 }
 
 func writeJSON(w http.ResponseWriter, status int, body any) {

@@ -1,9 +1,11 @@
 // Package todo is a small protected API: what a downstream API looks like that
-// checks its own tokens. The demo and the tests call it.
+// checks its own tokens. It is a server of the Model Context Protocol as well. The
+// demo and the tests call it.
 package todo
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -40,6 +42,7 @@ const (
 type API struct {
 	validator *validate.Validator
 	access    *validate.Access
+	endpoint  *endpoint
 	mux       *http.ServeMux
 
 	mu    sync.Mutex // guards items and last
@@ -50,14 +53,21 @@ type API struct {
 // New returns an API whose tokens validator checks.
 func New(validator *validate.Validator) *API {
 	a := &API{validator: validator, mux: http.NewServeMux()}
-	a.access = validate.NewAccess([]validate.Rule{
-		{Methods: []string{"GET", "HEAD"}, Scopes: Scopes, AppPermissions: AppPermissions},
-		{Methods: []string{"POST", "DELETE"}, Scopes: Scopes[1:], AppPermissions: AppPermissions[1:]},
-	}, func(key, problem string) { panic(key + ": " + problem) })
-	a.mux.HandleFunc("GET /items", a.authorize(a.list))
-	a.mux.HandleFunc("POST /items", a.authorize(a.add))
-	a.mux.HandleFunc("DELETE /items/{id}", a.authorize(a.remove))
+	a.access = newAccess(
+		validate.Rule{Methods: []string{"GET", "HEAD"}, Scopes: Scopes, AppPermissions: AppPermissions},
+		validate.Rule{Methods: []string{"POST", "DELETE"}, Scopes: Scopes[1:], AppPermissions: AppPermissions[1:]},
+	)
+	a.mux.HandleFunc("GET /items", a.authorize(a.access, a.list))
+	a.mux.HandleFunc("POST /items", a.authorize(a.access, a.add))
+	a.mux.HandleFunc("DELETE /items/{id}", a.authorize(a.access, a.remove))
+	a.endpoint = newEndpoint(a)
+	anyTool := newAccess(validate.Rule{Scopes: Scopes, AppPermissions: AppPermissions}) // each tool checks its own
+	a.mux.HandleFunc(Endpoint, a.authorize(anyTool, a.endpoint.serve))
 	return a
+}
+
+func newAccess(rules ...validate.Rule) *validate.Access {
+	return validate.NewAccess(rules, func(key, problem string) { panic(key + ": " + problem) })
 }
 
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.mux.ServeHTTP(w, r) }
@@ -65,7 +75,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.mux.ServeHTT
 // handler answers an authorized request.
 type handler func(w http.ResponseWriter, r *http.Request, caller *validate.Caller)
 
-func (a *API) authorize(next handler) http.HandlerFunc {
+func (a *API) authorize(access *validate.Access, next handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		caller, err := a.validator.Validate(r.Context(), token)
@@ -75,7 +85,7 @@ func (a *API) authorize(next handler) http.HandlerFunc {
 			return
 		}
 		var denied *validate.AccessError
-		if err := a.access.Check(caller, r.Method, r.URL.Path); errors.As(err, &denied) {
+		if err := access.Check(caller, r.Method, r.URL.Path); errors.As(err, &denied) {
 			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer error="insufficient_scope", scope="%s"`, strings.Join(denied.Needed, " ")))
 			writeJSON(w, http.StatusForbidden, map[string]string{"error": "insufficient_scope"})
 			return
@@ -115,7 +125,7 @@ func (a *API) add(w http.ResponseWriter, r *http.Request, caller *validate.Calle
 		writeJSON(w, http.StatusBadRequest, map[string]string{"error": `the body must be {"title": "…"}`})
 		return
 	}
-	added, err := a.insert(caller, item)
+	added, err := a.insert(r.Context(), caller, item)
 	if err != nil {
 		writeJSON(w, http.StatusBadRequest, map[string]string{"error": err.Error()})
 		return
@@ -130,7 +140,7 @@ var (
 
 // insert adds an item of the caller. An application has no list, so it gives the owner of the
 // item.
-func (a *API) insert(caller *validate.Caller, item Item) (Item, error) {
+func (a *API) insert(ctx context.Context, caller *validate.Caller, item Item) (Item, error) {
 	if !caller.IsApp() {
 		item.Owner, item.Name = caller.ObjectID(), caller.Name()
 	}
@@ -138,20 +148,21 @@ func (a *API) insert(caller *validate.Caller, item Item) (Item, error) {
 		return Item{}, errNoOwner
 	}
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	a.last++
 	item.ID = a.last
 	a.items = append(a.items, item)
 	if len(a.items) > maxItems {
 		a.items = a.items[1:]
 	}
+	a.mu.Unlock()
+	a.endpoint.changed(ctx, item.Owner)
 	return item, nil
 }
 
 func (a *API) remove(w http.ResponseWriter, r *http.Request, caller *validate.Caller) {
 	id, err := strconv.Atoi(r.PathValue("id"))
 	if err == nil {
-		err = a.drop(caller, id)
+		err = a.drop(r.Context(), caller, id)
 	}
 	if err != nil {
 		writeJSON(w, http.StatusNotFound, map[string]string{"error": errNoItem.Error()})
@@ -161,15 +172,25 @@ func (a *API) remove(w http.ResponseWriter, r *http.Request, caller *validate.Ca
 }
 
 // drop removes an item that caller may change. For others, there is no such item.
-func (a *API) drop(caller *validate.Caller, id int) error {
+func (a *API) drop(ctx context.Context, caller *validate.Caller, id int) error {
+	item, found := a.cut(caller, id)
+	if !found {
+		return errNoItem
+	}
+	a.endpoint.changed(ctx, item.Owner)
+	return nil
+}
+
+func (a *API) cut(caller *validate.Caller, id int) (item Item, found bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	i, found := slices.BinarySearchFunc(a.items, id, func(item Item, id int) int { return cmp.Compare(item.ID, id) })
 	if !found || !canAccess(caller, a.items[i]) {
-		return errNoItem
+		return Item{}, false
 	}
+	item = a.items[i]
 	a.items = slices.Delete(a.items, i, i+1)
-	return nil
+	return item, true
 }
 
 func writeJSON(w http.ResponseWriter, status int, body any) {

@@ -107,6 +107,7 @@ type downstreamAPI struct {
 	EncodedSlashes  bool              `yaml:"encodedSlashes" doc:"Forward paths with %2F, such as OData keys and object names, instead of answering 400; not if a rule names paths." details:"%2F is forwarded byte for byte. Dot segments and empty segments stay refused, also between encoded slashes."`
 	WebSockets      bool              `yaml:"webSockets" doc:"Let callers open WebSockets to the API, by the rule for GET." details:"A page needs an origin of the service's own or of server.cors, and with a session the service's own. A WebSocket ends with code 1008 when its token expires, its user signs out or its session ends, and with 1001 when the service stops."`
 	Agent           agentKeys         `yaml:"agent" doc:"Call the API as an agent identity of this service, which is its blueprint."`
+	MCP             mcpKeys           `yaml:"mcp" doc:"The API is a server of the Model Context Protocol."`
 	RelativePath    string            `yaml:"relativePath" doc:"On the sidecar listener: the path below baseUrl, unless a call says another."`
 	HTTPMethod      string            `yaml:"httpMethod" doc:"On the sidecar listener: the method; empty: GET."`
 	AcceptHeader    string            `yaml:"acceptHeader" doc:"On the sidecar listener: the Accept header; empty: application/json."`

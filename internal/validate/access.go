@@ -71,11 +71,7 @@ func NewAccess(rules []Rule, report func(key, problem string)) *Access {
 			a.folds = a.folds || folded != path
 			a.paths = a.paths || !isAnyPath(pattern)
 		}
-		for key, names := range map[string][]string{"scopes": r.Scopes, "appPermissions": r.AppPermissions} {
-			if j := slices.IndexFunc(names, func(n string) bool { return !isScope(n) }); j >= 0 {
-				report(fmt.Sprintf("[%d].%s[%d]", i, key, j), "is not one name of a scope or app permission")
-			}
-		}
+		CheckPermissions(r.Scopes, r.AppPermissions, func(key, problem string) { report(fmt.Sprintf("[%d].%s", i, key), problem) })
 		compiled.Clients = nil
 		for j, client := range r.Clients {
 			if !IsGUID(client) {
@@ -107,6 +103,32 @@ func NewAccess(rules []Rule, report func(key, problem string)) *Access {
 		a.allow = nil
 	}
 	return a
+}
+
+// CheckPermissions reports every name of a rule's scopes and app permissions that is none,
+// by its key, relative to the rule.
+func CheckPermissions(scopes, appPermissions []string, report func(key, problem string)) {
+	for key, names := range map[string][]string{"scopes": scopes, "appPermissions": appPermissions} {
+		if i := slices.IndexFunc(names, func(n string) bool { return !isScope(n) }); i >= 0 {
+			report(fmt.Sprintf("%s[%d]", key, i), "is not one name of a scope or app permission")
+		}
+	}
+}
+
+// DecidedBy returns the rules for an endpoint whose methods belong together. For each path,
+// the rule for method decides about all methods; if none is for it, the first for the path.
+func (a *Access) DecidedBy(method string) *Access {
+	joined := *a
+	joined.allow, joined.rules = nil, nil
+	for _, named := range []bool{true, false} {
+		for _, r := range a.rules {
+			if named == (len(r.Methods) == 0 || slices.Contains(r.Methods, method)) {
+				r.Methods = nil
+				joined.rules = append(joined.rules, r)
+			}
+		}
+	}
+	return &joined
 }
 
 // Check returns nil if a rule allows caller the request, else an *AccessError or
@@ -170,17 +192,10 @@ func (a *Access) check(caller *Caller, method string, path reading) error {
 		if !r.matches(method, path) {
 			continue
 		}
-		held, needed := caller.id.scopes, r.Scopes
-		if caller.id.app {
-			if caller.id.listable && slices.Contains(r.Clients, strings.ToLower(caller.id.client)) {
-				return nil
-			}
-			held, needed = caller.id.roles, r.AppPermissions
-		}
-		if slices.ContainsFunc(needed, func(n string) bool { return slices.Contains(held, n) }) {
+		if caller.id.app && caller.id.listable && slices.Contains(r.Clients, strings.ToLower(caller.id.client)) {
 			return nil
 		}
-		return &AccessError{Needed: needed}
+		return caller.CheckHolds(r.Scopes, r.AppPermissions)
 	}
 	return &AccessError{}
 }

@@ -53,6 +53,19 @@ func (c *Caller) Expires() time.Time { return c.id.expires }
 // answer claims challenges (xms_cc holds cp1).
 func (c *Caller) HandlesClaims() bool { return c.id.cp1 }
 
+// CheckHolds returns nil if the token holds one of scopes, if it is a user's, or one of
+// appPermissions, if it is an application's; else an *AccessError.
+func (c *Caller) CheckHolds(scopes, appPermissions []string) error {
+	held, needed := c.id.scopes, scopes
+	if c.id.app {
+		held, needed = c.id.roles, appPermissions
+	}
+	if slices.ContainsFunc(needed, func(n string) bool { return slices.Contains(held, n) }) {
+		return nil
+	}
+	return &AccessError{Needed: needed}
+}
+
 // identity is what a token says about its caller. All requests with the same token
 // share it, and it never changes.
 type identity struct {

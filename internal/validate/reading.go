@@ -2,6 +2,7 @@ package validate
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -36,17 +37,30 @@ func (a *Access) checkReadings(caller *Caller, method, path string) error {
 // checkParameters decides on a path with and without its parameters (RFC 3986,
 // section 3.3): for some servers they belong to the name.
 func (a *Access) checkParameters(caller *Caller, method, path string, folded bool) error {
-	segments := splitPath(path)
-	if err := a.check(caller, method, reading{segments, folded}); err != nil || !strings.Contains(path, ";") {
+	if err := a.check(caller, method, reading{splitPath(path), folded}); err != nil || !strings.Contains(path, ";") {
 		return err
 	}
-	var bare []string
-	for _, s := range segments {
+	return a.check(caller, method, reading{bareSegments(path), folded})
+}
+
+// bareSegments splits a path into its segments without parameters.
+func bareSegments(path string) (bare []string) {
+	for _, s := range splitPath(path) {
 		if name, _, _ := strings.Cut(s, ";"); name != "" { // servers merge adjacent slashes
 			bare = append(bare, name)
 		}
 	}
-	return a.check(caller, method, reading{bare, folded})
+	return bare
+}
+
+// MayBeReadAs reports whether an API may read a decoded path as other, which is plain. The
+// error is ErrPath if that cannot be decided.
+func MayBeReadAs(path, other string) (bool, error) {
+	folded := foldPath(path)
+	if isAmbiguous(path) || isAmbiguous(folded) || strings.Count(folded, "/") != strings.Count(path, "/") {
+		return false, ErrPath
+	}
+	return slices.Equal(bareSegments(folded), bareSegments(foldPath(other))), nil
 }
 
 // foldPath returns the same path for all paths that differ only in case, or in how

@@ -1,0 +1,279 @@
+package mcp
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"io"
+	"path"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"golang.org/x/text/unicode/norm"
+)
+
+const (
+	callTool      = "tools/call"
+	notifications = "notifications/" // what methods of notifications begin with
+
+	// maxDepth is that of .NET's parser. Others accept more.
+	maxDepth = 64
+)
+
+// nameMembers are the methods whose messages have a name, and the member of params that
+// holds it. Mcp-Name repeats it.
+var nameMembers = map[string]string{callTool: "name", "prompts/get": "name", "resources/read": "uri"}
+
+// message is what one JSON-RPC message says, as far as decisions depend on it.
+type message struct {
+	method string // "": a response
+	hasID  bool
+	params params
+}
+
+type params struct{ name, uri, taskID text }
+
+// text is a member that should be a string.
+type text struct {
+	value    string
+	isString bool
+}
+
+// isNotification reports whether the message is a notification that the protocol knows,
+// to which servers do not respond. A call of a tool without an id is none: a server may
+// make it.
+func (m message) isNotification() bool { return !m.hasID && strings.HasPrefix(m.method, notifications) }
+
+// subject returns what rules look at.
+func (m message) subject() subject { return m.subjectOf(m.method) }
+
+// subjectOf is subject if a server reads method as the message's.
+func (m message) subjectOf(method string) subject {
+	s := subject{method: method, needsName: nameMembers[method] != ""}
+	member := m.params.name
+	if s.isURI() {
+		member = m.params.uri
+	}
+	if s.needsName && member.isString && member.value != "" {
+		s.name = &member.value
+	}
+	return s
+}
+
+// fold returns what a lax server may read, with a folded name.
+func (s subject) fold() subject {
+	if s.name != nil {
+		name := foldName(*s.name, s.isURI())
+		s.name = &name
+	}
+	return s
+}
+
+func (s subject) isURI() bool { return nameMembers[s.method] == "uri" }
+
+// foldName folds a name or a pattern of names.
+func foldName(name string, isURI bool) string {
+	if isURI {
+		name = plainURI(name)
+	}
+	return fold(name)
+}
+
+// parse reads a message strictly (RFC 8259; RFC 7493, section 2): one object, distinct
+// names at every level, valid UTF-8 and no lone surrogates.
+func parse(body []byte) (message, error) {
+	var m message
+	if trimmed := bytes.TrimLeft(body, " \t\r\n"); len(trimmed) > 0 && trimmed[0] == '[' {
+		return m, errBatch
+	}
+	dec := jsontext.NewDecoder(bytes.NewReader(body))
+	hasResult := false
+	err := eachMember(dec, "jsonrpc id method params result error", func(name string) (err error) {
+		switch name {
+		case "method":
+			var method text
+			if method, err = readText(dec); err == nil && (!method.isString || method.value == "") {
+				err = errForm
+			}
+			m.method = method.value
+			return err
+		case "params":
+			m.params, err = readParams(dec)
+			return err
+		case "id":
+			m.hasID = true
+		case "result", "error":
+			hasResult = true
+		}
+		return skip(dec)
+	})
+	if err != nil {
+		return m, err
+	}
+	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
+		return m, errJSON
+	}
+	if hasResult == (m.method != "") {
+		return m, errForm
+	}
+	return m, nil
+}
+
+// readParams reads the value of params. Some clients send null in place of none.
+func readParams(dec *jsontext.Decoder) (params, error) {
+	var p params
+	switch dec.PeekKind() {
+	case 'n':
+		return p, skip(dec)
+	case '{':
+	default:
+		return p, errForm
+	}
+	err := eachMember(dec, "name uri taskid", func(name string) (err error) {
+		switch name {
+		case "name":
+			p.name, err = readText(dec)
+		case "uri":
+			p.uri, err = readText(dec)
+		case "taskId":
+			p.taskID, err = readText(dec)
+		default:
+			err = skip(dec)
+		}
+		return err
+	})
+	return p, err
+}
+
+// eachMember reads an object. read reads the value of the member with that name. A name
+// that a lax server may read as one of the decisive ones, which are written folded, is
+// refused.
+func eachMember(dec *jsontext.Decoder, decisive string, read func(name string) error) error {
+	if tok, err := dec.ReadToken(); err != nil || tok.Kind() != '{' {
+		return errJSON
+	}
+	for {
+		tok, err := dec.ReadToken()
+		switch {
+		case err != nil:
+			return errJSON
+		case tok.Kind() == '}':
+			return nil
+		}
+		name := tok.String()
+		bare := name
+		if i := strings.IndexByte(name, 0); i >= 0 { // a string in C ends there
+			bare = name[:i]
+		}
+		if folded := fold(bare); folded != name && name != "taskId" && isWord(decisive, folded) {
+			return errMember
+		}
+		if err := read(name); err != nil {
+			return err
+		}
+	}
+}
+
+// isWord reports whether name is one of the words of list.
+func isWord(list, name string) bool {
+	for word := range strings.FieldsSeq(list) {
+		if word == name {
+			return true
+		}
+	}
+	return false
+}
+
+// readText reads a value of any type.
+func readText(dec *jsontext.Decoder) (text, error) {
+	if dec.PeekKind() != '"' {
+		return text{}, skip(dec)
+	}
+	tok, err := dec.ReadToken()
+	if err != nil {
+		return text{}, errJSON
+	}
+	return text{tok.String(), true}, nil
+}
+
+// skip reads a value of any type, and the whole of an object or array.
+func skip(dec *jsontext.Decoder) error {
+	for outer := dec.StackDepth(); ; {
+		if _, err := dec.ReadToken(); err != nil || dec.StackDepth() > maxDepth {
+			return errJSON
+		}
+		if dec.StackDepth() == outer {
+			return nil
+		}
+	}
+}
+
+// fold returns the same text for all that differ only in case, in how characters are
+// composed (NFKC: Unicode Standard Annex #15), in invisible characters, or in space
+// around them.
+func fold(s string) string {
+	if isASCII(s) {
+		return strings.TrimSpace(strings.ToLower(s))
+	}
+	s = strings.Map(func(r rune) rune {
+		if unicode.Is(unicode.Cf, r) || unicode.Is(unicode.Variation_Selector, r) {
+			return -1
+		}
+		return r
+	}, norm.NFKC.String(s))
+	return strings.TrimSpace(strings.ToLower(strings.ToUpper(s))) // upper case first: it unites letters with three forms
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+// hasControl reports whether s has a control character.
+func hasControl(s string) bool { return strings.ContainsFunc(s, unicode.IsControl) }
+
+// plainURI returns a URI as servers read it that decode it and resolve its dot segments
+// (RFC 3986, sections 2.1 and 5.2.4), in whatever order.
+func plainURI(uri string) string {
+	for decoded := decodePercent(uri); decoded != uri; decoded = decodePercent(uri) {
+		uri = decoded
+	}
+	scheme, rest, ok := strings.Cut(strings.ReplaceAll(uri, `\`, "/"), "://")
+	if !ok {
+		return uri
+	}
+	host, rest, hasPath := strings.Cut(rest, "/")
+	if !hasPath {
+		return scheme + "://" + host
+	}
+	cleaned := path.Clean("/" + rest)
+	if strings.HasSuffix(rest, "/") && cleaned != "/" {
+		cleaned += "/"
+	}
+	return scheme + "://" + host + cleaned
+}
+
+// decodePercent decodes what is well encoded, and leaves the rest as it is.
+func decodePercent(s string) string {
+	if !strings.Contains(s, "%") {
+		return s
+	}
+	decoded := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' && i+2 < len(s) {
+			if b, err := hex.DecodeString(s[i+1 : i+3]); err == nil {
+				decoded = append(decoded, b...)
+				i += 2
+				continue
+			}
+		}
+		decoded = append(decoded, s[i])
+	}
+	return string(decoded)
+}

@@ -40,6 +40,9 @@ type Call struct {
 	Truncated *error
 	// WebSocket makes the call a handshake; nil: it is none.
 	WebSocket *WebSocket
+	// Inspect decides on the request's body before the token is fetched; nil: the body is not
+	// inspected. The body is read whole then, and not larger than InspectLimit.
+	Inspect func(body []byte) error
 }
 
 // call is one forwarded call in progress. It is the context of its request, so that it
@@ -110,8 +113,8 @@ func (c *call) wake() {
 
 // Forward makes the call and streams the response to w. If it returns an error, nothing
 // has been written. The error is an *Error, ErrBody, ErrHeader, an error of
-// params.Token, an *http.MaxBytesError for a body that is too large, or context.Canceled
-// when the caller left. Forward panics with http.ErrAbortHandler when the response is
+// params.Token or params.Inspect, an *http.MaxBytesError for a body that is too large, or
+// context.Canceled when the caller left. Forward panics with http.ErrAbortHandler when the response is
 // truncated, so that the caller's connection breaks too. After a WebSocket, the error is why
 // it ended otherwise than by its two sides.
 func (c *Client) Forward(w http.ResponseWriter, r *http.Request, params Call) error {
@@ -134,14 +137,13 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, params Call) er
 	call.deadline.start(c.config.RequestTimeout, c.config.Timeout, call.wake)
 	defer call.deadline.stop()
 
-	var err error
-	if call.token, err = params.Token(ctx, Rejection{}); err != nil {
+	out := r.WithContext(call)
+	if err := call.prepare(ctx, out); err != nil {
 		if call.upload != nil {
 			call.upload.PrepareEarlyReply()
 		}
-		return classify(ctx, tokenError{err})
+		return classify(ctx, err)
 	}
-	out := r.WithContext(call)
 	w.Header()["Content-Type"] = nil // otherwise net/http guesses one if the API sends none
 	if call.upload != nil {
 		// Otherwise net/http reads the rest of the body before the response begins. A
@@ -154,10 +156,31 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, params Call) er
 	}
 	call.stream = wantsStream(r.Header)
 	call.deadline.awaitResponse(call.stream)
-	if err = c.forward(call, out); call.upgraded {
+	err := c.forward(call, out)
+	if call.upgraded {
 		return err
 	}
 	return classify(ctx, err)
+}
+
+// prepare does what comes before out is sent: a decision on its body, if Inspect makes
+// one, and the token.
+func (c *call) prepare(ctx context.Context, out *http.Request) (err error) {
+	if c.Inspect != nil {
+		var body []byte
+		if c.upload != nil {
+			if body, err = c.upload.readWhole(out, InspectLimit); err != nil {
+				return err
+			}
+		}
+		if err := c.Inspect(body); err != nil {
+			return callerError{err}
+		}
+	}
+	if c.token, err = c.Token(ctx, Rejection{}); err != nil {
+		return callerError{err}
+	}
+	return nil
 }
 
 // forward sends a request to the API, and its response to the caller.

@@ -57,8 +57,9 @@ type env struct {
 	client  *downstream.Client
 	front   *httptest.Server
 	token   downstream.TokenFunc
-	maxBody int64      // 0: no limit
-	results chan error // of Forward; an abortedError if it panicked
+	inspect func(body []byte) error // nil: bodies are not inspected
+	maxBody int64                   // 0: no limit
+	results chan error              // of Forward; an abortedError if it panicked
 }
 
 type abortedError struct{}
@@ -115,7 +116,7 @@ func (e *env) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if e.maxBody > 0 {
 			r.Body = http.MaxBytesReader(nil, r.Body, e.maxBody)
 		}
-		err = e.client.Forward(w, r, downstream.Call{Path: path, Token: e.token, RequestID: "request-1"})
+		err = e.client.Forward(w, r, downstream.Call{Path: path, Token: e.token, RequestID: "request-1", Inspect: e.inspect})
 	}
 	e.results <- err
 	if err != nil {

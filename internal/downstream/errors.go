@@ -48,7 +48,7 @@ func classify(ctx context.Context, err error) error {
 		return nil
 	}
 	var callError *Error
-	var token tokenError
+	var caller callerError
 	switch cause := context.Cause(ctx); {
 	case errors.Is(cause, errLateBody):
 		return fmt.Errorf("%w: %w", ErrBody, cause)
@@ -58,13 +58,14 @@ func classify(ctx context.Context, err error) error {
 		return err
 	case cause != nil:
 		return &Error{Kind: Timeout, Err: cause}
-	case errors.As(err, &token):
-		return token.error
+	case errors.As(err, &caller):
+		return caller.error
 	case errors.As(err, &callError):
 		return err
 	}
 	return &Error{Kind: Unreachable, Err: failure.Of(err)}
 }
 
-// tokenError distinguishes an error of a TokenFunc from those of the transport.
-type tokenError struct{ error }
+// callerError distinguishes an error of a function that the caller passed, such as a
+// TokenFunc, from those of the transport.
+type callerError struct{ error }

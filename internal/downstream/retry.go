@@ -33,7 +33,7 @@ func (t retryTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	rejected := c.token
 	if c.token, err = c.Token(r.Context(), Rejection{rejected, claimsOf(challenges)}); err != nil {
 		_ = resp.Body.Close()
-		return nil, tokenError{err}
+		return nil, callerError{err}
 	}
 	if c.token == rejected {
 		return c.tokenRejected(resp, challenges, "answered 401, and no new token is fetched for a while")

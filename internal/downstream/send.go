@@ -51,7 +51,7 @@ func (c *Client) Send(ctx context.Context, o Outgoing) (*Answer, error) {
 
 	var err error
 	if call.token, err = o.Token(ctx, Rejection{}); err != nil {
-		return nil, classify(ctx, tokenError{err})
+		return nil, classify(ctx, callerError{err})
 	}
 	call.deadline.awaitResponse(false)
 	resp, err := c.transport.RoundTrip(c.request(call, o))

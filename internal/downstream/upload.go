@@ -16,6 +16,9 @@ const (
 	// call is sent, so that it can be sent a second time when the API rejects the token.
 	prefetchLimit = 64 << 10
 
+	// InspectLimit is the size of the largest body that Call.Inspect decides on, in bytes.
+	InspectLimit = prefetchLimit
+
 	// unreadBodyTimeout is how long net/http may wait for the rest of a body that no
 	// handler reads: it reads that rest before it sends a response.
 	unreadBodyTimeout = 2 * time.Second
@@ -135,6 +138,9 @@ func (u *Upload) forward(d *deadline) {
 // can be sent a second time. Any other the transport reads while it sends, and also a
 // body with trailers, because they are sent with its end.
 func (u *Upload) prefetch(r *http.Request) error {
+	if r.GetBody != nil { // readWhole was called
+		return nil
+	}
 	if r.Body = u; r.ContentLength < 0 || r.ContentLength > prefetchLimit || len(r.Trailer) > 0 {
 		return nil
 	}
@@ -143,9 +149,35 @@ func (u *Upload) prefetch(r *http.Request) error {
 		return err
 	}
 	u.become(complete) // HTTP/2 reports io.EOF only with another read
+	setBody(r, body)
+	return nil
+}
+
+// readWhole makes u the body of r and reads all of it, whatever its length is said to be.
+// Trailers stay r's. The error is ErrBody; for a body larger than limit it wraps an
+// *http.MaxBytesError.
+func (u *Upload) readWhole(r *http.Request, limit int64) ([]byte, error) {
+	if r.ContentLength > limit {
+		return nil, fmt.Errorf("%w: %w", ErrBody, &http.MaxBytesError{Limit: limit})
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(nil, u, limit))
+	switch {
+	case errors.Is(err, ErrBody):
+		return nil, err
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrBody, err)
+	}
+	if len(r.Trailer) == 0 {
+		r.ContentLength, r.TransferEncoding = int64(len(body)), nil
+	}
+	setBody(r, body)
+	return body, nil
+}
+
+// setBody sends a request with a body from memory, which can be sent again.
+func setBody(r *http.Request, body []byte) {
 	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	r.Body, _ = r.GetBody()
-	return nil
 }
 
 func (u *Upload) Read(p []byte) (int, error) {

@@ -211,7 +211,7 @@ func buildAPIs(f file, sessions *api.Sessions, tel *telemetry.Telemetry, log *sl
 		apis[name] = api.API{
 			Access: validate.NewAccess(d.Access, func(string, string) {}), // checked before
 			Client: client, Scopes: d.Scopes, AppScope: d.appScope(), Tenant: tenant,
-			AppOnly: d.appOnly(), WebSockets: d.WebSockets, Agent: d.Agent.agent(),
+			AppOnly: d.appOnly(), WebSockets: d.WebSockets, Agent: d.Agent.agent(), MCP: d.MCP.endpoint(),
 		}
 	}
 	return apis, nil

@@ -560,6 +560,7 @@ func (d downstreamAPI) check(s server, report report) {
 		report("appScopes", "must be set: the resource cannot be derived from scopes")
 	}
 	d.Agent.agent().Check(under("agent", report))
+	d.MCP.check(d.EncodedSlashes, under("mcp", report))
 	switch {
 	case d.Agent.User != "" && d.RequestAppToken:
 		report("agent.user", "cannot be set where requestAppToken is true: a user's token is not the application's")
@@ -632,7 +633,7 @@ func (f file) effective() file {
 	if f.Server.WebRoot != "" {
 		f.Server.ContentPolicy = cmp.Or(f.Server.ContentPolicy, webroot.DefaultPolicy(f.siteConfig().FrameSources))
 	}
-	if len(f.AzureAd.Audiences) == 0 {
+	if f.AzureAd.Audiences = f.audiences(); len(f.AzureAd.Audiences) == 0 {
 		f.AzureAd.Audiences = []string{f.AzureAd.ClientID, "api://" + f.AzureAd.ClientID}
 	}
 	apis := map[string]downstreamAPI{}
@@ -653,6 +654,21 @@ func (f file) effective() file {
 	return f
 }
 
+// audiences are azureAd.audiences with the App ID URIs of MCP endpoints. None: the default.
+func (f file) audiences() []string {
+	var uris []string
+	for _, name := range slices.Sorted(maps.Keys(f.DownstreamAPIs)) {
+		if uri := f.DownstreamAPIs[name].MCP.AppIDURI; isAppIDURI(uri) {
+			uris = append(uris, uri)
+		}
+	}
+	if len(uris) == 0 || len(f.AzureAd.Audiences) > 0 {
+		return slices.Concat(f.AzureAd.Audiences, uris)
+	}
+	id := strings.ToLower(f.AzureAd.ClientID)
+	return append([]string{id, "api://" + id}, uris...)
+}
+
 func (f file) validateConfig() validate.Config {
 	clients := f.AzureAd.AllowedClients
 	if id := f.webApp().ClientID; f.Session.Enabled && len(clients) > 0 && validate.IsGUID(id) { // the session's own tokens are for the web app
@@ -660,7 +676,7 @@ func (f file) validateConfig() validate.Config {
 	}
 	return validate.Config{
 		Instance: f.AzureAd.Instance, TenantID: f.AzureAd.TenantID, ClientID: f.AzureAd.ClientID,
-		Audiences: f.AzureAd.Audiences, ClockSkew: f.AzureAd.ClockSkew,
+		Audiences: f.audiences(), ClockSkew: f.AzureAd.ClockSkew,
 		AllowedTenants: f.AzureAd.AllowedTenants, AllowedClients: clients,
 	}
 }

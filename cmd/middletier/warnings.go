@@ -39,6 +39,9 @@ func (f file) warn(report report) {
 		d, section := f.DownstreamAPIs[name], under("downstreamApis."+name, report)
 		f.warnOfListeners(d, section)
 		f.warnOfClients(d, under("access", section))
+		if f.Server.Address != "" {
+			d.MCP.warn(name, f.apiConfig().FixedURL(), under("mcp", section))
+		}
 		if total := f.requestTimeout(d); d.Timeout > total {
 			section("timeout", fmt.Sprintf("%s is longer than requestTimeout, which ends a request after %s", d.Timeout, total))
 		}

@@ -97,6 +97,8 @@ type API struct {
 	// Agent is the agent identity that calls the API in place of this application. A user
 	// of its own calls it in place of applications, with Scopes.
 	Agent obo.Agent
+	// MCP is the API's endpoint of the Model Context Protocol; nil: none.
+	MCP *MCP
 }
 
 // Check reports every mistake in the server section by its key.
@@ -173,6 +175,9 @@ func New(c Config) *Server {
 	all := c.APIs
 	c.APIs = maps.Clone(all)
 	maps.DeleteFunc(c.APIs, func(_ string, a API) bool { return !a.isServed() })
+	for name, api := range c.APIs {
+		c.APIs[name] = api.withMCP()
+	}
 	s := &Server{ // checked before
 		config: c, apis: all, proxies: c.proxies(func(string, string) {}), refusedOrigins: newRefusedOrigins(),
 	}
@@ -183,7 +188,7 @@ func New(c Config) *Server {
 			return s.challenge(p, s.targetOf(r, base))
 		},
 		ExampleChallenge: func(p problem.Problem, base string) string {
-			return s.challenge(p, target{resource: resource{base, "todo"}, scopes: problem.ExampleScopes})
+			return s.challenge(p, target{resource: resource{base: base, api: "todo"}, scopes: problem.ExampleScopes})
 		},
 		Extend: s.extend, AllowsWebSocket: s.allowsWebSocket,
 		Validator: c.Validator, Telemetry: c.Telemetry, Log: c.Log,

@@ -12,16 +12,22 @@ import (
 // target is what a request asks for, as far as challenges say.
 type target struct {
 	resource
-	app    bool     // on the route for applications
 	scopes []string // of the access rule for the request, any one of which a user needs; not in full
 }
 
 // targetOf returns the target of r. base is the URL of the service. APIs that are not
-// configured have no metadata, nor have those on the route for applications: which scope
-// an application requests does not depend on the API.
+// configured have no metadata, nor have those on the route for applications, except for
+// MCP endpoints: which scope an application requests does not depend on the API.
 func (s *Server) targetOf(r *http.Request, base string) target {
 	path := door.RawPath(r)
 	t := target{resource: resource{base: base}}
+	if endpoint, ok := s.endpointAt(path); ok {
+		t.resource, t.base = endpoint, base
+		if !t.app {
+			t.scopes = s.config.APIs[t.api].MCP.access.UserScopes(http.MethodPost, endpoint.endpoint)
+		}
+		return t
+	}
 	if strings.HasPrefix(path, s.config.BasePath+appRoute.prefix) {
 		t.app = true
 		return t
@@ -73,5 +79,5 @@ func (s *Server) scopeParameter(t target, scopes []string) string {
 	case len(scopes) == 0:
 		return ""
 	}
-	return fmt.Sprintf(", scope=%q", fullScope(s.config.IDURI, scopes[0]))
+	return fmt.Sprintf(", scope=%q", fullScope(s.idURI(t.resource), scopes[0]))
 }

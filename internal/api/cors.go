@@ -103,7 +103,9 @@ func (s *Server) newCORS() echo.MiddlewareFunc {
 	}
 	vary := []string{"Origin"}
 	exposedHeaders := []string{strings.Join(slices.Concat(responseHeaders, c.ResponseHeaders), ", ")}
+	mcpExposedHeaders := []string{strings.Join(slices.Concat(responseHeaders, mcpResponseHeaders, c.ResponseHeaders), ", ")}
 	allowedHeaders := strings.Join(slices.Concat(requestHeaders, c.RequestHeaders), ", ")
+	mcpAllowedHeaders := strings.Join(slices.Concat(requestHeaders, mcpRequestHeaders, c.RequestHeaders), ", ")
 	maxAge := door.Seconds(c.MaxAge)
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
@@ -121,6 +123,9 @@ func (s *Server) newCORS() echo.MiddlewareFunc {
 			case allowOrigin != nil:
 				h["Access-Control-Allow-Origin"] = allowOrigin
 				h["Access-Control-Expose-Headers"] = exposedHeaders
+				if _, ok := s.endpointAt(door.RawPath(r)); ok {
+					h["Access-Control-Expose-Headers"] = mcpExposedHeaders
+				}
 				if s.config.ServerTiming {
 					h["Timing-Allow-Origin"] = allowOrigin // Resource Timing, section 4.5.1
 				}
@@ -137,6 +142,9 @@ func (s *Server) newCORS() echo.MiddlewareFunc {
 					h.Set("Access-Control-Allow-Methods", methods)
 				}
 				h.Set("Access-Control-Allow-Headers", allowedHeaders)
+				if _, ok := s.endpointAt(door.RawPath(r)); ok {
+					h.Set("Access-Control-Allow-Headers", mcpAllowedHeaders)
+				}
 				h.Set("Access-Control-Max-Age", maxAge)
 			}
 			return c.NoContent(http.StatusNoContent)
@@ -154,9 +162,12 @@ func isPreflight(r *http.Request) bool {
 // those of the API's access rules, or of the route. It returns "" for an unknown path.
 func (s *Server) preflightMethods(c echo.Context) string {
 	for _, route := range []route{userRoute, appRoute} {
-		name, _, err := splitTarget(c.Request().URL.EscapedPath(), s.config.BasePath+route.prefix)
+		name, path, err := splitTarget(c.Request().URL.EscapedPath(), s.config.BasePath+route.prefix)
 		if api, ok := s.config.APIs[name]; err == nil && ok {
-			return strings.Join(api.Access.Methods(), ", ")
+			if target, err := api.Client.ParsePath(path); err == nil {
+				path = target.Decoded()
+			}
+			return strings.Join(api.methodsAt(path), ", ")
 		}
 	}
 	methods, _ := c.Get(echo.ContextKeyHeaderAllow).(string)

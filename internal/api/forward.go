@@ -57,13 +57,16 @@ func (s *Server) forward(route route) echo.HandlerFunc {
 		if err != nil {
 			return err
 		}
+		inspect, err := api.inspect(r, event.Caller, target)
+		if err != nil {
+			return err
+		}
 		event.Forwarded = true
 		location := locations[name]
 		call := downstream.Call{
 			Path: target, Token: s.tokenFor(event, api, route), RequestID: event.ID, Forwarded: s.proxies.Client(r),
 			Prefix: location.path, PublicURL: location.url, PublicURLVaries: s.config.PublicURL == "",
-			Private:   route == sessionRoute,
-			Truncated: &event.AnswerErr,
+Private: route == sessionRoute, Truncated: &event.AnswerErr, Inspect: inspect,
 		}
 		if isHandshake(r) {
 			return s.forwardWebSocket(c, api, route, call)
@@ -105,11 +108,11 @@ func permit(r *http.Request, caller *validate.Caller, api API, route route, path
 	if err := downstream.CheckQuery(r.URL.RawQuery); err != nil {
 		return downstream.Path{}, err
 	}
-	if err := api.Access.Check(caller, r.Method, target.Decoded()); err != nil {
+	if err := api.checkAccess(caller, r.Method, target.Decoded()); err != nil {
 		return downstream.Path{}, err
 	}
 	for _, method := range overridingMethods(r.Header) { // the API may use this method instead
-		if err := api.Access.Check(caller, method, target.Decoded()); err != nil {
+		if err := api.checkAccess(caller, method, target.Decoded()); err != nil {
 			return downstream.Path{}, err
 		}
 	}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"slices"
@@ -12,11 +13,13 @@ import (
 	"middletier/internal/problem"
 )
 
-// resource is a protected resource in the sense of RFC 9728: the whole service, or one
-// API that users call.
+// resource is a protected resource in the sense of RFC 9728: the whole service, one API
+// that users call, or an MCP endpoint.
 type resource struct {
-	base string // the URL of the service, without a slash at its end
-	api  string // "" for the whole service
+	base     string // the URL of the service, without a slash at its end
+	api      string // "" for the whole service
+	endpoint string // the path of the MCP endpoint below the API; "" for the API
+	app      bool   // on the route for applications
 }
 
 // path returns the path of the resource below base.
@@ -24,7 +27,11 @@ func (r resource) path() string {
 	if r.api == "" {
 		return ""
 	}
-	return userRoute.prefix + r.api
+	route := userRoute
+	if r.app {
+		route = appRoute
+	}
+	return route.prefix + r.api + r.endpoint
 }
 
 // url returns the identifier of the resource: its URL, without a slash at its end.
@@ -76,15 +83,20 @@ func (s *Server) describedResource(r *http.Request) (resource, error) {
 		if rest == "" && ok && (start != door.MetadataPath || s.config.BasePath == "") {
 			return described, nil
 		}
-		name, isAPI := strings.CutPrefix(rest, userRoute.prefix)
-		if !ok || !isAPI || name == "" || strings.Contains(name, "/") {
-			continue
+		for _, route := range []route{userRoute, appRoute} {
+			name, below, err := splitTarget(rest, route.prefix)
+			if !ok || err != nil || name == "" {
+				continue
+			}
+			api, known := s.config.APIs[name]
+			switch isEndpoint := known && api.isEndpoint(below); {
+			case isEndpoint, known && below == "" && !route.app:
+				described.api, described.endpoint, described.app = name, below, route.app
+				return described, nil
+			case below == "" && !route.app:
+				result = problem.ErrUnknownAPI
+			}
 		}
-		if _, known := s.config.APIs[name]; known {
-			described.api = name
-			return described, nil
-		}
-		result = problem.ErrUnknownAPI
 	}
 	return resource{}, result
 }
@@ -97,22 +109,35 @@ func escapePath(path string) string {
 	return path
 }
 
-// fullScopes returns the scopes that the access rules of a resource mention, in full and
-// sorted. offline_access is the client's own matter: the service needs no refresh token.
+// fullScopes returns the scopes that the access rules of a resource mention, and those for
+// tools, in full and sorted. offline_access is the client's own matter: the service needs
+// no refresh token. An application requests all that it was given.
 func (s *Server) fullScopes(of resource) []string {
+	idURI := s.idURI(of)
+	if of.app {
+		return []string{fullScope(idURI, ".default")}
+	}
 	var scopes []string
 	for name, api := range s.config.APIs {
 		if of.api != "" && of.api != name {
 			continue
 		}
-		for _, scope := range api.Access.Scopes() {
+		for _, scope := range api.scopes() {
 			if scope != "offline_access" {
-				scopes = append(scopes, fullScope(s.config.IDURI, scope))
+				scopes = append(scopes, fullScope(idURI, scope))
 			}
 		}
 	}
 	slices.Sort(scopes)
 	return slices.Compact(scopes)
+}
+
+// idURI returns what scopes begin with in challenges and metadata of a resource.
+func (s *Server) idURI(of resource) string {
+	if of.endpoint != "" {
+		return cmp.Or(s.config.APIs[of.api].MCP.IDURI, s.config.IDURI)
+	}
+	return s.config.IDURI
 }
 
 // addMetadata adds the metadata's routes.

@@ -103,6 +103,20 @@ func (r Rule) CoversToolCalls() bool {
 		(len(r.Names) == 0 || slices.ContainsFunc(r.Names, func(name string) bool { return strings.Trim(name, "*") == "" }))
 }
 
+// None reports whether there are no rules, so that no message has to be read.
+func (r *Rules) None() bool { return r == nil || len(r.rules) == 0 }
+
+// Scopes returns all delegated scopes in the rules.
+func (r *Rules) Scopes() []string {
+	var scopes []string
+	if r != nil {
+		for _, rule := range r.rules {
+			scopes = append(scopes, rule.Scopes...)
+		}
+	}
+	return scopes
+}
+
 // Match returns the rule that decides on a message, or nil if none does: no rule matches,
 // or it is a response or a notification. header is that of the request, body the whole
 // message. The error is an *Error.

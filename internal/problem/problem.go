@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"middletier/internal/downstream"
+	"middletier/internal/mcp"
 	"middletier/internal/obo"
 	"middletier/internal/records"
 	"middletier/internal/validate"
@@ -73,6 +74,7 @@ func For(err error, from Requester) Problem {
 		requestErr  *Error
 		tokenErr    *validate.InvalidTokenError
 		accessErr   *validate.AccessError
+		messageErr  *mcp.Error
 		rateErr     *RateError
 		providerErr *obo.Error
 		callErr     *downstream.Error
@@ -93,6 +95,8 @@ func For(err error, from Requester) Problem {
 		return Problem{Kind: "tenant-not-allowed", Detail: "The caller's tenant is not allowed to use this service."}
 	case errors.As(err, &accessErr):
 		return accessProblem(accessErr)
+	case errors.As(err, &messageErr):
+		return Problem{Kind: "invalid-request", Detail: messageErr.Detail}
 	case errors.As(err, &rateErr):
 		return Problem{Kind: "rate-limited", Detail: "The caller has made more calls than this service allows.", RetryAfter: rateErr.After}
 	case errors.Is(err, downstream.ErrPath), errors.Is(err, validate.ErrPath):

@@ -33,7 +33,7 @@ var Types = map[string]Type{
 		http.StatusBadRequest, "Invalid request",
 		"The request is malformed: more than one token, a method that is not in upper case, " +
 			"an ambiguous path, a host that is not in server.allowedHosts or sidecar.allowedHosts, a query with bytes that must be percent-encoded, " +
-			"a header that is not UTF-8, or a body that ends too early. On the sidecar listener, also a query whose overrides are unknown, " +
+			"a header that is not UTF-8, a message to an MCP server that could be read in two ways, or a body that ends too early. On the sidecar listener, also a query whose overrides are unknown, " +
 			"cannot be read or contradict each other.",
 		"The client corrects the request.",
 		ErrPresentation,

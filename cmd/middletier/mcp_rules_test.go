@@ -21,7 +21,9 @@ func TestToolsNeedTheirOwnScopes(t *testing.T) {
 	daemon := func(message string) *reply {
 		return w.send("POST", w.url+"/app/todo/mcp", w.daemon(), strings.NewReader(message), "Content-Type: application/json")
 	}
-	spaced := " \r\n{ \"method\" : \"tools\\/call\", \"params\":{\"name\":\"list\",\"arguments\":{\"text\":\"\\u00e4 ä \\ud83d\\ude00\",\"n\":1.50e1}},\"id\":\"a\"}\n"
+	spaced := " \r\n{ \"method\" : \"tools\\/call\", " +
+		"\"params\":{\"name\":\"list\",\"arguments\":{\"text\":\"\\u00e4 ä \\ud83d\\ude00\",\"n\":1.50e1}},\"id\":\"a\"}\n"
+	const listing = `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`
 	for name, row := range map[string]struct {
 		reply   *reply
 		message string
@@ -29,9 +31,9 @@ func TestToolsNeedTheirOwnScopes(t *testing.T) {
 		"a tool for readers":      {w.message(w.bob(), callOfTool("list")), callOfTool("list")},
 		"a tool that deletes":     {w.message(w.alice(), callOfTool("delete_item")), callOfTool("delete_item")},
 		"spelled in another way":  {w.message(w.bob(), spaced), spaced},
-		"a list of tools":         {w.message(w.bob(), `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`), `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`},
-		"a response":              {w.message(w.bob(), `{"jsonrpc":"2.0","id":1,"result":{}}`), `{"jsonrpc":"2.0","id":1,"result":{}}`},
-		"a notification":          {w.message(w.bob(), `{"jsonrpc":"2.0","method":"notifications/x"}`), `{"jsonrpc":"2.0","method":"notifications/x"}`},
+		"a list of tools":         {w.message(w.bob(), listing), listing},
+		"a response":              {w.message(w.bob(), `{"id":1,"result":{}}`), `{"id":1,"result":{}}`},
+		"a notification":          {w.message(w.bob(), `{"method":"notifications/x"}`), `{"method":"notifications/x"}`},
 		"a tool, by an agent":     {daemon(callOfTool("list")), callOfTool("list")},
 		"headers of the revision": {w.message(w.bob(), callOfTool("list"), "Mcp-Method: tools/call", "Mcp-Name: list"), callOfTool("list")},
 	} {
@@ -39,17 +41,18 @@ func TestToolsNeedTheirOwnScopes(t *testing.T) {
 			t.Errorf("%s: got %d %s", name, row.reply.StatusCode, row.reply.body)
 		}
 	}
-	if r := w.message(w.carolWithoutScopes(), callOfTool("list")); r.StatusCode != 403 || r.kind() != "insufficient-scope" {
+	if r := w.message(w.withoutScopes(), callOfTool("list")); r.StatusCode != 403 || r.kind() != "insufficient-scope" {
 		t.Errorf("access comes first: got %d %s", r.StatusCode, r.body)
 	}
 	before := len(w.api.seen())
-	scope := `Bearer error="insufficient_scope", scope="api://` + demoMiddleTier + `/ToDoList.ReadWrite"` + w.leadsTo("/api/todo/mcp")
+	const insufficient = `Bearer error="insufficient_scope", scope="api://` + demoMiddleTier
+	scope := insufficient + `/ToDoList.ReadWrite"` + w.leadsTo("/api/todo/mcp")
 	r := w.message(w.bob(), callOfTool("delete_item"))
 	if r.StatusCode != 403 || r.kind() != "insufficient-scope" || r.Header.Get("WWW-Authenticate") != scope ||
 		!slices.Equal(r.problem.Scopes, []string{"ToDoList.ReadWrite", "ToDoList.Admin"}) {
 		t.Errorf("a user who may only read: got %d %s %s\nwant %s", r.StatusCode, r.Header.Get("WWW-Authenticate"), r.body, scope)
 	}
-	scope = `Bearer error="insufficient_scope", scope="api://` + demoMiddleTier + `/.default"` + w.leadsTo("/app/todo/mcp")
+	scope = insufficient + `/.default"` + w.leadsTo("/app/todo/mcp")
 	if r := daemon(callOfTool("delete_item")); r.StatusCode != 403 || r.Header.Get("WWW-Authenticate") != scope ||
 		!slices.Equal(r.problem.Scopes, []string{"ToDoList.ReadWrite.All"}) {
 		t.Errorf("an agent that may only read: got %d %s %s\nwant %s", r.StatusCode, r.Header.Get("WWW-Authenticate"), r.body, scope)
@@ -59,8 +62,8 @@ func TestToolsNeedTheirOwnScopes(t *testing.T) {
 	}
 }
 
-// carolWithoutScopes is a token with a scope that no rule names.
-func (w *world) carolWithoutScopes() string {
+// withoutScopes is a token with a scope that no rule names.
+func (w *world) withoutScopes() string {
 	return w.idp.UserToken("alice", "app", "middletier", "ToDoList.Other")
 }
 
@@ -82,7 +85,7 @@ func TestNoWayRoundTheRulesForTools(t *testing.T) {
 		return `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":` + params + `}`
 	}
 	sentinel := func(name string) string { return "=?base64?" + base64.StdEncoding.EncodeToString([]byte(name)) + "?=" }
-	long := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"arguments":{"text":"` + strings.Repeat("x", 64<<10) + `"},"name":"delete_item"}}`
+	long := params(`{"arguments":{"text":"` + strings.Repeat("x", 64<<10) + `"},"name":"delete_item"}`)
 	padded := list + strings.Repeat(" ", 64<<10-len(list))
 
 	type row struct {
@@ -222,14 +225,18 @@ func (w *world) wantNoWayRoundByFraming(t *testing.T, bob, call string) {
 		request string
 		status  int
 	}{
-		"in pieces":                   {json + "Transfer-Encoding: chunked\r\n\r\n" + chunks + "0\r\n\r\n", 403},
-		"with trailers":               {json + "Transfer-Encoding: chunked\r\nTrailer: Mcp-Name\r\n\r\n" + chunks + "0\r\nMcp-Name: list\r\n\r\n", 403},
-		"a shorter length":            {json + fmt.Sprintf("Content-Length: %d\r\n\r\n", len(call)-1) + call, 400},
-		"no body":                     {json + "Content-Length: 0\r\n\r\n", 400},
-		"no length":                   {json + "\r\n", 400},
-		"no type":                     {head + fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(call), call), 400},
-		"two types":                   {json + fmt.Sprintf("Content-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s", len(call), call), 400},
-		"a header that a proxy drops": {json + fmt.Sprintf("Connection: Mcp-Name\r\nMcp-Name: list\r\nContent-Length: %d\r\n\r\n%s", len(call), call), 400},
+		"in pieces": {json + "Transfer-Encoding: chunked\r\n\r\n" + chunks + "0\r\n\r\n", 403},
+		"with trailers": {
+			json + "Transfer-Encoding: chunked\r\nTrailer: Mcp-Name\r\n\r\n" + chunks + "0\r\nMcp-Name: list\r\n\r\n", 403,
+		},
+		"a shorter length": {json + fmt.Sprintf("Content-Length: %d\r\n\r\n", len(call)-1) + call, 400},
+		"no body":          {json + "Content-Length: 0\r\n\r\n", 400},
+		"no length":        {json + "\r\n", 400},
+		"no type":          {head + fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(call), call), 400},
+		"two types":        {json + fmt.Sprintf("Content-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s", len(call), call), 400},
+		"a header that a proxy drops": {
+			json + fmt.Sprintf("Connection: Mcp-Name\r\nMcp-Name: list\r\nContent-Length: %d\r\n\r\n%s", len(call), call), 400,
+		},
 		"length and pieces": {
 			json + fmt.Sprintf("Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n%s0\r\n\r\n", len(call), chunks), 403,
 		},

@@ -560,7 +560,7 @@ func (d downstreamAPI) check(s server, report report) {
 		report("appScopes", "must be set: the resource cannot be derived from scopes")
 	}
 	d.Agent.agent().Check(under("agent", report))
-	d.MCP.check(d.EncodedSlashes, under("mcp", report))
+	d.MCP.check(d.EncodedSlashes, d.WebSockets, under("mcp", report))
 	switch {
 	case d.Agent.User != "" && d.RequestAppToken:
 		report("agent.user", "cannot be set where requestAppToken is true: a user's token is not the application's")

@@ -29,8 +29,9 @@ type authorizationServerKeys struct {
 	AllowedRedirectURIs []string            `yaml:"allowedRedirectUris" doc:"Where users may be sent after a sign-in: https, compared exactly, or http of the loopback interface, with any port." details:"Each must be a redirect URI (web) of the registration, too."`
 }
 
-// check reports mistakes in the keys of an API with encoded slashes, or without.
-func (k mcpKeys) check(encodedSlashes bool, report report) {
+// check reports mistakes in the keys of an API with encoded slashes or WebSockets, or
+// without.
+func (k mcpKeys) check(encodedSlashes, webSockets bool, report report) {
 	switch {
 	case k.Path == "" && (k.AppIDURI != "" || len(k.Tools) > 0):
 		report("path", "must be set: the path of the server's endpoint, such as /mcp")
@@ -50,6 +51,9 @@ func (k mcpKeys) check(encodedSlashes bool, report report) {
 	}
 	if encodedSlashes && len(k.Tools) > 0 {
 		report("tools", "must be empty if encodedSlashes is true: the API may read %2F as a slash, and so another path as that of the endpoint")
+	}
+	if webSockets && len(k.Tools) > 0 {
+		report("tools", "must be empty if webSockets is true: messages in a WebSocket are not read")
 	}
 }
 

@@ -224,6 +224,12 @@ func TestMistakesInMCPKeys(t *testing.T) {
 	if !slices.Equal(got, []string{"downstreamApis.todo.mcp.tools"}) {
 		t.Errorf("tools and encoded slashes: got %q", got)
 	}
+	d.EncodedSlashes, d.WebSockets, got = false, true, nil
+	f.DownstreamAPIs["todo"] = d
+	f.check(func(key, _ string) { got = append(got, key) })
+	if !slices.Equal(got, []string{"downstreamApis.todo.mcp.tools"}) {
+		t.Errorf("tools and WebSockets: got %q", got)
+	}
 }
 
 func TestWarningsAboutMCPServers(t *testing.T) {

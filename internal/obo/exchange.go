@@ -406,6 +406,9 @@ func (rec recorder) Do(req *http.Request) (*http.Response, error) {
 	recorded.began.Store(true)
 	recorded.last.Store(nil) // not that of an earlier request
 	maps.Copy(req.Header, recorded.header)
+	if err := replaceForm(req); err != nil {
+		return nil, err
+	}
 	resp, err := rec.Client.Do(req)
 	if req.Method == http.MethodPost && !neverSent(err) {
 		recorded.sent.Store(true)

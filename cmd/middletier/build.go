@@ -18,6 +18,7 @@ import (
 	"middletier/internal/config"
 	"middletier/internal/diagnosis"
 	"middletier/internal/downstream"
+	"middletier/internal/facade"
 	"middletier/internal/gctune"
 	"middletier/internal/listener"
 	"middletier/internal/obo"
@@ -38,6 +39,7 @@ type program struct {
 	validator *validate.Validator
 	tokens
 	telemetry *telemetry.Telemetry
+	relays    map[string]*obo.Client // of the authorization servers, by API
 
 	certificate *listener.Certificate // of the public listener; nil for cleartext
 }
@@ -90,6 +92,11 @@ func build(ctx context.Context, f file, transport http.RoundTripper, log *slog.L
 	if apiConfig.APIs, err = buildAPIs(f, sessions, tel, log); err != nil {
 		return nil, err
 	}
+	relays, err := f.buildRelays(ctx, client, tel, log)
+	if err != nil {
+		return nil, err
+	}
+	apiConfig.Facade = facade.New(f.facadeConfigs(relays))
 	sidecarConfig := f.sidecarConfig()
 	sidecarConfig.Validator, sidecarConfig.Tokens, sidecarConfig.Telemetry, sidecarConfig.Log = validator, cache, tel, log
 	sidecarConfig.APIs = f.sidecarAPIs(apiConfig.APIs)
@@ -99,7 +106,7 @@ func build(ctx context.Context, f file, transport http.RoundTripper, log *slog.L
 	}
 	return &program{
 		api: apiServer, sidecar: sidecar.New(sidecarConfig), validator: validator, tokens: tokens,
-		telemetry: tel, certificate: cert,
+		telemetry: tel, relays: relays, certificate: cert,
 	}, nil
 }
 
@@ -289,6 +296,12 @@ func (p *program) run(ctx context.Context) error {
 		p.exchanger.Run(ctx)
 		return nil
 	})
+	for _, relay := range p.relays {
+		group.Go(func() error {
+			relay.Run(ctx)
+			return nil
+		})
+	}
 	if p.webApp != nil {
 		group.Go(func() error {
 			p.webApp.Run(ctx)

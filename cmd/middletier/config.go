@@ -268,6 +268,9 @@ func loadDocument(files []string, environ []string, more ...func(file, report)) 
 	if !doc.Has("server.address") {
 		f.Server.inherit(environ, doc.from)
 	}
+	for _, d := range f.DownstreamAPIs {
+		d.MCP.AuthorizationServer.inherit(environment(environ))
+	}
 	doc.refuseInheritedPlaceholders(environ)
 	f.resolve()
 	f.check(doc.Report)
@@ -303,6 +306,7 @@ func checkServing(f file, report report) {
 	if f.Session.Enabled && len(f.Session.ClientCredentials) > 0 {
 		f.sessionOBOConfig().CheckLoading(under("session", report))
 	}
+	checkRelayLoading(f, report)
 	f.redisConfig().CheckLoading(under("tokenCache.redis", report))
 	f.Sidecar.checkLoading(under("sidecar", report))
 	f.Server.TLS.CheckLoading(under("server.tls", report))
@@ -471,6 +475,7 @@ func (f file) check(report report) {
 			section("", "must be a name of letters, digits, dots, dashes and underscores")
 		}
 		d.check(f.Server, section)
+		f.checkAuthorizationServer(d, under("mcp.authorizationServer", section))
 		if id := d.Agent.Identity; id != "" && strings.EqualFold(id, f.AzureAd.ClientID) {
 			section("agent.identity", "is azureAd.clientId, the blueprint: it must be the client ID of an agent identity made from it")
 		}

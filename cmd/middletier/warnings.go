@@ -42,6 +42,7 @@ func (f file) warn(report report) {
 		if f.Server.Address != "" {
 			d.MCP.warn(name, f.apiConfig().FixedURL(), under("mcp", section))
 		}
+		f.warnOfAuthorizationServer(d, under("mcp.authorizationServer", section))
 		if total := f.requestTimeout(d); d.Timeout > total {
 			section("timeout", fmt.Sprintf("%s is longer than requestTimeout, which ends a request after %s", d.Timeout, total))
 		}

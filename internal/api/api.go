@@ -19,6 +19,7 @@ import (
 
 	"middletier/internal/door"
 	"middletier/internal/downstream"
+	"middletier/internal/facade"
 	"middletier/internal/forwarded"
 	"middletier/internal/obo"
 	"middletier/internal/problem"
@@ -74,6 +75,7 @@ type Config struct {
 	Validator *validate.Validator
 	Tokens    *obo.Cache
 	APIs      map[string]API // by name
+	Facade    *facade.Server // the authorization servers of APIs; nil: none has one
 	Telemetry *telemetry.Telemetry
 	Settings  []byte // the configuration in force as JSON, without secrets
 	Profiling bool   // the admin listener answers /debug/pprof/
@@ -226,6 +228,7 @@ func (s *Server) addRoutes(e *echo.Echo) {
 	}
 	g.POST("/signout", s.authenticate(s.bearerToken, noAccess, s.signout)) // without a rate limit: a sign-out must not fail for it
 	s.addMetadata(e, g)
+	c.Facade.AddRoutes(e, g, s.facadeListener())
 	s.door.AddProblems(g)
 	if c.Site != nil {
 		s.addSite(g)

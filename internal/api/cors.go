@@ -113,8 +113,8 @@ func (s *Server) newCORS() echo.MiddlewareFunc {
 			if s.isSessionRequest(r) { // a session is for pages of this origin
 				return next(c)
 			}
-			if s.isMetadata(r) {
-				return s.answerAnyOrigin(c, next)
+			if methods := s.openMethods(r); methods != nil {
+				return s.answerAnyOrigin(c, next, methods)
 			}
 			h["Vary"] = vary
 			origin := r.Header.Get("Origin")

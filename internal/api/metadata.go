@@ -50,7 +50,7 @@ func (s *Server) metadata(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	issuer, err := s.config.Validator.Issuer()
+	issuer, err := s.issuerOf(described)
 	if err != nil {
 		return err
 	}
@@ -159,17 +159,26 @@ func (s *Server) isMetadata(r *http.Request) bool {
 // anyOrigin is the header that lets every page read an answer.
 var anyOrigin = []string{"*"}
 
+// openMethods returns the methods with which pages of every origin may make r, or nil if that
+// is for server.cors to say.
+func (s *Server) openMethods(r *http.Request) []string {
+	if s.isMetadata(r) {
+		return door.GetAndHead
+	}
+	return s.config.Facade.OpenMethods(r.URL.Path)
+}
+
 // answerAnyOrigin lets pages of every origin read metadata, and answers their
 // preflights. Browser clients that have yet to find out where to sign in must read it
-// (RFC 9728, section 3.1), and it is public.
-func (s *Server) answerAnyOrigin(c echo.Context, next echo.HandlerFunc) error {
+// (RFC 9728, section 3.1), and it is public. methods are those that the path has.
+func (s *Server) answerAnyOrigin(c echo.Context, next echo.HandlerFunc, methods []string) error {
 	r, h := c.Request(), c.Response().Header()
 	h["Access-Control-Allow-Origin"] = anyOrigin
 	if !isPreflight(r) {
 		h["Access-Control-Expose-Headers"] = anyOrigin
 		return next(c)
 	}
-	h.Set("Access-Control-Allow-Methods", strings.Join(door.GetAndHead, ", "))
+	h.Set("Access-Control-Allow-Methods", strings.Join(methods, ", "))
 	h.Set("Access-Control-Allow-Headers", "*, Authorization") // the wildcard does not cover it
 	h.Set("Access-Control-Max-Age", door.Seconds(door.DescriptionMaxAge))
 	return c.NoContent(http.StatusNoContent)

@@ -73,8 +73,8 @@ func (s *Server) logRefusedOrigins(next echo.HandlerFunc) echo.HandlerFunc {
 		if s.isSessionRequest(r) {
 			return next(c)
 		}
-		if s.isMetadata(r) {
-			return s.answerAnyOrigin(c, next)
+		if methods := s.openMethods(r); methods != nil {
+			return s.answerAnyOrigin(c, next, methods)
 		}
 		if r.Header["Origin"] != nil {
 			s.logRefusedOrigin(r, r.Header.Get("Origin"))

@@ -19,8 +19,8 @@ const (
 var loopback = regexp.MustCompile(`^http://(localhost|127\.0\.0\.1)(?::(\d{1,5}))?((?:/.*)?)$`)
 
 // platform returns the platform for which the app registered this redirect URI, or "". It
-// must be the registered text, except for a native app's port on loopback (RFC 8252, section
-// 7.3; "Redirect URI restrictions and limitations").
+// must be the registered text, except for the port on loopback of a native app or a web app
+// (RFC 8252, section 7.3; "Redirect URI restrictions and limitations", "Localhost exceptions").
 func (a *App) platform(uri string) string {
 	switch {
 	case uri == "":
@@ -36,10 +36,15 @@ func (a *App) platform(uri string) string {
 	if asked == nil {
 		return ""
 	}
-	for _, registered := range a.RedirectURIs.Native {
-		known := loopback.FindStringSubmatch(registered)
-		if known != nil && known[1] == asked[1] && sameRoot(known[3], asked[3]) {
-			return platformNative
+	for _, platform := range []struct {
+		name string
+		uris []string
+	}{{platformNative, a.RedirectURIs.Native}, {platformWeb, a.RedirectURIs.Web}} {
+		if slices.ContainsFunc(platform.uris, func(registered string) bool {
+			known := loopback.FindStringSubmatch(registered)
+			return known != nil && known[1] == asked[1] && sameRoot(known[3], asked[3])
+		}) {
+			return platform.name
 		}
 	}
 	return ""

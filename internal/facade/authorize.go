@@ -21,7 +21,9 @@ const challengeMethod = "S256"
 var challengeForm = regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)
 
 // sentOn are the parameters of an authorization request that go to the provider as they came.
-var sentOn = []string{"client_id", "redirect_uri", "state", "nonce", "code_challenge", "code_challenge_method", "prompt", "login_hint", "domain_hint"}
+var sentOn = []string{
+	"client_id", "redirect_uri", "state", "nonce", "code_challenge", "code_challenge_method", "prompt", "login_hint", "domain_hint",
+}
 
 // authorize sends the browser on to the provider's authorization endpoint.
 func (s *Server) authorize(as *server, c echo.Context) error {

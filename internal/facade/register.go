@@ -38,8 +38,9 @@ func (s *Server) register(as *server, c echo.Context) error {
 	if err := json.Unmarshal(body, &client); err != nil {
 		return s.refuse(c, &oauthError{"invalid_client_metadata", "The body is not a JSON object that describes a client."})
 	}
-	if len(client.RedirectURIs) == 0 || slices.ContainsFunc(client.RedirectURIs, func(uri string) bool { return !as.redirects.allows(uri) }) {
-		return s.refuse(c, &oauthError{"invalid_redirect_uri", "A redirect URI is not one that this authorization server allows, or there is none."})
+	isForbidden := func(uri string) bool { return !as.redirects.allows(uri) }
+	if len(client.RedirectURIs) == 0 || slices.ContainsFunc(client.RedirectURIs, isForbidden) {
+		return s.refuse(c, errRegistered)
 	}
 	return door.RespondJSON(c, http.StatusCreated, registered{
 		ClientID: as.ClientID, RedirectURIs: client.RedirectURIs, Method: "none", Grants: grantTypes, ResponseTypes: responseTypes,

@@ -154,6 +154,7 @@ func trials(f file, provider, sender http.RoundTripper) []trial {
 		providerTrials(f, newClient(provider)),
 		credentialTrials(f, names, newClient(provider)),
 		sessionTrials(f, newClient(provider)),
+		facadeTrials(f, names, newClient(provider)),
 		redisTrials(f),
 		apiTrials(f, names, newClient(sender)),
 	)

@@ -170,3 +170,29 @@ func (f file) facadeConfigs(relays map[string]*obo.Client) map[string]facade.Con
 	}
 	return configs
 }
+
+// facadeTrials try the credential of each authorization server: the client gets a token for
+// itself, which it has no use for.
+func facadeTrials(f file, names []string, client *http.Client) []trial {
+	var all []trial
+	for _, name := range names {
+		d := f.DownstreamAPIs[name]
+		if !d.MCP.AuthorizationServer.isSet() {
+			continue
+		}
+		all = append(all, trial{name + ": authorization server", func(ctx context.Context) (string, error) {
+			if validate.IsMultiTenant(f.AzureAd.TenantID) {
+				return "", skip("loaded when the service starts, but not tried: azureAd.tenantId names no one tenant")
+			}
+			c := f.relayConfig(d)
+			c.Client = client
+			relay, err := obo.NewClient(ctx, c)
+			if err != nil {
+				return "clientId " + c.ClientID, err
+			}
+			_, err = relay.NewToken(ctx, obo.Request{Scopes: []string{f.facadeConfig(d).IDURI + "/.default"}})
+			return "clientId " + c.ClientID, err
+		}})
+	}
+	return all
+}

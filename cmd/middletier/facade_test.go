@@ -447,18 +447,28 @@ func TestFacadeIsNoOpenRedirect(t *testing.T) {
 }
 
 var badRedirectURIs = []string{
-	"", "https://evil.example/", "https://chat.example/", "https://chat.example", "https://chat.example/callback/", "https://chat.example/callback?x=1",
-	"https://chat.example/callback#", "https://chat.example/callback#x", "https://chat.example/callback%20", "https://chat.example/callback ", " https://chat.example/callback",
-	"https://chat.example/CALLBACK", "https://CHAT.example/callback", "HTTPS://chat.example/callback", "http://chat.example/callback", "https://chat.example:443/callback",
-	"https://chat.example./callback", "https://chat.example/../callback", "https://chat.example//callback", "https://chat.example/callback/..", "https://chat.example/./callback",
-	"https://user@chat.example/callback", "https://chat.example@evil.example/callback", "https://chat.example%2eevil.example/callback", "https://chat.example.evil.example/callback",
-	"https://chat.example\\@evil.example/callback", "https://evil.example\\chat.example/callback", "https:/chat.example/callback", "https:chat.example/callback", "//chat.example/callback",
-	"/callback", "javascript:alert(1)//https://chat.example/callback", "data:text/html,x", "cursor://chat.example/callback", "https://chat.example/callback\t", "https://chat.example/c%61llback",
-	"https://xn--chat.example/callback", "https://chat.example/callback,https://evil.example/", "https://chat.example/callback https://evil.example/",
-	"http://127.0.0.1:0/callback", "http://127.0.0.1:65536/callback", "http://127.0.0.1:080/callback", "http://127.0.0.1:/callback", "http://127.0.0.1:80a/callback", "http://127.0.0.1:80@evil.example/callback",
-	"http://127.0.0.1.evil.example/callback", "http://127.0.0.1@evil.example/callback", "http://127.0.0.1#@evil.example/callback", "http://127.0.0.1?x/callback", "http://127.0.0.1\\evil.example/callback",
-	"http://user:1@127.0.0.1/callback", "http://localhost/callback", "http://127.1/callback", "http://0.0.0.0/callback", "http://[::1]/callback", "http://2130706433/callback", "https://127.0.0.1/callback",
-	"http://127.0.0.1:1:2/callback", "http://127.0.0.1:-1/callback", "http://127.0.0.1:1/callback/", "http://127.0.0.1/", "http://127.0.0.1:8000", "http://127.0.0.2:8000/callback",
+	"", "https://evil.example/", "https://chat.example/", "https://chat.example", "https://chat.example/callback/",
+	"https://chat.example/callback?x=1", "https://chat.example/callback#", "https://chat.example/callback#x",
+	"https://chat.example/callback%20", "https://chat.example/callback ", " https://chat.example/callback",
+	"https://chat.example/CALLBACK", "https://CHAT.example/callback", "HTTPS://chat.example/callback",
+	"http://chat.example/callback", "https://chat.example:443/callback", "https://chat.example./callback",
+	"https://chat.example/../callback", "https://chat.example//callback", "https://chat.example/callback/..",
+	"https://chat.example/./callback", "https://user@chat.example/callback",
+	"https://chat.example@evil.example/callback", "https://chat.example%2eevil.example/callback",
+	"https://chat.example.evil.example/callback", "https://chat.example\\@evil.example/callback",
+	"https://evil.example\\chat.example/callback", "https:/chat.example/callback", "https:chat.example/callback",
+	"//chat.example/callback", "/callback", "javascript:alert(1)//https://chat.example/callback", "data:text/html,x",
+	"cursor://chat.example/callback", "https://chat.example/callback\t", "https://chat.example/c%61llback",
+	"https://xn--chat.example/callback", "https://chat.example/callback,https://evil.example/",
+	"https://chat.example/callback https://evil.example/", "http://127.0.0.1:0/callback",
+	"http://127.0.0.1:65536/callback", "http://127.0.0.1:080/callback", "http://127.0.0.1:/callback",
+	"http://127.0.0.1:80a/callback", "http://127.0.0.1:80@evil.example/callback",
+	"http://127.0.0.1.evil.example/callback", "http://127.0.0.1@evil.example/callback",
+	"http://127.0.0.1#@evil.example/callback", "http://127.0.0.1?x/callback", "http://127.0.0.1\\evil.example/callback",
+	"http://user:1@127.0.0.1/callback", "http://localhost/callback", "http://127.1/callback", "http://0.0.0.0/callback",
+	"http://[::1]/callback", "http://2130706433/callback", "https://127.0.0.1/callback",
+	"http://127.0.0.1:1:2/callback", "http://127.0.0.1:-1/callback", "http://127.0.0.1:1/callback/",
+	"http://127.0.0.1/", "http://127.0.0.1:8000", "http://127.0.0.2:8000/callback",
 }
 
 // Errors of a client whose redirect URI is good go there, with the issuer that says so.
@@ -847,5 +857,62 @@ func TestFacadeEndsASlowBody(t *testing.T) {
 	answer, err := io.ReadAll(conn)
 	if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 400 ") || !strings.Contains(string(answer), `"invalid_request"`) {
 		t.Errorf("got %q, %v after %v", answer, err, time.Since(begin))
+	}
+}
+
+// check finds what is missing, and what clients would stumble over.
+func TestMistakesInAnAuthorizationServer(t *testing.T) {
+	t.Parallel()
+	const section = "downstreamApis.todo.mcp.authorizationServer"
+	good := "clientId: " + mcpClient + ", clientSecret: " + mcpSecret + `, allowedRedirectUris: ["https://chat.example/callback"]`
+	for _, row := range []struct {
+		keys, want string
+		code       int
+	}{
+		{good, section + ": warning: server.publicUrl is not set", 0},
+		{"clientId: ''", "", 0},
+		{strings.Replace(good, mcpClient, "''", 1), section + ".clientId: must be set", 1},
+		{strings.Replace(good, "clientSecret: "+mcpSecret+", ", "", 1), section + ": needs exactly one of clientSecret, clientSecretFile, clientCredentials", 1},
+		{good + ", clientSecretFile: /nowhere", section + ": needs exactly one of", 1},
+		{good + ", clientCredentials: [{clientSecret: x}]", section + ": needs exactly one of", 1},
+		{strings.Replace(good, "clientSecret: "+mcpSecret, "clientSecretFile: /nowhere", 1), section + ".clientSecretFile: warning: open /nowhere", 0},
+		{strings.Replace(good, "clientSecret: "+mcpSecret, "clientCredentials: [{clientSecretFile: /nowhere}]", 1), section + ".clientCredentials[0].clientSecretFile: warning: open /nowhere", 0},
+		{strings.Replace(good, "clientSecret: "+mcpSecret, "clientCredentials: [{sourceType: Path}]", 1), section + ".clientCredentials[0].certificateDiskPath: must be set", 1},
+		{strings.Replace(good, `["https://chat.example/callback"]`, "[]", 1), section + ".allowedRedirectUris: must name where users are sent", 1},
+		{strings.Replace(good, "https://chat", "http://chat", 1), section + ".allowedRedirectUris[0]: must be https", 1},
+		{strings.Replace(good, mcpClient, "11111111-2222-4333-8444-555555555555", 1) + ", secret: x", section + ".secret: unknown key", 1},
+	} {
+		var stdout, stderr strings.Builder
+		path := writeConfig(t, goodConfig+"    mcp: {authorizationServer: {"+row.keys+"}}\n")
+		code := run(t.Context(), []string{"check", "--config", path}, streams{nil, &stdout, &stderr})
+		if code != row.code || !strings.Contains(stderr.String(), row.want) || strings.Contains(stdout.String()+stderr.String(), mcpSecret) {
+			t.Errorf("%s: got exit code %d and %q, want %d and %q", row.keys, code, stderr.String(), row.code, row.want)
+		}
+	}
+	for _, row := range []struct{ before, after, want string }{
+		{"azureAd:\n", "azureAd:\n  allowedClients: [44444444-4444-4444-8444-444444444444]\n", section + ".clientId: warning: is not in azureAd.allowedClients"},
+		{mcpClient, demoMiddleTier, section + ".clientId: warning: is azureAd.clientId"},
+	} {
+		var stdout, stderr strings.Builder
+		path := writeConfig(t, strings.Replace(goodConfig+"    mcp: {authorizationServer: {"+good+"}}\n", row.before, row.after, 1))
+		if code := run(t.Context(), []string{"check", "--config", path}, streams{nil, &stdout, &stderr}); code != 0 || !strings.Contains(stderr.String(), row.want) {
+			t.Errorf("%s: got exit code %d and %q", row.want, code, stderr.String())
+		}
+	}
+}
+
+// check --online tries the credential of the authorization server by itself.
+func TestCheckTriesTheAuthorizationServer(t *testing.T) {
+	t.Parallel()
+	w := newStoppedWorldOf(t, mcpDirectory(), withFacade)
+	for secret, want := range map[string]result{mcpSecret: resultOK, "wrong": resultFailed} {
+		d := w.file.DownstreamAPIs["todo"]
+		d.MCP.AuthorizationServer.ClientSecret = secret
+		w.file.DownstreamAPIs["todo"] = d
+		findings := try(t.Context(), trials(w.file, w.transport(), w.transport()))
+		i := slices.IndexFunc(findings, func(f finding) bool { return f.what == "todo: authorization server" })
+		if i < 0 || findings[i].result != want || strings.Contains(findings[i].detail, mcpSecret) {
+			t.Errorf("%s: got %v", want, findings)
+		}
 	}
 }

@@ -66,7 +66,7 @@ func (s *Server) forward(route route) echo.HandlerFunc {
 		call := downstream.Call{
 			Path: target, Token: s.tokenFor(event, api, route), RequestID: event.ID, Forwarded: s.proxies.Client(r),
 			Prefix: location.path, PublicURL: location.url, PublicURLVaries: s.config.PublicURL == "",
-Private: route == sessionRoute, Truncated: &event.AnswerErr, Inspect: inspect,
+			Private: route == sessionRoute, Truncated: &event.AnswerErr, Inspect: inspect,
 		}
 		if isHandshake(r) {
 			return s.forwardWebSocket(c, api, route, call)

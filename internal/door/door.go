@@ -3,7 +3,7 @@
 //
 // The routes are those of packages api and sidecar. A handler finds the Event of its
 // request with EventOf, fills it in, and returns an error. Nothing else writes an error,
-// except for the token endpoint of package sidecar, whose errors are OAuth's.
+// except for the endpoints of OAuth in packages sidecar and facade, whose errors are OAuth's.
 package door
 
 import (

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 
 	"middletier/internal/credential"
 	"middletier/internal/facade"
+	"middletier/internal/mcp"
 	"middletier/internal/obo"
 	"middletier/internal/telemetry"
 	"middletier/internal/validate"
@@ -42,14 +44,16 @@ func (k authorizationServerKeys) inherit(environ map[string]string) {
 	}
 }
 
-// scopesOfOurs are the scopes of this service that the rules of an API mention.
+// scopesOfOurs are the scopes of this service that the rules of an API mention, and those for
+// tools.
 func (d downstreamAPI) scopesOfOurs() []string {
-	return validate.NewAccess(d.Access, func(string, string) {}).Scopes()
+	ignore := func(string, string) {} // mistakes are reported elsewhere
+	return slices.Concat(validate.NewAccess(d.Access, ignore).Scopes(), mcp.NewRules(d.MCP.Tools, ignore).Scopes())
 }
 
 // facadeConfig returns the authorization server of an API. Its Relay is not set.
 func (f file) facadeConfig(d downstreamAPI) facade.Config {
-	idURI := f.AzureAd.idURI()
+	idURI := cmp.Or(d.MCP.AppIDURI, f.AzureAd.idURI())
 	if strings.EqualFold(d.MCP.AuthorizationServer.ClientID, f.AzureAd.ClientID) {
 		idURI = f.AzureAd.ClientID // an application names itself by its client ID (AADSTS90009)
 	}

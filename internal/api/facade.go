@@ -34,8 +34,12 @@ func (s *Server) clientAddress(r *http.Request) netip.Addr {
 }
 
 // issuerOf returns the issuer of the authorization server where clients of a resource get
-// tokens: the provider's, unless an API has one of its own.
+// tokens: the provider's, unless an API has one of its own. That is for users, and, if the API
+// has an MCP endpoint, for that alone: its scopes are those of the endpoint.
 func (s *Server) issuerOf(of resource) (string, error) {
+	if of.app || of.endpoint == "" && of.api != "" && s.config.APIs[of.api].MCP != nil {
+		return s.config.Validator.Issuer()
+	}
 	if issuer, ok := s.config.Facade.Issuer(of.base, of.api); ok {
 		return issuer, nil
 	}

@@ -4,8 +4,10 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"middletier/internal/credential"
 	"middletier/internal/mockidp"
@@ -78,6 +80,48 @@ func TestSessionsWaitForRedis(t *testing.T) {
 	if r := w.newPage().call("GET", "/bff/api/todo/items", ""); r.StatusCode != http.StatusUnauthorized || r.kind() != "session-required" {
 		t.Errorf("without a cookie: got %d %s, want 401 session-required", r.StatusCode, r.body)
 	}
+}
+
+// The provider's page does not repeat a sign-out, so one that comes while Redis is frozen counts
+// when Redis answers again, on every replica. The page does not wait for that.
+func TestSignOutAtTheProviderWaitsForRedis(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	w := newStoppedSessionWorld(t, withRedis(redis), func(f *file) {
+		f.TokenCache.Redis.Timeout = time.Second // three times it passes while Redis is frozen
+	})
+	w.startReady()
+	urls := []string{w.url}
+	w.startReady()
+	urls = append(urls, w.url)
+	alice, bob := w.signIn("alice"), w.signIn("bob")
+	cookie := *alice.cookies[sessionName]
+	user := alice.call("GET", "/bff/user", "")
+	sid := regexp.MustCompile(`/bff/logout\?sid=([^"]+)`).FindStringSubmatch(user.body)
+	if sid == nil {
+		t.Fatalf("/bff/user: got %d %s, want a bff:logout_url", user.StatusCode, user.body)
+	}
+	redis.Freeze()
+	for range 3 { // then Redis is left alone: what comes is not even sent
+		if r := alice.call("GET", "/bff/user", ""); r.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("while Redis is frozen: got %d %s, want 503", r.StatusCode, r.body)
+		}
+	}
+	if r := w.newPage().send("GET", "/signout-oidc?sid="+sid[1], ""); r.StatusCode != http.StatusOK {
+		t.Errorf("/signout-oidc while Redis is frozen: got %d %s, want 200", r.StatusCode, r.body)
+	}
+	if log := w.log.String(); !strings.Contains(log, "not ended until Redis answers again") || strings.Contains(log, sid[1]) {
+		t.Errorf("log: want a line that says that the sign-out waits, without the sid, in\n%s", log)
+	}
+	redis.Thaw()
+	for _, url := range urls {
+		w.url = url
+		eventually(t, func() bool {
+			alice.cookies[sessionName] = &cookie // a refusal deletes it
+			return alice.call("GET", "/bff/user", "").StatusCode == http.StatusUnauthorized
+		}, func() string { return "the session lives on" })
+	}
+	bob.wantSession("after alice's sign-out", true, urls...)
 }
 
 // A session's own access token that is refused, here since its signing key was revoked, is

@@ -3,12 +3,18 @@ package redistier
 import (
 	"context"
 	"maps"
+	"time"
 )
 
-// maxPendingDeletions limits the owners whose generation is still to be deleted, at about
-// 100 bytes each. Each further one counts as a failed operation, and its deletion is not
-// retried.
-const maxPendingDeletions = 1 << 16
+const (
+	// maxPendingDeletions limits the owners whose generation is still to be deleted, at
+	// about 100 bytes each. Each further one counts as a failed operation, and its deletion
+	// is not retried.
+	maxPendingDeletions = 1 << 16
+
+	// lastRetry limits how long the end of the process waits for deletions that are pending.
+	lastRetry = time.Second
+)
 
 // deleteGeneration makes all values of an owner that are in Redis now worthless, and reports
 // whether Redis did it. If not, this replica treats the owner's values as missing, and
@@ -21,6 +27,11 @@ func (s *Redis) deleteGeneration(ctx context.Context, owner Key) bool {
 	defer s.mu.Unlock()
 	if s.pendingDeletions[owner] == 0 && len(s.pendingDeletions) >= maxPendingDeletions {
 		s.breaker.failed.Add(1)
+		if !s.dropsDeletions {
+			s.dropsDeletions = true
+			s.log.Warn("too many deletions wait for Redis: further ones are not retried, and what they are about is kept until it expires",
+				"waiting", len(s.pendingDeletions))
+		}
 		return false
 	}
 	s.pendingDeletions[owner]++
@@ -51,7 +62,30 @@ func (s *Redis) retryDeletions(ctx context.Context) {
 		s.mu.Lock()
 		if s.pendingDeletions[owner] == times { // else the owner was forgotten again meanwhile
 			delete(s.pendingDeletions, owner)
+			s.dropsDeletions = false
 		}
 		s.mu.Unlock()
 	}
+}
+
+// endDeletions retries pending deletions once more before the process ends, and logs how many
+// are given up.
+func (s *Redis) endDeletions(ctx context.Context) {
+	if s.countPending() == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, lastRetry)
+	defer cancel()
+	if s.isAnswering(ctx) {
+		s.retryDeletions(ctx)
+	}
+	if given := s.countPending(); given > 0 {
+		s.log.Warn("deletions that wait for Redis are given up: what they are about is kept until it expires", "waiting", given)
+	}
+}
+
+func (s *Redis) countPending() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.pendingDeletions)
 }

@@ -88,8 +88,9 @@ type Redis struct {
 	writes  chan func(context.Context)
 	breaker *breaker
 
-	mu               sync.Mutex  // guards pendingDeletions
+	mu               sync.Mutex  // guards the rest
 	pendingDeletions map[Key]int // :: owner whose generation is still to be deleted → how often it was forgotten
+	dropsDeletions   bool        // since pendingDeletions is full, which was logged
 }
 
 // New returns the tier that c describes, whose Check must have passed. Run must be running.

@@ -67,20 +67,27 @@ func (s *Redis) watch(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
+			s.endDeletions(context.WithoutCancel(ctx))
 			return
 		case <-hung:
 			hung = nil
 		case <-tick.C:
 			hung = s.breaker.hung
 		}
-		if s.breaker.isOpen() && s.probe(ctx) == nil {
-			s.breaker.close()
-			s.log.Info("Redis answers again")
-		}
-		if !s.breaker.isOpen() {
+		if s.isAnswering(ctx) {
 			s.retryDeletions(ctx)
 		}
 	}
+}
+
+// isAnswering reports whether operations may begin. If the breaker is open, it tries Redis
+// first, and closes the breaker if Redis answers.
+func (s *Redis) isAnswering(ctx context.Context) bool {
+	if s.breaker.isOpen() && s.probe(ctx) == nil {
+		s.breaker.close()
+		s.log.Info("Redis answers again")
+	}
+	return !s.breaker.isOpen()
 }
 
 func (s *Redis) probe(ctx context.Context) error {

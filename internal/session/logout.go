@@ -91,7 +91,8 @@ func (m *Manager) signedOut(c echo.Context) error {
 // remoteSignOut answers the frame of the provider's page at a sign-out (OpenID Connect
 // Front-Channel Logout, section 2). The frame has no cookie where the browser blocks those of
 // third parties: it is the provider's session that names ours. The answer is the same whether
-// there are any.
+// there are any. The provider does not repeat the request: where Redis does not answer, package
+// records repeats the deletion.
 func (m *Manager) remoteSignOut(c echo.Context) error {
 	r := c.Request()
 	query, err := singleValues(r.URL.RawQuery)
@@ -100,7 +101,7 @@ func (m *Manager) remoteSignOut(c echo.Context) error {
 	}
 	if sid := query.Get("sid"); sid != "" && len(sid) <= maxSID && (!query.Has("iss") || m.config.Validator.IsIssuer(query.Get("iss"))) {
 		if err := m.config.Records.DeleteOwned(r.Context(), providerOwner(sid)); err != nil {
-			m.config.Log.Warn("sessions that the provider ended are not ended everywhere", "requestId", door.EventOf(r).ID, "error", err)
+			m.config.Log.Warn("sessions that the provider ended are not ended until Redis answers again", "requestId", door.EventOf(r).ID, "error", err)
 		}
 	}
 	return respond(c, signedOutPage, "", m.providerOrigin())

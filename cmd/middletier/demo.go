@@ -62,7 +62,7 @@ func (c demoCommand) run(ctx context.Context, std streams) error {
 	host := webHost(public.Addr().String())
 	service := "http://" + host
 	secret := rand.Text()
-	directory := withPage(demoDirectory(secret), service)
+	directory := withMCPClients(withPage(demoDirectory(secret), service), secret)
 	platform, err := c.startPlatform(directory)
 	if err != nil {
 		return err
@@ -85,6 +85,7 @@ func (c demoCommand) run(ctx context.Context, std streams) error {
 	defer closeTodo()
 
 	f := demoConfig(platform.URL(), todoURL, secret)
+	withMCPServer(&f, secret)
 	f.Server.ShutdownGrace = time.Second // there is no load balancer
 	f.Server.Address = public.Addr().String()
 	f.Server.ServerTiming = true // the page shows it
@@ -138,7 +139,7 @@ func newDemoPage(ctx context.Context, platform *mockidp.Server, transport http.R
 		Consent: mockidp.Grant{Client: "middletier", Resource: "todo", Scopes: todo.Scopes, Roles: todo.AppPermissions},
 		Names: map[string]string{
 			demoTenant: "the tenant", demoMiddleTier: "the middle tier", demoToDo: "the ToDo API",
-			demoApp: "an app", demoDaemon: "the daemon", demoSPA: "this page",
+			demoApp: "an app", demoDaemon: "the daemon", demoSPA: "this page", demoMCP: "MCP clients",
 		},
 	})
 }
@@ -198,6 +199,7 @@ func printDemo(w io.Writer, platform, todoURL, service string) {
   identity platform  %s (embedded, with its own CA)
   ToDo API           %s (validates its own tokens, and never sees the callers' tokens)
   middle tier        %s
+  MCP server         %s%s (give an MCP client this URL: it signs you in by itself)
 
 Or try, in another terminal; the page shows these calls too:
 
@@ -214,7 +216,7 @@ curl -s %s %s
 curl -si %s %s -d '{"title":"too much"}'
 
 Ctrl-C stops it.
-`, service, platform, todoURL, service,
+`, service, platform, todoURL, service, service+"/api/todo", todo.Endpoint,
 		bearer("alice"), items, bearer("alice"), items,
 		bearer("bob"), items,
 		bearer("daemon"), service+"/app/todo/items",

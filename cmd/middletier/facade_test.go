@@ -112,15 +112,21 @@ func (r *reply) sentTo(t *testing.T) (target string, parameters url.Values) {
 	return target, parameters
 }
 
-// signInAt follows an authorization URL as the browser of a user who clicks on their name and
-// agrees to everything, and returns what is sent to the redirect URI.
+// signInAt follows an authorization URL to the platform, as follow does.
 func (w *world) signInAt(t *testing.T, authorizeURL, user string) url.Values {
+	t.Helper()
+	return follow(t, w.transport(), w.idp.URL(), authorizeURL, user)
+}
+
+// follow follows an authorization URL as the browser of a user who clicks on their name and
+// agrees to everything, and returns what is sent to the redirect URI.
+func follow(t *testing.T, transport http.RoundTripper, platform, authorizeURL, user string) url.Values {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	browser := &http.Client{Transport: w.transport(), Jar: jar, CheckRedirect: noRedirects.CheckRedirect}
+	browser := &http.Client{Transport: transport, Jar: jar, CheckRedirect: noRedirects.CheckRedirect}
 	resp, err := browser.Get(authorizeURL)
 	for range 10 {
 		if err != nil {
@@ -133,7 +139,7 @@ func (w *world) signInAt(t *testing.T, authorizeURL, user string) url.Values {
 		switch {
 		case readErr != nil:
 			t.Fatal(readErr)
-		case strings.HasPrefix(location, w.idp.URL()):
+		case strings.HasPrefix(location, platform):
 			resp, err = browser.Get(location)
 		case location != "":
 			_, query, _ := strings.Cut(location, "?")
@@ -148,11 +154,11 @@ func (w *world) signInAt(t *testing.T, authorizeURL, user string) url.Values {
 				form.Set("action", "consent")
 			}
 			var req *http.Request
-			if req, err = http.NewRequest("POST", w.idp.URL()+html.UnescapeString(string(action[1])), strings.NewReader(form.Encode())); err != nil {
+			if req, err = http.NewRequest("POST", platform+html.UnescapeString(string(action[1])), strings.NewReader(form.Encode())); err != nil {
 				t.Fatal(err)
 			}
 			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-			req.Header.Set("Origin", w.idp.URL())
+			req.Header.Set("Origin", platform)
 			resp, err = browser.Do(req)
 		default:
 			t.Fatalf("the sign-in ends with %d %s", resp.StatusCode, body)

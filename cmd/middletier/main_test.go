@@ -14,6 +14,7 @@ var roles = map[string]func() int{
 	"bench-traced":     counted(execute),
 	"bench-proxy":      counted(peer(func() error { return proxy(nil) })),
 	"bench-pooled":     counted(peer(func() error { return proxy(newCopyBuffers()) })),
+	"bench-bare":       counted(peer(bare)),
 	"bench-obvious":    counted(peer(obvious)),
 }
 

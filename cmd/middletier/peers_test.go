@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -128,6 +130,30 @@ func authenticated(keys keyfunc.Keyfunc, issuer, audience string) echo.Middlewar
 			return next(c)
 		}
 	}
+}
+
+// bareAnswer is one answer of the service.
+type bareAnswer struct {
+	Header http.Header
+	Body   []byte
+}
+
+// bare is the floor of the sidecar listener: it answers each path with what the service
+// answered one user, and does nothing else. Its argument is a file with the answers.
+func bare() error {
+	text, err := os.ReadFile(os.Args[1])
+	if err != nil {
+		return err
+	}
+	var answers map[string]bareAnswer
+	if err := json.Unmarshal(text, &answers); err != nil {
+		return err
+	}
+	return listenAndServe(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := answers[r.URL.Path]
+		maps.Copy(w.Header(), answer.Header)
+		_, _ = w.Write(answer.Body) // the load sees what is missing
+	}))
 }
 
 // listenAndServe answers on a free port, which it logs as the service does.

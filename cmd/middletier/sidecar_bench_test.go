@@ -2,19 +2,22 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
 
 // BenchmarkSidecar compares what the routes of the sidecar listener cost with a forwarded call
-// of the same process: the users' tokens, and their tokens for the API, were seen before. See
-// docs/performance.md.
+// of the same process, and with a bare handler that answers the same: the users' tokens, and
+// their tokens for the API, were seen before. See docs/performance.md.
 func BenchmarkSidecar(b *testing.B) {
 	platform, secret := startBenchPlatform(b)
 	api := httptest.NewServer(http.HandlerFunc(answerBench))
@@ -31,34 +34,28 @@ func BenchmarkSidecar(b *testing.B) {
 	forward.connect(b, requests)
 	forward.warmUp(b)
 	awaitListener(b, side)
-	routes := []*benchServer{forward}
-	for _, route := range []struct{ name, line string }{
-		{"header", "GET /AuthorizationHeader/todo"},
-		{"validate", "GET /Validate"},
-		{"call", "POST /DownstreamApi/todo?optionsOverride.RelativePath=items"},
-	} {
-		s := &benchServer{
-			name: route.name, address: side, ask: forward.ask, answers: forward.answers, // of the one process
-			accepts: func(size int64) bool { return size > 1000 },
-		}
-		s.connect(b, besideRequests(route.line, requests))
-		s.warmUp(b)
-		routes = append(routes, s)
+	bare := startBenchServer(b, platform, "bare", recordBare(b, side, requests[0]))
+	servers := []*benchServer{
+		forward,
+		bare.beside(b, "bare-header", bare.address, headerLine, requests),
+		forward.beside(b, "header", side, headerLine, requests),
+		bare.beside(b, "bare-validate", bare.address, validateLine, requests),
+		forward.beside(b, "validate", side, validateLine, requests),
+		forward.beside(b, "call", side, "POST /DownstreamApi/todo?optionsOverride.RelativePath=items", requests),
 	}
 	exchanges := platform.Count("on_behalf_of")
 	if exchanges != benchUsers {
 		b.Fatalf("%d exchanges of %d users, want one for each", exchanges, benchUsers)
 	}
 	for round := range benchRounds {
-		forwarded := 0.0
-		for _, s := range routes {
+		cpu := map[string]float64{}
+		for _, s := range servers {
 			ok := b.Run(fmt.Sprintf("route=%s/round=%d", s.name, round), func(b *testing.B) {
-				cpu := s.measure(b)
-				if s == forward {
-					forwarded = cpu
-				}
-				if forwarded > 0 { // -bench did not leave it out
-					b.ReportMetric(cpu/forwarded, "x-api")
+				cpu[s.name] = s.measure(b)
+				for unit, other := range map[string]string{"x-api": "api", "x-bare": "bare-" + s.name} {
+					if cpu[other] > 0 { // it came before, and -bench did not leave it out
+						b.ReportMetric(cpu[s.name]/cpu[other], unit)
+					}
 				}
 			})
 			if !ok {
@@ -69,6 +66,59 @@ func BenchmarkSidecar(b *testing.B) {
 	if after := platform.Count("on_behalf_of"); after != exchanges {
 		b.Fatalf("%d exchanges while measuring, want none", after-exchanges)
 	}
+}
+
+// Requests that a bare handler answers too.
+const (
+	headerLine   = "GET /AuthorizationHeader/todo"
+	validateLine = "GET /Validate"
+)
+
+// beside is another row of the same process, with requests of the same users by method and
+// target.
+func (s *benchServer) beside(b *testing.B, name, address, line string, requests [][]byte) *benchServer {
+	row := &benchServer{
+		name: name, address: address, ask: s.ask, answers: s.answers,
+		accepts: func(size int64) bool { return size > 1000 },
+	}
+	row.connect(b, besideRequests(line, requests))
+	row.warmUp(b)
+	return row
+}
+
+// recordBare asks the service for what the bare handler shall answer to the user of a request,
+// and returns the file that it is in.
+func recordBare(b *testing.B, address string, request []byte) string {
+	_, authorization, _ := strings.Cut(strings.TrimSpace(string(request)), "Authorization: ")
+	answers := map[string]bareAnswer{}
+	for _, line := range []string{headerLine, validateLine} {
+		_, path, _ := strings.Cut(line, " ")
+		req, err := http.NewRequest(http.MethodGet, "http://"+address+path, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		req.Header.Set("Authorization", authorization)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			b.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close() // it was read to its end
+		if err != nil || resp.StatusCode != http.StatusOK {
+			b.Fatalf("%s: got %s, %v", line, resp.Status, err)
+		}
+		resp.Header.Del("Date") // net/http writes its own
+		answers[path] = bareAnswer{resp.Header, body}
+	}
+	text, err := json.Marshal(answers)
+	if err != nil {
+		b.Fatal(err)
+	}
+	file := filepath.Join(b.TempDir(), "answers.json")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		b.Fatal(err)
+	}
+	return file
 }
 
 // besideRequests are requests of the same users to the sidecar listener, by method and target.

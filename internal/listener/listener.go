@@ -115,14 +115,18 @@ func (c *timedConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// SetDeadline and SetWriteDeadline are called by net/http, which removes the deadline after
-// a TLS handshake.
+// SetDeadline sets both deadlines. The next Write sets its own.
 func (c *timedConn) SetDeadline(t time.Time) error {
 	c.deadline.Store(0)
 	return c.Conn.SetDeadline(t)
 }
 
+// SetWriteDeadline is called by net/http, which removes the deadline after a TLS handshake and
+// after every answer. One that Write has set stays: the next Write would set it again.
 func (c *timedConn) SetWriteDeadline(t time.Time) error {
+	if t.IsZero() && c.deadline.Load() != 0 {
+		return nil
+	}
 	c.deadline.Store(0)
 	return c.Conn.SetWriteDeadline(t)
 }

@@ -179,14 +179,23 @@ func TestEveryWriteHasADeadline(t *testing.T) {
 		}
 		for range 20 {
 			write()
+			if err := conn.SetWriteDeadline(time.Time{}); err != nil { // as net/http does after every answer
+				t.Fatal(err)
+			}
 			time.Sleep(100 * time.Millisecond)
 		}
 		if len(below.set) != 2 {
 			t.Errorf("%d deadlines were set in 2 s, want 2", len(below.set))
 		}
 		for _, set := range []func(time.Time) error{conn.SetDeadline, conn.SetWriteDeadline} {
-			if err := set(time.Time{}); err != nil { // as net/http does after a TLS handshake
+			if err := set(time.Now().Add(time.Second)); err != nil { // as net/http does for a TLS handshake
 				t.Fatal(err)
+			}
+			if err := set(time.Time{}); err != nil {
+				t.Fatal(err)
+			}
+			if got := below.set[len(below.set)-1]; !got.IsZero() {
+				t.Errorf("after a handshake its deadline is still %v", got)
 			}
 			write()
 		}

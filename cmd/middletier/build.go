@@ -75,7 +75,7 @@ func build(ctx context.Context, f file, transport http.RoundTripper, log *slog.L
 		return nil, err
 	}
 	cache := tokens.cache
-	sessions, err := tokens.buildSessions(f, validator, log)
+	sessions, err := tokens.buildSessions(f, validator, tel, log)
 	if err != nil {
 		return nil, err
 	}
@@ -161,12 +161,14 @@ func buildTokens(ctx context.Context, f file, client *http.Client, tel *telemetr
 
 // buildSessions wires the sessions of pages that hold no token, or returns nil if there are
 // none.
-func (t tokens) buildSessions(f file, validator *validate.Validator, log *slog.Logger) (*api.Sessions, error) {
+func (t tokens) buildSessions(
+	f file, validator *validate.Validator, tel *telemetry.Telemetry, log *slog.Logger,
+) (*api.Sessions, error) {
 	if !f.Session.Enabled {
 		return nil, nil
 	}
 	c := f.sessionConfig()
-	c.Provider, c.Validator, c.Tokens, c.Log = t.webApp, validator, t.cache, log
+	c.Provider, c.Validator, c.Tokens, c.Log, c.SignInEnded = t.webApp, validator, t.cache, log, tel.SignIn
 	if c.Records = t.records; c.Records == nil {
 		c.Records = records.NewMemory(records.DefaultMemory)
 	}

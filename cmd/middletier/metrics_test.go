@@ -101,8 +101,13 @@ func TestPromisedMetricsAreScraped(t *testing.T) {
 	two := w.startReady()
 	w.call("GET", "/api/todo/items", alice, "") // at another replica
 
+	sessions := newStoppedSessionWorld(t)
+	three := sessions.startReady()
+	sessions.signIn("alice")
+	sessions.newPage().send("GET", "/signin-oidc?state="+alice, "")
+
 	port := w.api.URL[strings.LastIndex(w.api.URL, ":")+1:]
-	scraped := one.scrape(t) + two.scrape(t)
+	scraped := one.scrape(t) + two.scrape(t) + three.scrape(t)
 	for _, name := range append(documentedMetrics(t), promised...) {
 		if !regexp.MustCompile(`(?m)^` + name + `[ {]`).MatchString(scraped) {
 			t.Errorf("%s is missing", name)
@@ -131,6 +136,8 @@ func TestPromisedMetricsAreScraped(t *testing.T) {
 		`middletier_token_exchange_duration_seconds_count{flow="client_credentials",outcome="ok"} 1`,
 		`middletier_token_validations_total{result="accepted"} `,
 		`middletier_token_validations_total{result="malformed"} 1`,
+		`middletier_session_sign_ins_total{outcome="no_attempt"} 1`,
+		`middletier_session_sign_ins_total{outcome="ok"} 1`,
 		`middletier_signing_key_refreshes_total{outcome="ok"} `,
 		`middletier_signing_key_refreshes_total{outcome="failed"} 0`,
 		`middletier_cache_entries 3`, // two tokens and a refusal

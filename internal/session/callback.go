@@ -28,17 +28,9 @@ const (
 // callback answers the provider's redirect after a sign-in (OpenID Connect Core, section
 // 3.1.2.5).
 func (m *Manager) callback(c echo.Context) error {
-	w, r := c.Response(), c.Request()
-	query, err := singleValues(r.URL.RawQuery)
-	if err != nil {
-		return err
-	}
-	a, ok := m.attemptOf(r, query.Get("state"))
-	if !ok {
-		return errNoAttempt
-	}
-	m.dropAttempt(w, a.State)
-	key, err := m.complete(r, a, query)
+	r := c.Request()
+	a, key, err := m.endAttempt(c)
+	m.config.SignInEnded(r.Context(), outcomeOf(err))
 	switch {
 	case err == nil && a.Silent:
 		return m.finish(c, key, m.path(silentCallbackPath), "'self'")
@@ -49,6 +41,22 @@ func (m *Manager) callback(c echo.Context) error {
 		return c.Redirect(http.StatusFound, m.path(silentCallbackPath))
 	}
 	return err
+}
+
+// endAttempt ends the attempt that a callback belongs to, and begins a session if it succeeded.
+func (m *Manager) endAttempt(c echo.Context) (a attempt, key records.Key, err error) {
+	r := c.Request()
+	query, err := singleValues(r.URL.RawQuery)
+	if err != nil {
+		return a, key, err
+	}
+	a, ok := m.attemptOf(r, query.Get("state"))
+	if !ok {
+		return a, key, errNoAttempt
+	}
+	m.dropAttempt(c.Response(), a.State)
+	key, err = m.complete(r, a, query)
+	return a, key, err
 }
 
 // complete redeems the code of an authorization response, and begins a session with it.

@@ -78,6 +78,10 @@ type Config struct {
 	Records   *records.Store
 	Tokens    *obo.Cache // of all accounts, for sign-outs
 	Log       *slog.Logger
+
+	// SignInEnded is called with how a sign-in ended, for each request to the callback; nil:
+	// nobody listens. The number of outcomes is bounded.
+	SignInEnded func(ctx context.Context, outcome string)
 }
 
 // Session is a session that a request belongs to.
@@ -114,6 +118,9 @@ func New(c Config) *Manager {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.SignInEnded == nil {
+		c.SignInEnded = func(context.Context, string) {}
 	}
 	return &Manager{config: c, public: public, seals: newSeals(c.LoginKeys), names: newCookieNames(public.Scheme == "https")}
 }

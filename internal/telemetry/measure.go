@@ -22,16 +22,18 @@ var durationBuckets = metric.WithExplicitBucketBoundaries(0.005, 0.01, 0.025, 0.
 type instruments struct {
 	server, client, exchange metric.Float64Histogram
 	tokens, validations      metric.Int64Counter
+	signIns                  metric.Int64Counter
 	requestSets              sets[Request]
 	callSets                 sets[call]
 	tokenSets                sets[[3]string] // flow, source, outcome
 	exchangeSets             sets[[2]string] // flow, outcome
 	validationSets           sets[string]    // result
+	signInSets               sets[string]    // outcome
 }
 
 // create makes the instruments.
 func (i *instruments) create(m metric.Meter) error {
-	var errs [5]error
+	var errs [6]error
 	i.server, errs[0] = m.Float64Histogram("http.server.request.duration", durationBuckets,
 		metric.WithUnit("s"), metric.WithDescription("Duration of requests, to the end of the answer."))
 	i.client, errs[1] = m.Float64Histogram("http.client.request.duration", durationBuckets,
@@ -44,6 +46,8 @@ func (i *instruments) create(m metric.Meter) error {
 			"Duration of exchanges with the identity provider, including the wait for a free slot and one retry."))
 	i.validations, errs[4] = m.Int64Counter("middletier_token_validations_total",
 		metric.WithDescription("Checks of callers' tokens, by result."))
+	i.signIns, errs[5] = m.Int64Counter("middletier_session_sign_ins_total",
+		metric.WithDescription("Sign-ins of browsers that came back from the identity provider, by outcome."))
 	return errors.Join(errs[:]...)
 }
 
@@ -122,6 +126,13 @@ func (t *Telemetry) Exchange(flow, outcome string, took time.Duration) {
 func (t *Telemetry) Validation(ctx context.Context, result string) {
 	t.validations.Add(t.recording(ctx), 1, t.validationSets.get(result, func() []attribute.KeyValue {
 		return []attribute.KeyValue{attribute.String("result", result)}
+	}).add...)
+}
+
+// SignIn counts a sign-in of a browser, which the identity provider has sent back.
+func (t *Telemetry) SignIn(ctx context.Context, outcome string) {
+	t.signIns.Add(t.recording(ctx), 1, t.signInSets.get(outcome, func() []attribute.KeyValue {
+		return []attribute.KeyValue{attribute.String("outcome", outcome)}
 	}).add...)
 }
 

@@ -15,8 +15,12 @@ import (
 
 // Respond sends a body that this service wrote.
 func Respond(c echo.Context, status int, contentType string, body []byte) error {
+	types := jsonType
+	if contentType != jsonType[0] {
+		types = []string{contentType}
+	}
 	h := c.Response().Header()
-	h["X-Content-Type-Options"], h["Content-Type"] = noSniff, []string{contentType}
+	h["X-Content-Type-Options"], h["Content-Type"] = noSniff, types
 	c.Response().WriteHeader(status)
 	for chunk := range slices.Chunk(body, chunkSize) {
 		if _, err := c.Response().Write(chunk); err != nil {
@@ -26,8 +30,8 @@ func Respond(c echo.Context, status int, contentType string, body []byte) error 
 	return nil
 }
 
-// noSniff is shared by all answers: nobody changes the values of headers in place.
-var noSniff = []string{"nosniff"}
+// Values of headers are shared by all answers: nobody changes them in place.
+var noSniff, jsonType = []string{"nosniff"}, []string{"application/json"}
 
 // DescriptionMaxAge is how long caches may store descriptions of the service. They
 // change with a restart only.

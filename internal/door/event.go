@@ -50,8 +50,7 @@ type Event struct {
 
 	Handshake time.Duration // how long it took to open a WebSocket; 0: none was opened
 
-	ids   [1]string        // ID, as the value of the header: a list of its own would be an allocation
-	route echo.HandlerFunc // what the router found
+	ids [1]string // ID, as the value of the header: a list of its own would be an allocation
 }
 
 // User is a user of a tenant, by GUIDs.
@@ -87,26 +86,25 @@ func (shutdownError) Is(target error) bool { return target == context.Canceled }
 
 // observe gives a request its ID, answers errors and panics, and logs the request once.
 // It is the outermost middleware, so the log line has the errors of all others. Echo wraps
-// the route anew for each request. So all others are wrapped once, as inner, which calls
-// the route of the event.
+// the route anew for each request. So all others are wrapped once, as inner, which asks
+// Echo for the route.
 func (d *Door) observe(inner echo.HandlerFunc) echo.MiddlewareFunc {
-	return func(route echo.HandlerFunc) echo.HandlerFunc {
-		return func(c echo.Context) error { return d.answer(c, inner, route) }
-	}
+	observed := func(c echo.Context) error { return d.answer(c, inner) }
+	return func(echo.HandlerFunc) echo.HandlerFunc { return observed }
 }
 
-// callRoute is what inner calls at last.
-func callRoute(c echo.Context) error { return EventOf(c.Request()).route(c) }
+// callRoute is what inner calls at last: what the router found.
+func callRoute(c echo.Context) error { return c.Handler()(c) }
 
 // answer is observe for one request.
-func (d *Door) answer(c echo.Context, inner, route echo.HandlerFunc) error {
+func (d *Door) answer(c echo.Context, inner echo.HandlerFunc) error {
 	r := c.Request()
 	if r.ProtoMajor == 2 { // first, so that error answers have the deadline too
 		writer := stallWriter{c.Response().Writer}
 		c.Response().Writer = writer
 		defer writer.end()
 	}
-	ev := &Event{ID: requestID(r), Start: time.Now(), route: route}
+	ev := &Event{ID: requestID(r), Start: time.Now()}
 	d.load.begin(d.config.TrustsPeer(r), ev.Start)
 	defer d.load.end()
 	ev.Context, ev.TraceID = d.config.Telemetry.Begin(r)

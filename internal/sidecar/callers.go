@@ -55,15 +55,16 @@ func (c *callers) check(r *http.Request) error {
 // allowsPeer reports whether the peer's address is an allowed one. Whoever can open a Unix
 // socket is local; its mode decides who can.
 func (c *callers) allowsPeer(r *http.Request) bool {
-	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && local.Network() == "unix" {
-		return true
+	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		addr := peer.Addr().Unmap().WithZone("")
+		for _, network := range c.networks { // first, since the search for the local address takes longer
+			if network.Contains(addr) {
+				return true
+			}
+		}
 	}
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return false
-	}
-	addr := peer.Addr().Unmap().WithZone("")
-	return slices.ContainsFunc(c.networks, func(network netip.Prefix) bool { return network.Contains(addr) })
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	return ok && local.Network() == "unix"
 }
 
 // isPage reports whether a browser sends the request for a web page of another origin.

@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// splitPath splits the escaped path of a request into its segments, decoded once. Dot
-// segments are resolved first, and one slash at the end makes no difference. ok is false
-// for a path that no route has.
-func splitPath(escaped string) (segments []string, ok bool) {
+// splitPath appends the segments of the escaped path of a request to segments, which must be
+// empty, decoded once. Dot segments are resolved first, and one slash at the end makes no
+// difference. ok is false for a path that no route has.
+func splitPath(segments []string, escaped string) (_ []string, ok bool) {
 	rest, ok := strings.CutPrefix(escaped, "/")
 	if !ok || len(escaped) > maxPath {
 		return nil, false

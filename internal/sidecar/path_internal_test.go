@@ -34,7 +34,7 @@ func TestPathsAreSplit(t *testing.T) {
 		{"/%zz", "-"},
 		{"/" + strings.Repeat("a", maxPath), "-"},
 	} {
-		got, ok := splitPath(row.path)
+		got, ok := splitPath(nil, row.path)
 		want := strings.Fields(row.want)
 		if row.want == "-" {
 			want = nil

@@ -99,7 +99,8 @@ func (r route) match(segments []string) (parameter string, ok bool) {
 // dispatch answers the routes of the table. Echo's own router compares paths with case.
 func (s *Server) dispatch(c echo.Context) error {
 	r := c.Request()
-	segments, ok := splitPath(door.RawPath(r))
+	var buf [4]string // on the stack, for the paths of all routes
+	segments, ok := splitPath(buf[:0], door.RawPath(r))
 	if !ok {
 		return problem.ErrNotFound
 	}

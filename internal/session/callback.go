@@ -80,7 +80,8 @@ func (m *Manager) complete(r *http.Request, a attempt, query url.Values) (key re
 	}
 	who, err := m.config.Validator.ValidateIDToken(ctx, granted.IDToken, m.config.ClientID, a.Nonce)
 	var bad *validate.InvalidTokenError
-	if errors.As(err, &bad) { // the user's browser is not to blame, nor can it help
+	if errors.As(err, &bad) { // not wrapped: no token of the caller's was rejected
+		err = errors.New("the ID token is not accepted: " + bad.Error())
 		return key, &obo.Error{Kind: obo.InvalidResponse, Scopes: a.asked(), Flow: obo.AuthorizationCode, Err: err}
 	}
 	if err != nil {

@@ -217,6 +217,7 @@ func TestOtherSitesBeginSignInsInWindowsOnly(t *testing.T) {
 			{"same-site", "navigate", "document", 302},
 			{"same-site", "navigate", "", 302},
 			{"same-site", "no-cors", "image", 403},
+			{"same-site", "no-cors", "", 403},
 			{"same-site", "cors", "empty", 403},
 			{"same-site", "navigate", "iframe", 403},
 			{"cross-site", "no-cors", "image", 403},

@@ -81,9 +81,7 @@ func (m *Manager) signedOut(c echo.Context) error {
 	next := m.home()
 	var state signingOut
 	if m.open(signOutPlace, c.QueryParam("state"), &state) && time.Since(time.Unix(state.Began, 0)) < signOutLife {
-		if local, ok := localURL(state.ReturnURL); ok {
-			next = local
-		}
+		next = state.ReturnURL
 	}
 	return c.Redirect(http.StatusFound, next)
 }
@@ -99,7 +97,7 @@ func (m *Manager) remoteSignOut(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if sid := query.Get("sid"); sid != "" && len(sid) <= maxSID && (!query.Has("iss") || m.config.Validator.IsIssuer(query.Get("iss"))) {
+	if sid := query.Get("sid"); sid != "" && (!query.Has("iss") || m.config.Validator.IsIssuer(query.Get("iss"))) {
 		if err := m.config.Records.DeleteOwned(r.Context(), providerOwner(sid)); err != nil {
 			m.config.Log.Warn("sessions that the provider ended are not ended until Redis answers again", "requestId", door.EventOf(r).ID, "error", err)
 		}

@@ -235,7 +235,7 @@ func (m *Manager) LoginURL(r *http.Request, ask Ask) string {
 func (m *Manager) pageOf(r *http.Request) string {
 	route, ok := strings.CutPrefix(r.URL.EscapedPath(), m.config.BasePath)
 	if ok && route == m.config.CallbackPath {
-		if a, ok := m.attemptOf(r, r.URL.Query().Get("state")); ok && !a.Silent {
+		if a, ok := m.attemptOf(r, r.URL.Query().Get("state")); ok {
 			return a.ReturnURL
 		}
 	}

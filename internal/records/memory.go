@@ -67,22 +67,28 @@ func (b *memoryBackend) holds(context.Context, Mark) (bool, error) { return true
 func (b *memoryBackend) get(_ context.Context, key redistier.Key) ([]byte, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	element := b.records[key]
+	element := b.find(key)
 	if element == nil {
 		return nil, ErrUnknown
 	}
-	h := element.Value.(*held)
-	if !time.Now().Before(h.ends) {
+	return element.Value.(*held).sealed, nil
+}
+
+// find returns what is under key, nil for nothing. It drops a record that has expired. b.mu is
+// held.
+func (b *memoryBackend) find(key redistier.Key) *list.Element {
+	element := b.records[key]
+	if element != nil && !time.Now().Before(element.Value.(*held).ends) {
 		b.drop(element)
-		return nil, ErrUnknown
+		return nil
 	}
-	return h.sealed, nil
+	return element
 }
 
 func (b *memoryBackend) put(_ context.Context, key redistier.Key, m Mark, sealed []byte, life time.Duration, replace bool) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	old := b.records[key]
+	old := b.find(key)
 	if replace && old == nil {
 		return ErrUnknown
 	}

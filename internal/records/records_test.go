@@ -296,8 +296,11 @@ func TestRecordsExpire(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(life - time.Second)
-		want(t, s, key, "b")
+		r = want(t, s, key, "b")
 		time.Sleep(time.Second)
+		if err := s.Replace(t.Context(), key, r, []byte("c"), life); !errors.Is(err, records.ErrUnknown) {
+			t.Errorf("Replace of a record that has expired: got %v, want %v", err, records.ErrUnknown)
+		}
 		want(t, s, key, "")
 	})
 	server := redistest.Start(t)

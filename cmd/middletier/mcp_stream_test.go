@@ -38,32 +38,35 @@ func (w *world) wantStreams(t *testing.T) {
 		"an answer that late": {"POST", callOfTool("slow"), "POST session-1"},
 		"the server's own":    {"GET", "", "GET 7session-1"},
 	} {
-		r, err := http.NewRequest(row.method, w.url+"/api/todo/mcp", strings.NewReader(row.message))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header = http.Header{
-			"Authorization": {"Bearer " + w.bob()}, "Mcp-Session-Id": {"session-1"},
-			"Accept": {"application/json, text/event-stream"}, "Content-Type": {"application/json"},
-		}
-		if row.method == "GET" {
-			r.Body, r.ContentLength = nil, 0
-			r.Header.Set("Accept", "text/event-stream")
-			r.Header.Set("Last-Event-ID", "7")
-		}
-		resp, err := http.DefaultClient.Do(r)
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		events := bufio.NewReader(resp.Body)
-		_, _ = events.ReadString('\n')
-		first, _ := events.ReadString('\n')
-		rest, err := io.ReadAll(events)
-		_ = resp.Body.Close()
-		if resp.StatusCode != 200 || first != "data: "+row.first+"\n" || !strings.Contains(string(rest), "data: end") || err != nil ||
-			resp.Header.Get("Mcp-Session-Id") != "session-1" {
-			t.Errorf("%s: got %d %v %q %q, %v", name, resp.StatusCode, resp.Header, first, rest, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r, err := http.NewRequest(row.method, w.url+"/api/todo/mcp", strings.NewReader(row.message))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header = http.Header{
+				"Authorization": {"Bearer " + w.bob()}, "Mcp-Session-Id": {"session-1"},
+				"Accept": {"application/json, text/event-stream"}, "Content-Type": {"application/json"},
+			}
+			if row.method == "GET" {
+				r.Body, r.ContentLength = nil, 0
+				r.Header.Set("Accept", "text/event-stream")
+				r.Header.Set("Last-Event-ID", "7")
+			}
+			resp, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			events := bufio.NewReader(resp.Body)
+			_, _ = events.ReadString('\n')
+			first, _ := events.ReadString('\n')
+			rest, err := io.ReadAll(events)
+			_ = resp.Body.Close()
+			if resp.StatusCode != 200 || first != "data: "+row.first+"\n" || !strings.Contains(string(rest), "data: end") || err != nil ||
+				resp.Header.Get("Mcp-Session-Id") != "session-1" {
+				t.Errorf("got %d %v %q %q, %v", resp.StatusCode, resp.Header, first, rest, err)
+			}
+		})
 	}
 }
 

@@ -74,6 +74,12 @@ func (s *stack) startService(environment ...string) {
 	text = strings.NewReplacer(
 		"https://127.0.0.1:9443", s.platform, "http://127.0.0.1:9444", s.todo, "127.0.0.1:8080", address, "127.0.0.1:8081", "",
 	).Replace(text)
+	s.startServiceWith(address, text, environment...)
+}
+
+// startServiceWith starts the service with a configuration, in which it has this address.
+func (s *stack) startServiceWith(address, text string, environment ...string) {
+	s.t.Helper()
 	environment = append([]string{"SSL_CERT_FILE=" + s.ca}, environment...)
 	service := startProcess(s.t, environment, "serve", "--config", writeConfig(s.t, text))
 	s.service = "http://" + address

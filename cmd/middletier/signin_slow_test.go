@@ -40,12 +40,13 @@ func (s *stack) newPerson(username, userCode string) *person {
 	return &person{s.platform, username, userCode, client}
 }
 
-// visit opens a page of the platform, and goes on until the platform sends the browser
-// somewhere else, to which it returns the request, or a page has no more forms.
+// visit opens a page of the platform, or one that leads there, and goes on until the platform
+// sends the browser somewhere else, to which it returns the request, or a page has no more
+// forms.
 func (p *person) visit(address string) (leaving *http.Request, err error) {
 	req, err := http.NewRequest(http.MethodGet, address, nil)
-	for range maxPages {
-		if err != nil || !strings.HasPrefix(req.URL.String(), p.platform+"/") {
+	for i := range maxPages {
+		if err != nil || i > 0 && !strings.HasPrefix(req.URL.String(), p.platform+"/") {
 			return req, err
 		}
 		resp, err := p.client.Do(req)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
+	"sync"
 
 	"github.com/labstack/echo/v4"
 
@@ -12,12 +13,6 @@ import (
 	"middletier/internal/obo"
 	"middletier/internal/validate"
 )
-
-// headerAnswer is the body of the two AuthorizationHeader routes.
-type headerAnswer struct {
-	AuthorizationHeader   string `json:"authorizationHeader"`
-	LongRunningSessionKey string `json:"longRunningSessionKey,omitempty"`
-}
 
 // sendHeader answers with a token for the API of o.
 func (s *Server) sendHeader(c echo.Context, caller *validate.Caller, o options) error {
@@ -30,8 +25,40 @@ func (s *Server) sendHeader(c echo.Context, caller *validate.Caller, o options) 
 	if err != nil {
 		return err
 	}
-	return respond(c, headerAnswer{"Bearer " + token.Value, o.newSession(request)})
+	return respond(c, func(body []byte) ([]byte, error) { return appendHeader(body, token.Value, o.newSession(request)), nil })
 }
+
+// appendHeader appends the answer of the two AuthorizationHeader routes. A key of a session is
+// letters and digits; "" for none.
+func appendHeader(body []byte, token, key string) []byte {
+	body = append(body, `{"authorizationHeader":"Bearer `...)
+	body = appendToken(body, token)
+	if key != "" {
+		body = append(append(body, `","longRunningSessionKey":"`...), key...)
+	}
+	return append(body, "\"}\n"...)
+}
+
+// appendToken appends a token within a string of JSON. Usual ones stay as they are; what an
+// odd one needs, package json knows.
+func appendToken(body []byte, token string) []byte {
+	for i := range len(token) {
+		if !unescaped[token[i]] {
+			quoted, _ := json.Marshal(token) // a string always encodes
+			return append(body, quoted[1:len(quoted)-1]...)
+		}
+	}
+	return append(body, token...)
+}
+
+// unescaped are the characters of bearer tokens (RFC 6750, section 2.1). JSON has them as they
+// are.
+var unescaped = func() (set [256]bool) {
+	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=") {
+		set[c] = true
+	}
+	return set
+}()
 
 // token gets a token as getToken does, and counts and traces it.
 func (s *Server) token(ctx context.Context, event *door.Event, request *obo.Request, o options) (obo.Token, error) {
@@ -47,17 +74,31 @@ func (s *Server) token(ctx context.Context, event *door.Event, request *obo.Requ
 	return token, err
 }
 
-// respond sends value as JSON that no cache may keep: it holds a token, or what was got
-// with one.
-func respond(c echo.Context, value any) error {
-	body, err := json.Marshal(value)
+// bodies are buffers for answers, so that each needs no memory of its own.
+var bodies = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxPooledBody bounds the buffers that are kept.
+const maxPooledBody = 32 << 10
+
+// respond sends the JSON that form appends to a buffer, as respondBody does.
+func respond(c echo.Context, form func(body []byte) ([]byte, error)) error {
+	pooled := bodies.Get().(*[]byte)
+	body, err := form((*pooled)[:0])
 	if err != nil {
 		return err
 	}
-	return respondBody(c, append(body, '\n'))
+	if err := respondBody(c, body); err != nil {
+		return err // HTTP/2 may still be reading the buffer
+	}
+	if cap(body) <= maxPooledBody {
+		clear(body) // no token stays in it
+		*pooled = body
+		bodies.Put(pooled)
+	}
+	return nil
 }
 
-// respondBody is respond for JSON that is written already.
+// respondBody sends JSON that no cache may keep: it holds a token, or what was got with one.
 func respondBody(c echo.Context, body []byte) error {
 	h := c.Response().Header()
 	setUncached(h)

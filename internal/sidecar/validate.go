@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"encoding/base64"
+	"slices"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -22,24 +23,20 @@ func (s *Server) validate(c echo.Context, _ string) error {
 	if err := s.checkScopes(caller); err != nil {
 		return err
 	}
-	body, err := validation(caller.Token())
-	if err != nil { // the token was checked
-		return err
-	}
-	return respondBody(c, body)
+	return respond(c, func(body []byte) ([]byte, error) { return appendValidation(body, caller.Token()) })
 }
 
-// validation is the body of /Validate: protocol, token and claims. It is written by hand,
-// since package json would read the claims once more, and the token to escape it: a JWT has
-// letters, digits, hyphens, underscores and dots (RFC 7515, section 3.1).
-func validation(token string) ([]byte, error) {
+// appendValidation appends the answer of /Validate: protocol, token and claims. It is written
+// by hand, since package json would read the claims once more, and the token to escape it: a
+// JWT has letters, digits, hyphens, underscores and dots (RFC 7515, section 3.1).
+func appendValidation(body []byte, token string) ([]byte, error) {
 	payload := payloadOf(token)
-	body := make([]byte, 0, len(token)+base64.RawURLEncoding.DecodedLen(len(payload))+64)
+	body = slices.Grow(body, len(token)+base64.RawURLEncoding.DecodedLen(len(payload))+64)
 	body = append(body, `{"protocol":"Bearer","token":"`...)
 	body = append(body, token...)
 	body = append(body, `","claims":`...)
 	body, err := base64.RawURLEncoding.AppendDecode(body, []byte(payload))
-	return append(body, "}\n"...), err
+	return append(body, "}\n"...), err // no error: the token was checked
 }
 
 // payloadOf returns the encoded claims of a JWT (RFC 7515, section 3.1).

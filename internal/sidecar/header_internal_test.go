@@ -1,0 +1,64 @@
+package sidecar
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/labstack/echo/v4"
+)
+
+// The answer is the one that package json would write.
+func TestHeaderIsWrittenAsJSON(t *testing.T) {
+	for _, token := range []string{
+		"", "eyJ0eXAiOiJKV1Qi.eyJh_Q-.c2ln", "opaque~+/==", "a b", `quo"te`, `back\slash`, "<&>", "tab\t", "\u00fc\u2028", "not UTF-8: \xff",
+		strings.Repeat("x", 2*maxPooledBody),
+	} {
+		for _, key := range []string{"", "k1"} {
+			want, err := json.Marshal(struct {
+				AuthorizationHeader   string `json:"authorizationHeader"`
+				LongRunningSessionKey string `json:"longRunningSessionKey,omitempty"`
+			}{"Bearer " + token, key})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := string(appendHeader(nil, token, key)); got != string(want)+"\n" {
+				t.Errorf("%.40q: got %.200s, want %.200s", token, got, want)
+			}
+		}
+	}
+}
+
+// failing is an answer that cannot be written.
+type failing struct{ *httptest.ResponseRecorder }
+
+func (failing) Write([]byte) (int, error) { return 0, errors.New("the caller left") }
+
+// What was written to a buffer is erased before it is used again, and a buffer that HTTP/2 may
+// still be reading is not.
+func TestNoTokenStaysInABuffer(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		writer http.ResponseWriter
+		erased bool
+	}{
+		{"a written answer", httptest.NewRecorder(), true},
+		{"an answer that failed", failing{httptest.NewRecorder()}, false},
+	} {
+		var used []byte
+		c := echo.New().NewContext(httptest.NewRequest("GET", "/", nil), row.writer)
+		err := respond(c, func(body []byte) ([]byte, error) {
+			used = append(body, "secret"...)
+			return used, nil
+		})
+		if (err == nil) != row.erased {
+			t.Errorf("%s: got %v", row.name, err)
+		}
+		if got := string(used) != "secret"; got != row.erased {
+			t.Errorf("%s: the buffer holds %q", row.name, used)
+		}
+	}
+}

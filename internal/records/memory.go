@@ -36,23 +36,23 @@ type memoryBackend struct {
 	mu      sync.Mutex // guards the rest
 	records map[redistier.Key]*list.Element
 	owned   map[Owner]map[redistier.Key]bool
-	oldest  list.List // of *held, the oldest first
+	byAge   list.List // of *entry, the oldest first
 	bytes   int       // of all values
 	count   uint64    // of deletions
 	deleted map[Owner]uint64
 	floor   uint64 // marks up to here have ended
 }
 
-// held is a record in memory.
-type held struct {
+// entry is a record in memory.
+type entry struct {
 	key    redistier.Key
 	owners []Owner
 	sealed []byte
 	ends   time.Time
 }
 
-// maxDeleted bounds the owners of whom a deletion is noted. More end every mark that was
-// begun before: a record is in the making for seconds.
+// maxDeleted bounds the owners whose deletion is noted. Beyond it, every mark that was begun
+// before ends: a record is made within seconds.
 const maxDeleted = 1 << 14
 
 func (b *memoryBackend) begin(_ context.Context, owners []Owner, _ time.Duration) (since []string, err error) {
@@ -71,14 +71,14 @@ func (b *memoryBackend) get(_ context.Context, key redistier.Key) ([]byte, error
 	if element == nil {
 		return nil, ErrUnknown
 	}
-	return element.Value.(*held).sealed, nil
+	return element.Value.(*entry).sealed, nil
 }
 
 // find returns what is under key, nil for nothing. It drops a record that has expired. b.mu is
 // held.
 func (b *memoryBackend) find(key redistier.Key) *list.Element {
 	element := b.records[key]
-	if element != nil && !time.Now().Before(element.Value.(*held).ends) {
+	if element != nil && !time.Now().Before(element.Value.(*entry).ends) {
 		b.drop(element)
 		return nil
 	}
@@ -98,7 +98,7 @@ func (b *memoryBackend) put(_ context.Context, key redistier.Key, m Mark, sealed
 	if !replace && b.isDeleted(m) {
 		return nil // before it was there
 	}
-	b.records[key] = b.oldest.PushBack(&held{key, m.owners, sealed, time.Now().Add(life)})
+	b.records[key] = b.byAge.PushBack(&entry{key, m.owners, sealed, time.Now().Add(life)})
 	for _, owner := range m.owners {
 		if b.owned[owner] == nil {
 			b.owned[owner] = map[redistier.Key]bool{}
@@ -125,12 +125,12 @@ func (b *memoryBackend) isDeleted(m Mark) bool {
 // is held, as in drop.
 func (b *memoryBackend) makeRoom() {
 	for now := time.Now(); ; {
-		first := b.oldest.Front()
+		first := b.byAge.Front()
 		if first == nil {
 			return
 		}
 		tooMany := len(b.records) > b.config.MaxRecords || b.bytes > b.config.MaxBytes
-		if !tooMany && now.Before(first.Value.(*held).ends) {
+		if !tooMany && now.Before(first.Value.(*entry).ends) {
 			return
 		}
 		b.drop(first)
@@ -138,15 +138,15 @@ func (b *memoryBackend) makeRoom() {
 }
 
 func (b *memoryBackend) drop(element *list.Element) {
-	h := b.oldest.Remove(element).(*held)
-	delete(b.records, h.key)
-	for _, owner := range h.owners {
-		delete(b.owned[owner], h.key)
+	e := b.byAge.Remove(element).(*entry)
+	delete(b.records, e.key)
+	for _, owner := range e.owners {
+		delete(b.owned[owner], e.key)
 		if len(b.owned[owner]) == 0 {
 			delete(b.owned, owner)
 		}
 	}
-	b.bytes -= len(h.sealed)
+	b.bytes -= len(e.sealed)
 }
 
 func (b *memoryBackend) remove(_ context.Context, key redistier.Key) error {
@@ -179,7 +179,7 @@ func (b *memoryBackend) removeAll(context.Context) error {
 	clear(b.records)
 	clear(b.owned)
 	clear(b.deleted)
-	b.oldest.Init()
+	b.byAge.Init()
 	b.bytes = 0
 	b.count++
 	b.floor = b.count

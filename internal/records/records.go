@@ -41,18 +41,18 @@ const (
 	LongRunning Kind = "long-running session"
 	// Session records hold the tokens of a user whose browser has a cookie in their place.
 	Session Kind = "session"
-	// ProviderSession is the kind of a Session's owner that is a session at the identity
-	// provider.
+	// ProviderSession is no kind of record: with it, OwnerOf makes a session at the identity
+	// provider an owner of Session records.
 	ProviderSession Kind = "session of the identity provider"
 )
 
-// Owner is to whom records of a kind belong. It is a hash.
+// Owner is what records belong to, such as a user for one kind of record. It is a hash.
 type Owner = redistier.Key
 
-// OwnerOf returns the owner of a user's records of a kind, or of another one that may end
-// them. user is a hash.
-func OwnerOf(kind Kind, user [32]byte) Owner {
-	return sha256.Sum256(append(user[:], kind...))
+// OwnerOf returns the owner of the records of a kind whose user, or session at the provider,
+// has this hash.
+func OwnerOf(kind Kind, hash [32]byte) Owner {
+	return sha256.Sum256(append(hash[:], kind...))
 }
 
 // Key is the key of a record, a secret. The zero value is no key.
@@ -218,7 +218,8 @@ func (s *Store) DeleteAll(ctx context.Context) error { return s.backend.removeAl
 const lockPoll = 25 * time.Millisecond
 
 // Lock waits until nobody else holds the lock of r's key, here or in another replica, and
-// takes it. It ends with unlock, or after lease. The error is ctx's or ErrUnavailable.
+// takes it until unlock is called. Other replicas wait for lease at most, so that one that
+// ended with the lock blocks nobody. The error is ctx's or ErrUnavailable.
 func (s *Store) Lock(ctx context.Context, key Key, r Record, lease time.Duration) (unlock func(), err error) {
 	leave, err := s.turns.take(ctx, key.Digest())
 	if err != nil {

@@ -73,7 +73,7 @@ func (b redisBackend) removeAll(ctx context.Context) error {
 
 func (b redisBackend) lock(ctx context.Context, key redistier.Key, owner Owner, lease time.Duration) (unlock func(), mine bool, err error) {
 	lock, mine := b.shared.Lock(context.WithoutCancel(ctx), key, owner, lease)
-	if mine && lock == "" {
+	if mine && lock == "" { // Redis did not answer: a cache would go on without the lock
 		return nil, false, ErrUnavailable
 	}
 	return func() { b.shared.Enqueue(redistier.Write{Key: key, Lock: lock}) }, mine, nil

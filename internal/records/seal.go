@@ -37,7 +37,7 @@ func newSealer(keys []string) (sealer, error) {
 // nonce included, of the owner, the length of since, since, and the value. A record of several
 // owners has another layout: their number comes first, then owner and since of each.
 const (
-	layout       = 1
+	layoutOfOne  = 1
 	layoutOfMany = 2
 	keyIDLen     = 4
 )
@@ -72,7 +72,7 @@ func cipherFor(encryptionKey []byte, key Key) (cipher.AEAD, error) {
 
 var (
 	errTooLarge = errors.New("a record's value is too large")
-	errOwners   = errors.New("a record has one owner at least, and few")
+	errOwners   = errors.New("a record must have 1 to 8 owners")
 )
 
 func (s sealer) seal(key Key, r Record) ([]byte, error) {
@@ -83,7 +83,7 @@ func (s sealer) seal(key Key, r Record) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	how, plain := byte(layout), []byte(nil)
+	how, plain := byte(layoutOfOne), []byte(nil)
 	if many := len(r.mark.owners); many > 1 {
 		how, plain = layoutOfMany, []byte{byte(many)}
 	}
@@ -98,7 +98,7 @@ func (s sealer) seal(key Key, r Record) ([]byte, error) {
 // open returns a record, or false for anything that was not sealed with one of our keys for
 // this very key.
 func (s sealer) open(key Key, sealed []byte) (Record, bool) {
-	if len(sealed) < 1+keyIDLen || sealed[0] != layout && sealed[0] != layoutOfMany {
+	if len(sealed) < 1+keyIDLen || sealed[0] != layoutOfOne && sealed[0] != layoutOfMany {
 		return Record{}, false
 	}
 	for _, encryptionKey := range s.keys {

@@ -53,7 +53,7 @@ func TestLayoutIsSealed(t *testing.T) {
 		if got, ok := s.open(key, sealed); !ok || !reflect.DeepEqual(got, r) {
 			t.Errorf("%d owners: got %+v %v, want %+v", many, got, ok, r)
 		}
-		sealed[0] ^= layout ^ layoutOfMany
+		sealed[0] ^= layoutOfOne ^ layoutOfMany
 		if got, ok := s.open(key, sealed); ok {
 			t.Errorf("%d owners, in the other layout: got %+v, want nothing", many, got)
 		}

@@ -16,6 +16,8 @@ const (
 	maxDigested = 64 << 20
 	// maxDigests limits how many are remembered.
 	maxDigests = 4096
+	// maxAttempts is how often a file that is being written is read, before the request fails.
+	maxAttempts = 3
 	// settled is the age from which the time of the last change tells versions of a file
 	// apart: file systems count in ticks of up to 2 s.
 	settled = 2 * time.Second
@@ -35,7 +37,7 @@ type digests struct {
 
 // tag returns the entity tag of f, or "". It is a digest of the content, and not of the
 // time: replicas have files of different times, and reproducible builds give all versions
-// the same one. A file that is being written gets a few attempts.
+// the same one. A file that changes meanwhile is read again, and f.info with it.
 func (d *digests) tag(f *file) (tag string, err error) {
 	if f.info.Size() > maxDigested {
 		if hasNoTime(f.info) {
@@ -46,19 +48,21 @@ func (d *digests) tag(f *file) (tag string, err error) {
 	if tag = d.find(f); tag != "" {
 		return tag, nil
 	}
-	for range 3 {
-		if tag, err = f.digest(); !errors.Is(err, ErrChanged) {
-			break
+	for range maxAttempts {
+		tag, err = f.digest()
+		if err == nil {
+			d.add(f, tag)
 		}
-		if f.info, err = f.Stat(); err != nil {
-			return "", err
+		if !errors.Is(err, ErrChanged) {
+			return tag, err
 		}
-		err = ErrChanged
+		info, statErr := f.Stat()
+		if statErr != nil {
+			return "", statErr
+		}
+		f.info = info
 	}
-	if err == nil {
-		d.add(f, tag)
-	}
-	return tag, err
+	return "", err
 }
 
 // digest reads the whole of f, and then begins again.

@@ -12,9 +12,9 @@ import (
 // encodings are the compressed forms that a build may put beside a file, the best first.
 var encodings = []struct{ name, extension string }{{"br", ".br"}, {"gzip", ".gz"}}
 
-// compress puts the best compressed form that r accepts in the place of the file of p, if
+// useCompressed puts the best compressed form that r accepts in the place of the file of p, if
 // there is one. A form that is older than the file is not used: it may be of another version.
-func (p *reply) compress(r *http.Request, root *os.Root) {
+func (p *reply) useCompressed(r *http.Request, root *os.Root) {
 	original := p.file
 	for _, encoding := range encodings {
 		encoded, err := open(root, original.name+encoding.extension)

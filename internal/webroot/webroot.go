@@ -148,7 +148,7 @@ func (s *Site) Serve(w http.ResponseWriter, r *http.Request, rawPath string) err
 	if isRoute {
 		p.vary = []string{"Accept"}
 	}
-	p.compress(r, root)
+	p.useCompressed(r, root)
 	defer p.file.close()
 	return s.send(w, r, p)
 }

@@ -13,8 +13,9 @@ import (
 	"strings"
 )
 
-// MaxMessage is the size of the largest message that rules decide on, in bytes.
-const MaxMessage = 64 << 10
+// maxName is the length of the longest method and name that rules decide on, in bytes. Few
+// servers accept a longer Mcp-Name, and folding can make a text many times as long.
+const maxName = 8 << 10
 
 // Rule says what a caller's token must hold for the messages it matches.
 type Rule struct {
@@ -36,6 +37,7 @@ var (
 	errBatch   = &Error{"A request holds one message: batches are refused."}
 	errMember  = &Error{"A server may read a member of the message as another one: its name differs in case or form only."}
 	errForm    = &Error{"The message is neither a request, a notification nor a response of JSON-RPC 2.0 with parameters by name."}
+	errLong    = &Error{"The method, the name of the tool or prompt, or the URI of the resource is longer than 8 KiB."}
 	errUnnamed = &Error{"The message lacks the name of the tool or prompt, or the URI of the resource."}
 	errHeader  = &Error{"Mcp-Method or Mcp-Name differs from the message, is there twice, or is not encoded as base64."}
 	errReading = &Error{"A server may read the message's method or name as another one, for which another entry of tools decides."}
@@ -140,7 +142,15 @@ func (r *Rules) Match(header http.Header, body []byte) (*Rule, error) {
 // decide returns the rule for a request. It must be the same however a server reads
 // method and name: as they are, or folded.
 func (r *Rules) decide(m message) (*Rule, error) {
-	exact, folded := m.subject(), m.subjectOf(fold(m.method)).fold()
+	exact := m.subject()
+	if exact.isLong() {
+		return nil, errLong
+	}
+	lax := m.subjectOf(fold(m.method))
+	if lax.isLong() {
+		return nil, errLong
+	}
+	folded := lax.fold()
 	switch {
 	case hasControl(m.method), exact.hasControl(), folded.hasControl():
 		return nil, errReading
@@ -175,6 +185,10 @@ type subject struct {
 // hasControl reports whether the name has a control character. Names have none, and a
 // server may cut a string at NUL.
 func (s subject) hasControl() bool { return s.name != nil && hasControl(*s.name) }
+
+func (s subject) isLong() bool {
+	return len(s.method) > maxName || s.name != nil && len(*s.name) > maxName
+}
 
 func (s subject) matches(r Rule) bool {
 	if len(r.Methods) > 0 && !slices.Contains(r.Methods, s.method) {

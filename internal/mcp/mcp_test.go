@@ -190,6 +190,7 @@ func TestMessagesThatServersReadDifferently(t *testing.T) {
 		"a dotless i":              call(`{"name":"DELETE_ıtem"}`),
 
 		"a resource, encoded":       `{"id":1,"method":"resources/read","params":{"uri":"file:///%73ecret/a"}}`,
+		"a resource, in parts":      `{"id":1,"method":"resources/read","params":{"uri":"file:///%%37%33ecret/a"}}`,
 		"a resource, twice":         `{"id":1,"method":"resources/read","params":{"uri":"file:///%2573ecret/a"}}`,
 		"a resource by dots":        `{"id":1,"method":"resources/read","params":{"uri":"file:///public/../secret/a"}}`,
 		"a resource by a dot":       `{"id":1,"method":"resources/read","params":{"uri":"file:///./secret/a"}}`,
@@ -209,6 +210,38 @@ func TestMessagesThatServersReadDifferently(t *testing.T) {
 	nested := call(`{"name":"list","arguments":` + strings.Repeat(`{"a":`, 61) + `1` + strings.Repeat("}", 61) + `}`)
 	if got := decision(rules, headers(), nested); got != "call" {
 		t.Errorf("nested less deeply: got %q", got)
+	}
+}
+
+// What is expensive to fold is refused, and the rest takes one pass: a caller could keep the
+// processor busy for seconds with one message.
+func TestMessagesThatAreExpensiveToRead(t *testing.T) {
+	rules := testRules(t)
+	call := func(name string) string { return `{"id":1,"method":"tools/call","params":{"name":"` + name + `"}}` }
+	read := func(uri string) string { return `{"id":1,"method":"resources/read","params":{"uri":"` + uri + `"}}` }
+	long, longer := strings.Repeat("x", 8<<10), strings.Repeat("x", 8<<10+1)
+	for _, row := range []struct{ name, body, want string }{
+		{"a long name", call(long), "call"},
+		{"a longer name", call(longer), refused},
+		{"a long URI", read("a:" + long[2:]), ""},
+		{"a longer URI", read("a:" + longer[2:]), refused},
+		{"a longer method", `{"id":1,"method":"` + longer + `"}`, refused},
+		{"a longer name in another method", `{"id":1,"method":"x/y","params":{"name":"` + longer + `"}}`, ""},
+		{"a longer name, and the method in another case", `{"id":1,"method":"TOOLS/CALL","params":{"name":"` + longer + `"}}`, refused},
+		{"a long argument", `{"id":1,"method":"tools/call","params":{"name":"list","arguments":{"ﷺ":"` + longer + `"}}}`, "call"},
+		{"a long member beyond ASCII", `{"id":1,"method":"x/y","params":{"` + strings.Repeat("ﷺ", 22) + `":1}}`, refused},
+		{"a long member", `{"id":1,"method":"x/y","params":{"` + long + `":1}}`, ""},
+	} {
+		if got := decision(rules, headers(), row.body); got != row.want {
+			t.Errorf("%s: got %q, want %q", row.name, got, row.want)
+		}
+	}
+	nested := read("file:///%" + strings.Repeat("25", 4000) + "73ecret/x")
+	if got := decision(rules, headers(), nested); got != refused {
+		t.Errorf("encoded 4000 times: got %q, want a refusal", got)
+	}
+	if passes := testing.AllocsPerRun(1, func() { decision(rules, headers(), nested) }); passes > 200 {
+		t.Errorf("encoded 4000 times: reading it takes %v allocations", passes)
 	}
 }
 

@@ -18,6 +18,10 @@ const (
 
 	// maxDepth is that of .NET's parser. Others accept more.
 	maxDepth = 64
+
+	// maxMember is the length of the longest name of a member that is folded, in bytes, if it
+	// has characters beyond ASCII: a message could have many that are expensive.
+	maxMember = 64
 )
 
 // nameMembers are the methods whose messages have a name, and the member of params that
@@ -147,7 +151,7 @@ func readParams(dec *jsontext.Decoder) (params, error) {
 
 // eachMember reads an object. read reads the value of the member with that name. A name
 // that a lax server may read as one of the decisive ones, which are written folded, is
-// refused.
+// refused, and so is one that is too long to tell.
 func eachMember(dec *jsontext.Decoder, decisive string, read func(name string) error) error {
 	if tok, err := dec.ReadToken(); err != nil || tok.Kind() != '{' {
 		return errJSON
@@ -164,6 +168,9 @@ func eachMember(dec *jsontext.Decoder, decisive string, read func(name string) e
 		bare := name
 		if i := strings.IndexByte(name, 0); i >= 0 { // a string in C ends there
 			bare = name[:i]
+		}
+		if len(bare) > maxMember && !isASCII(bare) {
+			return errMember
 		}
 		if folded := fold(bare); folded != name && name != "taskId" && isWord(decisive, folded) {
 			return errMember

@@ -9,9 +9,7 @@ import (
 // plainURI returns a URI as servers read it that decode it and resolve its dot segments
 // (RFC 3986, sections 2.1 and 5.2.4), in whatever order.
 func plainURI(uri string) string {
-	for decoded := decodePercent(uri); decoded != uri; decoded = decodePercent(uri) {
-		uri = decoded
-	}
+	uri = decodePercent(uri)
 	scheme, rest, ok := strings.Cut(strings.ReplaceAll(uri, `\`, "/"), "://")
 	if !ok {
 		return uri
@@ -27,21 +25,26 @@ func plainURI(uri string) string {
 	return scheme + "://" + host + cleaned
 }
 
-// decodePercent decodes what is well encoded, and leaves the rest as it is.
+// decodePercent decodes until nothing is left that is well encoded, in one pass: a decoded
+// byte may end an escape or begin one.
 func decodePercent(s string) string {
 	if !strings.Contains(s, "%") {
 		return s
 	}
 	decoded := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		if s[i] == '%' && i+2 < len(s) {
-			if b, err := hex.DecodeString(s[i+1 : i+3]); err == nil {
-				decoded = append(decoded, b...)
-				i += 2
-				continue
+	for _, c := range []byte(s) {
+		decoded = append(decoded, c)
+		for {
+			escape := len(decoded) - 3
+			if escape < 0 || decoded[escape] != '%' {
+				break
 			}
+			var b [1]byte
+			if _, err := hex.Decode(b[:], decoded[escape+1:]); err != nil {
+				break
+			}
+			decoded = append(decoded[:escape], b[0])
 		}
-		decoded = append(decoded, s[i])
 	}
 	return string(decoded)
 }

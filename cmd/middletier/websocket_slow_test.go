@@ -5,15 +5,11 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
-	"time"
 )
 
 // The clients of socket.io and of SignalR, as they come, keep a WebSocket open through the
@@ -65,61 +61,4 @@ func TestSlowWebSocketClientsInJavascript(t *testing.T) {
 			}
 		})
 	}
-}
-
-// An idle WebSocket holds little memory. That of its peers is counted too: two connections
-// without buffers.
-func TestSlowMemoryOfIdleWebSockets(t *testing.T) {
-	const (
-		sockets = 4000 // each needs four descriptors
-		limit   = 96   // KiB; it is 43 without the race detector, which makes stacks larger
-	)
-	w := newWorld(t, withWebSockets)
-	accepted := make(chan net.Conn, 1)
-	w.api.handle(func(rw http.ResponseWriter, r *http.Request) {
-		w.api.forgetSeen()
-		accepted <- acceptSocket(t, rw, r).conn
-	})
-	token := w.alice()
-	var conns []net.Conn
-	open := func() {
-		caller, resp := w.handshake("/api/todo/socket", token)
-		if resp.StatusCode != http.StatusSwitchingProtocols {
-			t.Fatalf("handshake: got %s", resp.Status)
-		}
-		if err := caller.conn.SetDeadline(time.Time{}); err != nil {
-			t.Fatal(err)
-		}
-		conns = append(conns, caller.conn, <-accepted)
-	}
-	open() // what is made once
-	before := memoryInUse()
-	for range sockets {
-		open()
-	}
-	each := (memoryInUse() - before) / sockets >> 10
-	t.Logf("an idle WebSocket holds %d KiB", each)
-	if each > limit {
-		t.Errorf("an idle WebSocket holds %d KiB, want at most %d", each, limit)
-	}
-	for _, conn := range conns {
-		_ = conn.Close() // it is the end
-	}
-}
-
-// forgetSeen drops the requests that arrived.
-func (u *upstream) forgetSeen() {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.requests = nil
-}
-
-// memoryInUse is what heap and stacks take, in bytes.
-func memoryInUse() int64 {
-	for range 3 { // stacks shrink by half each time
-		runtime.GC()
-	}
-	var memory runtime.MemStats
-	runtime.ReadMemStats(&memory)
-	return int64(memory.HeapAlloc + memory.StackInuse)
 }

@@ -17,3 +17,15 @@ func TestLifeOfASignIn(t *testing.T) {
 		}
 	}
 }
+
+// Where the URL of the provider could end the policy of a page, nobody may frame the page.
+func TestProviderThatIsNoSource(t *testing.T) {
+	for authority, want := range map[string]string{
+		"https://login.example/tenant": "https://login.example", "https://login.example:8443/tenant": "https://login.example:8443",
+		"https://a;b.example/tenant": "'none'", "https://a,b.example/": "'none'", "https://'a'/": "'none'", "%": "'none'",
+	} {
+		if got := New(Config{Authority: authority}).providerOrigin(); got != want {
+			t.Errorf("of %s: got %s, want %s", authority, got, want)
+		}
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"middletier/internal/mockidp"
+	"middletier/internal/records"
 	"middletier/internal/session"
 	"middletier/internal/testkit/tokentest"
 	"middletier/internal/validate"
@@ -154,8 +155,13 @@ func TestSignOutNamesTheAccount(t *testing.T) {
 		}, "h", false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			b := newKit(t).start(nil, nil).browser()
+			store := records.NewMemory(records.DefaultMemory)
+			b := newKit(t).start(store, nil).browser()
 			b.signInWith(func(_, claims map[string]any) { row.change(claims) })
+			key, _ := records.ParseKey(b.sessionCookie())
+			if record, err := store.Get(t.Context(), key); err != nil || strings.Contains(string(record.Value), `"idToken"`) != row.idTokenIs {
+				t.Errorf("%s: the record: got %s %v, want the ID token in it: %t", name, record.Value, err, row.idTokenIs)
+			}
 			if claims := b.user(); claims == nil || claims["login_hint"] != nil {
 				t.Errorf("%s: /bff/user: got %v, want a user without the hint", name, claims)
 			}

@@ -115,9 +115,10 @@ func TestLateStopLeavesSuccessors(t *testing.T) {
 		e.want(1, 0, "a")
 		stop := e.add(1, "b")
 		late()
+		defer e.add(1, "c")() // it shares b's
 		e.want(1, 1, "a")
 		e.finish(1)
-		e.want(1, 0, "a", "b")
+		e.want(1, 0, "a", "b", "c")
 		stop()
 	})
 }

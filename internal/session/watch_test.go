@@ -31,3 +31,25 @@ func TestWatchIsNoUse(t *testing.T) {
 		}
 	})
 }
+
+// The end of one session is not that of another one.
+func TestWatchesOfTwoSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newKit(t).start(nil, nil)
+		var ended [2]atomic.Bool
+		for i, user := range []string{aliceID, bobID} {
+			b := r.browser()
+			b.signIn(user, "")
+			req := httptest.NewRequest("GET", base+"/bff/api/token", nil)
+			req.AddCookie(b.cookies["__Host-middletier"])
+			defer r.Watch(req, func() { ended[i].Store(true) })()
+		}
+		if err := r.EndUser(t.Context(), tenant, bobID); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		if ended[0].Load() || !ended[1].Load() {
+			t.Errorf("told of the end: alice %t, bob %t, want bob alone", ended[0].Load(), ended[1].Load())
+		}
+	})
+}

@@ -102,6 +102,10 @@ func appendPlain(b []byte, now time.Time, level slog.Level, message string, attr
 // isPlain reports whether JSON has s as it is: slog escapes control characters, quotes,
 // backslashes, what is not UTF-8, and the separators of lines and paragraphs.
 func isPlain(s string) bool {
+	for len(s) >= 8 && isPlainWord(uint64(s[0])|uint64(s[1])<<8|uint64(s[2])<<16|uint64(s[3])<<24|
+		uint64(s[4])<<32|uint64(s[5])<<40|uint64(s[6])<<48|uint64(s[7])<<56) {
+		s = s[8:]
+	}
 	for i := 0; i < len(s); {
 		if c := s[i]; c < utf8.RuneSelf {
 			if c < ' ' || c == '"' || c == '\\' {
@@ -117,4 +121,13 @@ func isPlain(s string) bool {
 		i += size
 	}
 	return true
+}
+
+// isPlainWord reports whether eight bytes are plain and ASCII. A subtraction sets the highest
+// bit of a byte that is too small, and in a word without any, no byte borrows from the next.
+func isPlainWord(word uint64) bool {
+	const ones = 0x0101010101010101
+	control := word - ' '*ones
+	quote, backslash := (word^'"'*ones)-ones, (word^'\\'*ones)-ones
+	return (word|control|quote|backslash)&(0x80*ones) == 0
 }

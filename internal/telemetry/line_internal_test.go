@@ -103,6 +103,30 @@ func TestLinesThatAreNotPlainAreLoggedBySlog(t *testing.T) {
 	}
 }
 
+// Every character counts at every place: eight are looked at together.
+func TestCharactersThatMustBeEscapedAreFound(t *testing.T) {
+	for c := range 256 {
+		want := c >= ' ' && c != '"' && c != '\\' && c < 0x80 // alone, a higher byte is not UTF-8
+		for length := 1; length <= 17; length++ {
+			for at := range length {
+				text := []byte("!#[]~\x7f !#[]~\x7f AZ!"[:length])
+				text[at] = byte(c)
+				if got := isPlain(string(text)); got != want {
+					t.Errorf("%q: got %v, want %v", text, got, want)
+				}
+			}
+		}
+	}
+	for text, want := range map[string]bool{
+		"": true, "1234567\u00fc": true, "12345678\u00fc": true, "\u00fc12345678\"": false, "123456\u2028": false, "12345678\u2029": false,
+		"1234567\xc3": false, "12345678\xc3": false, "\U0001f600\U0001f600": true, "\U0001f600\U0001f600\n": false,
+	} {
+		if got := isPlain(text); got != want {
+			t.Errorf("%q: got %v, want %v", text, got, want)
+		}
+	}
+}
+
 func BenchmarkLine(b *testing.B) {
 	attrs := requestAttrs()
 	for _, format := range []string{"json", "text"} { // by us and by slog

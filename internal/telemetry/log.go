@@ -29,6 +29,10 @@ const (
 	// each.
 	logQueueSize = 1 << 20
 
+	// logPause is how long after a write the next one begins at the soonest. On a busy
+	// service, lines of many requests are written at once.
+	logPause = 2 * time.Millisecond
+
 	// finalLogTimeout is how long the queued lines may take when the queue is closed.
 	finalLogTimeout = time.Second
 )
@@ -75,13 +79,16 @@ func (q *LogQueue) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// run writes queued lines. Lines that arrive during a write are written together.
+// run writes queued lines. Lines that arrive during a write, or within logPause after it, are
+// written together.
 func (q *LogQueue) run() {
 	defer close(q.done)
 	var spare []byte
+	var written time.Time
 	for open := true; open; {
 		select {
 		case <-q.wake:
+			open = q.pause(written.Add(logPause))
 		case <-q.stop:
 			open = false
 		}
@@ -96,7 +103,21 @@ func (q *LogQueue) run() {
 		if dropped > 0 {
 			q.log.Warn("log lines were dropped: the reader of standard output did not keep up", "lines", dropped)
 		}
-		spare = lines
+		spare, written = lines, time.Now()
+	}
+}
+
+// pause waits until a time. It returns false if the queue is closed before.
+func (q *LogQueue) pause(end time.Time) bool {
+	wait := time.Until(end)
+	if wait <= 0 {
+		return true
+	}
+	select {
+	case <-time.After(wait):
+		return true
+	case <-q.stop:
+		return false
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -73,6 +74,53 @@ func droppedLines(t *testing.T, meter *sdkmetric.ManualReader) float64 {
 		t.Fatal(err)
 	}
 	return measured.ScopeMetrics[0].Metrics[0].Data.(metricdata.Sum[float64]).DataPoints[0].Value
+}
+
+// countedWrites counts writes, and how late the lines in them are, each of which is a time in
+// microseconds since start.
+type countedWrites struct {
+	start           time.Time
+	writes, lines   int
+	first, greatest time.Duration // how late lines were
+}
+
+func (c *countedWrites) Write(p []byte) (int, error) {
+	c.writes++
+	for line := range strings.Lines(string(p)) {
+		logged, _ := strconv.Atoi(strings.TrimSpace(line))
+		late := time.Since(c.start) - time.Duration(logged)*time.Microsecond
+		if c.lines++; c.lines == 1 {
+			c.first = late
+		}
+		c.greatest = max(c.greatest, late)
+	}
+	return len(p), nil
+}
+
+// Lines of a busy service are written together, soon; one of an idle service at once.
+func TestLinesOfABusyServiceAreWrittenTogether(t *testing.T) {
+	for _, row := range []struct {
+		name         string
+		every, later time.Duration
+		lines, most  int
+	}{
+		{"busy", 100 * time.Microsecond, logPause, 1000, 1 + int(100*time.Millisecond/logPause)},
+		{"idle", time.Second, 0, 10, 10},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			out := &countedWrites{start: time.Now()}
+			q := NewLogQueue("json", out)
+			for range row.lines {
+				_, _ = fmt.Fprintln(q, time.Since(out.start).Microseconds()) // a queue returns no error
+				time.Sleep(row.every)
+			}
+			q.Close()
+			if out.lines != row.lines || out.writes > row.most || out.first != 0 || out.greatest > row.later {
+				t.Errorf("%s: got %d lines in %d writes, the first after %v, others after up to %v, want %d in at most %d, and up to %v",
+					row.name, out.lines, out.writes, out.first, out.greatest, row.lines, row.most, row.later)
+			}
+		})
+	}
 }
 
 // fullDisk takes a few bytes, and then no more.

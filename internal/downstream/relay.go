@@ -30,11 +30,11 @@ const (
 // where frames end, so that a Close frame of this service can stand between two of them.
 //
 // Each direction is a flow with a goroutine of its own; that from the caller is run's. When
-// the context ends, a third one puts the Close frames in. All have ended when run returns.
+// the context ends, others insert the Close frames. All have ended when run returns.
 type relay struct {
 	callerConn, apiConn net.Conn
 	fromCaller, fromAPI flow
-	cut                 *time.Timer // aborts what end did not end; nil before end
+	cut                 *time.Timer // aborts what closeWith did not end; nil before it
 }
 
 // flow is one direction of a WebSocket.
@@ -45,7 +45,7 @@ type flow struct {
 
 	mu     sync.Mutex // guards what follows; held while to is written
 	read   frames     // what has been read
-	close  []byte     // the Close frame to put in; nil: none
+	close  []byte     // the Close frame to insert; nil: none
 	closed bool       // a Close frame was written, theirs or ours; nothing follows it
 	ours   bool       // it is ours
 	sent   int64      // bytes written
@@ -71,11 +71,11 @@ func (e *brokenError) Unwrap() error { return e.err }
 // caller sent with its handshake. The error is a *CloseError if ctx ended first, or a
 // *brokenError.
 func (r *relay) run(ctx context.Context, early []byte) error {
-	ended := make(chan *CloseError, 1)
+	closed := make(chan *CloseError, 1)
 	stop := context.AfterFunc(ctx, func() {
 		reason := closeErrorOf(context.Cause(ctx))
-		r.end(reason)
-		ended <- reason
+		r.closeWith(reason)
+		closed <- reason
 	})
 	var once sync.Once
 	var first error // of the direction that ended first; nil: after a Close frame
@@ -83,10 +83,11 @@ func (r *relay) run(ctx context.Context, early []byte) error {
 		err := f.copy(early)
 		once.Do(func() {
 			if err != nil {
-				first = &brokenError{isWriteError(err) == (f == &r.fromCaller), failure.Of(err)}
+				ofAPI := isWriteError(err) == (f == &r.fromCaller) // which writes to it; the other one reads from it
+				first = &brokenError{ofAPI, failure.Of(err)}
 			}
 		})
-		r.finish(f, err)
+		r.ended(f, err)
 	}
 	var group sync.WaitGroup
 	group.Go(func() { copyAll(&r.fromAPI, nil) })
@@ -94,26 +95,26 @@ func (r *relay) run(ctx context.Context, early []byte) error {
 	group.Wait()
 	r.abort()
 	if !stop() {
-		reason := <-ended
+		reason := <-closed
 		r.cut.Stop()
 		return reason
 	}
 	return first
 }
 
-// finish is called when a direction has ended. After a Close frame the other may end by
-// itself; without one it is cut off.
-func (r *relay) finish(f *flow, err error) {
+// ended is called when a direction has ended. After a Close frame the other may end by itself;
+// without one it is cut off.
+func (r *relay) ended(f *flow, err error) {
 	if err != nil {
 		r.abort()
 		return
 	}
 	end := time.Now().Add(closeTimeout)
 	if f == &r.fromCaller {
-		_ = r.apiConn.SetReadDeadline(end) // a failure ends it too
+		_ = r.apiConn.SetReadDeadline(end) // it fails where the connection has ended
 		return
 	}
-	_ = r.callerConn.SetReadDeadline(end)
+	_ = r.callerConn.SetReadDeadline(end) // as above
 	// The API closes the connection first (RFC 6455, section 7.1.1), and so do we.
 	if half, ok := r.callerConn.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite() // the caller may have closed it
@@ -126,12 +127,12 @@ func (r *relay) abort() {
 	_ = r.apiConn.Close()
 }
 
-// end closes the WebSocket with a reason, and cuts off a side that does not end it too.
-func (r *relay) end(reason *CloseError) {
+// closeWith sends both sides a Close frame, and cuts off one that does not end the WebSocket.
+func (r *relay) closeWith(reason *CloseError) {
 	r.cut = time.AfterFunc(closeTimeout, r.abort)
 	var group sync.WaitGroup
 	for _, f := range []*flow{&r.fromCaller, &r.fromAPI} {
-		group.Go(func() { f.end(closeFrame(reason.Code, reason.Reason, f.masked)) })
+		group.Go(func() { f.closeWith(closeFrame(reason.Code, reason.Reason, f.masked)) })
 	}
 	group.Wait()
 }
@@ -153,13 +154,13 @@ func (f *flow) copy(early []byte) error {
 	var idle [idleBuffer]byte
 	buf := idle[:]
 	var large *chunk
-	give := func() {
+	giveBack := func() {
 		if large != nil {
 			bufferPool.Put(large)
 			large = nil
 		}
 	}
-	defer give()
+	defer giveBack()
 	done, err := f.pass(early)
 	for !done && err == nil {
 		var n int
@@ -175,7 +176,7 @@ func (f *flow) copy(early []byte) error {
 			large = bufferPool.Get().(*chunk)
 			buf = large[:]
 		case n < len(idle):
-			give()
+			giveBack()
 			buf = idle[:]
 		}
 	}
@@ -187,8 +188,8 @@ func (f *flow) copy(early []byte) error {
 	return err
 }
 
-// pass writes what was read, with the Close frame of this service at the first end of a frame
-// if there is one to put in. done: nothing more needs to be read.
+// pass writes what was read. If there is a Close frame to insert, it does so at the first end of
+// a frame. done: nothing more needs to be read.
 func (f *flow) pass(b []byte) (done bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -207,24 +208,24 @@ func (f *flow) pass(b []byte) (done bool, err error) {
 		return false, err
 	}
 	f.closed = f.read.closed
-	if err := f.putIn(); err != nil {
+	if err := f.insertClose(); err != nil {
 		return false, err
 	}
 	f.read.skip(b[n:])
 	return f.ours && f.read.closed, nil
 }
 
-// end has a Close frame put in: now, or at the end of the frame that is being sent.
-func (f *flow) end(frame []byte) {
+// closeWith has a Close frame inserted: now, or at the end of the frame that is being sent.
+func (f *flow) closeWith(frame []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.close = frame
-	_ = f.putIn() // copy meets the same error
+	_ = f.insertClose() // copy meets the same error
 }
 
-// putIn writes the Close frame of this service if there is one and it may stand here. f.mu is
-// held.
-func (f *flow) putIn() error {
+// insertClose writes the Close frame of this service if there is one and no frame is under way.
+// f.mu is held.
+func (f *flow) insertClose() error {
 	if f.close == nil || f.closed || !f.read.between() {
 		return nil
 	}

@@ -150,16 +150,18 @@ func (r *Rules) decide(m message) (*Rule, error) {
 	if lax.isLong() {
 		return nil, errLong
 	}
-	folded := lax.fold()
+	readings := lax.readings()
 	switch {
-	case hasControl(m.method), exact.hasControl(), folded.hasControl():
+	case hasControl(m.method), exact.hasControl(), readings[0].hasControl(), lax.name != nil && lax.isURI() && isAmbiguousURI(*lax.name):
 		return nil, errReading
 	case exact.needsName && exact.name == nil:
 		return nil, errUnnamed
 	}
 	first := slices.IndexFunc(r.rules, func(r rule) bool { return exact.matches(*r.Rule) })
-	if first != slices.IndexFunc(r.rules, func(r rule) bool { return folded.matches(r.foldedFor(folded)) }) {
-		return nil, errReading
+	for _, reading := range readings {
+		if first != slices.IndexFunc(r.rules, func(r rule) bool { return reading.matches(r.foldedFor(reading)) }) {
+			return nil, errReading
+		}
 	}
 	if first < 0 {
 		return nil, nil
@@ -179,6 +181,7 @@ func (r rule) foldedFor(s subject) Rule {
 type subject struct {
 	method    string
 	name      *string // nil: none
+	path      *string // what of a URI some servers look at alone; nil: there is nothing else
 	needsName bool
 }
 
@@ -194,7 +197,16 @@ func (s subject) matches(r Rule) bool {
 	if len(r.Methods) > 0 && !slices.Contains(r.Methods, s.method) {
 		return false
 	}
-	return len(r.Names) == 0 || s.name != nil && slices.ContainsFunc(r.Names, func(pattern string) bool { return matchGlob(pattern, *s.name) })
+	return len(r.Names) == 0 || s.name != nil &&
+		slices.ContainsFunc(r.Names, func(pattern string) bool { return matchGlob(pattern, s.nameFor(pattern)) })
+}
+
+// nameFor returns what is compared with pattern: if it has a query, the server looks at that.
+func (s subject) nameFor(pattern string) string {
+	if s.path == nil || strings.ContainsAny(pattern, "?#") {
+		return *s.name
+	}
+	return *s.path
 }
 
 // matchGlob reports whether name matches pattern, in which each * stands for any number

@@ -267,6 +267,55 @@ func TestOtherSpellingsForWhichTheSameEntryDecides(t *testing.T) {
 	}
 }
 
+// Servers normalize URIs before they look at them, or look at a part of them alone.
+func TestURIsThatServersReadDifferently(t *testing.T) {
+	rules := newRules(t,
+		mcp.Rule{
+			Methods: []string{"resources/read"},
+			Names: []string{
+				"file:///secret/*", "file:///key.pem", "file:/java/*", "file:///c:/secret/*",
+				"https://secret.example/*", "https://bücher.example/*",
+				"notes://secret/*", "notes:/secret/*", "notes://list?owner=*",
+			},
+			Scopes: []string{"secret"},
+		},
+		mcp.Rule{Methods: []string{"resources/read"}, Scopes: []string{"read"}},
+	)
+	read := func(uri string) string {
+		return `{"id":1,"method":"resources/read","params":{"uri":"` + strings.ReplaceAll(uri, `\`, `\\`) + `"}}`
+	}
+	for want, uris := range map[string][]string{
+		"secret": {
+			"file:///secret/a", "file:///secret/a?b#c", "file:///key.pem", "file:/java/a", "https://secret.example/a?b", "https://bücher.example/",
+			"notes://secret/a", "notes:/secret/a", "notes://list?owner=bob",
+		},
+		"read": {
+			"file:///public/a", "file:///public/a?b=/../secret/x", "file:/public", "file:public", "https://public.example",
+			"https://public.example:8443/a?b=c",
+			"https://user@public.example/", "notes://list", "notes://list?limit=1", "notes://list#a", "notes:a:b", "urn:isbn:1", "a", "a/b",
+			"mail://bob%40contoso.example/inbox", "notes://public//a", "notes://public/a..b//c", "ui://widget/a%2Fb",
+		},
+		refused: {
+			"file:/secret/a", "file:secret/a", `file:\secret\a`, "FILE:/secret/a", "file://localhost/secret/a", "file:////secret/a",
+			"file:/x/../secret/a",
+			"file:///secret/../public/a", "file:///public//../secret/a", "file:///a/../secret//../a",
+			"file:%2f/secret/a", "file:///%2f/secret/a", "file://%2fsecret/a", "file:///public/..%2fsecret/a", "file:///public/x/..%5c..%5csecret/a",
+			"file:///key.pem?a", "file:///key.pem#a", "file:///key.pem%3fa", "file:///key.pem%23a", "file:/key.pem?a", "file:///./key.pem?a",
+			"file:///java/a", "file:////java/a", "file:///c|/secret/a", "file:/C:/secret/a",
+			"https:secret.example/a", "https:/secret.example/a", "https:///secret.example/a", `https:\\secret.example\a`, "https://secret.example",
+			"https://secret.example:443/a", "https://secret.example:/a", "https://user:password@secret.example/a", "https://Secret.example/a",
+			"https://xn--bcher-kva.example/", "https://BÜCHER.example/", "notes://x@secret/a", "notes:/a/../secret/b",
+			"notes://list%3fowner=bob", "notes://list?%6fwner=bob",
+		},
+	} {
+		for _, uri := range uris {
+			if got := decision(rules, headers(), read(uri)); got != want {
+				t.Errorf("%s: got %q, want %q", uri, got, want)
+			}
+		}
+	}
+}
+
 func TestHeadersAreThoseOfTheMessage(t *testing.T) {
 	rules := testRules(t)
 	const list = `{"id":1,"method":"tools/call","params":{"name":"list","taskId":"t"}}`

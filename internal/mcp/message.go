@@ -64,13 +64,25 @@ func (m message) subjectOf(method string) subject {
 	return s
 }
 
-// fold returns what a lax server may read, with a folded name.
-func (s subject) fold() subject {
-	if s.name != nil {
-		name := foldName(*s.name, s.isURI())
-		s.name = &name
+// readings returns what lax servers may read, with folded names. In the first one the name is
+// whole.
+func (s subject) readings() []subject {
+	if s.name == nil {
+		return []subject{s}
 	}
-	return s
+	whole, uri := s, *s.name
+	folded := foldName(uri, s.isURI())
+	whole.name = &folded
+	readings := []subject{whole}
+	if !s.isURI() || !strings.ContainsAny(decodePercent(uri), "?#") {
+		return readings
+	}
+	for _, path := range []string{plainPath(withoutQuery(uri)), plainPath(withoutQuery(decodePercent(uri)))} {
+		part := whole
+		part.path = &path
+		readings = append(readings, part)
+	}
+	return readings
 }
 
 func (s subject) isURI() bool { return nameMembers[s.method] == "uri" }
@@ -78,7 +90,7 @@ func (s subject) isURI() bool { return nameMembers[s.method] == "uri" }
 // foldName folds a name or a pattern of names.
 func foldName(name string, isURI bool) string {
 	if isURI {
-		name = plainURI(name)
+		return plainURI(name)
 	}
 	return fold(name)
 }

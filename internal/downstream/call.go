@@ -61,6 +61,7 @@ type call struct {
 	stream   bool // the request is for a stream
 	keep401  bool // a last 401 is a response like any other
 	trace    httptrace.ClientTrace
+	tokens   context.Context // to get tokens in: without trace, which is for the API's answers
 
 	headers   headerSize
 	headerErr error // why the headers cannot be sent; nil: they can
@@ -126,7 +127,7 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, params Call) er
 	if params.WebSocket != nil {
 		call.trace.GotConn = call.noteConn
 	}
-	call.Context = httptrace.WithClientTrace(ctx, &call.trace)
+	call.Context, call.tokens = httptrace.WithClientTrace(ctx, &call.trace), ctx
 	if r.ContentLength != 0 {
 		var ok bool
 		if call.upload, ok = r.Body.(*Upload); !ok {
@@ -138,7 +139,7 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, params Call) er
 	defer call.deadline.stop()
 
 	out := r.WithContext(call)
-	if err := call.prepare(ctx, out); err != nil {
+	if err := call.prepare(out); err != nil {
 		if call.upload != nil {
 			call.upload.PrepareEarlyReply()
 		}
@@ -165,7 +166,7 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, params Call) er
 
 // prepare does what comes before out is sent: a decision on its body, if Inspect makes
 // one, and the token.
-func (c *call) prepare(ctx context.Context, out *http.Request) (err error) {
+func (c *call) prepare(out *http.Request) (err error) {
 	if c.Inspect != nil {
 		var body []byte
 		if c.upload != nil {
@@ -177,7 +178,7 @@ func (c *call) prepare(ctx context.Context, out *http.Request) (err error) {
 			return callerError{err}
 		}
 	}
-	if c.token, err = c.Token(ctx, Rejection{}); err != nil {
+	if c.token, err = c.Token(c.tokens, Rejection{}); err != nil {
 		return callerError{err}
 	}
 	return nil

@@ -44,6 +44,33 @@ func accepts(token string) *recorder {
 	}}
 }
 
+// What a token is fetched with has informational responses of its own, which are not the
+// API's.
+func TestHintsOfTheProviderReachNobody(t *testing.T) {
+	provider := wiretest.ServeRequests(t, func(conn net.Conn, _ *http.Request) {
+		_, _ = io.WriteString(conn, "HTTP/1.1 103 Early Hints\r\nLink: </provider.css>\r\n\r\n"+
+			"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+	})
+	source := &tokens{}
+	e := startWith(t, accepts("token-2"))
+	e.token = func(ctx context.Context, refused downstream.Rejection) (string, error) {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, provider, nil)
+		if err != nil {
+			return "", err
+		}
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			return "", err
+		}
+		_ = resp.Body.Close()
+		return source.token(ctx, refused)
+	}
+	answer, err := io.ReadAll(e.dial("GET /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"))
+	if err != nil || strings.Contains(string(answer), "103") || !strings.HasSuffix(string(answer), "welcome") {
+		t.Errorf("got %q, %v", answer, err)
+	}
+}
+
 func TestRejectedTokenIsReplacedOnce(t *testing.T) {
 	for _, c := range []struct {
 		method string

@@ -111,7 +111,7 @@ const (
 )
 
 // webApp is a web app whose pages hold no token. A server that browsers trust, as far as these tests
-// go, has the pages, and passes on to the service what is not one.
+// go, has the pages, unless the service has a web root, and passes on to the service what is not one.
 type webApp struct {
 	*world
 	b      *browser
@@ -174,10 +174,10 @@ func (a *webApp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.mu.Lock()
 		a.seen = append(a.seen, r.Clone(context.Background()))
 		a.mu.Unlock()
-		switch r.URL.Path {
-		case "/", "/page":
+		switch hasSite := a.file.Server.WebRoot != ""; {
+		case !hasSite && (r.URL.Path == "/" || r.URL.Path == "/page"):
 			page = scriptedPage
-		case "/duende":
+		case !hasSite && r.URL.Path == "/duende":
 			page = duendePage
 		default:
 			service, _ := url.Parse(a.url) // the kit's own

@@ -96,7 +96,7 @@ func (c *Cache) forget(ctx context.Context, owner cacheKey, n redistier.Notice) 
 
 // drop empties memory of what n is about, and ends the watches of it.
 func (c *Cache) drop(n redistier.Notice) error {
-	defer c.watches.tell(n) // once nothing is left
+	defer c.watches.notify(n) // once nothing is left
 	switch n.What {
 	case redistier.TheseTokens:
 		c.memory.forgetTokens(n.Keys)

@@ -12,9 +12,6 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 )
 
-// What a web app's sign-in needs of the provider: the tokens for a code, and new ones for a
-// refresh token. Nothing of it is cached here; package session keeps it.
-
 // Code is an authorization code, as the provider's redirect brought it (RFC 6749, section
 // 4.1.2).
 type Code struct {
@@ -33,35 +30,35 @@ type Renewal struct {
 	Scopes       []string
 }
 
-// SignIn is what the provider gives for a Code or a Renewal.
-type SignIn struct {
+// Tokens are what the provider gives for a Code or a Renewal.
+type Tokens struct {
 	AccessToken  string
 	Expires      time.Time // of the access token
 	RefreshToken string    // "": none; after a Renewal, the old one stays in use (RFC 6749, section 6)
 	IDToken      string    // "": none. It is not checked
 }
 
-// RedeemCode trades a code for tokens (RFC 6749, section 4.1.3). The error is an *Error, or
-// context.Canceled. A code is sent once: only a request that the provider did not get, or that
-// it refused for our credential, is repeated.
-func (c *Client) RedeemCode(ctx context.Context, code Code) (SignIn, error) {
-	return c.signIn(ctx, tokenRequest{code: &code, scopes: code.Scopes, claims: code.Claims})
+// RedeemCode trades a code for tokens (RFC 6749, section 4.1.3). They are not cached. The error
+// is an *Error, or context.Canceled. A code is sent once: only a request that the provider did
+// not get, or that it refused for our credential, is repeated.
+func (c *Client) RedeemCode(ctx context.Context, code Code) (Tokens, error) {
+	return c.tokens(ctx, tokenRequest{code: &code, scopes: code.Scopes, claims: code.Claims})
 }
 
-// RedeemRefreshToken trades a refresh token for new tokens (RFC 6749, section 6). The error is
-// an *Error, or context.Canceled.
-func (c *Client) RedeemRefreshToken(ctx context.Context, r Renewal) (SignIn, error) {
+// RedeemRefreshToken trades a refresh token for new tokens (RFC 6749, section 6). They are not
+// cached. The error is an *Error, or context.Canceled.
+func (c *Client) RedeemRefreshToken(ctx context.Context, r Renewal) (Tokens, error) {
 	user := newKey("user", []byte(strings.ToLower(r.ObjectID)), "", strings.ToLower(r.TenantID), "", nil)
 	held := &heldSession{session: session{Owner: user[:], User: r.ObjectID, Tenant: r.TenantID, RefreshToken: r.RefreshToken}}
-	return c.signIn(ctx, tokenRequest{session: held, tenant: r.TenantID, scopes: r.Scopes})
+	return c.tokens(ctx, tokenRequest{session: held, tenant: r.TenantID, scopes: r.Scopes})
 }
 
-func (c *Client) signIn(ctx context.Context, r tokenRequest) (SignIn, error) {
+func (c *Client) tokens(ctx context.Context, r tokenRequest) (Tokens, error) {
 	g, err := c.exchange(ctx, r)
 	if err != nil {
-		return SignIn{}, err
+		return Tokens{}, err
 	}
-	return SignIn{AccessToken: g.token, Expires: g.expires, RefreshToken: g.refreshToken, IDToken: g.idToken}, nil
+	return Tokens{AccessToken: g.token, Expires: g.expires, RefreshToken: g.refreshToken, IDToken: g.idToken}, nil
 }
 
 // requestByCode has MSAL redeem an authorization code.

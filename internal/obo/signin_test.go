@@ -26,7 +26,7 @@ func TestCodeIsRedeemed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := (&platform{token: signedIn, metadata: goodMetadata}).start(t, nil)
 		got, err := k.client.RedeemCode(t.Context(), code)
-		want := obo.SignIn{AccessToken: "token-1", RefreshToken: "refresh-1", IDToken: "an-id-token", Expires: time.Now().Add(time.Hour)}
+		want := obo.Tokens{AccessToken: "token-1", RefreshToken: "refresh-1", IDToken: "an-id-token", Expires: time.Now().Add(time.Hour)}
 		if err != nil || !got.Expires.Equal(want.Expires) {
 			t.Fatalf("RedeemCode: got %+v %v, want %+v", got, err, want)
 		}

@@ -6,14 +6,14 @@ import (
 	"middletier/internal/redistier"
 )
 
-// watches are those who are told when tokens are forgotten. A notice names the keys of tokens,
-// or of a user, so each watch is found under the two keys that end it.
+// watches are the calls of OnForget whose token has not been forgotten. A notice names the keys
+// of tokens, or of a user, so each watch is found under the two keys that end it.
 type watches struct {
 	mu  sync.Mutex // guards all
 	all map[cacheKey]map[*watch]struct{}
 }
 
-// watch is of one token. forgotten is called at most once.
+// watch is one of them. forgotten is called at most once.
 type watch struct {
 	keys      [2]cacheKey // of the token and its owner; the latter is zero for an application
 	forgotten func()
@@ -67,8 +67,8 @@ func (s *watches) take(w *watch) (found bool) {
 	return found
 }
 
-// tell ends the watches that n is about.
-func (s *watches) tell(n redistier.Notice) {
+// notify ends the watches that n is about.
+func (s *watches) notify(n redistier.Notice) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n.What == redistier.Everything {

@@ -115,7 +115,7 @@ func foreignIssuer(a attempt) error {
 }
 
 // newStored returns a session that begins now.
-func newStored(who *validate.SignIn, granted obo.SignIn, a attempt) stored {
+func newStored(who *validate.SignIn, granted obo.Tokens, a attempt) stored {
 	now := time.Now()
 	s := stored{
 		SID: who.SessionID, Tenant: who.TenantID, ObjectID: who.ObjectID, Claims: claimsOf(who.Claims), LoginHint: who.LoginHint,

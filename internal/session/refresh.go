@@ -104,7 +104,7 @@ func (m *Manager) renew(ctx context.Context, h *held) error {
 
 // use takes the tokens of an exchange. Without a new refresh token the old one stays in use (RFC
 // 6749, section 6).
-func (s *stored) use(granted obo.SignIn, now time.Time) {
+func (s *stored) use(granted obo.Tokens, now time.Time) {
 	s.AccessToken, s.TokenIssued, s.TokenExpires = granted.AccessToken, now.UnixMilli(), granted.Expires.UnixMilli()
 	if granted.RefreshToken != "" {
 		s.RefreshToken = granted.RefreshToken

@@ -328,7 +328,7 @@ func TestFacadeRefreshAsksForOurScopes(t *testing.T) {
 			w.idp.ResetRequests()
 			for _, scope := range []string{"-", "", "openid", "offline_access profile"} {
 				w.idp.ResetRequests()
-				refresh := url.Values{"grant_type": {"refresh_token"}, "client_id": {mcpClient}, "refresh_token": {token}, "resource": {"https://other.example/"}}
+				refresh := url.Values{"grant_type": {"refresh_token"}, "client_id": {mcpClient}, "refresh_token": {token}, "resource": {w.url + "/api/todo/mcp"}}
 				got := w.postForm(changedForm(refresh, "scope", scope))
 				if got.StatusCode != 200 || strings.Contains(got.Scope, ".default") {
 					t.Errorf("scope %q: got %d %s", scope, got.StatusCode, got.body)
@@ -512,6 +512,8 @@ func TestFacadeSendsErrorsToTheClient(t *testing.T) {
 		{"resource on another port", w.goodAuthorization("resource", "http://127.0.0.1:1/mcp").Encode(), "invalid_target"},
 		{"resource with a user name", w.goodAuthorization("resource", strings.Replace(w.url, "http://", "http://u@", 1)).Encode(), "invalid_target"},
 		{"resource that looks like ours", w.goodAuthorization("resource", w.url+"@evil.example/").Encode(), "invalid_target"},
+		{"resource without a scheme", w.goodAuthorization("resource", "//evil.example/mcp").Encode(), "invalid_target"},
+		{"resources of somebody else", good + "&resource=" + url.QueryEscape("https://evil.example/mcp"), "invalid_target"},
 		{"resource that is no URL", w.goodAuthorization("resource", "https://%zz").Encode(), "invalid_target"},
 	} {
 		target, got := w.authorize(row.query).sentTo(t)
@@ -610,6 +612,9 @@ func TestFacadeTokenEndpointRefuses(t *testing.T) {
 		{"refresh for Graph", changedForm(refresh, "scope", "Mail.Read").Encode(), "invalid_scope", 400, nil},
 		{"refresh for the API", changedForm(refresh, "scope", "api://todo/ToDoList.Read").Encode(), "invalid_scope", 400, nil},
 		{"refresh for everything", changedForm(refresh, "scope", ours(".default")).Encode(), "invalid_scope", 400, nil},
+		{"a code, for somebody else", changedForm(good, "resource", "https://evil.example/mcp").Encode(), "invalid_target", 400, nil},
+		{"refresh for somebody else", changedForm(refresh, "resource", "https://evil.example/mcp").Encode(), "invalid_target", 400, nil},
+		{"refresh for two", refresh.Encode() + "&resource=" + url.QueryEscape(w.url) + "&resource=https://evil.example/", "invalid_target", 400, nil},
 		{"unknown twice", good.Encode() + "&x=1&x=2", "invalid_request", 400, nil},
 		{"empty twice", good.Encode() + "&scope=&scope=", "invalid_request", 400, nil},
 		{"malformed", good.Encode() + "&%zz", "invalid_request", 400, nil},

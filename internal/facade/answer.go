@@ -32,6 +32,7 @@ var (
 	errClient      = &oauthError{"invalid_client", "The client is not the one of this authorization server."}
 	errClientProof = &oauthError{"invalid_client", "The client is a public one: it sends client_id in the form, and no Authorization."}
 	errScope       = &oauthError{"invalid_scope", "A scope is neither one of this API's, nor openid, profile or offline_access."}
+	errTarget      = &oauthError{"invalid_target", "The resource is not one of this service's."}
 	errRegistered  = &oauthError{"invalid_redirect_uri", "There is no redirect URI, or one that this authorization server does not allow."}
 	errForeign     = &oauthError{"invalid_grant", "The token is not for this service, or not for this user and client."}
 )

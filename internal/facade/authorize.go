@@ -37,7 +37,7 @@ func (s *Server) authorize(as *server, c echo.Context) error {
 		return problem.New("invalid-request", own.description) // there is nobody to send it to (RFC 6749, section 4.1.2.1)
 	}
 	base := s.listener.BaseURL(r)
-	scope, err := as.checkAuthorization(asked, func(resource string) bool { return isForeign(resource, base, r.Host) })
+	scope, err := as.checkAuthorization(asked, base, r.Host)
 	if errors.As(err, &own) {
 		answer := url.Values{"error": {own.code}, "error_description": {own.description}, "iss": {issuerOf(base, as.api)}}
 		if state := asked.get("state"); state != "" {
@@ -66,8 +66,8 @@ func (as *server) checkAddressee(asked parameters) error {
 }
 
 // checkAuthorization checks the rest of an authorization request, and returns the scopes for
-// the provider. isForeign decides about the parameter resource.
-func (as *server) checkAuthorization(asked parameters, isForeign func(string) bool) (scope string, err error) {
+// the provider. base is the URL of the service, host the host that the request names.
+func (as *server) checkAuthorization(asked parameters, base, host string) (scope string, err error) {
 	switch responseType := asked.get("response_type"); {
 	case asked.isRepeated():
 		return "", errRepeated
@@ -77,8 +77,8 @@ func (as *server) checkAuthorization(asked parameters, isForeign func(string) bo
 		return "", &oauthError{"unsupported_response_type", "response_type must be code."}
 	case !challengeForm.MatchString(asked.get("code_challenge")) || asked.get("code_challenge_method") != challengeMethod:
 		return "", invalidRequest("code_challenge is missing or malformed, or code_challenge_method is not S256.")
-	case isForeign(asked.get("resource")):
-		return "", &oauthError{"invalid_target", "The resource is not one of this service's."}
+	case asked.namesForeign(base, host):
+		return "", errTarget
 	}
 	ours, beside, err := as.scopes.read(asked.get("scope"))
 	if err != nil {
@@ -90,16 +90,21 @@ func (as *server) checkAuthorization(asked parameters, isForeign func(string) bo
 	return strings.Join(slices.Concat(ours, beside), " "), nil
 }
 
-// isForeign reports whether a resource (RFC 8707) is a URL of another origin. The provider is
-// not asked about it, so this is where it is refused: a client that a server of somebody else
-// has sent here would take the token there.
+// namesForeign reports whether a resource of a request is foreign. The provider is not asked
+// about it, so this is where it is refused: a client that a server of somebody else has sent
+// here would take the token there.
+func (p parameters) namesForeign(base, host string) bool {
+	return slices.ContainsFunc(p.resources, func(resource string) bool { return isForeign(resource, base, host) })
+}
+
+// isForeign reports whether a resource (RFC 8707) is a URL of another origin.
 func isForeign(resource, base, host string) bool {
 	u, err := url.Parse(resource)
 	if err != nil {
 		return true
 	}
 	if !strings.EqualFold(u.Scheme, "http") && !strings.EqualFold(u.Scheme, "https") {
-		return false
+		return u.Scheme == "" && u.Host != ""
 	}
 	own, err := url.Parse(base)
 	if err == nil && sameOrigin(u, own) {

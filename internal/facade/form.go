@@ -26,8 +26,9 @@ const (
 
 // parameters are those of a request. One without a value is absent (RFC 6749, section 3.1).
 type parameters struct {
-	values   map[string]string
-	repeated []string // the names that are there more than once, which have no value
+	values    map[string]string
+	repeated  []string // the names that are there more than once, which have no value
+	resources []string // the values of resource
 }
 
 // get returns the value of a parameter, "" if it is absent or there more than once.
@@ -51,7 +52,7 @@ func parseParameters(text string) (parameters, error) {
 	if err != nil {
 		return parameters{}, invalidRequest("The parameters are not application/x-www-form-urlencoded.")
 	}
-	p := parameters{values: map[string]string{}}
+	p := parameters{values: map[string]string{}, resources: fields["resource"]}
 	for name, values := range fields {
 		switch {
 		case !isText(name), slices.ContainsFunc(values, func(value string) bool { return !isText(value) }):

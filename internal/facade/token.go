@@ -47,6 +47,9 @@ func (s *Server) redeem(as *server, r *http.Request) (obo.Relayed, error) {
 	if asked.get("client_id") != as.ClientID {
 		return obo.Relayed{}, errClient
 	}
+	if asked.namesForeign(s.listener.BaseURL(r), r.Host) {
+		return obo.Relayed{}, errTarget
+	}
 	wanted, err := as.grant(asked)
 	if err != nil {
 		return obo.Relayed{}, err

@@ -22,25 +22,26 @@ import (
 // javascript is where the programs of clients in JavaScript are.
 const javascript = "../../clients/javascript"
 
-// installJavascript installs the libraries that the lock file names into
-// clients/javascript/node_modules, unless they are there. npm gets them from its cache or
-// its registry.
-var installJavascript = sync.OnceValue(func() error {
-	lock, err := os.ReadFile(filepath.Join(javascript, "package-lock.json"))
+var installJavascript = sync.OnceValue(func() error { return installPackages(javascript) })
+
+// installPackages installs the libraries that the lock file of a folder names into its
+// node_modules, unless they are there. npm gets them from its cache or its registry.
+func installPackages(folder string) error {
+	lock, err := os.ReadFile(filepath.Join(folder, "package-lock.json"))
 	if err != nil {
 		return err
 	}
-	installed := filepath.Join(javascript, "node_modules", "installed-package-lock.json")
+	installed := filepath.Join(folder, "node_modules", "installed-package-lock.json")
 	if was, err := os.ReadFile(installed); err == nil && bytes.Equal(was, lock) {
 		return nil
 	}
 	npm := exec.Command("npm", "ci", "--prefer-offline")
-	npm.Dir = javascript
+	npm.Dir = folder
 	if out, err := npm.CombinedOutput(); err != nil {
-		return fmt.Errorf("npm ci in clients/javascript: %w: it needs npm (apt-get install npm) and, the first time, the network\n%s", err, out)
+		return fmt.Errorf("npm ci in %s: %w: it needs npm (apt-get install npm) and, the first time, the network\n%s", folder, err, out)
 	}
 	return os.WriteFile(installed, lock, 0o644)
-})
+}
 
 // javascriptClients returns the path of Node, for programs of clients/javascript.
 func javascriptClients(t *testing.T) (node string) {

@@ -21,33 +21,29 @@ var durationBuckets = metric.WithExplicitBucketBoundaries(0.005, 0.01, 0.025, 0.
 // cardinality is bounded.
 type instruments struct {
 	server, client, exchange metric.Float64Histogram
-	tokens, validations      metric.Int64Counter
-	signIns                  metric.Int64Counter
 	requestSets              sets[Request]
 	callSets                 sets[call]
-	tokenSets                sets[[3]string] // flow, source, outcome
-	exchangeSets             sets[[2]string] // flow, outcome
-	validationSets           sets[string]    // result
-	signInSets               sets[string]    // outcome
+	exchangeSets             sets[[2]string]    // flow, outcome
+	tokens                   counter[[3]string] // flow, source, outcome
+	validations              counter[string]    // result
+	signIns                  counter[string]    // outcome
 }
 
-// create makes the instruments.
-func (i *instruments) create(m metric.Meter) error {
+// create makes the instruments. exemplars: requests may be traced.
+func (i *instruments) create(m metric.Meter, exemplars bool) error {
 	var errs [6]error
 	i.server, errs[0] = m.Float64Histogram("http.server.request.duration", durationBuckets,
 		metric.WithUnit("s"), metric.WithDescription("Duration of requests, to the end of the answer."))
 	i.client, errs[1] = m.Float64Histogram("http.client.request.duration", durationBuckets,
 		metric.WithUnit("s"), metric.WithDescription(
 			"Duration of requests to the APIs and the identity provider, until the response headers; every attempt counts separately."))
-	i.tokens, errs[2] = m.Int64Counter("middletier_token_requests_total",
-		metric.WithDescription("Requests for a token for an API, by source and outcome."))
+	errs[2] = i.tokens.create(m, "middletier_token_requests_total", "Requests for a token for an API, by source and outcome.", exemplars)
 	i.exchange, errs[3] = m.Float64Histogram("middletier_token_exchange_duration_seconds", durationBuckets,
 		metric.WithUnit("s"), metric.WithDescription(
 			"Duration of exchanges with the identity provider, including the wait for a free slot and one retry."))
-	i.validations, errs[4] = m.Int64Counter("middletier_token_validations_total",
-		metric.WithDescription("Checks of callers' tokens, by result."))
-	i.signIns, errs[5] = m.Int64Counter("middletier_session_sign_ins_total",
-		metric.WithDescription("Sign-ins of browsers that came back from the identity provider, by outcome."))
+	errs[4] = i.validations.create(m, "middletier_token_validations_total", "Checks of callers' tokens, by result.", exemplars)
+	errs[5] = i.signIns.create(m, "middletier_session_sign_ins_total",
+		"Sign-ins of browsers that came back from the identity provider, by outcome.", exemplars)
 	return errors.Join(errs[:]...)
 }
 
@@ -110,9 +106,9 @@ func (c call) attributes() []attribute.KeyValue {
 
 // Token counts a token request for an API.
 func (t *Telemetry) Token(ctx context.Context, flow, source, outcome string) {
-	t.tokens.Add(t.recording(ctx), 1, t.tokenSets.get([3]string{flow, source, outcome}, func() []attribute.KeyValue {
+	t.tokens.add(ctx, [3]string{flow, source, outcome}, func() []attribute.KeyValue {
 		return []attribute.KeyValue{attribute.String("flow", flow), attribute.String("source", source), attribute.String("outcome", outcome)}
-	}).add...)
+	})
 }
 
 // Exchange measures an exchange with the identity provider.
@@ -124,16 +120,16 @@ func (t *Telemetry) Exchange(flow, outcome string, took time.Duration) {
 
 // Validation counts a validation of a caller's token.
 func (t *Telemetry) Validation(ctx context.Context, result string) {
-	t.validations.Add(t.recording(ctx), 1, t.validationSets.get(result, func() []attribute.KeyValue {
+	t.validations.add(ctx, result, func() []attribute.KeyValue {
 		return []attribute.KeyValue{attribute.String("result", result)}
-	}).add...)
+	})
 }
 
 // SignIn counts a sign-in of a browser, which the identity provider has sent back.
 func (t *Telemetry) SignIn(ctx context.Context, outcome string) {
-	t.signIns.Add(t.recording(ctx), 1, t.signInSets.get(outcome, func() []attribute.KeyValue {
+	t.signIns.add(ctx, outcome, func() []attribute.KeyValue {
 		return []attribute.KeyValue{attribute.String("outcome", outcome)}
-	}).add...)
+	})
 }
 
 // method returns one of the known methods, or _OTHER: the set of labels must be bounded.
@@ -147,6 +143,41 @@ func method(m string) string {
 	return "_OTHER"
 }
 
+// counter counts events by their labels. An event of a request that is traced becomes an
+// exemplar, which only OpenTelemetry's own counter can have. Where no request is traced, the
+// events are counted here, in a fraction of its time, and read when metrics are collected.
+type counter[K comparable] struct {
+	sets      sets[K]
+	exemplars metric.Int64Counter // nil where no request is traced
+}
+
+func (c *counter[K]) create(m metric.Meter, name, description string, exemplars bool) (err error) {
+	if exemplars {
+		c.exemplars, err = m.Int64Counter(name, metric.WithDescription(description))
+		return err
+	}
+	_, err = m.Int64ObservableCounter(name, metric.WithDescription(description),
+		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
+			if current := c.sets.current.Load(); current != nil {
+				for _, set := range *current {
+					o.Observe(set.count.Load(), set.observe...)
+				}
+			}
+			return nil
+		}))
+	return err
+}
+
+// add counts an event.
+func (c *counter[K]) add(ctx context.Context, key K, attributes func() []attribute.KeyValue) {
+	set := c.sets.get(key, attributes)
+	if c.exemplars != nil {
+		c.exemplars.Add(ctx, 1, set.add...)
+		return
+	}
+	set.count.Add(1)
+}
+
 // sets caches attribute sets, so that recording with one needs no allocation.
 type sets[K comparable] struct {
 	current atomic.Pointer[map[K]options]
@@ -154,8 +185,10 @@ type sets[K comparable] struct {
 }
 
 type options struct {
-	record []metric.RecordOption
-	add    []metric.AddOption
+	record  []metric.RecordOption
+	add     []metric.AddOption
+	observe []metric.ObserveOption
+	count   *atomic.Int64 // of a counter that is read when metrics are collected
 }
 
 // get returns the set for key. If it is new, it is made from attributes.
@@ -169,10 +202,13 @@ func (s *sets[K]) get(key K, attributes func() []attribute.KeyValue) options {
 	defer s.mu.Unlock()
 	next := map[K]options{}
 	if current := s.current.Load(); current != nil {
+		if o, ok := (*current)[key]; ok { // another goroutine made it meanwhile
+			return o
+		}
 		next = maps.Clone(*current)
 	}
 	set := metric.WithAttributeSet(attribute.NewSet(attributes()...))
-	next[key] = options{[]metric.RecordOption{set}, []metric.AddOption{set}}
+	next[key] = options{[]metric.RecordOption{set}, []metric.AddOption{set}, []metric.ObserveOption{set}, new(atomic.Int64)}
 	s.current.Store(&next)
 	return next[key]
 }

@@ -101,7 +101,7 @@ func New(c Config) (*Telemetry, error) {
 		tracing.Store(true)
 	}
 	t.metrics = sdkmetric.NewMeterProvider(options...)
-	if err := t.create(t.Meter()); err != nil {
+	if err := t.create(t.Meter(), t.tracer != nil); err != nil {
 		return nil, err
 	}
 	return t, nil

@@ -7,6 +7,8 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -125,6 +127,45 @@ func TestUntracedRequestsCostNoAllocation(t *testing.T) {
 		}
 	}
 	t.Errorf("%v allocations a request, want none", got)
+}
+
+// Counters read the same whether requests may be traced or not.
+func TestCountersAreReadWithAndWithoutACollector(t *testing.T) {
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+	t.Cleanup(collector.Close)
+	for name, config := range map[string]telemetry.Config{
+		"without": {}, "with": {OTLPEndpoint: collector.URL, TraceSampleRatio: 1},
+	} {
+		watch := newTelemetry(t, config)
+		ctx, _ := watch.Begin(httptest.NewRequest("GET", "/", nil))
+		var group sync.WaitGroup
+		for range 8 {
+			group.Go(func() {
+				for range 100 {
+					watch.Validation(ctx, "accepted")
+				}
+			})
+		}
+		group.Wait()
+		watch.Validation(ctx, "expired")
+		watch.Token(ctx, "on_behalf_of", "memory", "ok")
+		for range 2 { // a scrape takes nothing away
+			w := httptest.NewRecorder()
+			watch.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+			for _, line := range []string{
+				"# HELP middletier_token_validations_total Checks of callers' tokens, by result.\n",
+				"# TYPE middletier_token_validations_total counter\n",
+				"middletier_token_validations_total{result=\"accepted\"} 800\n",
+				"middletier_token_validations_total{result=\"expired\"} 1\n",
+				"# TYPE middletier_token_requests_total counter\n",
+				"middletier_token_requests_total{flow=\"on_behalf_of\",outcome=\"ok\",source=\"memory\"} 1\n",
+			} {
+				if !strings.Contains(w.Body.String(), line) {
+					t.Errorf("%s a collector: no %q", name, line)
+				}
+			}
+		}
+	}
 }
 
 type transportFunc func(*http.Request) (*http.Response, error)

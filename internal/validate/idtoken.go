@@ -122,14 +122,15 @@ func (v *Validator) checkSignIn(id *identity, claims members, clientID, nonce st
 
 // readSignIn reads the claims of an ID token.
 func (t *compact) readSignIn(id *identity) (*SignIn, error) {
-	signIn := &SignIn{Issuer: id.issuer, TenantID: id.tenant, ObjectID: id.object, Subject: id.subject}
-	var errs [2]error
-	signIn.SessionID, errs[0] = t.claims.text("sid")
-	signIn.LoginHint, errs[1] = t.claims.text("login_hint")
 	if id.subject == "" {
 		return nil, errors.New("sub is missing")
 	}
-	if err := errors.Join(errs[:]...); err != nil {
+	signIn := &SignIn{Issuer: id.issuer, TenantID: id.tenant, ObjectID: id.object, Subject: id.subject}
+	var err error
+	if signIn.SessionID, err = t.claims.text("sid"); err != nil {
+		return nil, err
+	}
+	if signIn.LoginHint, err = t.claims.text("login_hint"); err != nil {
 		return nil, err
 	}
 	_, body, _ := strings.Cut(t.signed, ".")

@@ -26,7 +26,6 @@ func checkSite(files []string) func(file, report) {
 	return func(f file, report report) {
 		c := f.siteConfig()
 		c.CheckLoading(under("server", report))
-		const public = "is in server.webRoot, so everybody could read it: "
 		for _, path := range files {
 			if c.Publishes(path) {
 				report("server.webRoot", "holds the configuration file "+path+", which everybody could read")
@@ -34,7 +33,7 @@ func checkSite(files []string) func(file, report) {
 		}
 		for key, path := range f.secretFiles() {
 			if c.Publishes(path) {
-				report(key, public+path)
+				report(key, "is in server.webRoot, so everybody could read it: "+path)
 			}
 		}
 	}

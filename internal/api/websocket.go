@@ -32,10 +32,10 @@ var (
 // allowsWebSocket reports whether r is for an API that callers may open WebSockets to.
 func (s *Server) allowsWebSocket(r *http.Request) bool {
 	for _, route := range [...]route{userRoute, appRoute, sessionRoute} {
-		name, _, err := splitTarget(door.RawPath(r), s.config.BasePath+route.prefix)
 		if route == sessionRoute && s.config.Sessions == nil {
 			continue
 		}
+		name, _, err := splitTarget(door.RawPath(r), s.config.BasePath+route.prefix)
 		if err == nil && s.config.APIs[name].WebSockets {
 			return true
 		}
@@ -118,9 +118,9 @@ func (s *Server) forwardWebSocket(c echo.Context, api API, route route, call dow
 }
 
 // watch calls end with the reason, a *downstream.CloseError, when the caller of r may no longer
-// use what r has opened: its token expires, or what was got for the token is dropped by a
-// sign-out or an operator. A session is what counts where there is one: its token is renewed.
-// stop ends the watch.
+// use what r has opened: its token expires, or a sign-out or an operator drops the token that it
+// was traded for. On the route of sessions only the end of the session counts: its token is
+// renewed. stop ends the watch.
 func (s *Server) watch(r *http.Request, api API, route route, end context.CancelCauseFunc) (stop func()) {
 	if route == sessionRoute {
 		return s.config.Sessions.Watch(r, func() { end(errSessionEnded) })

@@ -89,14 +89,14 @@ func (s *Server) signInOnNavigation(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		event := door.EventOf(r)
 		p := problem.For(err, problem.Requester{Caller: event.Caller, InSession: true})
-		ask, ok := s.askFor(p)
+		login, ok := s.loginFor(p)
 		if !ok {
 			return err
 		}
 		event.Problem = p.Kind
 		h := c.Response().Header()
 		h.Set("Cache-Control", "no-store")
-		return c.Redirect(http.StatusFound, s.config.Sessions.LoginURL(r, ask))
+		return c.Redirect(http.StatusFound, s.config.Sessions.LoginURL(r, login))
 	}
 }
 
@@ -105,29 +105,29 @@ func (s *Server) extend(doc *problem.Document, p problem.Problem, r *http.Reques
 	if !s.isSessionRequest(r) {
 		return
 	}
-	if ask, ok := s.askFor(p); ok {
-		doc.LoginURL = s.config.Sessions.LoginURL(r, ask)
+	if login, ok := s.loginFor(p); ok {
+		doc.LoginURL = s.config.Sessions.LoginURL(r, login)
 	}
 }
 
-// askFor returns what a sign-in must ask for to solve a problem, and false if no sign-in can.
-func (s *Server) askFor(p problem.Problem) (session.Ask, bool) {
+// loginFor returns what a sign-in must ask for to solve a problem, and false if no sign-in can.
+func (s *Server) loginFor(p problem.Problem) (session.LoginRequest, bool) {
 	switch p.Kind {
 	case "session-required", "invalid-token":
-		return session.Ask{}, true
+		return session.LoginRequest{}, true
 	case "claims-challenge":
-		return session.Ask{Claims: p.ProviderError.Claims}, true
+		return session.LoginRequest{Claims: p.ProviderError.Claims}, true
 	case "interaction-required": // without a prompt, the provider may sign in silently, to the same end
-		return session.Ask{Prompt: "login"}, true
+		return session.LoginRequest{Prompt: "login"}, true
 	case "consent-required":
 		if scopes := s.config.Sessions.ConsentScopes; len(scopes) > 0 {
-			return session.Ask{Scopes: scopes, Prompt: "consent"}, true
+			return session.LoginRequest{Scopes: scopes, Prompt: "consent"}, true
 		}
-		return session.Ask{Scopes: p.Scopes}, true
+		return session.LoginRequest{Scopes: p.Scopes}, true
 	case "insufficient-scope": // any one is enough, and the first is the least
-		return session.Ask{Scopes: []string{fullScope(s.config.Sessions.Resource, p.Scopes[0])}}, true
+		return session.LoginRequest{Scopes: []string{fullScope(s.config.Sessions.Resource, p.Scopes[0])}}, true
 	}
-	return session.Ask{}, false
+	return session.LoginRequest{}, false
 }
 
 // isSessionRequest reports whether r is for a route of sessions.

@@ -45,7 +45,7 @@ func TestLoginURLLeadsBackToThePage(t *testing.T) {
 			req.Header.Set("Sec-Fetch-Mode", row.mode)
 			req.Header.Set("Referer", row.referer)
 			want := "/mt/bff/login?" + url.Values{"returnUrl": {row.want}}.Encode()
-			if got := r.LoginURL(req, session.Ask{}); got != want {
+			if got := r.LoginURL(req, session.LoginRequest{}); got != want {
 				t.Errorf("%s: got %s, want %s", row.name, got, want)
 			}
 		}
@@ -57,7 +57,7 @@ func TestLoginURLHoldsWhatToAskFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newKit(t).start(nil, nil)
 		const claims = `{"access_token":{"acrs":{"essential":true,"value":"c1?>"}}}` // base64 with + and / elsewhere
-		loginURL := r.LoginURL(httptest.NewRequest("GET", base+"/bff/user", nil), session.Ask{
+		loginURL := r.LoginURL(httptest.NewRequest("GET", base+"/bff/user", nil), session.LoginRequest{
 			Scopes: []string{writeScope, readScope}, Claims: claims, Prompt: "select_account",
 		})
 		location := r.browser().begin(strings.TrimPrefix(loginURL, "/mt/bff/login"))

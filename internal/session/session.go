@@ -90,8 +90,8 @@ type Session struct {
 	AccessToken string
 }
 
-// Ask is what a sign-in asks the provider for, beyond the usual.
-type Ask struct {
+// LoginRequest is what a sign-in asks the provider for, beyond the usual.
+type LoginRequest struct {
 	Scopes []string // in full
 	Claims string   // of a claims challenge, as JSON
 	Prompt string
@@ -216,16 +216,16 @@ func (m *Manager) path(route string) string { return m.public.EscapedPath() + ro
 
 // LoginURL returns the URL at which the user of r signs in again, without the origin, and comes
 // back to where the page is.
-func (m *Manager) LoginURL(r *http.Request, ask Ask) string {
+func (m *Manager) LoginURL(r *http.Request, login LoginRequest) string {
 	query := url.Values{"returnUrl": {m.pageOf(r)}}
-	if len(ask.Scopes) > 0 {
-		query.Set("scope", strings.Join(ask.Scopes, " "))
+	if len(login.Scopes) > 0 {
+		query.Set("scope", strings.Join(login.Scopes, " "))
 	}
-	if ask.Claims != "" {
-		query.Set("claims", encodeClaims(ask.Claims))
+	if login.Claims != "" {
+		query.Set("claims", encodeClaims(login.Claims))
 	}
-	if ask.Prompt != "" {
-		query.Set("prompt", ask.Prompt)
+	if login.Prompt != "" {
+		query.Set("prompt", login.Prompt)
 	}
 	return m.path(loginPath) + "?" + query.Encode()
 }

@@ -15,7 +15,8 @@ const (
 	// tokens in the Microsoft identity platform").
 	maxLifetime = 90 * 24 * time.Hour
 
-	// maxIdle is how long Redis keeps what says that a session is not signed out.
+	// maxIdle is how long Redis keeps the generation of an owner at least, without which its sessions
+	// count as signed out.
 	maxIdle = 48 * time.Hour
 )
 

@@ -12,7 +12,7 @@ import (
 	"middletier/internal/validate"
 )
 
-// stored is what the record of a session holds.
+// stored is what the record of a session holds. Its times are Unix times in milliseconds.
 type stored struct {
 	SID      string           `json:"sid"` // the provider's, else one of ours
 	Tenant   string           `json:"tenant"`
@@ -23,8 +23,8 @@ type stored struct {
 	IDToken   string `json:"idToken,omitempty"`   // does so without a LoginHint
 
 	AccessToken  string   `json:"accessToken"`
-	TokenIssued  int64    `json:"tokenIssued"`  // as the other times: Unix time in milliseconds
-	TokenExpires int64    `json:"tokenExpires"` //
+	TokenIssued  int64    `json:"tokenIssued"`
+	TokenExpires int64    `json:"tokenExpires"`
 	RefreshToken string   `json:"refreshToken,omitempty"`
 	Scopes       []string `json:"scopes"`
 
@@ -120,7 +120,7 @@ func (m *Manager) touch(ctx context.Context, h held) {
 	_, err := m.share(ctx, "touch", h, func(ctx context.Context) (held, error) {
 		ctx, cancel := context.WithTimeout(ctx, touchWait)
 		defer cancel()
-		return m.update(ctx, h, touchWait, func(now *held) error { return nil })
+		return m.update(ctx, h, touchWait, func(*held) error { return nil })
 	})
 	if err != nil && !errors.Is(err, context.Canceled) {
 		m.config.Log.Debug("the use of a session is not noted", "error", err)

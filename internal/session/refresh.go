@@ -48,12 +48,12 @@ func (m *Manager) share(ctx context.Context, what string, h held, run func(ctx c
 func (m *Manager) refresh(ctx context.Context, h held) (held, error) {
 	return m.share(ctx, "refresh", h, func(ctx context.Context) (held, error) {
 		if err := m.pauses.of(h.key.Digest(), time.Now()); err != nil {
-			return h.insteadOf(err, time.Now())
+			return h.duringOutage(err, time.Now())
 		}
 		lease := m.config.Provider.Timeout() + leaseMargin
 		ctx, cancel := context.WithTimeout(ctx, 2*lease)
 		defer cancel()
-		renewed, err := m.update(ctx, h, lease, func(now *held) error { return m.renew(ctx, now) })
+		renewed, err := m.update(ctx, h, lease, func(current *held) error { return m.renew(ctx, current) })
 		switch {
 		case err == nil:
 			return renewed, nil
@@ -63,12 +63,13 @@ func (m *Manager) refresh(ctx context.Context, h held) (held, error) {
 			m.config.Log.Warn("the new refresh token of a session is not kept", "error", err)
 			return renewed, nil
 		}
-		return h.insteadOf(err, time.Now())
+		return h.duringOutage(err, time.Now())
 	})
 }
 
-// insteadOf returns h where err is trouble of the provider that does not matter yet.
-func (h held) insteadOf(err error, now time.Time) (held, error) {
+// duringOutage returns h where err says that the provider is unavailable, and the access token
+// has not expired; else err.
+func (h held) duringOutage(err error, now time.Time) (held, error) {
 	var refusal *obo.Error
 	if errors.As(err, &refusal) && refusal.Kind == obo.Unavailable && h.isUsable(now) {
 		return h, nil

@@ -55,6 +55,14 @@ func (a attempt) challenge() string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
+// asked are the scopes that the user is asked for.
+func (a attempt) asked() []string {
+	if len(a.Consent) > 0 {
+		return a.Consent
+	}
+	return a.Scopes
+}
+
 func (a attempt) isOver(now time.Time) bool {
 	age := now.Sub(time.Unix(a.Began, 0))
 	return age >= attemptLife || age < -time.Minute // clocks of replicas differ a little

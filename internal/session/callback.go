@@ -110,6 +110,12 @@ func (m *Manager) complete(r *http.Request, a attempt, query url.Values) (key re
 // must not replace.
 var errOtherUser = errors.New("the provider's user is not that of the session")
 
+// errNoAttempt answers a callback that belongs to no attempt of this browser.
+var errNoAttempt = invalidRequest("This sign-in was begun in another browser or without cookies, took longer than ten minutes, " +
+	"or has ended already: begin it again.")
+
+var errForeignIssuer = errors.New("the authorization response names another issuer")
+
 func foreignIssuer(a attempt) error {
 	return &obo.Error{Kind: obo.InvalidResponse, Scopes: a.asked(), Flow: obo.AuthorizationCode, Err: errForeignIssuer}
 }

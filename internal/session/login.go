@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -215,14 +214,6 @@ func isHiddenRequest(r *http.Request) bool {
 
 var errHiddenSignIn = problem.New("cross-site-request", "A page of another origin may begin a sign-in in a window only.")
 
-// asked are the scopes that the user is asked for.
-func (a attempt) asked() []string {
-	if len(a.Consent) > 0 {
-		return a.Consent
-	}
-	return a.Scopes
-}
-
 // userHash says of two sessions whether they are the same user's.
 func (s stored) userHash() []byte {
 	sum := userHash(s.Tenant, s.ObjectID)
@@ -247,9 +238,3 @@ func (s stored) accountHint() string {
 	}
 	return ""
 }
-
-// errNoAttempt answers a callback that belongs to no attempt of this browser.
-var errNoAttempt = invalidRequest("This sign-in was begun in another browser or without cookies, took longer than ten minutes, " +
-	"or has ended already: begin it again.")
-
-var errForeignIssuer = errors.New("the authorization response names another issuer")

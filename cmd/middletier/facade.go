@@ -58,6 +58,9 @@ func (f file) facadeConfig(d downstreamAPI) facade.Config {
 		idURI = f.AzureAd.ClientID // an application names itself by its client ID (AADSTS90009)
 	}
 	aliases := []string{"api://" + f.AzureAd.ClientID, f.AzureAd.ClientID, f.AzureAd.idURI()}
+	if d.MCP.AppIDURI != "" { // as the metadata of the endpoint has them
+		aliases = append(aliases, d.MCP.AppIDURI)
+	}
 	return facade.Config{
 		ClientID: d.MCP.AuthorizationServer.ClientID, RedirectURIs: d.MCP.AuthorizationServer.AllowedRedirectURIs,
 		Scopes: d.scopesOfOurs(), IDURI: idURI, Aliases: aliases,

@@ -42,3 +42,25 @@ func TestFacadeIsForTheEndpointOfAnMCPServer(t *testing.T) {
 		})
 	}
 }
+
+// What the metadata of an endpoint lists can be requested, also of the service itself, whose
+// scopes begin with its client ID in a token request.
+func TestFacadeKnowsTheScopesOfTheMetadata(t *testing.T) {
+	t.Parallel()
+	for _, client := range []string{mcpClient, demoMiddleTier} {
+		w := newFacade(t, withMCP, withFacade, func(f *file) {
+			d := f.DownstreamAPIs["todo"]
+			d.MCP.AppIDURI, d.MCP.AuthorizationServer.ClientID = endpointURI, client
+			f.DownstreamAPIs["todo"] = d
+		})
+		listed := w.metadataAt("/.well-known/oauth-protected-resource/api/todo/mcp").Scopes
+		if len(listed) == 0 {
+			t.Error("the metadata lists no scopes")
+		}
+		for _, scope := range listed {
+			if _, sent := w.authorize(w.goodAuthorization("client_id", client, "scope", scope).Encode()).sentTo(t); sent.Has("error") {
+				t.Errorf("client %s, scope %s: got %q", client, scope, sent)
+			}
+		}
+	}
+}

@@ -174,6 +174,7 @@ func TestNoWayRoundTheRulesForTools(t *testing.T) {
 		{"a slash at the end", "POST", "/api/todo/mcp/", call, nil, 403},
 		{"upper case", "POST", "/api/todo/MCP", call, nil, 403},
 		{"parameters", "POST", "/api/todo/mcp;x=y", call, nil, 403},
+		{"a format", "POST", "/api/todo/mcp.json", call, nil, 403},
 		{"encoded", "POST", "/api/todo/%6dcp", call, nil, 403},
 		{"encoded twice", "POST", "/api/todo/%256dcp", call, nil, 400},
 		{"a dot at the end", "POST", "/api/todo/mcp.", call, nil, 400},

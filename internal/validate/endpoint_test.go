@@ -57,6 +57,8 @@ func TestOneMethodsRuleDecidesForAnEndpoint(t *testing.T) {
 func TestPathsThatMayBeReadAsAnother(t *testing.T) {
 	for path, want := range map[string]bool{
 		"/mcp": true, "/mcp/": true, "/MCP": true, "/Mcp/": true, "/mcp;a=b": true, "/mcp;/;": true, "/ｍcp": true, "/;x/mcp": true, "mcp": true,
+		"/mcp.json": true, "/MCP.Json/": true, "/mcp.a.b": true, "/mcp;a=b.json": true, "/mcp.json;a": true,
+		"/mcp-json": false, "/.mcp": false, "/x.mcp": false, "/x/mcp.json": false, "/mcp.json/x": false,
 		"/": false, "": false, "/mcp/x": false, "/mc": false, "/mcpp": false, "/x/mcp": false, "/x;/mcp": false, "/mcp;/x": false,
 	} {
 		if got, err := validate.MayBeReadAs(path, "/mcp"); got != want || err != nil {

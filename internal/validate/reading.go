@@ -53,14 +53,21 @@ func bareSegments(path string) (bare []string) {
 	return bare
 }
 
-// MayBeReadAs reports whether an API may read a decoded path as other, which is plain. The
-// error is ErrPath if that cannot be decided.
+// MayBeReadAs reports whether an API may read a decoded path as other, which is plain: also
+// one with the name of a format behind it, as in /items.json, which Rails and earlier versions
+// of Spring take for the same route. The error is ErrPath if that cannot be decided.
 func MayBeReadAs(path, other string) (bool, error) {
 	folded := foldPath(path)
 	if isAmbiguous(path) || isAmbiguous(folded) || strings.Count(folded, "/") != strings.Count(path, "/") {
 		return false, ErrPath
 	}
-	return slices.Equal(bareSegments(folded), bareSegments(foldPath(other))), nil
+	segments, others := bareSegments(folded), bareSegments(foldPath(other))
+	if slices.Equal(segments, others) {
+		return true, nil
+	}
+	last := len(others) - 1
+	return last >= 0 && len(segments) == len(others) && slices.Equal(segments[:last], others[:last]) &&
+		strings.HasPrefix(segments[last], others[last]+"."), nil
 }
 
 // foldPath returns the same path for all paths that differ only in case, or in how

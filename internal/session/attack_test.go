@@ -74,6 +74,30 @@ func TestCallbackBelongsToItsAttempt(t *testing.T) {
 	}
 }
 
+// A code that was made for another sign-in, which an attacker slips into the victim's, is refused
+// whichever of the two bindings the attacker got round: the nonce of the ID token, or PKCE.
+func TestInjectedCodesAreRefused(t *testing.T) {
+	for name, row := range map[string]struct {
+		change []string // pairs: parameters of the authorization request
+		want   string
+	}{
+		"another nonce":     {[]string{"nonce", "of-the-attacker"}, "502 identity-provider-error"},
+		"no nonce":          {[]string{"nonce", ""}, "502 identity-provider-error"},
+		"another challenge": {[]string{"code_challenge", strings.Repeat("A", 43)}, "401 interaction-required"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newKit(t).start(nil, nil).browser()
+				location := edited(b.begin(""), row.change...)
+				a := b.send("GET", strings.TrimPrefix(b.atPlatform(location, aliceID), public), true)
+				if got := fmt.Sprint(a.status, " ", a.problem()); got != row.want || b.sessionCookie() != "" {
+					t.Errorf("the callback: got %s %s, session %t, want %s and none", got, a.body, b.sessionCookie() != "", row.want)
+				}
+			})
+		})
+	}
+}
+
 func codeOf(callback string) string {
 	_, raw, _ := strings.Cut(callback, "?")
 	query, _ := url.ParseQuery(raw)

@@ -348,14 +348,15 @@ func TestFailedSignInKeepsWhereItGoes(t *testing.T) {
 }
 
 // A claims challenge, of the provider or of the API, reaches the page as a loginUrl with the
-// claims, whatever the token declares; the sign-in meets it, and the call goes through.
+// claims, whatever the token declares; the sign-in meets it and comes back to where the page was,
+// and the call goes through.
 func TestPagesAnswerClaimsChallenges(t *testing.T) {
 	t.Parallel()
 	w := newSessionWorld(t, func(f *file) { f.AzureAd.ClientCapabilities = nil }) // the token declares none
 	const claims = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
 	page := w.signIn("alice")
 	w.idp.AddFault(mockidp.Fault{Flow: "on_behalf_of", Times: 1, Error: "interaction_required", Suberror: "basic_action", ErrorCodes: []int{50079}, Claims: claims})
-	r := page.call("GET", "/bff/api/todo/items", "")
+	r := page.call("GET", "/bff/api/todo/items", "", "Referer: "+webAppURL+"/lists/7?done=1")
 	login, err := url.Parse(r.problem.LoginURL)
 	if err != nil || r.StatusCode != http.StatusUnauthorized || r.kind() != "claims-challenge" {
 		t.Fatalf("got %d %s", r.StatusCode, r.body)
@@ -363,8 +364,8 @@ func TestPagesAnswerClaimsChallenges(t *testing.T) {
 	if got, err := base64.RawURLEncoding.DecodeString(login.Query().Get("claims")); err != nil || string(got) != claims {
 		t.Errorf("claims: got %q %v, want %q", got, err, claims)
 	}
-	if next := page.follow(r.problem.LoginURL, "alice"); next != "/" {
-		t.Errorf("after the sign-in: got %q", next)
+	if next := page.follow(r.problem.LoginURL, "alice"); next != "/lists/7?done=1" {
+		t.Errorf("after the sign-in: got %q, want where the page was", next)
 	}
 	if r := page.call("GET", "/bff/api/todo/items", ""); r.StatusCode != http.StatusOK {
 		t.Errorf("after the sign-in: got %d %s", r.StatusCode, r.body)

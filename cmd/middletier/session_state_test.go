@@ -156,17 +156,18 @@ func TestCallsOfSessionsHaveAQuota(t *testing.T) {
 	bob.wantSession("bob's first", true, w.url)
 }
 
-// The user consents where the problem says, and the call goes through.
+// The user consents where the problem says, comes back to where the page was, and the call goes
+// through.
 func TestPagesAskForConsent(t *testing.T) {
 	t.Parallel()
 	w := newSessionWorld(t)
 	alice := w.signIn("alice")
 	w.idp.AddFault(mockidp.Fault{Flow: "on_behalf_of", Times: 1, Error: "invalid_grant", Suberror: "consent_required", ErrorCodes: []int{65001}})
-	r := alice.call("GET", "/bff/api/todo/items", "")
+	r := alice.call("GET", "/bff/api/todo/items", "", "Referer: "+webAppURL+"/lists/7?done=1")
 	if r.StatusCode != http.StatusForbidden || r.kind() != "consent-required" || !strings.Contains(r.problem.LoginURL, "prompt=consent") {
 		t.Fatalf("got %d %s, want 403 consent-required with a loginUrl", r.StatusCode, r.body)
 	}
-	if next := alice.follow(r.problem.LoginURL, "alice"); next != "/" {
+	if next := alice.follow(r.problem.LoginURL, "alice"); next != "/lists/7?done=1" {
 		t.Errorf("after the consent: got %q, want the page", next)
 	}
 	alice.wantSession("after the consent", true, w.url)

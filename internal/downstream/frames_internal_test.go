@@ -3,6 +3,7 @@ package downstream
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"slices"
 	"testing"
 )
@@ -62,9 +63,19 @@ func TestEndsOfFramesAreFoundWhereverReadsEnd(t *testing.T) {
 // A length beyond what the protocol allows has no end that matters.
 func TestLargestLengthDoesNotOverflow(t *testing.T) {
 	var f frames
-	f.skip(bytes.Repeat([]byte{0xff}, 1000))
-	if f.between() || f.closed {
-		t.Errorf("after a frame of 2^64-1 bytes: got between %t, closed %t; want neither", f.between(), f.closed)
+	f.skip(bytes.Repeat([]byte{0xff}, maxFrameHeader))
+	if f.between() || f.closed || f.rest != math.MaxUint64 {
+		t.Errorf("in a frame of 2^64-1 bytes: got between %t, closed %t and %d to come; want neither, and all", f.between(), f.closed, f.rest)
+	}
+}
+
+// A Close frame is one whatever else is in its first byte: what that breaks is for its receiver.
+func TestEveryCloseFrameCloses(t *testing.T) {
+	for first, want := range map[byte]bool{0x88: true, 0x08: true, 0xf8: true, 0x89: false, 0x8a: false, 0x80: false, 0x81: false} {
+		var f frames
+		if f.skip(frame(first, 2, false)); f.closed != want {
+			t.Errorf("after a frame that begins with %x: closed is %t, want %t", first, f.closed, want)
+		}
 	}
 }
 

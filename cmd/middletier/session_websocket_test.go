@@ -110,6 +110,8 @@ func TestRefusedHandshakesOfSessions(t *testing.T) {
 		"two origins":                     {sessionSocket, []string{cookie, ownOrigin, ownOrigin}, 403, "cross-site-request"},
 		"another site":                    {sessionSocket, []string{cookie, ownOrigin, "Sec-Fetch-Site: cross-site"}, 403, "cross-site-request"},
 		"another origin of our site":      {sessionSocket, []string{cookie, ownOrigin, "Sec-Fetch-Site: same-site"}, 403, "cross-site-request"},
+		"no page":                         {sessionSocket, []string{cookie, ownOrigin, "Sec-Fetch-Site: none"}, 403, "cross-site-request"},
+		"the protocol twice":              {sessionSocket, []string{cookie, ownOrigin, "Upgrade: websocket"}, 400, "invalid-request"},
 		"another origin, no session":      {sessionSocket, []string{"Origin: https://evil.example"}, 403, "cross-site-request"},
 		"a token beside the cookie":       {sessionSocket, []string{cookie, ownOrigin, "Authorization: Bearer " + w.alice()}, 400, "invalid-request"},
 		"a token":                         {sessionSocket, []string{ownOrigin, "Authorization: Bearer " + w.alice()}, 401, "session-required"},

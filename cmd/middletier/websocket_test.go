@@ -360,6 +360,7 @@ func TestHandshakesThatTheAPIRefuses(t *testing.T) {
 		}, 403, "not you"},
 		{"426", func(rw http.ResponseWriter, _ *http.Request) {
 			rw.Header().Set("Sec-WebSocket-Version", "8")
+			rw.Header().Set("Upgrade", "websocket") // what is required (RFC 9110, section 15.5.22)
 			rw.WriteHeader(426)
 		}, 426, ""},
 		{"200", func(rw http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(rw, "a page") }, 200, "a page"},

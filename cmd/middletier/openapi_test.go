@@ -116,7 +116,40 @@ func TestDescriptionIsOfTheConfigurationInForce(t *testing.T) {
 	}
 }
 
-// Metadata is described where clients find it, and as it is.
+// The endpoint of an MCP server has the methods of the protocol, which one rule decides about,
+// its metadata, and what tools need more. So have the routes of its authorization server.
+func TestDescriptionHasMCPServers(t *testing.T) {
+	t.Parallel()
+	w := newFacade(t, withMCP, withFacade, func(f *file) {
+		f.Server.BasePath = "/middle"
+		f.Server.PublicURL = "https://api.contoso.example/middle"
+	})
+	doc, _ := w.description("/middle/openapi.json")
+	user := "bearer ToDoList.Read, bearer ToDoList.ReadWrite, user ID/ToDoList.Read, user ID/ToDoList.ReadWrite"
+	application := "application ID/.default, bearer ToDoList.Read.All"
+	for path, want := range map[string]string{ // and method
+		"/api/todo/mcp POST": user, "/api/todo/mcp GET": user, "/api/todo/mcp DELETE": user, "/api/todo/mcp PUT": "not described",
+		"/app/todo/mcp POST": application, "/app/todo/mcp GET": application, "/app/todo/mcp DELETE": application,
+		"/.well-known/oauth-protected-resource/middle/api/todo/mcp GET": "", "/.well-known/oauth-protected-resource/middle/app/todo/mcp GET": "",
+		"/.well-known/oauth-authorization-server/middle/mcp/todo GET": "",
+		"/mcp/todo/authorize GET":                                     "", "/mcp/todo/token POST": "", "/mcp/todo/register POST": "",
+	} {
+		path, method, _ := strings.Cut(path, " ")
+		item := doc.Paths.Value(path)
+		if item == nil {
+			t.Errorf("%s is not described", path)
+			continue
+		}
+		if got := asked(item.GetOperation(method)); got != want {
+			t.Errorf("%s %s needs %s, want %s", method, path, got, want)
+		}
+	}
+	const tools = "`tools/call delete_* löschen` needs any one of the scopes `ToDoList.ReadWrite`, `ToDoList.Admin`."
+	if got := doc.Paths.Value("/api/todo/mcp").Post.Description; !strings.Contains(got, tools) {
+		t.Errorf("got %s, want %s", got, tools)
+	}
+}
+
 // A GET of an API with WebSockets may open one.
 func TestDescriptionHasWebSockets(t *testing.T) {
 	t.Parallel()
@@ -136,6 +169,7 @@ func TestDescriptionHasWebSockets(t *testing.T) {
 	}
 }
 
+// Metadata is described where clients find it, and as it is.
 func TestDescriptionHoldsTheMetadata(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct{ publicURL, basePath, between string }{

@@ -54,10 +54,18 @@ func (s *Server) buildOpenAPI() []byte {
 		for _, route := range []route{userRoute, appRoute} {
 			if route.app || !api.AppOnly {
 				addPaths(doc.Paths, name, rules, route, s.config.IDURI)
+				if api.MCP != nil {
+					s.addEndpoint(doc.Paths, name, api.MCP, route, root)
+				}
 				if api.WebSockets {
 					addWebSockets(doc.Paths, route.prefix+name)
 				}
 			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.config.APIs)) {
+		if issuer, ok := s.config.Facade.Issuer("", name); ok {
+			addAuthorizationServer(doc.Paths, issuer, root, s.resourcePath())
 		}
 	}
 	if s.config.Sessions != nil {

@@ -108,6 +108,17 @@ func (r Rule) CoversToolCalls() bool {
 // None reports whether there are no rules, so that no message has to be read.
 func (r *Rules) None() bool { return r == nil || len(r.rules) == 0 }
 
+// Rules returns the rules as they were given.
+func (r *Rules) Rules() []Rule {
+	var rules []Rule
+	if r != nil {
+		for _, rule := range r.rules {
+			rules = append(rules, *rule.Rule)
+		}
+	}
+	return rules
+}
+
 // Scopes returns all delegated scopes in the rules.
 func (r *Rules) Scopes() []string {
 	var scopes []string

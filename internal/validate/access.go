@@ -152,12 +152,18 @@ func (a *Access) Check(caller *Caller, method, path string) error {
 // below the API, of which only the reading as it is counts: the result is advice, and
 // Check decides.
 func (a *Access) UserScopes(method, path string) []string {
+	rule, _ := a.RuleFor(method, path)
+	return rule.Scopes
+}
+
+// RuleFor returns the rule for a request, under the same conditions, and false if there is none.
+func (a *Access) RuleFor(method, path string) (Rule, bool) {
 	plain := reading{segments: splitPath(path)}
 	i := slices.IndexFunc(a.rules, func(r rule) bool { return r.matches(method, plain) })
 	if i < 0 || isEchoing(method) {
-		return nil
+		return Rule{}, false
 	}
-	return a.rules[i].Scopes
+	return a.rules[i].Rule, true
 }
 
 // isScope reports whether s is a scope token (RFC 6749, section 3.3). Challenges

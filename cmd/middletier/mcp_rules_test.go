@@ -186,6 +186,9 @@ func TestNoWayRoundTheRulesForTools(t *testing.T) {
 		{"PATCH", "PATCH", "/api/todo/mcp", call, nil, 403},
 		{"QUERY", "QUERY", "/api/todo/mcp", call, nil, 403},
 		{"PURGE", "PURGE", "/api/todo/mcp", call, nil, 403},
+		{"GET with a body", "GET", "/api/todo/mcp", call, nil, 403},
+		{"DELETE with a body", "DELETE", "/api/todo/mcp", call, nil, 403},
+		{"GET without one", "GET", "/api/todo/mcp", "", nil, 200},
 		{"POST in a header", "GET", "/api/todo/mcp", call, []string{"X-HTTP-Method-Override: POST"}, 403},
 		{"POST in a header with _", "DELETE", "/api/todo/mcp", call, []string{"X_HTTP_Method_Override: post"}, 403},
 		{"GET in a header", "POST", "/api/todo/mcp", call, []string{"X-HTTP-Method-Override: GET"}, 403},
@@ -204,6 +207,10 @@ func TestNoWayRoundTheRulesForTools(t *testing.T) {
 		if row.status == 413 && r.kind() != "body-too-large" || row.status == 400 && r.kind() != "invalid-request" {
 			t.Errorf("%s: got %s", row.name, r.body)
 		}
+	}
+	const get = "GET /api/todo/mcp HTTP/1.1\r\nHost: h\r\nConnection: close\r\nAuthorization: Bearer TOKEN\r\n"
+	if status, answer := w.raw(t, bob, get+"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"); status != 200 {
+		t.Errorf("GET with an empty body: got %d %s", status, answer)
 	}
 	w.wantNoWayRoundByFraming(t, bob, call)
 	if exchanges := w.idp.Count("on_behalf_of"); exchanges > 1 {

@@ -100,7 +100,11 @@ func (a API) scopes() []string {
 // inspect returns what decides on the body of a call that may be a message to the MCP
 // server, or nil for other calls.
 func (a API) inspect(r *http.Request, caller *validate.Caller, path downstream.Path) (func(body []byte) error, error) {
-	if a.MCP == nil || a.MCP.Tools.None() || !mayCarryMessage(r) {
+	if a.MCP == nil || a.MCP.Tools.None() {
+		return nil, nil
+	}
+	mayBeEmpty := !needsMessage(r)
+	if mayBeEmpty && r.ContentLength == 0 {
 		return nil, nil
 	}
 	isMessage, err := validate.MayBeReadAs(path.Decoded(), a.MCP.Path)
@@ -108,6 +112,9 @@ func (a API) inspect(r *http.Request, caller *validate.Caller, path downstream.P
 		return nil, err
 	}
 	return func(body []byte) error {
+		if len(body) == 0 && mayBeEmpty {
+			return nil
+		}
 		rule, err := a.MCP.Tools.Match(r.Header, body)
 		if err != nil || rule == nil {
 			return err
@@ -116,9 +123,10 @@ func (a API) inspect(r *http.Request, caller *validate.Caller, path downstream.P
 	}, nil
 }
 
-// mayCarryMessage reports whether a server may take the request's body for a message: with
-// any method but those that have none, also in a header that overrides it.
-func mayCarryMessage(r *http.Request) bool {
+// needsMessage reports whether a request must have a message for the server: with any
+// method but those that have no body, also in a header that overrides it. Where one of those
+// has a body, some servers read it.
+func needsMessage(r *http.Request) bool {
 	hasNone := func(method string) bool {
 		return method == http.MethodGet || method == http.MethodHead || method == http.MethodDelete || method == http.MethodOptions
 	}

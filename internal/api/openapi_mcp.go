@@ -88,7 +88,9 @@ func addAuthorizationServer(paths *openapi3.Paths, issuer, root, resourcePath st
 		Servers: openapi3.Servers{{URL: root}}, Get: getOperation("What the authorization server of an API can do (RFC 8414)", jsonType),
 	})
 	var parameters []*openapi3.ParameterRef
-	for _, name := range []string{"response_type", "client_id", "redirect_uri", "code_challenge", "code_challenge_method", "scope", "state", "resource"} {
+	for _, name := range []string{
+		"response_type", "client_id", "redirect_uri", "code_challenge", "code_challenge_method", "scope", "state", "resource",
+	} {
 		parameters = append(parameters, queryParameter(name, "As in OAuth 2.1"))
 	}
 	paths.Set(issuer+"/authorize", &openapi3.PathItem{Get: redirectOperation("Sign the user in at the identity provider", parameters...)})

@@ -13,9 +13,12 @@ import (
 	"middletier/internal/failure"
 )
 
+// dialFunc makes a connection.
+type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
+
 // dialer returns how connections to the servers of o are made: as the client library
-// makes them, but what comes is checked.
-func dialer(o *redis.UniversalOptions) func(ctx context.Context, network, address string) (net.Conn, error) {
+// makes them, but what comes is checked. dial makes those without TLS; nil: net.Dialer.
+func dialer(o *redis.UniversalOptions, dial dialFunc) dialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		isSentinel := o.MasterName != "" && slices.Contains(o.Addrs, address)
 		direct := &net.Dialer{Timeout: o.DialTimeout}
@@ -26,7 +29,11 @@ func dialer(o *redis.UniversalOptions) func(ctx context.Context, network, addres
 			}
 			return checked(conn, isSentinel), nil
 		}
-		conn, err := direct.DialContext(ctx, network, address)
+		connect := dial
+		if connect == nil {
+			connect = direct.DialContext
+		}
+		conn, err := connect(ctx, network, address)
 		if err != nil {
 			return nil, err
 		}

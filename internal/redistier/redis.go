@@ -36,6 +36,8 @@ type Config struct {
 	// Timeout bounds every operation.
 	Timeout time.Duration
 	Log     *slog.Logger
+	// Dial makes connections without TLS; nil: net.Dialer.
+	Dial dialFunc
 }
 
 // Check reports every mistake in c by its key.
@@ -110,7 +112,7 @@ func New(c Config) (*Redis, error) {
 	options.DisableIdentity = true
 	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	options.PipelinePoolSize = -1 // they take any connection
-	options.Dialer = dialer(options)
+	options.Dialer = dialer(options, c.Dial)
 	redis.SetLogger(&logging.VoidLogger{}) // what matters is logged once, when the breaker opens
 	if c.PasswordFile != "" {
 		file, err := openPasswordFile(c.PasswordFile, c.Log)

@@ -10,7 +10,7 @@ DIST ?= dist
 # The tools of releases have a go.mod of their own: their dependencies are not ours.
 RELEASE_TOOL := go tool -modfile=tools/go.mod
 
-.PHONY: help run demo build release image test test-slow check vulnerabilities bench fuzz generate
+.PHONY: help run demo build release image test test-slow check vulnerabilities bench scaling fuzz generate
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
@@ -81,6 +81,9 @@ bench: ## Measure the hot path beside its peers, tokens and memory; see docs/per
 	go test -run '^$$' -bench Flood -benchtime 1x ./cmd/middletier
 	MIDDLETIER_TEST_IDLE=$(IDLE) go test -tags slow -count 1 -v -run Crowds ./cmd/middletier
 	MIDDLETIER_TEST_BODY=10737418240 go test -tags slow -count 1 -v -run LargeBodies ./cmd/middletier
+
+scaling: ## Simulate up to 200 replicas in virtual time; see docs/scaling.md.
+	go test -tags slow -run '^TestScaling$$' -v -timeout 60m ./internal/scaling
 
 fuzz: ## Run every fuzz target for FUZZTIME.
 	@set -e; for package in $$(go list ./...); do \

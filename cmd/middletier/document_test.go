@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -103,19 +105,24 @@ func withFreePorts(t *testing.T, text string, ports []string) string {
 	return strings.NewReplacer(pairs...).Replace(text)
 }
 
-// freePorts returns different ports on which nobody listens on loopback.
+// freePorts returns different ports on which nobody listens on loopback. They are below those
+// that systems give to outgoing connections: one of another test must not take a port while
+// its server restarts.
 func freePorts(t testing.TB, n int) (ports []string) {
 	t.Helper()
-	for range n {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 100 * n {
+		port := strconv.Itoa(10_000 + rand.IntN(22_000))
+		listener, err := net.Listen("tcp", "127.0.0.1:"+port)
 		if err != nil {
-			t.Fatal(err)
+			continue // in use
 		}
 		defer listener.Close() // not before the last is chosen
-		_, port, _ := net.SplitHostPort(listener.Addr().String())
-		ports = append(ports, port)
+		if ports = append(ports, port); len(ports) == n {
+			return ports
+		}
 	}
-	return ports
+	t.Fatal("no port is free")
+	return nil
 }
 
 func TestIntegrationTestingDocument(t *testing.T) {

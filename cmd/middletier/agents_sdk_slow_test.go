@@ -229,6 +229,7 @@ var robotClaims = map[string]any{
 // Agents get each kind of token with Microsoft's SDKs as they are, where the service is configured as
 // Microsoft's sidecar is. The ToDo API accepts the tokens and sees whose they are.
 func TestSlowAgentsSDKsGetTokens(t *testing.T) {
+	t.Parallel()
 	for language, program := range agentsSDKs(t) {
 		t.Run(language, func(t *testing.T) {
 			s := startPlatform(t)
@@ -310,6 +311,7 @@ func (s *stack) wantFewExchanges(t *testing.T, program *exec.Cmd, sidecar standI
 
 // The SDKs make of each refusal what an agent can act on.
 func TestSlowAgentsSDKsUnderstandErrors(t *testing.T) {
+	t.Parallel()
 	for language, program := range agentsSDKs(t) {
 		t.Run(language, func(t *testing.T) {
 			s := startPlatform(t)
@@ -362,6 +364,7 @@ func TestSlowAgentsSDKsUnderstandErrors(t *testing.T) {
 // While the platform is ill or throttles, the SDKs try again, and so an agent notices only that it
 // takes longer.
 func TestSlowAgentsSDKsRetry(t *testing.T) {
+	t.Parallel()
 	for language, program := range agentsSDKs(t) {
 		t.Run(language, func(t *testing.T) {
 			s := startPlatform(t)

@@ -14,7 +14,8 @@ import (
 func serveStreams(silence time.Duration) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		if strings.Contains(string(body), "slow") {
+		late := strings.Contains(string(body), "slow")
+		if late {
 			time.Sleep(silence)
 		}
 		w.Header().Set("Mcp-Session-Id", "session-1")
@@ -25,7 +26,9 @@ func serveStreams(silence time.Duration) http.HandlerFunc {
 		w.Header().Set("Content-Type", "text/event-stream")
 		_, _ = io.WriteString(w, "id: 1\ndata: "+r.Method+" "+r.Header.Get("Last-Event-ID")+r.Header.Get("Mcp-Session-Id")+"\n\n")
 		_ = http.NewResponseController(w).Flush()
-		time.Sleep(silence)
+		if !late {
+			time.Sleep(silence)
+		}
 		_, _ = io.WriteString(w, "id: 2\ndata: end\n\n")
 	}
 }

@@ -185,6 +185,21 @@ func restart(t *testing.T, p *provider) {
 	}
 }
 
+// phase is a span of time at whose begin something happens.
+type phase struct {
+	name  string
+	begin func()
+}
+
+func nothing() {}
+
+func (f phase) measure(p *provider, s *store, c *calls, span time.Duration) counts {
+	return measure(p, s, c, func() {
+		f.begin()
+		time.Sleep(span)
+	})
+}
+
 func outage(t *testing.T, p *provider) {
 	const users, perHour, span = 200, 60, 10 * time.Minute
 	row("replicas", "ten minutes", "exchanges a user", "exchanges in the busiest second", "failed calls", "p99 of the token's wait")
@@ -193,14 +208,8 @@ func outage(t *testing.T, p *provider) {
 		f := newFleet(t, p, s, replicas)
 		c := newCrowd(t, f, users, perHour)
 		time.Sleep(warmUp)
-		for _, phase := range []struct {
-			name  string
-			begin func()
-		}{{"before", func() {}}, {"without Redis", s.cut}, {"after", s.join}, {"the next", func() {}}} {
-			n := measure(p, s, &c.calls, func() {
-				phase.begin()
-				time.Sleep(span)
-			})
+		for _, phase := range []phase{{"before", nothing}, {"without Redis", s.cut}, {"after", s.join}, {"the next", nothing}} {
+			n := phase.measure(p, s, &c.calls, span)
 			row(replicas, phase.name, per(n.exchanges, users), n.peak, n.fails, n.p99)
 		}
 		c.end()
@@ -216,14 +225,8 @@ func lostData(t *testing.T, p *provider) {
 	f := newFleet(t, p, s, replicas)
 	c := newCrowd(t, f, users, perHour)
 	time.Sleep(warmUp)
-	for _, phase := range []struct {
-		name  string
-		begin func()
-	}{{"before", func() {}}, {"after a node was lost", s.loseNode}, {"the next", func() {}}} {
-		n := measure(p, s, &c.calls, func() {
-			phase.begin()
-			time.Sleep(span)
-		})
+	for _, phase := range []phase{{"before", nothing}, {"after a node was lost", s.loseNode}, {"the next", nothing}} {
+		n := phase.measure(p, s, &c.calls, span)
 		row(phase.name, per(n.exchanges, users), n.peak, n.fails)
 	}
 	c.end()

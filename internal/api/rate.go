@@ -3,14 +3,13 @@ package api
 import (
 	"fmt"
 	"math"
-	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
-	"golang.org/x/time/rate"
 
 	"middletier/internal/door"
 	"middletier/internal/problem"
+	"middletier/internal/quota"
 	"middletier/internal/validate"
 )
 
@@ -69,43 +68,16 @@ func newCallerID(c *validate.Caller) callerID {
 // quotas count the calls of each caller. Only callers with a valid token have one, so
 // strangers cannot use up memory.
 type quotas struct {
-	rate   rate.Limit
-	burst  int
-	policy []string      // the RateLimit-Policy header; an API may use the usual name "default"
-	refill time.Duration // how long an exhausted quota takes to fill up
-
-	mu sync.Mutex // guards the rest
-	// A quota that was not used for refill is full, which is the same as new. So older can
-	// be dropped after that time.
-	recent, older map[callerID]*rate.Limiter
-	rotated       time.Time // when recent became older
+	*quota.Table[callerID]
+	perSecond float64
+	burst     int
+	policy    []string // the RateLimit-Policy header; an API may use the usual name "default"
 }
 
 func newQuotas(r Rate) *quotas {
 	burst := r.burst()
-	refill := time.Duration(float64(burst) / r.PerSecond * float64(time.Second))
-	return &quotas{
-		rate: rate.Limit(r.PerSecond), burst: burst, refill: refill,
-		policy: []string{fmt.Sprintf(`"caller";q=%d;w=%d`, burst, ceilSeconds(refill))},
-		recent: map[callerID]*rate.Limiter{}, rotated: time.Now(),
-	}
-}
-
-// quotaFor returns the quota of a caller.
-func (q *quotas) quotaFor(id callerID, now time.Time) *rate.Limiter {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if now.Sub(q.rotated) >= q.refill || len(q.recent) >= maxCallers {
-		q.recent, q.older, q.rotated = map[callerID]*rate.Limiter{}, q.recent, now
-	}
-	quota := q.recent[id]
-	if quota == nil {
-		if quota = q.older[id]; quota == nil {
-			quota = rate.NewLimiter(q.rate, q.burst)
-		}
-		q.recent[id] = quota
-	}
-	return quota
+	table := quota.New[callerID](r.PerSecond, burst, maxCallers)
+	return &quotas{table, r.PerSecond, burst, []string{fmt.Sprintf(`"caller";q=%d;w=%d`, burst, ceilSeconds(table.Refill()))}}
 }
 
 // rateLimit passes on the calls within the caller's quota, and reports the rest of the
@@ -113,7 +85,7 @@ func (q *quotas) quotaFor(id callerID, now time.Time) *rate.Limiter {
 func (q *quotas) rateLimit(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		now := time.Now()
-		quota := q.quotaFor(newCallerID(door.EventOf(c.Request()).Caller), now)
+		quota := q.Of(newCallerID(door.EventOf(c.Request()).Caller), now)
 		allowed := quota.AllowN(now, 1)
 		remaining := max(0, quota.TokensAt(now))
 		h := c.Response().Header()
@@ -128,7 +100,7 @@ func (q *quotas) rateLimit(next echo.HandlerFunc) echo.HandlerFunc {
 
 // waitFor returns how long it takes until that many more calls are allowed.
 func (q *quotas) waitFor(calls float64) time.Duration {
-	return time.Duration(calls / float64(q.rate) * float64(time.Second))
+	return time.Duration(calls / q.perSecond * float64(time.Second))
 }
 
 // ceilSeconds rounds up: a caller that waits less is rejected again.

@@ -11,7 +11,7 @@ func TestQuotaFillsAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQuotas(Rate{PerSecond: 0.5, Burst: 3})
 		allowed := func(id string) (n int) {
-			for now := time.Now(); q.quotaFor(callerID{"tenant", id}, now).AllowN(now, 1); {
+			for now := time.Now(); q.Of(callerID{"tenant", id}, now).AllowN(now, 1); {
 				n++
 			}
 			return n
@@ -40,17 +40,18 @@ func TestQuotasAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQuotas(Rate{PerSecond: 1, Burst: 60})
 		for i := range 5 * maxCallers / 2 {
-			q.quotaFor(callerID{"tenant", fmt.Sprint(i)}, time.Now())
+			q.Of(callerID{"tenant", fmt.Sprint(i)}, time.Now())
 		}
-		if got := len(q.recent) + len(q.older); got > 2*maxCallers || got < maxCallers {
+		recent, older := q.Len()
+		if got := recent + older; got > 2*maxCallers || got < maxCallers {
 			t.Errorf("%d callers are counted, want %d to %d", got, maxCallers, 2*maxCallers)
 		}
 		for range 2 {
 			time.Sleep(time.Minute)
-			q.quotaFor(callerID{"tenant", "alice"}, time.Now())
+			q.Of(callerID{"tenant", "alice"}, time.Now())
 		}
-		if len(q.recent) != 1 || len(q.older) != 1 {
-			t.Errorf("%d and %d callers are remembered after two minutes, want alice only", len(q.recent), len(q.older))
+		if recent, older = q.Len(); recent != 1 || older != 1 {
+			t.Errorf("%d and %d callers are remembered after two minutes, want alice only", recent, older)
 		}
 	})
 }

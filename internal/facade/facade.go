@@ -72,7 +72,7 @@ type Listener struct {
 type Server struct {
 	servers  map[string]*server // by the name of the API
 	listener Listener
-	limits   map[string]*limit // by route
+	limits   map[string]limit // by route
 }
 
 // server is the authorization server of an API.
@@ -85,7 +85,7 @@ type server struct {
 
 // New returns a Server for these APIs, by name, whose Check must have passed.
 func New(apis map[string]Config) *Server {
-	s := &Server{servers: map[string]*server{}, limits: map[string]*limit{}}
+	s := &Server{servers: map[string]*server{}, limits: map[string]limit{}}
 	for name, c := range apis {
 		s.servers[name] = &server{
 			Config: c, api: name, redirects: newRedirectURIs(c.RedirectURIs, func(string, string) {}),

@@ -172,8 +172,8 @@ func TestLimitIsBoundedAndFillsUp(t *testing.T) {
 		for i := range 3 * maxAddresses {
 			take(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}).String())
 		}
-		if n := len(l.recent) + len(l.older); n > 2*maxAddresses {
-			t.Errorf("%d addresses are remembered", n)
+		if recent, older := l.Len(); recent+older > 2*maxAddresses {
+			t.Errorf("%d addresses are remembered", recent+older)
 		}
 		if l.take(netip.Addr{}, nil) != nil { // of a Unix socket
 			t.Error("a client without an address is refused")

@@ -45,7 +45,7 @@ func proxy(pool httputil.BufferPool) error {
 			p.SetXForwarded()
 			p.Out.Header.Set("Authorization", authorization)
 		},
-		Transport: downstream.NewTransport(),
+		Transport: downstream.NewTransport().Transport,
 	})
 }
 
@@ -76,7 +76,7 @@ func obvious() error {
 	if err != nil {
 		return err
 	}
-	client := &http.Client{Transport: downstream.NewTransport()}
+	client := &http.Client{Transport: downstream.NewTransport().Transport}
 
 	e := echo.New()
 	e.Use(middleware.RequestID(), middleware.RequestLogger(), middleware.Recover())

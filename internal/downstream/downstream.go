@@ -15,9 +15,11 @@
 //     attempts are left, after a failed dial or a 502, 503 or 504: the API may recover.
 //   - connPool, on a dedicated connection, if the API ended a shared HTTP/2 connection
 //     before it processed the request, or the request is idempotent.
-//   - net/http, if an idle connection turns out to be closed. See retryTransport.send.
+//   - net/http or http1Pool, if an idle connection turns out to be closed. See
+//     retryTransport.send.
 //
-// Connections: one of HTTP/1.1 serves one request at a time. Those of HTTP/2 are shared
+// Connections: one of HTTP/1.1 serves one request at a time. Without TLS, http1Pool has those
+// for small requests, and http.Transport those for the rest. Those of HTTP/2 are shared
 // by all callers, and pinged except for gRPC; a risky request has a dedicated one. A WebSocket
 // has one of HTTP/1.1 to itself, also over TLS.
 //
@@ -25,8 +27,9 @@
 // The transport reads the body; over HTTP/1.1 Upload.finish waits for the last read.
 // record starts one for each read before the response, which ends with that read.
 // responseWriter starts one for each informational response, and waits for it in
-// waitInformational. net/http owns those of connections. A relay has one for each direction,
-// one of which is the handler's, and a third one while this service closes the WebSocket.
+// endInformational. net/http owns those of connections; a connection of http1Pool has none.
+// A relay has one for each direction, one of which is the handler's, and a third one while
+// this service closes the WebSocket.
 //
 // Locks, in order: Upload.reading, deadline.mu, Upload.mu. Others are held alone. flow.mu is held
 // while a side of a WebSocket is written to, which closing the connection ends.

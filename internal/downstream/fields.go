@@ -70,10 +70,11 @@ func measure(h http.Header) (headerSize, error) {
 				value, values = trimmed, slices.Clone(values)
 				h[name], values[i] = values, value
 			}
-			if !httpguts.ValidHeaderFieldValue(value) {
+			valid, ascii := inspectValue(value)
+			if !valid {
 				return s, fmt.Errorf("%w: %.64s holds a control character", ErrHeader, name)
 			}
-			if !isASCII(value) {
+			if !ascii {
 				if !utf8.ValidString(value) {
 					return s, fmt.Errorf("%w: %.64s is not UTF-8", ErrHeader, name)
 				}
@@ -93,6 +94,29 @@ func measure(h http.Header) (headerSize, error) {
 		}
 	}
 	return s, nil
+}
+
+// inspectValue reports whether a header's value may be sent, which is what
+// httpguts.ValidHeaderFieldValue reports, and whether it is ASCII. Eight bytes are looked at
+// together: tokens are long.
+func inspectValue(s string) (valid, ascii bool) {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	seen := uint64(0) // the highest bits of all bytes
+	for len(s) >= 8 {
+		word := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+			uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+		seen |= word
+		// A byte below 0x20 borrows from its highest bit; 0x7f becomes 0 with all bits flipped.
+		flipped := word ^ 0x7f*ones
+		if ((word-0x20*ones)&^word|(flipped-ones)&^flipped)&highs != 0 && !httpguts.ValidHeaderFieldValue(s[:8]) {
+			return false, false
+		}
+		s = s[8:]
+	}
+	if !httpguts.ValidHeaderFieldValue(s) {
+		return false, false
+	}
+	return true, seen&highs == 0 && isASCII(s)
 }
 
 func isASCII(s string) bool {

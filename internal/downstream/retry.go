@@ -84,7 +84,7 @@ const maxRetryAfter = 2 * time.Second
 
 // send sends r, and retries it after a pause while pauseAfter allows it. Below it,
 // net/http and Transport send a request again without counting: if the API closes an idle
-// HTTP/1.1 connection at the moment a request is sent on it, net/http sends a request on
+// HTTP/1.1 connection at the moment a request is sent on it, they send the request on
 // another connection if nothing of it was written, or if it is safe (GET, HEAD, OPTIONS,
 // or one with an Idempotency-Key) and has no response. An HTTP/2 request that the API did
 // not process is sent again too.

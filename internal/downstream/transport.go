@@ -77,6 +77,7 @@ func FindDeadConnections(t *http.Transport) {
 type Transport struct {
 	*http.Transport              // settings, which must not change after the first request
 	Log             *slog.Logger // nil: no logs
+	http1           http1Pool
 	https, h2c      connPool
 	lastClosed      atomic.Int64 // when closeIdleAfterTimeout closed connections, in Unix nanoseconds
 }
@@ -105,8 +106,19 @@ func (t *Transport) closeIdleAfterTimeout() {
 // CloseIdleConnections closes the connections that are not in use.
 func (t *Transport) CloseIdleConnections() {
 	t.Transport.CloseIdleConnections()
+	t.http1.closeIdle()
 	t.https.closeIdle()
 	t.h2c.closeIdle()
+}
+
+// overHTTP1 sends r over HTTP/1.1 without TLS.
+func (t *Transport) overHTTP1(r *http.Request) (*http.Response, error) {
+	if t.accepts(r) {
+		if resp, err, ok := t.http1.roundTrip(t, r); ok {
+			return resp, err
+		}
+	}
+	return t.Transport.RoundTrip(r)
 }
 
 // RoundTrip sends r. Its error may be an *Error.
@@ -139,7 +151,7 @@ func (t *Transport) RoundTrip(r *http.Request) (resp *http.Response, err error) 
 		only.SetUnencryptedHTTP2(true)
 		resp, err = t.h2c.roundTrip(sent, t, &only)
 	default:
-		resp, err = t.Transport.RoundTrip(sent)
+		resp, err = t.overHTTP1(sent)
 	}
 	if err != nil {
 		if errors.Is(context.Cause(r.Context()), errTimeout) {

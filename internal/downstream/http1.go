@@ -1,0 +1,327 @@
+package downstream
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// http1Pool sends small requests over HTTP/1.1 without TLS, and keeps the connections.
+//
+// http.Transport passes each request and each response through two goroutines of the
+// connection, because a response may come while its request is still being sent. A request
+// that fits into the API's socket buffer needs none: it is written, and then its response is
+// read. net/http still parses the responses, and the cases in which a request is sent again
+// are those of http.Transport (see retryTransport.send).
+type http1Pool struct {
+	mu    sync.Mutex
+	idle  []*http1Conn // the last one was used last
+	reaps bool         // closeUnusable will run
+}
+
+// reapInterval is how often idle connections are closed that the API has closed, or that have
+// been idle for too long.
+const reapInterval = 5 * time.Second
+
+// http1Conn is a connection of an http1Pool. One request uses it at a time.
+type http1Conn struct {
+	net.Conn
+	address  string
+	in       *bufio.Reader // reads the connection through limitHead
+	head     int64         // how much of the response's headers may still be read
+	abort    func()        // closes the connection
+	readable readable
+	since    time.Time // when it became idle
+	reused   bool      // a request was sent before
+}
+
+// limitHead reads a connection, but not more of a response's headers than is allowed.
+type limitHead struct{ *http1Conn }
+
+func (c limitHead) Read(p []byte) (int, error) {
+	if c.head <= 0 {
+		return 0, errHeadTooLarge
+	}
+	n, err := c.Conn.Read(p[:min(int64(len(p)), c.head)])
+	c.head -= int64(n)
+	return n, err
+}
+
+var (
+	errHeadTooLarge = errors.New("the response headers exceeded the limit") // known to package failure
+	errNotSent      = errors.New("nothing of the request was sent")
+	errNoResponse   = errors.New("the connection ended before the response")
+)
+
+// accepts reports whether r may be sent through an http1Pool: it has no body or a small one
+// in memory, and needs nothing that only http.Transport has.
+func (t *Transport) accepts(r *http.Request) bool {
+	switch {
+	case !canPoll, t.DialContext == nil, t.DisableKeepAlives, !t.DisableCompression, t.Protocols != nil,
+		r.Close, len(r.Trailer) > 0, len(r.TransferEncoding) > 0, r.Header["Connection"] != nil:
+		return false
+	case r.Body == nil || r.Body == http.NoBody:
+		if r.ContentLength != 0 {
+			return false
+		}
+	case r.GetBody == nil, r.ContentLength <= 0, r.ContentLength > uploadThreshold, r.Header["Expect"] != nil:
+		return false
+	}
+	if t.Proxy == nil {
+		return true
+	}
+	proxy, err := t.Proxy(r)
+	return proxy == nil && err == nil
+}
+
+// roundTrip sends r, which t accepts. ok is false if only http.Transport can send it; nothing
+// has been read or sent then.
+func (p *http1Pool) roundTrip(t *Transport, r *http.Request) (resp *http.Response, err error, ok bool) {
+	buffer := requestBuffers.Get().(*[]byte)
+	defer requestBuffers.Put(buffer)
+	request, ok := appendRequest((*buffer)[:0], r)
+	if !ok || len(request)+int(r.ContentLength) > uploadThreshold {
+		return nil, nil, false
+	}
+	request, err = appendBody(request, r)
+	*buffer = request
+	for err == nil {
+		var conn *http1Conn
+		if conn, err = p.connect(t, r); err != nil {
+			break
+		}
+		if resp, err = conn.roundTrip(p, t, r, request); err == nil {
+			return resp, nil, true
+		}
+		if conn.reused && (errors.Is(err, errNotSent) || errors.Is(err, errNoResponse) && isReplayable(r)) {
+			err = nil
+		}
+	}
+	if r.Context().Err() != nil {
+		err = context.Cause(r.Context())
+	}
+	return nil, err, true
+}
+
+// requestBuffers hold requests while they are sent.
+var requestBuffers = sync.Pool{New: func() any {
+	b := make([]byte, 0, 4<<10)
+	return &b
+}}
+
+// isReplayable reports whether net/http would send r again if a connection ended before the
+// response.
+func isReplayable(r *http.Request) bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return true
+	}
+	return r.Header["Idempotency-Key"] != nil || r.Header["X-Idempotency-Key"] != nil
+}
+
+// connect returns an idle connection, or else a new one.
+func (p *http1Pool) connect(t *Transport, r *http.Request) (*http1Conn, error) {
+	address := dialAddress(r.URL)
+	for {
+		conn := p.take(address)
+		if conn == nil {
+			break
+		}
+		// What can be read is the end of the connection, or a response that nobody asked for.
+		if !conn.readable.now() {
+			return conn, nil
+		}
+		_ = conn.Close() // the API has closed it
+	}
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	tcp, err := t.DialContext(r.Context(), "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	conn := &http1Conn{Conn: tcp, address: address}
+	conn.in = bufio.NewReader(limitHead{conn})
+	conn.abort = func() { _ = conn.Close() }
+	conn.readable.of(tcp)
+	return conn, nil
+}
+
+// take takes the idle connection to address that was used last out of p; nil: there is none.
+func (p *http1Pool) take(address string) *http1Conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, conn := range slices.Backward(p.idle) {
+		if conn.address == address {
+			p.idle = slices.Delete(p.idle, i, i+1)
+			return conn
+		}
+	}
+	return nil
+}
+
+// put keeps a connection whose response has been read.
+func (p *http1Pool) put(t *Transport, conn *http1Conn) {
+	conn.reused, conn.since = true, time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.idle) >= t.MaxIdleConnsPerHost {
+		_ = conn.Close() // as above
+		return
+	}
+	p.idle = append(p.idle, conn)
+	if !p.reaps {
+		p.reaps = true
+		time.AfterFunc(reapInterval, func() { p.closeUnusable(t) })
+	}
+}
+
+// closeUnusable closes the idle connections that the API has closed, or that have been idle
+// for too long, and runs again while there are others.
+func (p *http1Pool) closeUnusable(t *Transport) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.idle = slices.DeleteFunc(p.idle, func(conn *http1Conn) bool {
+		idle := time.Since(conn.since)
+		unusable := idle >= t.IdleConnTimeout && t.IdleConnTimeout > 0 || idle >= reapInterval && conn.readable.now()
+		if unusable {
+			_ = conn.Close() // as above
+		}
+		return unusable
+	})
+	if p.reaps = len(p.idle) > 0; p.reaps {
+		time.AfterFunc(reapInterval, func() { p.closeUnusable(t) })
+	}
+}
+
+// closeIdle closes the connections that are not in use.
+func (p *http1Pool) closeIdle() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, conn := range p.idle {
+		_ = conn.Close() // as above
+	}
+	clear(p.idle)
+	p.idle = p.idle[:0]
+}
+
+// roundTrip sends a request and reads the headers of the response. The connection is closed if
+// it fails, or r's context ends before the response's body does.
+func (c *http1Conn) roundTrip(p *http1Pool, t *Transport, r *http.Request, request []byte) (*http.Response, error) {
+	body := &http1Body{conn: c, pool: p, transport: t, request: r}
+	body.stop = context.AfterFunc(r.Context(), c.abort)
+	c.head = t.MaxResponseHeaderBytes
+	n, writeErr := c.Write(request)
+	switch {
+	case writeErr != nil && n == 0 && c.reused:
+		body.finish(false)
+		return nil, fmt.Errorf("%w: %w", errNotSent, writeErr)
+	case writeErr != nil:
+		// An API may respond to a part of a request, and close the connection.
+		_ = c.SetReadDeadline(time.Now().Add(drainTimeoutHTTP1)) // on a closed connection Read fails
+	}
+	resp, err := c.readResponse(r, t.MaxResponseHeaderBytes)
+	if err != nil {
+		body.finish(false)
+		return nil, errors.Join(err, writeErr)
+	}
+	c.head = math.MaxInt64 // it is the body from now on
+	resp.Close = resp.Close || writeErr != nil
+	body.ReadCloser, body.keep = resp.Body, !resp.Close
+	switch {
+	case resp.StatusCode == http.StatusSwitchingProtocols: // nobody asked for it
+		body.keep = false
+	case resp.Body == http.NoBody:
+		body.finish(true)
+		return resp, nil
+	}
+	resp.Body = body
+	return resp, nil
+}
+
+// readResponse reads the headers of the final response.
+func (c *http1Conn) readResponse(r *http.Request, limit int64) (*http.Response, error) {
+	if _, err := c.in.Peek(1); err != nil {
+		return nil, fmt.Errorf("%w: %w", errNoResponse, err)
+	}
+	for {
+		resp, err := http.ReadResponse(c.in, r)
+		if err != nil {
+			return nil, err
+		}
+		if resp.StatusCode < 100 || resp.StatusCode >= http.StatusOK || resp.StatusCode == http.StatusSwitchingProtocols {
+			return resp, nil
+		}
+		if trace := httptrace.ContextClientTrace(r.Context()); trace != nil && trace.Got1xxResponse != nil {
+			if err := trace.Got1xxResponse(resp.StatusCode, textproto.MIMEHeader(resp.Header)); err != nil {
+				return nil, err
+			}
+			c.head = limit // as net/http has it: the time of the call bounds how many there are
+		}
+	}
+}
+
+// http1Body is the body of a response. At its end the connection is idle.
+type http1Body struct {
+	io.ReadCloser
+	conn      *http1Conn
+	pool      *http1Pool
+	transport *Transport
+	request   *http.Request
+	stop      func() bool // the closing of the connection when the request's context ends
+	keep      bool        // the connection may be used again
+	ended     bool        // Read has returned io.EOF
+	finished  atomic.Bool
+}
+
+func (b *http1Body) Read(p []byte) (int, error) {
+	switch {
+	case b.ended:
+		return 0, io.EOF
+	case b.finished.Load():
+		return 0, http.ErrBodyReadAfterClose
+	}
+	n, err := b.ReadCloser.Read(p)
+	switch {
+	case err == io.EOF:
+		b.ended = true
+		b.finish(true)
+	case err != nil:
+		b.finish(false)
+		if b.request.Context().Err() != nil {
+			err = context.Cause(b.request.Context())
+		}
+	}
+	return n, err
+}
+
+// Close closes the connection, unless the body was read to its end. It ends a Read that waits.
+func (b *http1Body) Close() error {
+	b.finish(false)
+	return nil
+}
+
+// finish ends the use of the connection, which is kept if the response has been read to its
+// end and nothing more has come.
+func (b *http1Body) finish(complete bool) {
+	if b.finished.Swap(true) {
+		return
+	}
+	running := b.stop()
+	if complete && b.keep && running && b.conn.in.Buffered() == 0 {
+		b.pool.put(b.transport, b.conn)
+		return
+	}
+	_ = b.conn.Close() // it may be closed already
+}

@@ -57,11 +57,10 @@ type call struct {
 	deadline deadline
 	cancel   context.CancelCauseFunc
 	token    string
-	retries  int  // how many are left
-	stream   bool // the request is for a stream
-	keep401  bool // a last 401 is a response like any other
-	trace    httptrace.ClientTrace
-	tokens   context.Context // to get tokens in: without trace, which is for the API's answers
+	retries  int                   // how many are left
+	stream   bool                  // the request is for a stream
+	keep401  bool                  // a last 401 is a response like any other
+	trace    httptrace.ClientTrace // of the API's responses; see Transport.RoundTrip
 
 	headers   headerSize
 	headerErr error // why the headers cannot be sent; nil: they can
@@ -127,7 +126,7 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, params Call) er
 	if params.WebSocket != nil {
 		call.trace.GotConn = call.noteConn
 	}
-	call.Context, call.tokens = httptrace.WithClientTrace(ctx, &call.trace), ctx
+	call.Context = ctx
 	if r.ContentLength != 0 {
 		var ok bool
 		if call.upload, ok = r.Body.(*Upload); !ok {
@@ -178,7 +177,7 @@ func (c *call) prepare(out *http.Request) (err error) {
 			return callerError{err}
 		}
 	}
-	if c.token, err = c.Token(c.tokens, Rejection{}); err != nil {
+	if c.token, err = c.Token(c.Context, Rejection{}); err != nil {
 		return callerError{err}
 	}
 	return nil

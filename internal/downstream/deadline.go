@@ -46,10 +46,11 @@ func (d *deadline) start(total, api time.Duration, wake func()) {
 func (d *deadline) ifPassed(end func(cause error)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	now := time.Now()
 	switch d.fires = (time.Time{}); {
 	case d.at.IsZero():
-	case time.Now().Before(d.at):
-		d.arm()
+	case now.Before(d.at):
+		d.arm(now)
 	case d.awaitingBody:
 		end(errLateBody)
 	default:
@@ -60,10 +61,10 @@ func (d *deadline) ifPassed(end func(cause error)) {
 // arm has the timer fire at the deadline. One that fires earlier stays as it is, because
 // ifPassed arms it again: most calls end first, and moving it takes longer. The caller
 // holds mu.
-func (d *deadline) arm() {
+func (d *deadline) arm(now time.Time) {
 	if d.fires.IsZero() || d.at.Before(d.fires) {
 		d.fires = d.at
-		d.timer.Reset(time.Until(d.at))
+		d.timer.Reset(d.at.Sub(now))
 	}
 }
 
@@ -130,9 +131,11 @@ func (d *deadline) stop() {
 // reset moves the deadline to after from now, and not beyond the request's time. The
 // caller holds mu.
 func (d *deadline) reset(after time.Duration) {
-	after = min(after, time.Until(d.request))
-	d.at = time.Now().Add(after)
-	d.arm()
+	now := time.Now()
+	if d.at = now.Add(after); d.at.After(d.request) {
+		d.at = d.request
+	}
+	d.arm(now)
 }
 
 // remaining returns how long the call may still take. A call without a deadline is not

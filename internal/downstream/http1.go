@@ -9,7 +9,6 @@ import (
 	"math"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/textproto"
 	"slices"
 	"sync"
@@ -263,8 +262,8 @@ func (c *http1Conn) readResponse(r *http.Request, limit int64) (*http.Response, 
 		if resp.StatusCode < 100 || resp.StatusCode >= http.StatusOK || resp.StatusCode == http.StatusSwitchingProtocols {
 			return resp, nil
 		}
-		if trace := httptrace.ContextClientTrace(r.Context()); trace != nil && trace.Got1xxResponse != nil {
-			if err := trace.Got1xxResponse(resp.StatusCode, textproto.MIMEHeader(resp.Header)); err != nil {
+		if call := findCall(r); call != nil && call.trace.Got1xxResponse != nil {
+			if err := call.trace.Got1xxResponse(resp.StatusCode, textproto.MIMEHeader(resp.Header)); err != nil {
 				return nil, err
 			}
 			c.head = limit // as net/http has it: the time of the call bounds how many there are

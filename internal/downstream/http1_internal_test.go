@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/textproto"
 	"net/url"
 	"reflect"
@@ -335,11 +334,12 @@ func TestHTTP1HeadersAreBounded(t *testing.T) {
 				conn.say(row.response)
 			})
 			seen := 0
-			trace := &httptrace.ClientTrace{Got1xxResponse: func(int, textproto.MIMEHeader) error {
+			of := &call{Context: t.Context()}
+			of.trace.Got1xxResponse = func(int, textproto.MIMEHeader) error {
 				seen++
 				return nil
-			}}
-			r := a.request(httptrace.WithClientTrace(t.Context(), trace), "GET", "")
+			}
+			r := a.request(of, "GET", "")
 			resp, err := a.transport.RoundTrip(r)
 			got := "error"
 			if err == nil {

@@ -59,7 +59,8 @@ func (c *Client) rewrite(call *call, out *http.Request) {
 			h[name] = values
 		}
 	}
-	stripHopByHop(h)
+	delete(h, "Te") // with Trailer, what is left of hopByHop
+	delete(h, "Trailer")
 	for _, list := range in.Header["Connection"] { // which is not in h
 		deleteListed(h, list)
 	}

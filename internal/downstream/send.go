@@ -39,7 +39,7 @@ func (c *Client) Send(ctx context.Context, o Outgoing) (*Answer, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	call := &call{
-		Context: ctx, tokens: ctx, Call: Call{Path: o.Path, Token: o.Token, RequestID: o.RequestID},
+		Context: ctx, Call: Call{Path: o.Path, Token: o.Token, RequestID: o.RequestID},
 		cancel: cancel, retries: c.config.Attempts - 1, keep401: true,
 	}
 	remaining := c.config.RequestTimeout

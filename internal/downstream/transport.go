@@ -111,26 +111,24 @@ func (t *Transport) CloseIdleConnections() {
 	t.h2c.closeIdle()
 }
 
-// overHTTP1 sends r over HTTP/1.1 without TLS.
-func (t *Transport) overHTTP1(r *http.Request) (*http.Response, error) {
-	if t.accepts(r) {
-		if resp, err, ok := t.http1.roundTrip(t, r); ok {
-			return resp, err
-		}
-	}
-	return t.Transport.RoundTrip(r)
-}
-
 // RoundTrip sends r. Its error may be an *Error.
 func (t *Transport) RoundTrip(r *http.Request) (resp *http.Response, err error) {
+	if r.URL.Scheme == "http" && t.accepts(r) {
+		if resp, err, ok := t.http1.roundTrip(t, r); ok {
+			return t.received(r, resp, err)
+		}
+	}
 	sent := r
+	if c := findCall(r); c != nil && (c.trace.Got1xxResponse != nil || c.trace.GotConn != nil) {
+		sent = r.WithContext(httptrace.WithClientTrace(r.Context(), &c.trace))
+	}
 	if r.Body != nil && r.Body != http.NoBody && r.GetBody == nil {
 		limit := recordLimit
 		if r.URL.Scheme == "http" {
 			limit = recordLimitHTTP1
 		}
 		var rec *record
-		sent, rec = recordBody(r, limit)
+		sent, rec = recordBody(sent, limit)
 		watch := &uploadWatch{rec: rec}
 		sent = sent.WithContext(httptrace.WithClientTrace(sent.Context(), &httptrace.ClientTrace{GotConn: watch.gotConn}))
 		defer func() {
@@ -151,8 +149,13 @@ func (t *Transport) RoundTrip(r *http.Request) (resp *http.Response, err error) 
 		only.SetUnencryptedHTTP2(true)
 		resp, err = t.h2c.roundTrip(sent, t, &only)
 	default:
-		resp, err = t.overHTTP1(sent)
+		resp, err = t.Transport.RoundTrip(sent)
 	}
+	return t.received(r, resp, err)
+}
+
+// received returns the response to r, or the error.
+func (t *Transport) received(r *http.Request, resp *http.Response, err error) (*http.Response, error) {
 	if err != nil {
 		if errors.Is(context.Cause(r.Context()), errTimeout) {
 			t.closeIdleAfterTimeout()

@@ -28,6 +28,12 @@ type connPool struct {
 	protocolResets atomic.Uint64 // how many streams the API reset with PROTOCOL_ERROR
 }
 
+// encoderTable is the size of the table in which HTTP/2 keeps the headers of the last requests
+// on a connection (RFC 7541, section 2.3.2), in bytes. No token fits into it: those of different
+// users would replace each other and everything else, and should not share the state of a
+// compression (section 7.1.3).
+const encoderTable = 1 << 10
+
 // poolTransport is one of the two transports of a connPool.
 type poolTransport struct {
 	*http.Transport
@@ -85,6 +91,8 @@ func (p *connPool) newTransport(t *Transport, only *http.Protocols, pings bool) 
 		}
 		return upgrade(authority, conn)
 	}
+	//lint:ignore SA1019 as above
+	h2.MaxEncoderHeaderTableSize = encoderTable
 	//lint:ignore SA1019 as above
 	h2.CountError = func(kind string) { p.countError(kind, t) }
 	//lint:ignore SA1019 as above

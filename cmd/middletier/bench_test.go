@@ -33,6 +33,9 @@ const (
 	// machine does meets them all alike.
 	benchRounds = 20
 
+	// benchWarmUp is how many requests a server gets at least before it is measured.
+	benchWarmUp = 10_000
+
 	// benchAnswer bounds one answer: without it, a server that hangs would hang
 	// the benchmark.
 	benchAnswer = 30 * time.Second
@@ -80,9 +83,9 @@ func benchmarkHotPath(b *testing.B, users int, names ...string) {
 	}
 	var servers []*benchServer
 	for _, name := range names {
-		s := startBenchServer(b, platform, name, args[name]...)
+		s := startBenchServer(b, platform.CAPEM(), name, args[name]...)
 		s.connect(b, requests)
-		s.warmUp(b)
+		s.warmUp(b, max(benchWarmUp, users))
 		if name == "quiet" { // only now: it has printed where it listens
 			silence(b, admin)
 		}
@@ -92,14 +95,26 @@ func benchmarkHotPath(b *testing.B, users int, names ...string) {
 	if want := (len(servers) - 2) * users; exchanges != want { // all but the proxies make one for each
 		b.Fatalf("%d exchanges of %d users, want %d", exchanges, users, want)
 	}
+	takeTurns(b, platform, "server", servers, besideProxies)
+}
+
+// besideProxies are the floors of servers that forward.
+func besideProxies(string) map[string]string {
+	return map[string]string{"x-proxy": "proxy", "x-pooled": "pooled"}
+}
+
+// takeTurns measures the servers in turn, in rows that label names. floors tells, by unit, the
+// servers whose CPU a server's is divided by, in the same round. There must be no exchange.
+func takeTurns(b *testing.B, platform *mockidp.Server, label string, servers []*benchServer, floors func(name string) map[string]string) {
+	exchanges := platform.Count("on_behalf_of")
 	for round := range benchRounds {
 		cpu := map[string]float64{}
 		for _, s := range servers {
-			ok := b.Run(fmt.Sprintf("server=%s/round=%d", s.name, round), func(b *testing.B) {
+			ok := b.Run(fmt.Sprintf("%s=%s/round=%d", label, s.name, round), func(b *testing.B) {
 				cpu[s.name] = s.measure(b)
-				for _, floor := range []string{"proxy", "pooled"} {
+				for unit, floor := range floors(s.name) {
 					if cpu[floor] > 0 { // it came before, and -bench did not leave it out
-						b.ReportMetric(cpu[s.name]/cpu[floor], "x-"+floor)
+						b.ReportMetric(cpu[s.name]/cpu[floor], unit)
 					}
 				}
 			})
@@ -236,27 +251,21 @@ func answerBench(w http.ResponseWriter, r *http.Request) {
 type benchServer struct {
 	name     string
 	address  string
-	ask      io.Writer     // a line on it …
-	answers  *json.Decoder // … is answered with its resources
-	accepts  func(size int64) bool
-	requests [][]byte      // one a user, as sent
-	next     atomic.Uint64 // request
+	pid      int
+	ask      io.Writer             // a line on it …
+	answers  *json.Decoder         // … is answered with its resources
+	accepts  func(size int64) bool // of an answer's body
+	requests [][]byte              // one a user, as sent
+	next     atomic.Uint64         // request
 	conns    []benchConn
 }
 
-type benchConn struct {
-	net.Conn
-	in      *bufio.Reader
-	accepts func(size int64) bool // of an answer's body
-}
+// benchConn sends the request of a user, and reads its answer, which must be an expected one.
+type benchConn interface{ get(user int) error }
 
 // startBenchServer starts this binary again in a role of roles, prefixed with
-// "bench-", and waits until it listens.
-func startBenchServer(b *testing.B, platform *mockidp.Server, role string, args ...string) *benchServer {
-	ca := filepath.Join(b.TempDir(), "ca.pem")
-	if err := os.WriteFile(ca, platform.CAPEM(), 0o600); err != nil {
-		b.Fatal(err)
-	}
+// "bench-", and waits until it listens. It trusts the certificates of ca, in PEM.
+func startBenchServer(b *testing.B, ca []byte, role string, args ...string) *benchServer {
 	binary, err := os.Executable()
 	if err != nil {
 		b.Fatal(err)
@@ -266,26 +275,50 @@ func startBenchServer(b *testing.B, platform *mockidp.Server, role string, args 
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = answers.Close() })
-	cmd := exec.CommandContext(b.Context(), binary, args...) // killed at the end
-	// Nothing else: every variable could be a setting.
-	cmd.Env = []string{roleVariable + "=bench-" + role, "SSL_CERT_FILE=" + ca}
-	cmd.Stderr = os.Stderr
+	cmd := benchCommand(b, ca, binary, args...)
+	cmd.Env = append(cmd.Env, roleVariable+"=bench-"+role)
 	cmd.ExtraFiles = []*os.File{theirs}
-	ask, askErr := cmd.StdinPipe()
-	stdout, outErr := cmd.StdoutPipe()
-	if err := errors.Join(askErr, outErr, cmd.Start(), theirs.Close()); err != nil {
+	ask, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := startListening(b, role, cmd)
+	s.ask, s.answers = ask, json.NewDecoder(answers)
+	if err := theirs.Close(); err != nil {
+		b.Fatal(err)
+	}
+	return s
+}
+
+// benchCommand is a command that ends with the benchmark. Nothing else is in its environment
+// than the certificates that it trusts: every variable could be a setting.
+func benchCommand(b *testing.B, ca []byte, binary string, args ...string) *exec.Cmd {
+	file := filepath.Join(b.TempDir(), "ca.pem")
+	if err := os.WriteFile(file, ca, 0o600); err != nil {
+		b.Fatal(err)
+	}
+	cmd := exec.CommandContext(b.Context(), binary, args...) // killed at the end
+	cmd.Env = []string{"SSL_CERT_FILE=" + file}
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+// startListening starts a server and waits until it listens.
+func startListening(b *testing.B, name string, cmd *exec.Cmd) *benchServer {
+	stdout, err := cmd.StdoutPipe()
+	if err := errors.Join(err, cmd.Start()); err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = cmd.Wait() }) // it was killed
 	address := make(chan string, 1)
 	go followLog(stdout, address)
-	s := &benchServer{name: role, ask: ask, answers: json.NewDecoder(answers), accepts: isBenchItems}
+	s := &benchServer{name: name, pid: cmd.Process.Pid, accepts: isBenchItems}
 	select {
 	case s.address = <-address:
 	case <-time.After(benchAnswer):
 	}
 	if s.address == "" {
-		b.Fatalf("%s does not listen", role)
+		b.Fatalf("%s does not listen", name)
 	}
 	return s
 }
@@ -318,25 +351,36 @@ func (s *benchServer) connect(b *testing.B, requests [][]byte) {
 			b.Fatal(err)
 		}
 		b.Cleanup(func() { _ = conn.Close() })
-		s.conns = append(s.conns, benchConn{conn, bufio.NewReader(conn), s.accepts})
+		s.conns = append(s.conns, http1Conn{conn, bufio.NewReader(conn), s})
 	}
 }
 
-// warmUp sends requests of every user, of which the first makes the exchange,
-// and some more, until heap and connections are what they will be.
-func (s *benchServer) warmUp(b *testing.B) {
-	ready := func() bool { _, err := s.conns[0].get(s.requests[0]); return err == nil }
+// warmUp sends n requests, the users in turn, until heap and connections are what they
+// will be. The first request of a user makes the exchange.
+func (s *benchServer) warmUp(b *testing.B, n int) {
+	ready := func() bool { return s.conns[0].get(0) == nil }
 	for end := time.Now().Add(10 * time.Second); !ready(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			b.Fatalf("%s does not get ready", s.name)
 		}
 	}
-	s.load(b, max(10*benchUsers, len(s.requests)))
+	s.load(b, n)
 }
+
+// nextUser returns whose turn it is.
+func (s *benchServer) nextUser() int { return int(s.next.Add(1) % uint64(len(s.requests))) }
 
 // load sends n requests, one at a time on each connection, the users in turn.
 // It returns how long each took, shortest first.
 func (s *benchServer) load(b *testing.B, n int) []time.Duration {
+	b.Helper()
+	return s.send(b, n, func(int) time.Time { return time.Now() })
+}
+
+// send sends n requests, one at a time on each connection, the users in turn. begin waits until
+// request i may be sent, and returns from when on it counts. It returns how long each took,
+// shortest first.
+func (s *benchServer) send(b *testing.B, n int, begin func(i int) time.Time) []time.Duration {
 	b.Helper()
 	latencies := make([]time.Duration, n)
 	var taken atomic.Int64
@@ -348,11 +392,11 @@ func (s *benchServer) load(b *testing.B, n int) []time.Duration {
 				if i >= n {
 					return nil
 				}
-				latency, err := conn.get(s.requests[s.next.Add(1)%uint64(len(s.requests))])
-				if err != nil {
+				start := begin(i)
+				if err := conn.get(s.nextUser()); err != nil {
 					return err
 				}
-				latencies[i] = latency
+				latencies[i] = time.Since(start)
 			}
 			return nil
 		})
@@ -367,27 +411,37 @@ func (s *benchServer) load(b *testing.B, n int) []time.Duration {
 // isBenchItems reports whether an answer may be the API's.
 func isBenchItems(size int64) bool { return size == int64(len(benchItems)) }
 
-// get sends a request and reads its answer, which must be an expected one.
-func (c benchConn) get(request []byte) (time.Duration, error) {
-	start := time.Now()
-	if err := c.SetDeadline(start.Add(benchAnswer)); err != nil {
-		return 0, err
+// http1Conn is a connection of HTTP/1.1.
+type http1Conn struct {
+	net.Conn
+	in     *bufio.Reader
+	server *benchServer
+}
+
+func (c http1Conn) get(user int) error {
+	if err := c.SetDeadline(time.Now().Add(benchAnswer)); err != nil {
+		return err
 	}
-	if _, err := c.Write(request); err != nil {
-		return 0, err
+	if _, err := c.Write(c.server.requests[user]); err != nil {
+		return err
 	}
 	resp, err := http.ReadResponse(c.in, nil)
 	if err != nil {
-		return 0, err
+		return err
 	}
+	return c.server.check(resp)
+}
+
+// check reads an answer to its end.
+func (s *benchServer) check(resp *http.Response) error {
 	size, err := io.Copy(io.Discard, resp.Body)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	if resp.StatusCode != http.StatusOK || !c.accepts(size) {
-		return 0, fmt.Errorf("answered %s with %d bytes, want 200 with what was asked for", resp.Status, size)
+	if resp.StatusCode != http.StatusOK || !s.accepts(size) {
+		return fmt.Errorf("answered %s with %d bytes, want 200 with what was asked for", resp.Status, size)
 	}
-	return time.Since(start), nil
+	return nil
 }
 
 // measure reports what b.N requests cost the server, and returns its CPU time

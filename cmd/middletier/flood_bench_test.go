@@ -25,6 +25,8 @@ const (
 	validRate   = 200   // requests a second with good tokens
 	floodRate   = 5_000 // with garbage for tokens
 	floodConns  = 64
+
+	floodRequests = int(floodSpan / time.Second * validRate)
 )
 
 // BenchmarkFlood sends requests of known users, alone and together with many more
@@ -34,9 +36,9 @@ func BenchmarkFlood(b *testing.B) {
 	platform, secret := startBenchPlatform(b)
 	api := httptest.NewServer(http.HandlerFunc(answerBench))
 	b.Cleanup(api.Close)
-	s := startBenchServer(b, platform, "middletier", "serve", "--config", benchConfig(b, platform.URL(), secret, api.URL, "", ""))
+	s := startBenchServer(b, platform.CAPEM(), "middletier", "serve", "--config", benchConfig(b, platform.URL(), secret, api.URL, "", ""))
 	s.connect(b, benchRequests(platform, benchUsers))
-	s.warmUp(b)
+	s.warmUp(b, benchWarmUp)
 	fetches, exchanges := platform.Count("keys"), platform.Count("on_behalf_of")
 	var garbage [][]byte
 	for _, token := range garbageTokens(benchToken(platform, 0)) {
@@ -48,14 +50,14 @@ func BenchmarkFlood(b *testing.B) {
 	for b.Loop() {
 		for range floodRounds { // in turns, so that what else the machine does meets both alike
 			start := s.used(b).CPU
-			quiet := s.steady(b)
+			quiet := s.steady(b, validRate, floodRequests)
 			between, before := s.used(b).CPU, sent.Load()
 			ctx, stop := context.WithCancel(b.Context())
 			var flood errgroup.Group
 			for i := range floodConns {
 				flood.Go(func() error { return s.flood(ctx, i, garbage[i*len(garbage)/floodConns:], sent) })
 			}
-			busy := s.steady(b)
+			busy := s.steady(b, validRate, floodRequests)
 			stop()
 			if err := flood.Wait(); err != nil {
 				b.Fatal(err)
@@ -84,38 +86,17 @@ func median(values []float64) float64 {
 	return values[len(values)/2]
 }
 
-// steady sends requests of known users at validRate for floodSpan. It returns how
-// long each took from when it was due, shortest first, so that one that had to
-// wait for another counts as slow.
-func (s *benchServer) steady(b *testing.B) []time.Duration {
+// steady sends n requests of known users at a rate a second. It returns how long each
+// took from when it was due, shortest first, so that one that had to wait for another
+// counts as slow.
+func (s *benchServer) steady(b *testing.B, rate float64, n int) []time.Duration {
 	b.Helper()
-	n := int(floodSpan.Seconds() * validRate)
-	latencies := make([]time.Duration, n)
 	start := time.Now()
-	var taken atomic.Int64
-	group, ctx := errgroup.WithContext(context.Background())
-	for _, conn := range s.conns {
-		group.Go(func() error {
-			for ctx.Err() == nil {
-				i := int(taken.Add(1)) - 1
-				if i >= n {
-					return nil
-				}
-				due := start.Add(time.Duration(i) * time.Second / validRate)
-				time.Sleep(time.Until(due))
-				if _, err := conn.get(s.requests[s.next.Add(1)%uint64(len(s.requests))]); err != nil {
-					return err
-				}
-				latencies[i] = time.Since(due)
-			}
-			return nil
-		})
-	}
-	if err := group.Wait(); err != nil {
-		b.Fatalf("a known user: %v", err)
-	}
-	slices.Sort(latencies)
-	return latencies
+	return s.send(b, n, func(i int) time.Time {
+		due := start.Add(time.Duration(float64(i) / rate * float64(time.Second)))
+		time.Sleep(time.Until(due))
+		return due
+	})
 }
 
 // flood sends what falls to one of floodConns connections of floodRate, evenly

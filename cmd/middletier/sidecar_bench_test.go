@@ -27,14 +27,14 @@ func BenchmarkSidecar(b *testing.B) {
 	if err := os.WriteFile(more, []byte("server: {sidecarAddress: \""+side+"\"}\n"), 0o600); err != nil {
 		b.Fatal(err)
 	}
-	forward := startBenchServer(b, platform, "middletier", "serve",
+	forward := startBenchServer(b, platform.CAPEM(), "middletier", "serve",
 		"--config", benchConfig(b, platform.URL(), secret, api.URL, "", ""), "--config", more)
 	forward.name = "api"
 	requests := benchRequests(platform, benchUsers)
 	forward.connect(b, requests)
-	forward.warmUp(b)
+	forward.warmUp(b, benchWarmUp)
 	awaitListener(b, side)
-	bare := startBenchServer(b, platform, "bare", recordBare(b, side, requests[0]))
+	bare := startBenchServer(b, platform.CAPEM(), "bare", recordBare(b, side, requests[0]))
 	servers := []*benchServer{
 		forward,
 		bare.beside(b, "bare-header", bare.address, headerLine, requests),
@@ -43,29 +43,12 @@ func BenchmarkSidecar(b *testing.B) {
 		forward.beside(b, "validate", side, validateLine, requests),
 		forward.beside(b, "call", side, "POST /DownstreamApi/todo?optionsOverride.RelativePath=items", requests),
 	}
-	exchanges := platform.Count("on_behalf_of")
-	if exchanges != benchUsers {
+	if exchanges := platform.Count("on_behalf_of"); exchanges != benchUsers {
 		b.Fatalf("%d exchanges of %d users, want one for each", exchanges, benchUsers)
 	}
-	for round := range benchRounds {
-		cpu := map[string]float64{}
-		for _, s := range servers {
-			ok := b.Run(fmt.Sprintf("route=%s/round=%d", s.name, round), func(b *testing.B) {
-				cpu[s.name] = s.measure(b)
-				for unit, other := range map[string]string{"x-api": "api", "x-bare": "bare-" + s.name} {
-					if cpu[other] > 0 { // it came before, and -bench did not leave it out
-						b.ReportMetric(cpu[s.name]/cpu[other], unit)
-					}
-				}
-			})
-			if !ok {
-				return
-			}
-		}
-	}
-	if after := platform.Count("on_behalf_of"); after != exchanges {
-		b.Fatalf("%d exchanges while measuring, want none", after-exchanges)
-	}
+	takeTurns(b, platform, "route", servers, func(name string) map[string]string {
+		return map[string]string{"x-api": "api", "x-bare": "bare-" + name}
+	})
 }
 
 // Requests that a bare handler answers too.
@@ -78,11 +61,11 @@ const (
 // target.
 func (s *benchServer) beside(b *testing.B, name, address, line string, requests [][]byte) *benchServer {
 	row := &benchServer{
-		name: name, address: address, ask: s.ask, answers: s.answers,
+		name: name, address: address, pid: s.pid, ask: s.ask, answers: s.answers,
 		accepts: func(size int64) bool { return size > 1000 },
 	}
 	row.connect(b, besideRequests(line, requests))
-	row.warmUp(b)
+	row.warmUp(b, benchWarmUp)
 	return row
 }
 

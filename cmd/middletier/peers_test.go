@@ -26,10 +26,11 @@ import (
 )
 
 // The servers that ours is measured beside. They keep as many connections to
-// the API as ours does, so they share its transport; nothing else.
+// the API as ours does, so they share the settings of its transport; nothing else.
 
 // proxy is the floor: it sends every request on with one fixed token, checks
-// nothing and logs nothing. Its arguments are the API's URL and the token.
+// nothing and logs nothing. Its arguments are the API's URL and the token, and, for
+// TLS, the files of its certificate and key. Then it has HTTP/2 on both sides.
 // Without a pool, ReverseProxy makes a buffer for every body, which is a third of
 // its cost.
 func proxy(pool httputil.BufferPool) error {
@@ -45,8 +46,8 @@ func proxy(pool httputil.BufferPool) error {
 			p.SetXForwarded()
 			p.Out.Header.Set("Authorization", authorization)
 		},
-		Transport: downstream.NewTransport().Transport,
-	})
+		Transport: downstream.NewTransport().Transport, // net/http's, without what ours adds
+	}, os.Args[3:]...)
 }
 
 // copyBuffers are those of the proxy that has a pool.
@@ -156,15 +157,21 @@ func bare() error {
 	}))
 }
 
-// listenAndServe answers on a free port, which it logs as the service does.
-func listenAndServe(handler http.Handler) error {
+// listenAndServe answers on a free port, which it logs as the service does. It answers over
+// TLS if it gets the files of a certificate and its key.
+func listenAndServe(handler http.Handler, pair ...string) error {
 	slog.SetDefault(slog.New(slog.NewJSONHandler(os.Stdout, nil)))
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	slog.Info("listening", "address", listener.Addr().String())
-	return errors.Join(http.Serve(listener, handler), errors.New("stopped"))
+	if len(pair) == 2 {
+		err = http.ServeTLS(listener, handler, pair[0], pair[1])
+	} else {
+		err = http.Serve(listener, handler)
+	}
+	return errors.Join(err, errors.New("stopped"))
 }
 
 // peer makes a role of a server.

@@ -211,7 +211,7 @@ downstreamApis:
   todo:
     baseUrl: %s/api/todo
     scopes: ["api://todo/.default"]
-    access: [{methods: [GET, HEAD], scopes: [ToDoList.Read, ToDoList.ReadWrite]}]
+    access: [{methods: [GET, HEAD, POST], scopes: [ToDoList.Read, ToDoList.ReadWrite]}]
 %s
 `, admin, instance, demoTenant, demoMiddleTier, secret, api, more)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

@@ -75,11 +75,8 @@ func benchmarkHotPath(b *testing.B, users int, names ...string) {
 		"traced":     serve("", "telemetry: {traceSampleRatio: 0.01, otlpEndpoint: \""+collector.URL+"\"}"),
 		"obvious":    {platform.URL() + "/" + demoTenant, demoMiddleTier, secret, api.URL + "/api/todo"},
 	}
-	if users > benchUsers { // else most of the time goes into making tokens
-		platform.AddFault(mockidp.Fault{
-			Flow: "on_behalf_of",
-			Body: fmt.Sprintf(`{"token_type":"Bearer","expires_in":4500,"access_token":%q}`, fixed),
-		})
+	if users > benchUsers {
+		grantOneToken(platform)
 	}
 	var servers []*benchServer
 	for _, name := range names {
@@ -199,8 +196,7 @@ func silence(b *testing.B, admin string) {
 // benchConfig writes a config.yaml that says what it must; the rest are the
 // defaults.
 func benchConfig(b *testing.B, instance, secret, api, admin, more string) string {
-	path := filepath.Join(b.TempDir(), "config.yaml")
-	text := fmt.Sprintf(`
+	return benchFile(b, "config.yaml", fmt.Sprintf(`
 server: {address: "127.0.0.1:0", adminAddress: %q}
 azureAd:
   instance: %s/
@@ -213,7 +209,12 @@ downstreamApis:
     scopes: ["api://todo/.default"]
     access: [{methods: [GET, HEAD, POST], scopes: [ToDoList.Read, ToDoList.ReadWrite]}]
 %s
-`, admin, instance, demoTenant, demoMiddleTier, secret, api, more)
+`, admin, instance, demoTenant, demoMiddleTier, secret, api, more))
+}
+
+// benchFile writes a file, and returns where it is.
+func benchFile(b *testing.B, name, text string) string {
+	path := filepath.Join(b.TempDir(), name)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		b.Fatal(err)
 	}
@@ -293,12 +294,8 @@ func startBenchServer(b *testing.B, ca []byte, role string, args ...string) *ben
 // benchCommand is a command that ends with the benchmark. Nothing else is in its environment
 // than the certificates that it trusts: every variable could be a setting.
 func benchCommand(b *testing.B, ca []byte, binary string, args ...string) *exec.Cmd {
-	file := filepath.Join(b.TempDir(), "ca.pem")
-	if err := os.WriteFile(file, ca, 0o600); err != nil {
-		b.Fatal(err)
-	}
 	cmd := exec.CommandContext(b.Context(), binary, args...) // killed at the end
-	cmd.Env = []string{"SSL_CERT_FILE=" + file}
+	cmd.Env = []string{"SSL_CERT_FILE=" + benchFile(b, "ca.pem", string(ca))}
 	cmd.Stderr = os.Stderr
 	return cmd
 }

@@ -12,8 +12,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -60,15 +58,6 @@ func benchCertificate(b *testing.B) (pair certtest.Pair, certFile, keyFile strin
 	template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
 	pair = certtest.Sign(template, certtest.NewEC(), nil)
 	return pair, benchFile(b, "tls.crt", string(pair.CertificatePEM())), benchFile(b, "tls.key", string(pair.KeyPEM()))
-}
-
-// benchFile writes a file, and returns where it is.
-func benchFile(b *testing.B, name, text string) string {
-	path := filepath.Join(b.TempDir(), name)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		b.Fatal(err)
-	}
-	return path
 }
 
 // connectHTTP2 is connect over TLS, with HTTP/2.

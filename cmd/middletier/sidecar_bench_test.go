@@ -8,8 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -23,10 +21,7 @@ func BenchmarkSidecar(b *testing.B) {
 	api := httptest.NewServer(http.HandlerFunc(answerBench))
 	b.Cleanup(api.Close)
 	side := "127.0.0.1:" + freePorts(b, 1)[0]
-	more := filepath.Join(b.TempDir(), "sidecar.yaml")
-	if err := os.WriteFile(more, []byte("server: {sidecarAddress: \""+side+"\"}\n"), 0o600); err != nil {
-		b.Fatal(err)
-	}
+	more := benchFile(b, "sidecar.yaml", "server: {sidecarAddress: \""+side+"\"}\n")
 	forward := startBenchServer(b, platform.CAPEM(), "middletier", "serve",
 		"--config", benchConfig(b, platform.URL(), secret, api.URL, "", ""), "--config", more)
 	forward.name = "api"
@@ -97,11 +92,7 @@ func recordBare(b *testing.B, address string, request []byte) string {
 	if err != nil {
 		b.Fatal(err)
 	}
-	file := filepath.Join(b.TempDir(), "answers.json")
-	if err := os.WriteFile(file, text, 0o600); err != nil {
-		b.Fatal(err)
-	}
-	return file
+	return benchFile(b, "answers.json", string(text))
 }
 
 // besideRequests are requests of the same users to the sidecar listener, by method and target.

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"runtime"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -29,11 +27,8 @@ func BenchmarkMemoryOfAgentUsers(b *testing.B) {
 		entries int
 	}{
 		{"users", func(n int) obo.Request {
-			token := fmt.Sprint("the token of user ", n)
-			return obo.Request{Scopes: scopes, User: &obo.Assertion{
-				Token: token, Digest: sha256.Sum256([]byte(token)), TenantID: demoTenant,
-				ObjectID: fmt.Sprint(n), Expires: time.Now().Add(24 * time.Hour),
-			}}
+			user := memoryAssertion(fmt.Sprint("the token of user ", n), fmt.Sprint(n))
+			return obo.Request{Scopes: scopes, User: &user}
 		}, memoryAgentUsers},
 		{"agents=100", func(n int) obo.Request { return as(n, 100) }, memoryAgentUsers + 2*100},
 		{"agents=10000", func(n int) obo.Request { return as(n, memoryAgentUsers) }, 3 * memoryAgentUsers},

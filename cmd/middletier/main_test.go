@@ -15,6 +15,7 @@ var roles = map[string]func() int{
 	"bench-proxy":      counted(peer(func() error { return proxy(nil) })),
 	"bench-pooled":     counted(peer(func() error { return proxy(newCopyBuffers()) })),
 	"bench-bare":       counted(peer(bare)),
+	"bench-grown":      counted(peer(grown)),
 	"bench-obvious":    counted(peer(obvious)),
 }
 

@@ -66,11 +66,7 @@ func BenchmarkMemoryOfAMillionUsers(b *testing.B) {
 					}
 					peak.Store(max(peak.Load(), now-before)) // two of these at once differ by little
 				}
-				token := fmt.Sprint("the token of user ", n)
-				a := obo.Assertion{
-					Token: token, Digest: sha256.Sum256([]byte(token)), TenantID: demoTenant,
-					ObjectID: fmt.Sprint(n), Expires: time.Now().Add(24 * time.Hour),
-				}
+				a := memoryAssertion(fmt.Sprint("the token of user ", n), fmt.Sprint(n))
 				if _, err := p.cache.OnBehalfOf(ctx, a, []string{"api://todo/.default"}, obo.Challenge{}); err != nil {
 					return err
 				}
@@ -98,6 +94,14 @@ func BenchmarkMemoryOfAMillionUsers(b *testing.B) {
 	}
 	if all := int64(stats.Entries) + stats.Evictions; all != memoryUsers {
 		b.Errorf("%d tokens are in memory or were evicted, want %d", all, memoryUsers)
+	}
+}
+
+// memoryAssertion is the token of a user, as it is after it was verified.
+func memoryAssertion(token, user string) obo.Assertion {
+	return obo.Assertion{
+		Token: token, Digest: sha256.Sum256([]byte(token)), TenantID: demoTenant,
+		ObjectID: user, Expires: time.Now().Add(24 * time.Hour),
 	}
 }
 

@@ -68,6 +68,10 @@ func BenchmarkGrowth(b *testing.B) {
 		}
 		servers = append(servers, s)
 	}
+	for _, s := range servers { // the service may have closed the first ones, which were idle meanwhile
+		s.conns = nil
+		s.connect(b, s.requests)
+	}
 	takeTurns(b, platform, "users", servers, besideProxies)
 	if sent := largest.next.Load(); sent > growthCallers {
 		b.Fatalf("%d requests of %d callers: some called twice; -benchtime must be at most %dx",

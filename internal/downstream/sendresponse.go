@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // send sends the API's final response to the caller. If the body cannot be copied to its
@@ -45,9 +46,26 @@ func addHeaders(to, from http.Header) {
 	}
 }
 
-// copyBody copies the body of a response. Every part of a stream or of a body of unknown
-// length is sent at once. Others wait for flushInterval at most.
+// largeChunk is a buffer for a body that is longer than a chunk: larger parts cost less.
+type largeChunk = [2 * len(chunk{})]byte
+
+var largeBufferPool = sync.Pool{New: func() any { return new(largeChunk) }}
+
+// copyBody copies the body of a response.
 func (w *responseWriter) copyBody(resp *http.Response) error {
+	if resp.ContentLength > int64(len(chunk{})) {
+		buffer := largeBufferPool.Get().(*largeChunk)
+		defer largeBufferPool.Put(buffer)
+		return w.copyThrough(buffer[:], resp)
+	}
+	buffer := bufferPool.Get().(*chunk)
+	defer bufferPool.Put(buffer)
+	return w.copyThrough(buffer[:], resp)
+}
+
+// copyThrough copies the body of a response through a buffer. Every part of a stream or of a
+// body of unknown length is sent at once. Others wait for flushInterval at most.
+func (w *responseWriter) copyThrough(buffer []byte, resp *http.Response) error {
 	patience := flushInterval
 	if resp.ContentLength < 0 || isEventStream(resp.Header) {
 		patience = 0
@@ -56,10 +74,8 @@ func (w *responseWriter) copyBody(resp *http.Response) error {
 	w.setUnsent(true) // the headers
 	w.call.deadline.wakeIn(patience)
 
-	buffer := bufferPool.Get().(*chunk)
-	defer bufferPool.Put(buffer)
 	for rest := resp.ContentLength; ; {
-		n, err := resp.Body.Read(buffer[:])
+		n, err := resp.Body.Read(buffer)
 		rest -= int64(n)
 		if n > 0 {
 			waits, err := w.writePart(buffer[:n], patience == 0)

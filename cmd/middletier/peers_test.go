@@ -30,7 +30,8 @@ import (
 
 // proxy is the floor: it sends every request on with one fixed token, checks
 // nothing and logs nothing. Its arguments are the API's URL and the token, and, for
-// TLS, the files of its certificate and key. Then it has HTTP/2 on both sides.
+// TLS, the files of its certificate and key. Then it has HTTP/2 on both sides. Without a
+// token it passes on that of the caller.
 // Without a pool, ReverseProxy makes a buffer for every body, which is a third of
 // its cost.
 func proxy(pool httputil.BufferPool) error {
@@ -38,13 +39,15 @@ func proxy(pool httputil.BufferPool) error {
 	if err != nil {
 		return err
 	}
-	authorization := "Bearer " + os.Args[2]
+	token := os.Args[2]
 	return listenAndServe(&httputil.ReverseProxy{
 		BufferPool: pool,
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.SetURL(api)
 			p.SetXForwarded()
-			p.Out.Header.Set("Authorization", authorization)
+			if token != "" {
+				p.Out.Header.Set("Authorization", "Bearer "+token)
+			}
 		},
 		Transport: downstream.NewTransport().Transport, // net/http's, without what ours adds
 	}, os.Args[3:]...)

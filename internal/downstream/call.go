@@ -48,14 +48,13 @@ type Call struct {
 // call is one forwarded call in progress. It is the context of its request, so that it
 // is found without a search and needs no allocation of its own.
 type call struct {
-	context.Context // of the request
+	lifetime
 	Call
 	in       *http.Request // from the caller
 	response responseWriter
 	body     responseBody
 	upload   *Upload // nil: no body
 	deadline deadline
-	cancel   context.CancelCauseFunc
 	token    string
 	retries  int                   // how many are left
 	stream   bool                  // the request is for a stream
@@ -76,12 +75,12 @@ type call struct {
 
 type callKey struct{}
 
-// Value returns the call for its own key. For others it asks the caller's context.
+// Value returns the call for its own key. For others it asks the request's context.
 func (c *call) Value(key any) any {
 	if key == (callKey{}) {
 		return c
 	}
-	return c.Context.Value(key)
+	return c.lifetime.Value(key)
 }
 
 // callOf returns the call that r belongs to.
@@ -103,7 +102,7 @@ func (c *call) publicPrefix() string { return c.Forwarded.Prefix + c.Prefix }
 // its cause is the reason. Otherwise a part of the response may have waited long enough.
 func (c *call) wake() {
 	c.deadline.ifPassed(func(cause error) {
-		c.cancel(cause)
+		c.end(cause)
 		if c.upload != nil {
 			c.upload.cutOff()
 		}
@@ -118,15 +117,14 @@ func (c *call) wake() {
 // truncated, so that the caller's connection breaks too. After a WebSocket, the error is why
 // it ended otherwise than by its two sides.
 func (c *Client) Forward(w http.ResponseWriter, r *http.Request, params Call) error {
-	ctx, cancel := context.WithCancelCause(r.Context())
-	defer cancel(nil)
-	call := &call{Call: params, in: r, cancel: cancel, retries: c.config.Attempts - 1}
+	call := &call{Call: params, in: r, retries: c.config.Attempts - 1}
+	call.begin(r.Context())
+	defer call.end(context.Canceled)
 	call.response = responseWriter{ResponseWriter: w, call: call, client: c}
 	call.trace.Got1xxResponse = call.response.passInformational
 	if params.WebSocket != nil {
 		call.trace.GotConn = call.noteConn
 	}
-	call.Context = ctx
 	if r.ContentLength != 0 {
 		var ok bool
 		if call.upload, ok = r.Body.(*Upload); !ok {
@@ -142,7 +140,7 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, params Call) er
 		if call.upload != nil {
 			call.upload.PrepareEarlyReply()
 		}
-		return classify(ctx, err)
+		return call.classify(err)
 	}
 	w.Header()["Content-Type"] = nil // otherwise net/http guesses one if the API sends none
 	if call.upload != nil {
@@ -151,7 +149,7 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, params Call) er
 		_ = http.NewResponseController(w).EnableFullDuplex()
 		defer call.upload.finish()
 		if err := call.upload.prefetch(out); err != nil {
-			return classify(ctx, err)
+			return call.classify(err)
 		}
 	}
 	call.stream = wantsStream(r.Header)
@@ -160,7 +158,7 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, params Call) er
 	if call.upgraded {
 		return err
 	}
-	return classify(ctx, err)
+	return call.classify(err)
 }
 
 // prepare does what comes before out is sent: a decision on its body, if Inspect makes
@@ -177,7 +175,7 @@ func (c *call) prepare(out *http.Request) (err error) {
 			return callerError{err}
 		}
 	}
-	if c.token, err = c.Token(c.Context, Rejection{}); err != nil {
+	if c.token, err = c.Token(c, Rejection{}); err != nil {
 		return callerError{err}
 	}
 	return nil

@@ -1,7 +1,6 @@
 package downstream
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -43,13 +42,13 @@ func (e *Error) Unwrap() error { return e.Err }
 var ErrBody = errors.New("the request body could not be read")
 
 // classify returns the error of Forward for an error of a call.
-func classify(ctx context.Context, err error) error {
+func (c *call) classify(err error) error {
 	if err == nil {
 		return nil
 	}
 	var callError *Error
 	var caller callerError
-	switch cause := context.Cause(ctx); {
+	switch cause := c.cause(); {
 	case errors.Is(cause, errLateBody):
 		return fmt.Errorf("%w: %w", ErrBody, cause)
 	case cause != nil && !errors.Is(cause, errTimeout):

@@ -219,7 +219,11 @@ func (p *http1Pool) closeIdle() {
 // it fails, or r's context ends before the response's body does.
 func (c *http1Conn) roundTrip(p *http1Pool, t *Transport, r *http.Request, request []byte) (*http.Response, error) {
 	body := &http1Body{conn: c, pool: p, transport: t, request: r}
-	body.stop = context.AfterFunc(r.Context(), c.abort)
+	if call := findCall(r); call != nil {
+		body.stop = call.AfterFunc(c.abort)
+	} else {
+		body.stop = context.AfterFunc(r.Context(), c.abort)
+	}
 	c.head = t.MaxResponseHeaderBytes
 	n, writeErr := c.Write(request)
 	switch {

@@ -334,7 +334,8 @@ func TestHTTP1HeadersAreBounded(t *testing.T) {
 				conn.say(row.response)
 			})
 			seen := 0
-			of := &call{Context: t.Context()}
+			of := &call{}
+			of.begin(t.Context())
 			of.trace.Got1xxResponse = func(int, textproto.MIMEHeader) error {
 				seen++
 				return nil

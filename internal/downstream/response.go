@@ -1,7 +1,6 @@
 package downstream
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -105,7 +104,7 @@ func (b *responseBody) Read(p []byte) (int, error) {
 	case err == io.EOF:
 		b.client.stripTrailer(b.response.Trailer)
 	case err != nil && b.call.Truncated != nil:
-		if cause := context.Cause(b.call); cause == nil || errors.Is(cause, errTimeout) {
+		if cause := b.call.cause(); cause == nil || errors.Is(cause, errTimeout) {
 			*b.call.Truncated = err
 		}
 	}

@@ -36,12 +36,12 @@ type Answer struct {
 // last 401 is an Answer like any other, since the application may know what to do. A body
 // larger than MaxAnswer is an *Error of kind ResponseTooLarge.
 func (c *Client) Send(ctx context.Context, o Outgoing) (*Answer, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	call := &call{
-		Context: ctx, Call: Call{Path: o.Path, Token: o.Token, RequestID: o.RequestID},
-		cancel: cancel, retries: c.config.Attempts - 1, keep401: true,
+		Call:    Call{Path: o.Path, Token: o.Token, RequestID: o.RequestID},
+		retries: c.config.Attempts - 1, keep401: true,
 	}
+	call.begin(ctx)
+	defer call.end(context.Canceled)
 	remaining := c.config.RequestTimeout
 	if !o.Begin.IsZero() {
 		remaining = time.Until(c.Deadline(o.Begin))
@@ -50,18 +50,18 @@ func (c *Client) Send(ctx context.Context, o Outgoing) (*Answer, error) {
 	defer call.deadline.stop()
 
 	var err error
-	if call.token, err = o.Token(ctx, Rejection{}); err != nil {
-		return nil, classify(ctx, callerError{err})
+	if call.token, err = o.Token(call, Rejection{}); err != nil {
+		return nil, call.classify(callerError{err})
 	}
 	call.deadline.awaitResponse(false)
 	resp, err := c.transport.RoundTrip(c.request(call, o))
 	if err != nil {
-		return nil, classify(ctx, err)
+		return nil, call.classify(err)
 	}
 	defer resp.Body.Close()
 	call.deadline.responded(false)
 	answer, err := c.read(resp, o.MaxAnswer)
-	return answer, classify(ctx, err)
+	return answer, call.classify(err)
 }
 
 // Deadline returns the end of a request that began at begin.

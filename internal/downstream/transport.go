@@ -157,7 +157,7 @@ func (t *Transport) RoundTrip(r *http.Request) (resp *http.Response, err error) 
 // received returns the response to r, or the error.
 func (t *Transport) received(r *http.Request, resp *http.Response, err error) (*http.Response, error) {
 	if err != nil {
-		if errors.Is(context.Cause(r.Context()), errTimeout) {
+		if c := findCall(r); c != nil && errors.Is(c.cause(), errTimeout) {
 			t.closeIdleAfterTimeout()
 		}
 		return nil, err

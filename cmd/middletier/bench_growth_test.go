@@ -46,12 +46,9 @@ func BenchmarkGrowth(b *testing.B) {
 	callers := benchFile(b, "callers", tokens.String())
 	fixed := platform.UserToken(benchUser(0), "middletier", "todo") // as large as those that the others send
 
-	pooled := startBenchServer(b, platform.CAPEM(), "pooled", api.URL, fixed)
-	pooled.connect(b, requests[:benchUsers])
-	pooled.warmUp(b, benchWarmUp)
-	servers := []*benchServer{pooled}
-	var largest *benchServer
-	for _, users := range []int{1, 1000, 100_000, 1_000_000} {
+	servers := []*benchServer{startBenchServer(b, platform.CAPEM(), "pooled", api.URL, fixed)}
+	sizes := []int{1, 1000, 100_000, 1_000_000}
+	for _, users := range sizes {
 		more := ""
 		if users > growthCallers {
 			more = "tokenCache: {maxSize: 4GiB}" // the default has no room for so many
@@ -59,24 +56,33 @@ func BenchmarkGrowth(b *testing.B) {
 		s := startBenchServer(b, platform.CAPEM(), "grown",
 			benchConfig(b, platform.URL(), secret, api.URL, "", more), callers, fixed, strconv.Itoa(users))
 		s.name = strconv.Itoa(users)
-		s.connect(b, requests[:min(users, growthCallers)])
-		if users > growthCallers {
-			s.warmUp(b, benchWarmUp)
-			largest = s
-		} else {
-			s.warmUp(b, max(benchWarmUp, users))
-		}
 		servers = append(servers, s)
 	}
-	for _, s := range servers { // the service may have closed the first ones, which were idle meanwhile
-		s.conns = nil
-		s.connect(b, s.requests)
+	// Only now, because the service closes connections that were idle for long, as the first
+	// ones would be while the last cache is filled.
+	for i, s := range servers {
+		users := benchUsers
+		if i > 0 {
+			users = sizes[i-1]
+		}
+		s.connect(b, requests[:min(users, growthCallers)])
+		s.warmUp(b, growthWarmUp(users))
 	}
+	largest := servers[len(servers)-1]
 	takeTurns(b, platform, "users", servers, besideProxies)
 	if sent := largest.next.Load(); sent > growthCallers {
 		b.Fatalf("%d requests of %d callers: some called twice; -benchtime must be at most %dx",
 			sent, growthCallers, (growthCallers-benchWarmUp)/benchRounds-1)
 	}
+}
+
+// growthWarmUp is how many requests warm a server up: one of each user, unless that would
+// leave nobody who has not called.
+func growthWarmUp(users int) int {
+	if users > growthCallers {
+		return benchWarmUp
+	}
+	return max(benchWarmUp, users)
 }
 
 // grown is the service whose token cache was filled before. Its arguments are the configuration

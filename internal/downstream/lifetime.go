@@ -21,7 +21,15 @@ type lifetime struct {
 	mu    sync.Mutex
 	ended error         // the cause; nil: it goes on
 	done  chan struct{} // closed at the end; nil: nobody has asked for it
-	after []*func()     // to run at the end
+	after []afterEnd
+	few   [2]afterEnd // the first of after: there are seldom more
+	last  int         // id in after
+}
+
+// afterEnd is a function to run at the end.
+type afterEnd struct {
+	id int
+	f  func()
 }
 
 // begin begins the lifetime within parent.
@@ -42,8 +50,8 @@ func (l *lifetime) end(cause error) {
 	if l.done != nil {
 		close(l.done)
 	}
-	for _, f := range l.after {
-		go (*f)()
+	for _, a := range l.after {
+		go a.f()
 	}
 	l.after = nil
 }
@@ -92,15 +100,17 @@ func (l *lifetime) AfterFunc(f func()) (stop func() bool) {
 		go f()
 		return func() bool { return false }
 	}
-	entry := &f
-	l.after = append(l.after, entry)
+	if l.after == nil {
+		l.after = l.few[:0]
+	}
+	l.last++
+	id := l.last
+	l.after = append(l.after, afterEnd{id, f})
 	return func() bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		i := slices.Index(l.after, entry)
-		if i >= 0 {
-			l.after = slices.Delete(l.after, i, i+1)
-		}
-		return i >= 0
+		before := len(l.after)
+		l.after = slices.DeleteFunc(l.after, func(a afterEnd) bool { return a.id == id })
+		return len(l.after) < before
 	}
 }

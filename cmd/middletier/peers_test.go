@@ -39,14 +39,17 @@ func proxy(pool httputil.BufferPool) error {
 	if err != nil {
 		return err
 	}
-	token := os.Args[2]
+	authorization := os.Args[2]
+	if authorization != "" {
+		authorization = "Bearer " + authorization
+	}
 	return listenAndServe(&httputil.ReverseProxy{
 		BufferPool: pool,
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.SetURL(api)
 			p.SetXForwarded()
-			if token != "" {
-				p.Out.Header.Set("Authorization", "Bearer "+token)
+			if authorization != "" {
+				p.Out.Header.Set("Authorization", authorization)
 			}
 		},
 		Transport: downstream.NewTransport().Transport, // net/http's, without what ours adds

@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -39,26 +40,42 @@ func appendHeader(body []byte, token, key string) []byte {
 	return append(body, "\"}\n"...)
 }
 
-// appendToken appends a token within a string of JSON. Usual ones stay as they are; what an
-// odd one needs, package json knows.
+// appendToken appends a token within a string of JSON. Bearer tokens stay as they are (RFC
+// 6750, section 2.1); what an odd one needs, package json knows.
 func appendToken(body []byte, token string) []byte {
-	for i := range len(token) {
-		if !unescaped[token[i]] {
-			quoted, _ := json.Marshal(token) // a string always encodes
-			return append(body, quoted[1:len(quoted)-1]...)
-		}
+	start := len(body)
+	body = append(body, token...)
+	if isUnescaped(body[start:]) {
+		return body
 	}
-	return append(body, token...)
+	quoted, _ := json.Marshal(token) // a string always encodes
+	return append(body[:start], quoted[1:len(quoted)-1]...)
 }
 
-// unescaped are the characters of bearer tokens (RFC 6750, section 2.1). JSON has them as they
-// are.
-var unescaped = func() (set [256]bool) {
-	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=") {
-		set[c] = true
+// isUnescaped reports whether text is ASCII that package json writes as it is. It leaves out
+// spaces and a few other characters below the plus sign, which no bearer token has.
+func isUnescaped(text []byte) bool {
+	var escaped uint64
+	for ; len(text) >= 8; text = text[8:] {
+		escaped |= escapedIn(binary.LittleEndian.Uint64(text))
 	}
-	return set
-}()
+	for _, c := range text {
+		escaped |= escapedIn(uint64(c) * ones)
+	}
+	return escaped == 0
+}
+
+const ones = 0x0101010101010101
+
+// escapedIn marks the bytes of a word that isUnescaped refuses; at least the first of them. A
+// subtraction sets the highest bit of a byte that is too small, and in a word without any, no
+// byte borrows from the next.
+func escapedIn(word uint64) uint64 {
+	small := word - '+'*ones
+	lessOrGreater := ((word | ('<'^'>')*ones) ^ '>'*ones) - ones
+	backslash := (word ^ '\\'*ones) - ones
+	return (word | small | lessOrGreater | backslash) & (0x80 * ones)
+}
 
 // token gets a token as getToken does, and counts and traces it.
 func (s *Server) token(ctx context.Context, event *door.Event, request *obo.Request, o options) (obo.Token, error) {

@@ -32,6 +32,25 @@ func TestHeaderIsWrittenAsJSON(t *testing.T) {
 	}
 }
 
+// Every byte is written as package json writes it, wherever it is in a word or after the last.
+func TestEveryByteOfATokenIsWrittenAsJSON(t *testing.T) {
+	for char := range 256 {
+		for length := 1; length < 18; length++ {
+			for place := range length {
+				token := []byte(strings.Repeat("a", length))
+				token[place] = byte(char)
+				want, err := json.Marshal(string(token))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := `"` + string(appendToken(nil, string(token))) + `"`; got != string(want) {
+					t.Fatalf("%q: got %s, want %s", token, got, want)
+				}
+			}
+		}
+	}
+}
+
 // failing is an answer that cannot be written.
 type failing struct{ *httptest.ResponseRecorder }
 

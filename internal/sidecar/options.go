@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"cmp"
 	"maps"
 	"net/http"
 	"strings"
@@ -85,22 +86,13 @@ func newOptions(api API, o overrides) (options, error) {
 		return options{}, errNoScopes
 	}
 	api.RequestAppToken = api.RequestAppToken || o.RequestAppToken || len(api.Scopes) == 0 && api.AppScopes
-	if obo.CheckScopes(api.Scopes) != nil && len(o.Scopes) > 0 && !api.RequestAppToken {
+	if len(o.Scopes) > 0 && !api.RequestAppToken && obo.CheckScopes(o.Scopes) != nil {
 		return options{}, errScopes
 	}
-	for _, change := range []struct {
-		setting *string
-		value   string
-	}{
-		{&api.RelativePath, o.RelativePath},
-		{&api.HTTPMethod, o.HTTPMethod},
-		{&api.AcceptHeader, o.AcceptHeader},
-		{&api.ContentType, o.ContentType},
-	} {
-		if change.value != "" {
-			*change.setting = change.value
-		}
-	}
+	api.RelativePath = cmp.Or(o.RelativePath, api.RelativePath)
+	api.HTTPMethod = cmp.Or(o.HTTPMethod, api.HTTPMethod)
+	api.AcceptHeader = cmp.Or(o.AcceptHeader, api.AcceptHeader)
+	api.ContentType = cmp.Or(o.ContentType, api.ContentType)
 	api.ExtraHeader, api.ExtraQuery = merge(api.ExtraHeader, o.ExtraHeader), merge(api.ExtraQuery, o.ExtraQuery)
 	return options{api, o}, nil
 }

@@ -123,6 +123,9 @@ var (
 
 // overrides reads the values of all options.
 func (q query) overrides() (overrides, error) {
+	if len(q.options) == 0 { // first, as o needs an allocation
+		return overrides{}, nil
+	}
 	var o overrides
 	for _, option := range q.options {
 		if !option.given() {

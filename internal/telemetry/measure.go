@@ -13,34 +13,26 @@ import (
 	"go.opentelemetry.io/otel/metric"
 )
 
-// durationBuckets are the bucket boundaries that OpenTelemetry recommends for HTTP, in
-// seconds ("Semantic conventions for HTTP metrics").
-var durationBuckets = metric.WithExplicitBucketBoundaries(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
-
 // instruments are the metric instruments. Every attribute set is made once: label
 // cardinality is bounded.
 type instruments struct {
-	server, client, exchange metric.Float64Histogram
-	requestSets              sets[Request]
-	callSets                 sets[call]
-	exchangeSets             sets[[2]string]    // flow, outcome
-	tokens                   counter[[3]string] // flow, source, outcome
-	validations              counter[string]    // result
-	signIns                  counter[string]    // outcome
+	requests    histogram[Request]
+	calls       histogram[call]
+	exchanges   histogram[[2]string] // flow, outcome
+	tokens      counter[[3]string]   // flow, source, outcome
+	validations counter[string]      // result
+	signIns     counter[string]      // outcome
 }
 
 // create makes the instruments. exemplars: requests may be traced.
 func (i *instruments) create(m metric.Meter, exemplars bool) error {
 	var errs [6]error
-	i.server, errs[0] = m.Float64Histogram("http.server.request.duration", durationBuckets,
-		metric.WithUnit("s"), metric.WithDescription("Duration of requests, to the end of the answer."))
-	i.client, errs[1] = m.Float64Histogram("http.client.request.duration", durationBuckets,
-		metric.WithUnit("s"), metric.WithDescription(
-			"Duration of requests to the APIs and the identity provider, until the response headers; every attempt counts separately."))
+	errs[0] = i.requests.create(m, "http.server.request.duration", "Duration of requests, to the end of the answer.", exemplars)
+	errs[1] = i.calls.create(m, "http.client.request.duration",
+		"Duration of requests to the APIs and the identity provider, until the response headers; every attempt counts separately.", exemplars)
 	errs[2] = i.tokens.create(m, "middletier_token_requests_total", "Requests for a token for an API, by source and outcome.", exemplars)
-	i.exchange, errs[3] = m.Float64Histogram("middletier_token_exchange_duration_seconds", durationBuckets,
-		metric.WithUnit("s"), metric.WithDescription(
-			"Duration of exchanges with the identity provider, including the wait for a free slot and one retry."))
+	errs[3] = i.exchanges.create(m, "middletier_token_exchange_duration_seconds",
+		"Duration of exchanges with the identity provider, including the wait for a free slot and one retry.", exemplars)
 	errs[4] = i.validations.create(m, "middletier_token_validations_total", "Checks of callers' tokens, by result.", exemplars)
 	errs[5] = i.signIns.create(m, "middletier_session_sign_ins_total",
 		"Sign-ins of browsers that came back from the identity provider, by outcome.", exemplars)
@@ -113,9 +105,9 @@ func (t *Telemetry) Token(ctx context.Context, flow, source, outcome string) {
 
 // Exchange measures an exchange with the identity provider.
 func (t *Telemetry) Exchange(flow, outcome string, took time.Duration) {
-	t.exchange.Record(context.Background(), took.Seconds(), t.exchangeSets.get([2]string{flow, outcome}, func() []attribute.KeyValue {
+	t.exchanges.record(context.Background(), [2]string{flow, outcome}, took, func() []attribute.KeyValue {
 		return []attribute.KeyValue{attribute.String("flow", flow), attribute.String("outcome", outcome)}
-	}).record...)
+	})
 }
 
 // Validation counts a validation of a caller's token.
@@ -180,35 +172,41 @@ func (c *counter[K]) add(ctx context.Context, key K, attributes func() []attribu
 
 // sets caches attribute sets, so that recording with one needs no allocation.
 type sets[K comparable] struct {
-	current atomic.Pointer[map[K]options]
+	current atomic.Pointer[map[K]*set]
 	mu      sync.Mutex // serializes writers of current
 }
 
-type options struct {
-	record  []metric.RecordOption
-	add     []metric.AddOption
-	observe []metric.ObserveOption
-	count   *atomic.Int64 // of a counter that is read when metrics are collected
+// set is what one combination of labels is recorded with, and what is counted for it if it is
+// read when metrics are collected.
+type set struct {
+	attributes attribute.Set
+	record     []metric.RecordOption
+	add        []metric.AddOption
+	observe    []metric.ObserveOption
+	count      atomic.Int64 // of a counter
+	durations  durations    // of a histogram
 }
 
 // get returns the set for key. If it is new, it is made from attributes.
-func (s *sets[K]) get(key K, attributes func() []attribute.KeyValue) options {
+func (s *sets[K]) get(key K, attributes func() []attribute.KeyValue) *set {
 	if current := s.current.Load(); current != nil {
-		if o, ok := (*current)[key]; ok {
-			return o
+		if set, ok := (*current)[key]; ok {
+			return set
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	next := map[K]options{}
+	next := map[K]*set{}
 	if current := s.current.Load(); current != nil {
-		if o, ok := (*current)[key]; ok { // another goroutine made it meanwhile
-			return o
+		if set, ok := (*current)[key]; ok { // another goroutine made it meanwhile
+			return set
 		}
 		next = maps.Clone(*current)
 	}
-	set := metric.WithAttributeSet(attribute.NewSet(attributes()...))
-	next[key] = options{[]metric.RecordOption{set}, []metric.AddOption{set}, []metric.ObserveOption{set}, new(atomic.Int64)}
+	made := &set{attributes: attribute.NewSet(attributes()...)}
+	option := metric.WithAttributeSet(made.attributes)
+	made.record, made.add, made.observe = []metric.RecordOption{option}, []metric.AddOption{option}, []metric.ObserveOption{option}
+	next[key] = made
 	s.current.Store(&next)
-	return next[key]
+	return made
 }

@@ -83,7 +83,8 @@ func New(c Config) (*Telemetry, error) {
 	t := &Telemetry{ratio: c.TraceSampleRatio, registry: prometheus.NewRegistry()}
 	t.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	promReader, err := prometheusexporter.New(prometheusexporter.WithRegisterer(t.registry),
-		prometheusexporter.WithoutScopeInfo(), prometheusexporter.WithoutTargetInfo())
+		prometheusexporter.WithoutScopeInfo(), prometheusexporter.WithoutTargetInfo(),
+		prometheusexporter.WithProducer(producer{&t.instruments, time.Now()}))
 	if err != nil {
 		return nil, err
 	}

@@ -168,6 +168,68 @@ func TestCountersAreReadWithAndWithoutACollector(t *testing.T) {
 	}
 }
 
+// So do histograms, to the byte.
+func TestHistogramsAreReadWithAndWithoutACollector(t *testing.T) {
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+	t.Cleanup(collector.Close)
+	target, err := telemetry.NewTarget("todo", "http://todo.example/v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	scrape := func(config telemetry.Config) (empty, full string) {
+		watch := newTelemetry(t, config)
+		read := func() string {
+			w := httptest.NewRecorder()
+			watch.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+			var lines []string
+			for line := range strings.Lines(w.Body.String()) {
+				isOurs := strings.Contains(line, "http_") || strings.Contains(line, "middletier_")
+				if isOurs && !strings.HasPrefix(line, "http_client_") { // no test decides how long a call takes
+					lines = append(lines, line)
+				}
+			}
+			return strings.Join(lines, "")
+		}
+		empty = read()
+		calls := watch.Transport(transportFunc(func(*http.Request) (*http.Response, error) { return &http.Response{StatusCode: 200}, nil }), target)
+		if _, err := calls.RoundTrip(httptest.NewRequest("GET", "/", nil)); err != nil {
+			t.Fatal(err)
+		}
+		for _, took := range []time.Duration{0, 5 * time.Millisecond, 5*time.Millisecond + 1, 10 * time.Second, 10*time.Second + 1, time.Hour} {
+			watch.Exchange("on_behalf_of", took.String(), took) // a set for each, as sums of floats depend on the order
+		}
+		var group sync.WaitGroup
+		for range 8 {
+			group.Go(func() {
+				for range 100 {
+					for _, took := range []time.Duration{500 * time.Millisecond, time.Second, 2500 * time.Millisecond, 16 * time.Second} {
+						watch.End(t.Context(), telemetry.Request{Method: "GET", Route: "/", Scheme: "http", Status: 200}, took, "request")
+					}
+				}
+			})
+		}
+		group.Wait()
+		if full = read(); read() != full {
+			t.Error("a scrape takes something away")
+		}
+		return empty, full
+	}
+	ownEmpty, own := scrape(telemetry.Config{})
+	emptyOfOTel, ofOTel := scrape(telemetry.Config{OTLPEndpoint: collector.URL, TraceSampleRatio: 0})
+	if own != ofOTel || ownEmpty != emptyOfOTel {
+		t.Errorf("without a collector:\n%s%s\nwith one:\n%s%s", ownEmpty, own, emptyOfOTel, ofOTel)
+	}
+	for _, line := range []string{
+		"http_server_request_duration_seconds_bucket{http_request_method=\"GET\",http_response_status_code=\"200\",http_route=\"/\",url_scheme=\"http\",le=\"0.5\"} 800\n",
+		"http_server_request_duration_seconds_sum{http_request_method=\"GET\",http_response_status_code=\"200\",http_route=\"/\",url_scheme=\"http\"} 16000\n",
+		"# TYPE http_client_request_duration_seconds histogram\n",
+	} {
+		if !strings.Contains(own, line) {
+			t.Errorf("no %q in\n%s", line, own)
+		}
+	}
+}
+
 type transportFunc func(*http.Request) (*http.Response, error)
 
 func (f transportFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

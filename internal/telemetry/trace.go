@@ -47,7 +47,7 @@ func (t *Telemetry) Begin(r *http.Request) (ctx context.Context, traceID string)
 // The request ID is an attribute of the span only.
 func (t *Telemetry) End(ctx context.Context, r Request, took time.Duration, id string) {
 	r.Method = method(r.Method)
-	t.server.Record(t.recording(ctx), took.Seconds(), t.requestSets.get(r, r.attributes).record...)
+	t.requests.record(t.recording(ctx), r, took, r.attributes)
 	span := spanOf(ctx)
 	if !span.IsRecording() {
 		return
@@ -142,7 +142,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	} else {
 		measured.status = resp.StatusCode
 	}
-	t.telemetry.client.Record(t.telemetry.recording(ctx), took.Seconds(), t.telemetry.callSets.get(measured, measured.attributes).record...)
+	t.telemetry.calls.record(t.telemetry.recording(ctx), measured, took, measured.attributes)
 	if span.IsRecording() {
 		span.SetName(measured.name())
 		span.SetAttributes(measured.attributes()...)

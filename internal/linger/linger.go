@@ -206,7 +206,10 @@ func Context(ctx context.Context, conn net.Conn) context.Context {
 
 // Track is called with each state of conn. An idle connection has no unread body.
 func Track(conn net.Conn, state http.ConnState) {
-	if c := connOf(conn); c != nil && state == http.StateIdle {
+	if state != http.StateIdle { // first, as busy connections change often
+		return
+	}
+	if c := connOf(conn); c != nil && c.unread.Load() {
 		c.unread.Store(false)
 	}
 }

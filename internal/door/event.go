@@ -226,13 +226,14 @@ func (d *Door) finish(c echo.Context, ev *Event) {
 	if ev.AnswerErr != nil {
 		done.Problem = "downstream-broke-off" // too late for a problem document
 	}
-	took := time.Since(ev.Start)
+	now := time.Now()
+	took := now.Sub(ev.Start)
 	measured := took
 	if ev.Handshake > 0 { // hours would be no latency
 		measured = ev.Handshake
 	}
 	d.config.Telemetry.End(ev.Context, done, measured, ev.ID)
-	d.logRequest(c, ev, done.Route, took)
+	d.logRequest(c, ev, done.Route, now, took)
 }
 
 // outcome returns the status of the problem, or without one the status of the answer.
@@ -246,7 +247,7 @@ func (e *Event) outcome(status int) int {
 
 // logRequest writes the log line. It holds no token and no secret: the errors of the
 // packages below hold none.
-func (d *Door) logRequest(c echo.Context, ev *Event, route string, took time.Duration) {
+func (d *Door) logRequest(c echo.Context, ev *Event, route string, now time.Time, took time.Duration) {
 	status := c.Response().Status
 	level := logLevel(route, ev.outcome(status), ev)
 	r := c.Request()
@@ -278,7 +279,7 @@ func (d *Door) logRequest(c echo.Context, ev *Event, route string, took time.Dur
 	if ev.Failure != nil {
 		attrs = append(attrs, slog.String("error", truncate(ev.Failure.Error(), maxErrorField)))
 	}
-	telemetry.Log(r.Context(), d.config.Log, level, "request", attrs)
+	telemetry.Log(r.Context(), d.config.Log, now, level, "request", attrs)
 }
 
 // The caller's text must not make a line long: the log queue has a limit in bytes, and

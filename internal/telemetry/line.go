@@ -10,12 +10,11 @@ import (
 	"unicode/utf8"
 )
 
-// Log writes a line without its place in the source, which would always be the same.
+// Log writes a line of now without its place in the source, which would always be the same.
 //
 // If log writes JSON and all values are plain, the line is formed here, in a third of
 // slog's time: every request has one. It has the same bytes.
-func Log(ctx context.Context, log *slog.Logger, level slog.Level, message string, attrs []slog.Attr) {
-	now := time.Now()
+func Log(ctx context.Context, log *slog.Logger, now time.Time, level slog.Level, message string, attrs []slog.Attr) {
 	if h, ok := log.Handler().(*jsonHandler); ok && h.writePlain(now, level, message, attrs) {
 		return
 	}
@@ -102,9 +101,17 @@ func appendPlain(b []byte, now time.Time, level slog.Level, message string, attr
 // isPlain reports whether JSON has s as it is: slog escapes control characters, quotes,
 // backslashes, what is not UTF-8, and the separators of lines and paragraphs.
 func isPlain(s string) bool {
-	for len(s) >= 8 && isPlainWord(uint64(s[0])|uint64(s[1])<<8|uint64(s[2])<<16|uint64(s[3])<<24|
-		uint64(s[4])<<32|uint64(s[5])<<40|uint64(s[6])<<48|uint64(s[7])<<56) {
-		s = s[8:]
+	switch size := len(s); {
+	case size >= 8:
+		last := s[size-8:] // most of its characters may be in the word before it too
+		for len(s) >= 8 && isPlainWord(halfWord(s)|halfWord(s[4:])<<32) {
+			s = s[8:]
+		}
+		if len(s) < 8 && isPlainWord(halfWord(last)|halfWord(last[4:])<<32) {
+			return true
+		}
+	case size >= 4 && isPlainWord(halfWord(s)|halfWord(s[size-4:])<<32):
+		return true
 	}
 	for i := 0; i < len(s); {
 		if c := s[i]; c < utf8.RuneSelf {
@@ -121,6 +128,11 @@ func isPlain(s string) bool {
 		i += size
 	}
 	return true
+}
+
+// halfWord returns the first four bytes of s.
+func halfWord(s string) uint64 {
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24
 }
 
 // isPlainWord reports whether eight bytes are plain and ASCII. A subtraction sets the highest

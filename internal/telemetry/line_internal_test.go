@@ -92,8 +92,8 @@ func FuzzPlainLines(f *testing.F) {
 func TestLinesThatAreNotPlainAreLoggedBySlog(t *testing.T) {
 	var out bytes.Buffer
 	log, _ := NewLog("info", "json", &out)
-	Log(t.Context(), log, slog.LevelInfo, "request", []slog.Attr{slog.String("path", "/plain")})
-	Log(t.Context(), log, slog.LevelInfo, "request", []slog.Attr{slog.String("path", "\"\n")})
+	Log(t.Context(), log, time.Now(), slog.LevelInfo, "request", []slog.Attr{slog.String("path", "/plain")})
+	Log(t.Context(), log, time.Now(), slog.LevelInfo, "request", []slog.Attr{slog.String("path", "\"\n")})
 	log.With("more", true).Info("another")
 	lines := bytes.Split(out.Bytes(), []byte("\n"))
 	for i, want := range []string{`"msg":"request","path":"/plain"}`, `"msg":"request","path":"\"\n"}`, `"msg":"another","more":true}`} {
@@ -128,13 +128,13 @@ func TestCharactersThatMustBeEscapedAreFound(t *testing.T) {
 }
 
 func BenchmarkLine(b *testing.B) {
-	attrs := requestAttrs()
+	attrs, now := requestAttrs(), time.Now()
 	for _, format := range []string{"json", "text"} { // by us and by slog
 		log, _ := NewLog("info", format, io.Discard)
 		b.Run(format, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				Log(context.Background(), log, slog.LevelInfo, "request", attrs)
+				Log(context.Background(), log, now, slog.LevelInfo, "request", attrs)
 			}
 		})
 	}
@@ -142,7 +142,7 @@ func BenchmarkLine(b *testing.B) {
 		b.ReportAllocs()
 		h := slog.NewJSONHandler(io.Discard, nil)
 		for b.Loop() {
-			record := slog.NewRecord(time.Now(), slog.LevelInfo, "request", 0)
+			record := slog.NewRecord(now, slog.LevelInfo, "request", 0)
 			record.AddAttrs(attrs...)
 			_ = h.Handle(context.Background(), record)
 		}

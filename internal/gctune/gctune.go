@@ -17,7 +17,7 @@ const (
 
 	// headroom is how much more garbage is allowed, in bytes, while the token cache is
 	// not full. The less often the collector runs, the less it delays requests.
-	headroom = 48 << 20
+	headroom = 8 << 20
 
 	// interval is how often the heap is measured. The token cache grows by exchanges,
 	// which take longer.

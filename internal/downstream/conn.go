@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"net/http"
 	"net/http/httptrace"
 	"sync"
 	"sync/atomic"
@@ -90,6 +91,26 @@ type uploadWatch struct {
 	rec  *record
 	conn *tcpConn // nil for HTTP/2, where net/http closes the body
 	body *replay  // that conn sends
+
+	trace httptrace.ClientTrace // calls gotConn, and what the call's own trace does
+}
+
+// watchUpload returns a copy of r, a request with a body, that is recorded and watched. c is
+// the call of r; nil: none. There is one trace only, because combining two takes long; a
+// handshake, whose call notes its connection too, has no body.
+func watchUpload(r *http.Request, c *call) (*http.Request, *uploadWatch) {
+	limit := recordLimit
+	if r.URL.Scheme == "http" {
+		limit = recordLimitHTTP1
+	}
+	watch := &uploadWatch{}
+	if c != nil {
+		watch.trace.Got1xxResponse = c.trace.Got1xxResponse
+	}
+	watch.trace.GotConn = watch.gotConn
+	sent := r.WithContext(httptrace.WithClientTrace(r.Context(), &watch.trace))
+	watch.rec = recordBody(sent, limit)
+	return sent, watch
 }
 
 // gotConn is called with the connection of each attempt before the request is written.

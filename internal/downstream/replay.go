@@ -68,19 +68,20 @@ type record struct {
 	start    int             // above 0: the beginning has been discarded
 	size     int             // bytes read from the source
 	err      error           // of the source's last read
+	first    replay          // most bodies have no other
 	newest   *replay
 	finished bool // no attempt will follow
 }
 
-// recordBody returns a copy of r whose body can be sent again while it is short. finish
+// recordBody replaces the body of r by one that can be sent again while it is short. finish
 // must be called on the record when the last attempt is over.
-func recordBody(r *http.Request, limit int) (*http.Request, *record) {
-	again := r.WithContext(r.Context()) // a shallow copy
+func recordBody(r *http.Request, limit int) *record {
 	rec := &record{source: r.Body, limit: limit, received: r.Trailer, sent: maps.Clone(r.Trailer)}
 	rec.changed.L = &rec.mu
-	rec.newest = &replay{rec: rec}
-	again.Body, again.GetBody, again.Trailer = rec.newest, rec.rewind, rec.sent
-	return again, rec
+	rec.first.rec = rec
+	rec.newest = &rec.first
+	r.Body, r.GetBody, r.Trailer = rec.newest, rec.rewind, rec.sent
+	return rec
 }
 
 // rewind begins another attempt. The last one ends, if it has not ended yet.

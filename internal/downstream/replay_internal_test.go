@@ -28,9 +28,9 @@ func TestReplaysOfABody(t *testing.T) {
 			want[i] = byte(random.Uint32())
 		}
 		r := (&http.Request{Body: slowBody{bytes.NewReader(want), rand.New(rand.NewPCG(3, uint64(round)))}}).WithContext(t.Context())
-		again, rec := recordBody(r, recordLimit)
+		rec := recordBody(r, recordLimit)
 		var group sync.WaitGroup
-		body := again.Body
+		body := r.Body
 		for range random.IntN(4) {
 			old := body
 			stop := random.IntN(len(want) + 1)
@@ -40,7 +40,7 @@ func TestReplaysOfABody(t *testing.T) {
 			})
 			_, _ = io.CopyN(io.Discard, body, int64(random.IntN(1000)))
 			var err error
-			if body, err = again.GetBody(); err != nil {
+			if body, err = r.GetBody(); err != nil {
 				t.Fatalf("round %d: %v", round, err)
 			}
 		}
@@ -61,14 +61,14 @@ func TestReplaysOfABody(t *testing.T) {
 // A body beyond the limit is not sent again, and its record is discarded at once.
 func TestLongBodyIsNotRecorded(t *testing.T) {
 	r := (&http.Request{Body: io.NopCloser(bytes.NewReader(make([]byte, 2*recordLimit)))}).WithContext(t.Context())
-	again, rec := recordBody(r, recordLimit)
-	if n, err := io.Copy(io.Discard, again.Body); n != 2*recordLimit || err != nil {
+	rec := recordBody(r, recordLimit)
+	if n, err := io.Copy(io.Discard, r.Body); n != 2*recordLimit || err != nil {
 		t.Errorf("read %d bytes, %v", n, err)
 	}
 	if n := chunksInUse.Load(); n > 1 { // one is for the next bytes
 		t.Errorf("%d chunks are held", n)
 	}
-	if _, err := again.GetBody(); !errors.Is(err, errNotRecorded) {
+	if _, err := r.GetBody(); !errors.Is(err, errNotRecorded) {
 		t.Errorf("GetBody returned %v", err)
 	}
 	rec.finish(true)

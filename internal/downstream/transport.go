@@ -119,22 +119,16 @@ func (t *Transport) RoundTrip(r *http.Request) (resp *http.Response, err error) 
 		}
 	}
 	sent := r
-	if c := findCall(r); c != nil && (c.trace.Got1xxResponse != nil || c.trace.GotConn != nil) {
-		sent = r.WithContext(httptrace.WithClientTrace(r.Context(), &c.trace))
-	}
-	if r.Body != nil && r.Body != http.NoBody && r.GetBody == nil {
-		limit := recordLimit
-		if r.URL.Scheme == "http" {
-			limit = recordLimitHTTP1
-		}
-		var rec *record
-		sent, rec = recordBody(sent, limit)
-		watch := &uploadWatch{rec: rec}
-		sent = sent.WithContext(httptrace.WithClientTrace(sent.Context(), &httptrace.ClientTrace{GotConn: watch.gotConn}))
+	switch c := findCall(r); {
+	case r.Body != nil && r.Body != http.NoBody && r.GetBody == nil:
+		var watch *uploadWatch
+		sent, watch = watchUpload(r, c)
 		defer func() {
-			rec.finish(err != nil)
+			watch.rec.finish(err != nil)
 			watch.stop()
 		}()
+	case c != nil && (c.trace.Got1xxResponse != nil || c.trace.GotConn != nil):
+		sent = r.WithContext(httptrace.WithClientTrace(r.Context(), &c.trace))
 	}
 	switch {
 	case isUpgrade(r.Header): // HTTP/1.1 also over TLS, and a connection of its own

@@ -15,7 +15,7 @@ import (
 // watched returns the record of a body, and its watch.
 func watched(t *testing.T) (*record, *uploadWatch) {
 	r := (&http.Request{Body: io.NopCloser(bytes.NewReader([]byte("body")))}).WithContext(t.Context())
-	_, rec := recordBody(r, recordLimit)
+	rec := recordBody(r, recordLimit)
 	return rec, &uploadWatch{rec: rec}
 }
 

@@ -39,7 +39,8 @@ const exchangeRounds = 10
 // AcquireTokenOnBehalfOf, 16 at once on each core. The platform is a process of its own, so
 // that only the client's side counts. The users are new each time. MSAL has a new client with
 // an empty cache in each turn, which has read the platform's metadata; both send the same
-// client capabilities and use the same connection settings.
+// client capabilities and use the same connection settings. The users' ids are GUIDs, as the
+// platform's are.
 func BenchmarkExchange(b *testing.B) {
 	url := startPlatformProcess(b)
 	trusted := trustingClient(certtest.Loopback().Pool())
@@ -50,7 +51,9 @@ func BenchmarkExchange(b *testing.B) {
 	var serial atomic.Int64
 	next := func() string { return fmt.Sprintf("%01400d", serial.Add(1)) } // makes tokens of the usual size
 	ours := func() error {
-		got, err := k.cache.OnBehalfOf(b.Context(), user(next()), todo, obo.Challenge{})
+		a := user(next())
+		a.ObjectID = fmt.Sprintf("%08d-0000-4000-8000-000000000000", serial.Load()) // two may be the same
+		got, err := k.cache.OnBehalfOf(b.Context(), a, todo, obo.Challenge{})
 		if err == nil && got.Origin != obo.IdentityProvider {
 			err = fmt.Errorf("from %s", got.Origin)
 		}

@@ -46,14 +46,15 @@ func addHeaders(to, from http.Header) {
 	}
 }
 
-// largeChunk is a buffer for a body that is longer than a chunk: larger parts cost less.
+// largeChunk is a buffer for a body that is longer than a chunk, but no stream: larger parts
+// cost less there, and more in a long body, where they leave the processor's caches.
 type largeChunk = [2 * len(chunk{})]byte
 
 var largeBufferPool = sync.Pool{New: func() any { return new(largeChunk) }}
 
 // copyBody copies the body of a response.
 func (w *responseWriter) copyBody(resp *http.Response) error {
-	if resp.ContentLength > int64(len(chunk{})) {
+	if length := resp.ContentLength; length > int64(len(chunk{})) && length < streamThreshold {
 		buffer := largeBufferPool.Get().(*largeChunk)
 		defer largeBufferPool.Put(buffer)
 		return w.copyThrough(buffer[:], resp)

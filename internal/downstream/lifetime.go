@@ -16,9 +16,9 @@ import (
 // request. cause says more.
 type lifetime struct {
 	context.Context // the caller's request's
-	leave           func() bool
 
 	mu    sync.Mutex
+	leave func() bool   // removes what begin has registered with the request's context
 	ended error         // the cause; nil: it goes on
 	done  chan struct{} // closed at the end; nil: nobody has asked for it
 	after []afterEnd
@@ -32,8 +32,10 @@ type afterEnd struct {
 	f  func()
 }
 
-// begin begins the lifetime within parent.
+// begin begins the lifetime within parent, which may have ended: end waits until leave is set.
 func (l *lifetime) begin(parent context.Context) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.Context = parent
 	l.leave = context.AfterFunc(parent, func() { l.end(context.Cause(parent)) })
 }

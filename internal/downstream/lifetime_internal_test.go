@@ -115,3 +115,18 @@ func TestLifetimeLeavesItsParent(t *testing.T) {
 		t.Errorf("%d functions stay in the parent", got)
 	}
 }
+
+// A parent that has ended before ends the lifetime while it begins.
+func TestLifetimeWithinAnEndedParent(t *testing.T) {
+	parent, leave := context.WithCancel(t.Context())
+	leave()
+	for range 1000 {
+		var l lifetime
+		l.begin(parent)
+		<-l.Done()
+		l.end(errTimeout)
+		if cause := l.cause(); cause != context.Canceled {
+			t.Fatalf("cause: got %v, want the parent's", cause)
+		}
+	}
+}

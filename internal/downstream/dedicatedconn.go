@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"sync"
 )
@@ -47,8 +46,7 @@ func (p *connPool) newDedicated(r *http.Request, risky bool) (conn *http.ClientC
 			return nil, nil, r.Context().Err()
 		}
 	}
-	address := net.JoinHostPort(r.URL.Hostname(), portOf(r.URL))
-	conn, err = p.transportFor(r).NewClientConn(context.WithValue(r.Context(), dedicatedKey{}, true), r.URL.Scheme, address)
+	conn, err = p.transportFor(r).NewClientConn(context.WithValue(r.Context(), dedicatedKey{}, true), r.URL.Scheme, addressOf(r.URL))
 	if err != nil {
 		release()
 		return nil, nil, err

@@ -31,8 +31,8 @@
 // A relay has one for each direction, one of which is the handler's, and a third one while
 // this service closes the WebSocket.
 //
-// Locks, in order: Upload.reading, deadline.mu, Upload.mu. Others are held alone. flow.mu is held
-// while a side of a WebSocket is written to, which closing the connection ends.
+// Locks, in order: Upload.reading, deadline.mu, Upload.mu; deadline.mu, lifetime.mu. Others are
+// held alone. flow.mu is held while a side of a WebSocket is written to, which closing the connection ends.
 package downstream
 
 import (

@@ -100,7 +100,7 @@ func (p *http1Pool) roundTrip(t *Transport, r *http.Request) (resp *http.Respons
 		if conn, err = p.connect(t, r); err != nil {
 			break
 		}
-		if resp, err = conn.roundTrip(p, t, r, request); err == nil {
+		if resp, err = conn.roundTrip(t, r, request); err == nil {
 			return resp, nil, true
 		}
 		if conn.reused && (errors.Is(err, errNotSent) || errors.Is(err, errNoResponse) && isReplayable(r)) {
@@ -131,12 +131,8 @@ func isReplayable(r *http.Request) bool {
 
 // connect returns an idle connection, or else a new one.
 func (p *http1Pool) connect(t *Transport, r *http.Request) (*http1Conn, error) {
-	address := dialAddress(r.URL)
-	for {
-		conn := p.take(address)
-		if conn == nil {
-			break
-		}
+	address := addressOf(r.URL)
+	for conn := p.take(address); conn != nil; conn = p.take(address) {
 		// What can be read is the end of the connection, or a response that nobody asked for.
 		if !conn.readable.now() {
 			return conn, nil
@@ -152,7 +148,7 @@ func (p *http1Pool) connect(t *Transport, r *http.Request) (*http1Conn, error) {
 	}
 	conn := &http1Conn{Conn: tcp, address: address}
 	conn.in = bufio.NewReader(limitHead{conn})
-	conn.abort = func() { _ = conn.Close() }
+	conn.abort = func() { _ = conn.Close() } // it may be closed already
 	conn.readable.of(tcp)
 	return conn, nil
 }
@@ -176,12 +172,17 @@ func (p *http1Pool) put(t *Transport, conn *http1Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.idle) >= t.MaxIdleConnsPerHost {
-		_ = conn.Close() // as above
+		_ = conn.Close() // the API may have closed it
 		return
 	}
-	p.idle = append(p.idle, conn)
-	if !p.reaps {
-		p.reaps = true
+	if p.idle = append(p.idle, conn); !p.reaps {
+		p.reapLater(t)
+	}
+}
+
+// reapLater has closeUnusable run, while there are idle connections. p.mu is held.
+func (p *http1Pool) reapLater(t *Transport) {
+	if p.reaps = len(p.idle) > 0; p.reaps {
 		time.AfterFunc(reapInterval, func() { p.closeUnusable(t) })
 	}
 }
@@ -195,13 +196,11 @@ func (p *http1Pool) closeUnusable(t *Transport) {
 		idle := time.Since(conn.since)
 		unusable := idle >= t.IdleConnTimeout && t.IdleConnTimeout > 0 || idle >= reapInterval && conn.readable.now()
 		if unusable {
-			_ = conn.Close() // as above
+			_ = conn.Close() // the API may have closed it
 		}
 		return unusable
 	})
-	if p.reaps = len(p.idle) > 0; p.reaps {
-		time.AfterFunc(reapInterval, func() { p.closeUnusable(t) })
-	}
+	p.reapLater(t)
 }
 
 // closeIdle closes the connections that are not in use.
@@ -209,7 +208,7 @@ func (p *http1Pool) closeIdle() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, conn := range p.idle {
-		_ = conn.Close() // as above
+		_ = conn.Close() // the API may have closed it
 	}
 	clear(p.idle)
 	p.idle = p.idle[:0]
@@ -217,8 +216,8 @@ func (p *http1Pool) closeIdle() {
 
 // roundTrip sends a request and reads the headers of the response. The connection is closed if
 // it fails, or r's context ends before the response's body does.
-func (c *http1Conn) roundTrip(p *http1Pool, t *Transport, r *http.Request, request []byte) (*http.Response, error) {
-	body := &http1Body{conn: c, pool: p, transport: t, request: r}
+func (c *http1Conn) roundTrip(t *Transport, r *http.Request, request []byte) (*http.Response, error) {
+	body := &http1Body{conn: c, transport: t, request: r}
 	if call := findCall(r); call != nil {
 		body.stop = call.AfterFunc(c.abort)
 	} else {
@@ -279,8 +278,7 @@ func (c *http1Conn) readResponse(r *http.Request, limit int64) (*http.Response, 
 type http1Body struct {
 	io.ReadCloser
 	conn      *http1Conn
-	pool      *http1Pool
-	transport *Transport
+	transport *Transport // whose http1Pool gets the connection
 	request   *http.Request
 	stop      func() bool // the closing of the connection when the request's context ends
 	keep      bool        // the connection may be used again
@@ -323,7 +321,7 @@ func (b *http1Body) finish(complete bool) {
 	}
 	running := b.stop()
 	if complete && b.keep && running && b.conn.in.Buffered() == 0 {
-		b.pool.put(b.transport, b.conn)
+		b.transport.http1.put(b.transport, b.conn)
 		return
 	}
 	_ = b.conn.Close() // it may be closed already

@@ -64,7 +64,7 @@ func appendTarget(b []byte, u *url.URL) (_ []byte, ok bool) {
 	if path == "" {
 		path = "/"
 	}
-	if path[0] != '/' || strings.HasPrefix(path, "//") || !isVisibleASCII(path) || !isVisibleASCII(u.RawQuery) {
+	if path[0] != '/' || strings.HasPrefix(path, "//") || !isVisibleASCII(path) || CheckQuery(u.RawQuery) != nil {
 		return nil, false
 	}
 	b = append(b, path...)
@@ -72,16 +72,6 @@ func appendTarget(b []byte, u *url.URL) (_ []byte, ok bool) {
 		b = append(append(b, '?'), u.RawQuery...)
 	}
 	return b, true
-}
-
-// isVisibleASCII reports whether s has only bytes that may be in a request line.
-func isVisibleASCII(s string) bool {
-	for i := range len(s) {
-		if s[i] <= ' ' || s[i] >= 0x7f {
-			return false
-		}
-	}
-	return true
 }
 
 // needsContentLength reports whether servers expect Content-Length in a request of the method
@@ -101,14 +91,6 @@ func isPlainHost(host string) bool {
 		}
 	}
 	return host != "" && host[len(host)-1] != ':'
-}
-
-// dialAddress returns the address of a plain host, with a port.
-func dialAddress(u *url.URL) string {
-	if u.Port() != "" {
-		return u.Host
-	}
-	return u.Host + ":80"
 }
 
 // appendBody appends the body of r, and closes it.

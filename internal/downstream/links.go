@@ -1,6 +1,7 @@
 package downstream
 
 import (
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -102,6 +103,14 @@ func portOf(u *url.URL) string {
 		return "443"
 	}
 	return "80"
+}
+
+// addressOf returns the address to dial for u. Most have a port, and cost no allocation.
+func addressOf(u *url.URL) string {
+	if u.Port() != "" {
+		return u.Host
+	}
+	return net.JoinHostPort(u.Hostname(), portOf(u))
 }
 
 // hasDotSegment reports whether browsers would resolve a segment of an escaped path

@@ -75,10 +75,8 @@ func parsePath(raw string, encodedSlashes bool) (Path, error) {
 	if err != nil || raw != "" && raw[0] != '/' || !utf8.ValidString(decoded) {
 		return Path{}, ErrPath
 	}
-	for _, c := range []byte(raw) {
-		if c <= ' ' || c >= 0x7f || c == '\\' || c == '?' || c == '#' {
-			return Path{}, ErrPath
-		}
+	if !isVisibleASCII(raw) || strings.ContainsAny(raw, `\?#`) {
+		return Path{}, ErrPath
 	}
 	escaped := raw
 	if encodedSlashes {
@@ -108,12 +106,20 @@ var ErrQuery = errors.New("the query cannot be forwarded safely")
 // carry them, but in HTTP/1.1 the first would end the request line (RFC 9112, section
 // 3.2).
 func CheckQuery(raw string) error {
-	for _, c := range []byte(raw) {
-		if c <= ' ' || c >= 0x7f {
-			return ErrQuery
-		}
+	if !isVisibleASCII(raw) {
+		return ErrQuery
 	}
 	return nil
+}
+
+// isVisibleASCII reports whether s has only bytes that may be in a request line.
+func isVisibleASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] >= 0x7f {
+			return false
+		}
+	}
+	return true
 }
 
 // URL returns the URL to send a call to: path and query below the base URL, byte for

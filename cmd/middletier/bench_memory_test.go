@@ -81,12 +81,12 @@ func grantOneToken(platform *mockidp.Server) {
 }
 
 // buildProgram builds the program as make build does, and returns its file.
-func buildProgram(b *testing.B) string {
-	binary := filepath.Join(b.TempDir(), "middletier")
-	build := exec.CommandContext(b.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, ".")
+func buildProgram(t testing.TB) string {
+	binary := filepath.Join(t.TempDir(), "middletier")
+	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		b.Fatalf("go build: %v\n%s", err, out)
+		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	return binary
 }
@@ -153,24 +153,24 @@ func processMemory(pid int) (resident, peak int64, err error) {
 }
 
 // readGauge reads a metric of the operators' listener.
-func readGauge(b *testing.B, admin, name string) float64 {
-	b.Helper()
+func readGauge(t testing.TB, admin, name string) float64 {
+	t.Helper()
 	resp, err := http.Get("http://" + admin + "/metrics")
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
 	found := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindSubmatch(text)
 	if found == nil {
-		b.Fatalf("/metrics: %s without %s", resp.Status, name)
+		t.Fatalf("/metrics: %s without %s", resp.Status, name)
 	}
 	value, err := strconv.ParseFloat(string(found[1]), 64)
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
 	return value
 }

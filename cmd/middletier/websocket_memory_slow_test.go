@@ -7,9 +7,6 @@ import (
 	"net"
 	"net/http"
 	"os/exec"
-	"path/filepath"
-	"regexp"
-	"strconv"
 	"testing"
 	"time"
 )
@@ -18,11 +15,7 @@ import (
 // 8,128 goroutines. It listens at address, for operators at admin.
 func (w *world) startBuilt(address, admin string, environment ...string) *process {
 	w.t.Helper()
-	binary := filepath.Join(w.t.TempDir(), "middletier")
-	build := exec.CommandContext(w.t.Context(), "go", "build", "-o", binary, ".")
-	if out, err := build.CombinedOutput(); err != nil {
-		w.t.Fatalf("go build: %v\n%s", err, out)
-	}
+	binary := buildProgram(w.t)
 	trust, path := w.onDisk()
 	p := &process{exec.Command(binary, "serve", "--config", path), &syncBuffer{}, make(chan error, 1)}
 	p.Env = append(append([]string{"Server__Address=" + address, "Server__AdminAddress=" + admin}, trust...), environment...)
@@ -42,21 +35,6 @@ func (w *world) startBuilt(address, admin string, environment ...string) *proces
 		return resp.StatusCode == http.StatusOK
 	}, func() string { return "not ready:\n" + p.stdout.String() })
 	return p
-}
-
-// gauge reads a metric of the operators' listener.
-func (w *world) gauge(admin, name string) float64 {
-	w.t.Helper()
-	r := w.ask("GET", "http://"+admin+"/metrics")
-	found := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindStringSubmatch(r.body)
-	if found == nil {
-		w.t.Fatalf("/metrics: got %d without %s", r.StatusCode, name)
-	}
-	value, err := strconv.ParseFloat(found[1], 64)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return value
 }
 
 // An idle WebSocket costs the service little memory. The service is a process of its own, as it is
@@ -97,15 +75,15 @@ func TestSlowMemoryOfIdleWebSockets(t *testing.T) {
 	type memory struct{ resident, heap, stacks float64 }
 	read := func() memory {
 		return memory{
-			w.gauge(admin, "process_resident_memory_bytes"), w.gauge(admin, "go_memstats_heap_alloc_bytes"),
-			w.gauge(admin, "go_memstats_stack_inuse_bytes"),
+			readGauge(w.t, admin, "process_resident_memory_bytes"), readGauge(w.t, admin, "go_memstats_heap_alloc_bytes"),
+			readGauge(w.t, admin, "go_memstats_stack_inuse_bytes"),
 		}
 	}
 	before := read()
 	for range sockets {
 		open()
 	}
-	if got := w.gauge(admin, "middletier_open_websockets"); got != float64(opened) {
+	if got := readGauge(w.t, admin, "middletier_open_websockets"); got != float64(opened) {
 		t.Fatalf("open WebSockets: got %v, want %d", got, opened)
 	}
 	after := read()

@@ -78,6 +78,9 @@ func (a *grpcAPI) add(_ any, ctx context.Context, decode func(any) error, _ grpc
 		}
 		return nil, refusal.Err()
 	case "everything":
+		if _, told := ctx.Deadline(); !told {
+			return nil, status.Error(grpccodes.Internal, "the caller's deadline has not arrived")
+		}
 		<-ctx.Done()
 		a.cancelled <- "Add"
 		return nil, ctx.Err()

@@ -195,6 +195,9 @@ func requestToken(ctx context.Context, msal confidential.Client, r tokenRequest)
 			confidential.WithTenantID(r.inTenant()), confidential.WithClaims(r.claims), confidential.WithClaimsFromClient(r.moreClaims),
 		}
 		_, err := msal.AcquireTokenOnBehalfOf(ctx, r.user.Token, r.scopes, options...)
+		if errors.Is(err, errRecorded) {
+			return nil
+		}
 		return err
 	}
 	options := []confidential.AcquireByCredentialOption{
@@ -310,7 +313,7 @@ func (c *Client) exchange(ctx context.Context, r tokenRequest) (_ grant, err err
 
 // try makes one exchange with a credential, and reads the provider's response.
 func (c *Client) try(ctx context.Context, active *activeCredential, r tokenRequest) (grant, *Error) {
-	recorded := recording{header: exchangeHeader(ctx, r)}
+	recorded := recording{onBehalfOf: r.flow() == OnBehalfOf, header: exchangeHeader(ctx, r)}
 	asking := context.WithValue(ctx, recordingKey{}, &recorded)
 	msal, err := c.msalFor(active, r)
 	if err != nil {
@@ -324,8 +327,8 @@ func (c *Client) try(ctx context.Context, active *activeCredential, r tokenReque
 	}
 	err = requestToken(asking, msal, r)
 	if err == nil && recorded.last.Load() == nil {
-		// MSAL had a token in the moment between two exchanges of one assertion. It
-		// has forgotten it by now.
+		// MSAL had a token as ourselves in the moment between two exchanges. It has
+		// forgotten it by now.
 		err = requestToken(asking, msal, r)
 	}
 	// MSAL reads the response too: it refuses tokens that live less than five
@@ -382,10 +385,18 @@ func (c *Client) consentURI(r tokenRequest) string {
 }
 
 // forgetful empties MSAL's token cache before every use, except for what the request itself
-// brings. MSAL would keep every assertion for ever; Cache is bounded.
+// brings. MSAL would keep every assertion for ever; Cache is bounded. For exchanges on behalf of
+// users MSAL has a cache of its own. It stays empty without that, because MSAL gets none of their
+// tokens (errRecorded).
 type forgetful struct{}
 
+// errNotHeld tells MSAL to make the exchange without a look into its cache.
+var errNotHeld = errors.New("MSAL's cache has no token")
+
 func (forgetful) Replace(ctx context.Context, c cache.Unmarshaler, _ cache.ReplaceHints) error {
+	if recordingOf(ctx).onBehalfOf {
+		return errNotHeld
+	}
 	if held, ok := ctx.Value(redeemableKey{}).(redeemable); ok {
 		return c.Unmarshal(held.cache)
 	}
@@ -394,15 +405,17 @@ func (forgetful) Replace(ctx context.Context, c cache.Unmarshaler, _ cache.Repla
 
 func (forgetful) Export(context.Context, cache.Marshaler, cache.ExportHints) error { return nil }
 
+// errRecorded is the error that MSAL gets in place of the response to an exchange on behalf of a
+// user. To read it would cost MSAL more than the rest of its work, and this package reads it
+// anyway.
+var errRecorded = errors.New("the response is recorded")
+
 // recorder is the HTTP client that MSAL gets. It limits what MSAL reads, and records the
 // last response for the exchange whose context the request carries.
 type recorder struct{ *http.Client }
 
 func (rec recorder) Do(req *http.Request) (*http.Response, error) {
-	recorded, ok := req.Context().Value(recordingKey{}).(*recording)
-	if !ok {
-		recorded = &recording{}
-	}
+	recorded := recordingOf(req.Context())
 	recorded.began.Store(true)
 	recorded.last.Store(nil) // not that of an earlier request
 	maps.Copy(req.Header, recorded.header)
@@ -426,8 +439,12 @@ func (rec recorder) Do(req *http.Request) (*http.Response, error) {
 	if req.Method == http.MethodGet {
 		body = withIssuerAt(req.URL, body)
 	}
+	last := &response{token: req.Method == http.MethodPost, status: resp.StatusCode, header: resp.Header, body: body}
+	recorded.last.Store(last)
+	if last.token && recorded.onBehalfOf {
+		return nil, errRecorded
+	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
-	recorded.last.Store(&response{token: req.Method == http.MethodPost, status: resp.StatusCode, header: resp.Header, body: body})
 	return resp, nil
 }
 
@@ -484,10 +501,19 @@ type recordingKey struct{}
 // recording holds the last response of the provider in one exchange. MSAL's discovery may
 // write it in another goroutine.
 type recording struct {
-	header http.Header // to send
-	began  atomic.Bool // a request was made
-	sent   atomic.Bool // the provider may have got one for a token
-	last   atomic.Pointer[response]
+	onBehalfOf bool        // of a user; MSAL gets no token then
+	header     http.Header // to send
+	began      atomic.Bool // a request was made
+	sent       atomic.Bool // the provider may have got one for a token
+	last       atomic.Pointer[response]
+}
+
+// recordingOf returns the recording that ctx carries, or one that nobody reads.
+func recordingOf(ctx context.Context) *recording {
+	if recorded, ok := ctx.Value(recordingKey{}).(*recording); ok {
+		return recorded
+	}
+	return &recording{}
 }
 
 type response struct {

@@ -63,6 +63,62 @@ func TestTenantsInMemoryAreBounded(t *testing.T) {
 	}
 }
 
+// MSAL gets no token on behalf of a user that it could keep or return again: each exchange asks
+// the platform, and the recorder has its response.
+func TestMSALKeepsNoTokenOfUsers(t *testing.T) {
+	const tokens = `{"token_type":"Bearer","expires_in":3600,"access_token":"token","refresh_token":"refresh"}`
+	exchanges := 0
+	config := Config{
+		Instance: "https://login.example/", TenantID: "ours", ClientID: "us",
+		Client: &http.Client{Transport: answering(func(r *http.Request) string {
+			if r.Method == http.MethodPost {
+				exchanges++
+				return tokens
+			}
+			const base = "https://login.example/ours"
+			return fmt.Sprintf(
+				`{"issuer":"%[1]s/v2.0","authorization_endpoint":"%[1]s/oauth2/v2.0/authorize","token_endpoint":"%[1]s/oauth2/v2.0/token"}`, base)
+		})},
+	}
+	credential, err := confidential.NewCredFromSecret("secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	msal, err := config.newMSAL(config.ClientID, credential, noRegion)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := tokenRequest{user: &Assertion{Token: "assertion"}, scopes: []string{"api://todo/Read"}}
+	for i := range 3 {
+		recorded := recording{onBehalfOf: true}
+		if err := requestToken(context.WithValue(t.Context(), recordingKey{}, &recorded), msal, request); err != nil {
+			t.Fatalf("exchange %d: %v", i, err)
+		}
+		if last := recorded.last.Load(); exchanges != i+1 || last == nil || string(last.body) != tokens {
+			t.Errorf("got %d exchanges and the response %v, want %d and the last one", exchanges, last, i+1)
+		}
+		for name, kept := range tokensOf(msal) {
+			if kept != 0 {
+				t.Errorf("MSAL keeps %d in %s, want none", kept, name)
+			}
+		}
+	}
+}
+
+// tokensOf counts what MSAL keeps of tokens and users.
+func tokensOf(client confidential.Client) map[string]int {
+	kept := map[string]int{}
+	for _, manager := range []string{"manager", "pmanager"} {
+		contract := reflect.ValueOf(client).FieldByName("base").FieldByName(manager).Elem().Elem().FieldByName("contract").Elem()
+		for i := range contract.NumField() {
+			if field := contract.Field(i); field.Kind() == reflect.Map {
+				kept[manager+"."+contract.Type().Field(i).Name] = field.Len()
+			}
+		}
+	}
+	return kept
+}
+
 // tenantsOf counts what MSAL keeps of tenants.
 func tenantsOf(client confidential.Client) int {
 	token := reflect.ValueOf(client).FieldByName("base").FieldByName("Token").Elem()

@@ -67,7 +67,7 @@ func requestByRefreshToken(ctx context.Context, msal confidential.Client, r toke
 		return err
 	}
 	held, _ := ctx.Value(redeemableKey{}).(redeemable)
-	recorded, _ := ctx.Value(recordingKey{}).(*recording)
+	recorded := recordingOf(ctx)
 	for range redeemAttempts {
 		_, err = msal.AcquireTokenSilent(ctx, r.scopes, confidential.WithSilentAccount(held.account),
 			confidential.WithTenantID(r.tenant), confidential.WithClaimsFromClient(claims))

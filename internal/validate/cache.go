@@ -8,8 +8,8 @@ import (
 const (
 	shards = 64
 
-	// maxCachedIdentities bounds the cache: at about 470 bytes each, it takes some
-	// 60 MB when full.
+	// maxCachedIdentities bounds each of the cache's two generations: at about 190 bytes
+	// for an identity, both take some 50 MB when they are full.
 	maxCachedIdentities = 1 << 17
 )
 
@@ -18,65 +18,58 @@ const (
 // check. The cache does not hold the tokens.
 type identityCache struct {
 	shards [shards]shard
-	texts  texts
 }
 
+// shard has two generations. A full newer one takes the place of the older one, and with
+// that all identities go that were neither put nor got since.
 type shard struct {
-	mu         sync.RWMutex
-	identities map[[32]byte]*identity // guarded by mu
+	mu           sync.RWMutex
+	newer, older generation // guarded by mu
 }
 
-func newIdentityCache() *identityCache {
-	c := &identityCache{texts: texts{known: map[string]string{}}}
-	for i := range c.shards {
-		c.shards[i].identities = map[[32]byte]*identity{}
-	}
-	return c
-}
-
-// get returns the cached identity of a token that has not expired at the given
-// time, or nil.
-func (c *identityCache) get(digest [32]byte, at time.Time) *identity {
+// get returns the cached identity of a token that has not expired at the given time, and
+// whether there is one.
+func (c *identityCache) get(digest [32]byte, at time.Time) (identity, bool) {
 	s := &c.shards[digest[0]%shards]
 	s.mu.RLock()
-	id := s.identities[digest]
-	s.mu.RUnlock()
-	if id == nil || id.key.retired.Load() || !at.Before(id.expires) {
-		return nil
+	id, ok := s.newer.get(digest)
+	aged := false
+	if !ok {
+		id, ok = s.older.get(digest)
+		aged = ok
 	}
-	return id
+	s.mu.RUnlock()
+	if !ok || id.key.retired.Load() || !at.Before(id.expires) {
+		return identity{}, false
+	}
+	if aged {
+		s.put(digest, id)
+	}
+	return id, true
 }
 
-// put caches the identity of a verified token, and makes it smaller before anybody else
-// has it. A full shard first evicts a few others, expired ones if possible.
-func (c *identityCache) put(digest [32]byte, id *identity, now time.Time) {
-	c.texts.share(id)
-	s := &c.shards[digest[0]%shards]
+// put caches the identity of a verified token.
+func (c *identityCache) put(digest [32]byte, id identity) {
+	c.shards[digest[0]%shards].put(digest, id)
+}
+
+func (s *shard) put(digest [32]byte, id identity) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.identities) >= maxCachedIdentities/shards {
-		s.evict(now)
+	if s.newer.count >= maxCachedIdentities/shards {
+		s.newer, s.older = generation{}, s.newer
 	}
-	s.identities[digest] = id
+	s.newer.put(digest, id)
 }
 
-// evict makes room: from a sample of 16 identities it removes those that have
-// expired or whose key is retired, or one if there are none. The sample is random,
-// since the order of a map is.
-func (s *shard) evict(now time.Time) {
-	var candidate [32]byte
-	seen, removed := 0, 0
-	for digest, id := range s.identities {
-		candidate = digest
-		if id.key.retired.Load() || now.After(id.expires) {
-			delete(s.identities, digest)
-			removed++
-		}
-		if seen++; seen == 16 {
-			break
-		}
+// size returns how many bytes the cache takes, about.
+func (c *identityCache) size() int {
+	size := 0
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.RLock()
+		size += s.newer.size() + s.older.size()
+		s.mu.RUnlock()
 	}
-	if removed == 0 {
-		delete(s.identities, candidate)
-	}
+	return size
 }

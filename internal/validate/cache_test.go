@@ -3,58 +3,162 @@ package validate
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
+	"reflect"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 )
-
-func (c *identityCache) count() int {
-	n := 0
-	for i := range c.shards {
-		n += len(c.shards[i].identities)
-	}
-	return n
-}
 
 func testDigest(i int) [32]byte {
 	return sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(i)))
 }
 
-func TestCacheIsBounded(t *testing.T) {
-	c, now := newIdentityCache(), time.Now()
-	id := &identity{key: &signingKey{}, expires: now.Add(time.Hour)}
-	for i := range 3 * maxCachedIdentities {
-		c.put(testDigest(i), id, now)
-		if c.get(testDigest(i), now) != id {
-			t.Fatal("what was just put is not there")
-		}
-	}
-	if n := c.count(); n > maxCachedIdentities || n < maxCachedIdentities*9/10 {
-		t.Errorf("remembers %d tokens, want at most, and about, %d", n, maxCachedIdentities)
+// testIdentity returns an identity that nothing else has a part of, whose token expires in an
+// hour.
+func testIdentity(user string) identity {
+	return identity{
+		sharedClaims: &sharedClaims{
+			key: testKey, issuer: "https://login.example/t/v2.0", audience: "api://a", version: "2.0", tenant: "t", client: "c", parent: "p",
+			scopes: []string{"ToDoList.Read", "ToDoList.ReadWrite"}, roles: []string{"Reader"}, app: true, cp1: true, listable: true,
+		},
+		object: "object " + user, subject: "subject " + user, name: "name " + user, expires: time.Now().Add(time.Hour).Round(0),
 	}
 }
 
-// When there is no room, the tokens that have ended go before those that have not.
-func TestCachePrefersToEvictWhatHasExpired(t *testing.T) {
-	now := time.Now()
-	live := &identity{key: &signingKey{}, expires: now.Add(time.Hour)}
-	for name, ended := range map[string]*identity{
-		"expired":   {key: &signingKey{}, expires: now.Add(-time.Hour)},
-		"withdrawn": {key: retiredKey(), expires: now.Add(time.Hour)},
-	} {
-		s, left := &shard{identities: map[[32]byte]*identity{}}, 0
-		for i := range 2000 {
-			s.identities[testDigest(i)] = []*identity{ended, live}[i%2]
+var testKey = &signingKey{}
+
+// sameIdentity reports whether a and b say the same.
+func sameIdentity(a, b identity) bool {
+	same := a.expires.Equal(b.expires)
+	a.expires = b.expires
+	return same && reflect.DeepEqual(a, b)
+}
+
+// holds checks that the cache has what was put.
+func (c *identityCache) holds(t *testing.T, digest [32]byte, want identity) {
+	t.Helper()
+	if got, ok := c.get(digest, time.Now()); !ok || !sameIdentity(got, want) {
+		t.Fatalf("got %+v, %t, want %+v", got, ok, want)
+	}
+}
+
+func TestCacheReturnsWhatWasPut(t *testing.T) {
+	var c identityCache
+	want := map[[32]byte]identity{}
+	for i := range 1000 {
+		id := testIdentity(strings.Repeat("x", i))
+		switch i % 4 {
+		case 1:
+			id.object, id.name = "", ""
+		case 2:
+			id.subject = ""
+		case 3:
+			id.expires = id.expires.Add(time.Duration(i)*time.Hour + time.Nanosecond)
 		}
-		for range 50 {
-			s.evict(now)
-		}
-		for _, id := range s.identities {
-			if id == live {
-				left++
+		id.client = fmt.Sprint("client ", i%7)
+		want[testDigest(i)] = id
+		c.put(testDigest(i), id)
+	}
+	for digest, id := range want {
+		c.holds(t, digest, id)
+	}
+	if _, ok := c.get(testDigest(1000), time.Now()); ok {
+		t.Error("the cache has a token that was not put")
+	}
+}
+
+// Users of one client share what their tokens say alike, and each difference counts.
+func TestWhatTokensSayDifferentlyIsNotShared(t *testing.T) {
+	var g generation
+	one := testIdentity("1")
+	g.put(testDigest(0), one)
+	claims := reflect.TypeFor[sharedClaims]()
+	for i := range claims.NumField() {
+		other := testIdentity("2")
+		// Each value differs from the one that is held.
+		switch i {
+		case 0:
+			other.key = &signingKey{}
+		default:
+			field := reflect.NewAt(claims.Field(i).Type, reflect.ValueOf(other.sharedClaims).Elem().Field(i).Addr().UnsafePointer()).Elem()
+			switch field.Kind() {
+			case reflect.String:
+				field.SetString(field.String() + "2")
+			case reflect.Bool:
+				field.SetBool(!field.Bool())
+			case reflect.Slice:
+				field.Set(field.Slice(0, field.Len()-1))
+			default:
+				t.Fatalf("a %v is not expected", field.Type())
 			}
 		}
-		if left < 990 || len(s.identities) > 1950 {
-			t.Errorf("%s: %d live tokens of 1000 are left, of %d in all", name, left, len(s.identities))
+		g.put(testDigest(i+1), other)
+		if got, _ := g.get(testDigest(i + 1)); got.sharedClaims == g.shared[0] || !reflect.DeepEqual(got.sharedClaims, other.sharedClaims) {
+			t.Errorf("%s: got %+v, want %+v", claims.Field(i).Name, got.sharedClaims, other.sharedClaims)
+		}
+	}
+	g.put(testDigest(-1), testIdentity("3"))
+	if got, _ := g.get(testDigest(-1)); got.sharedClaims != one.sharedClaims {
+		t.Error("what is alike is not shared")
+	}
+}
+
+// The cache forgets tokens that nobody sends before those that somebody does.
+func TestCacheIsBoundedAndKeepsWhatIsUsed(t *testing.T) {
+	var c identityCache
+	used, id := testIdentity("used"), testIdentity("other")
+	c.put(testDigest(0), used)
+	for i := range 5 * maxCachedIdentities {
+		c.put(testDigest(i+1), id)
+		if i%(shards*100) == 0 {
+			c.holds(t, testDigest(0), used)
+		}
+	}
+	held := 0
+	for i := range 5*maxCachedIdentities + 1 {
+		s := &c.shards[testDigest(i)[0]%shards]
+		if _, ok := s.newer.get(testDigest(i)); ok {
+			held++
+		} else if _, ok := s.older.get(testDigest(i)); ok {
+			held++
+		}
+	}
+	if held < maxCachedIdentities || held > 2*maxCachedIdentities+1 {
+		t.Errorf("%d tokens are held, want %d to %d", held, maxCachedIdentities, 2*maxCachedIdentities)
+	}
+}
+
+// A token that is put again and again, since its key was retired, does not make the cache grow.
+func TestCacheIsBoundedForOneToken(t *testing.T) {
+	var c identityCache
+	for range 3 * maxCachedIdentities / shards {
+		c.put(testDigest(0), testIdentity("1"))
+	}
+	s := &c.shards[testDigest(0)[0]%shards]
+	if got := s.newer.count + s.older.count; got > 2*maxCachedIdentities/shards {
+		t.Errorf("%d records are held, want %d at most", got, 2*maxCachedIdentities/shards)
+	}
+}
+
+func TestCacheForgetsWhatHasEnded(t *testing.T) {
+	now := time.Now()
+	for name, end := range map[string]func(*identity){
+		"expired":         func(id *identity) { id.expires = now.Add(-time.Hour) },
+		"expires now":     func(id *identity) { id.expires = now },
+		"its key retired": func(id *identity) { id.key = retiredKey() },
+	} {
+		var c identityCache
+		c.put(testDigest(0), testIdentity("1"))
+		if _, ok := c.get(testDigest(0), now); !ok {
+			t.Errorf("%s: a live token is not found", name)
+		}
+		id := testIdentity("1")
+		end(&id)
+		c.put(testDigest(0), id) // in place of the live one
+		if _, ok := c.get(testDigest(0), now); ok {
+			t.Errorf("%s: the token is found", name)
 		}
 	}
 }
@@ -63,4 +167,27 @@ func retiredKey() *signingKey {
 	key := &signingKey{}
 	key.retired.Store(true)
 	return key
+}
+
+// Cached identities are few objects for the garbage collector, and take what the cache says.
+func TestCachedIdentitiesAreFewObjects(t *testing.T) {
+	const tokens = 100_000
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	c := new(identityCache)
+	for i := range tokens {
+		c.put(testDigest(i), testIdentity("of a usual length"))
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	objects, size := int(after.HeapObjects-before.HeapObjects), int(after.HeapAlloc-before.HeapAlloc)
+	if objects > tokens/20 {
+		t.Errorf("%d tokens are %d objects", tokens, objects)
+	}
+	if got := c.size(); got < size*8/10 || got > size*12/10 {
+		t.Errorf("the cache says it takes %d bytes, want %d", got, size)
+	}
+	t.Logf("%d bytes for each token", size/tokens)
+	runtime.KeepAlive(c)
 }

@@ -12,7 +12,7 @@ import (
 // Caller is who is calling. Only Validate makes one, so a Caller proves that its
 // token was checked.
 type Caller struct {
-	id     *identity
+	id     identity
 	token  string
 	digest [32]byte
 }
@@ -66,29 +66,44 @@ func (c *Caller) CheckHolds(scopes, appPermissions []string) error {
 	return &AccessError{Needed: needed}
 }
 
-// identity is what a token says about its caller. All requests with the same token
-// share it, and it never changes. What every request reads is at the beginning, so that it
-// is in few lines of the processor's cache.
+// identity is what a token says about its caller. It never changes once its token is
+// verified.
 type identity struct {
-	key                    *signingKey
-	expires                time.Time
-	app, cp1               bool
-	listable               bool // a rule that names the client allows it, whatever its roles
-	scopes                 []string
-	tenant, client, object string
-	parent                 string
-	roles                  []string
-
-	subject, name             string
-	issuer, audience, version string
-	notBefore, issuedAt       time.Time
+	*sharedClaims
+	object, subject, name string
+	expires               time.Time
 }
 
-// readIdentity reads the claims that we use and checks their types (Microsoft's page
+// sharedClaims is what the tokens of many users of one client in one tenant say alike. It never
+// changes once a token is verified.
+type sharedClaims struct {
+	key                       *signingKey
+	issuer, audience, version string
+	tenant, client, parent    string
+	scopes, roles             []string
+	app, cp1                  bool
+	listable                  bool // a rule that names the client allows it, whatever its roles
+}
+
+// equal reports whether c and other say the same.
+func (c *sharedClaims) equal(other *sharedClaims) bool {
+	return c.key == other.key && c.issuer == other.issuer && c.audience == other.audience && c.version == other.version &&
+		c.tenant == other.tenant && c.client == other.client && c.parent == other.parent &&
+		slices.Equal(c.scopes, other.scopes) && slices.Equal(c.roles, other.roles) &&
+		c.app == other.app && c.cp1 == other.cp1 && c.listable == other.listable
+}
+
+// claimSet is what a token says of its caller, and from when on it may be used.
+type claimSet struct {
+	identity
+	notBefore, issuedAt time.Time
+}
+
+// readClaims reads the claims that we use and checks their types (Microsoft's page
 // "Access token claims reference"). A claim that no decision depends on counts as
 // absent if its type is wrong: claims policies may fill it from any source.
-func readIdentity(m members) (*identity, error) {
-	id := &identity{}
+func readClaims(m members) (*claimSet, error) {
+	id := &claimSet{identity: identity{sharedClaims: &sharedClaims{}}}
 	var errs []error
 	text := func(name string) string {
 		s, err := m.text(name)

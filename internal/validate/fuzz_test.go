@@ -57,8 +57,13 @@ func FuzzParseCompact(f *testing.F) {
 			sameAsOthers(t, data, read, [][]string{{"kid"}, {"exp", "aud"}}[i]...)
 		}
 		// What is done next with a token that anyone may send.
-		if id, err := readIdentity(c.claims); err == nil {
+		if id, err := readClaims(c.claims); err == nil {
 			_ = id.decideKind(c.claims, true)
+			var cache identityCache
+			cache.put(testDigest(0), id.identity)
+			if got, _ := cache.shards[testDigest(0)[0]%shards].newer.get(testDigest(0)); !sameIdentity(got, id.identity) {
+				t.Errorf("the cache returns %+v for %+v", got, id.identity)
+			}
 			if !IsGUID(id.tenant) || id.expires.IsZero() || id.issuer == "" || id.audience == "" {
 				t.Errorf("accepted %+v", id)
 			}

@@ -68,11 +68,11 @@ func (v *Validator) ValidateIDToken(ctx context.Context, token, clientID, nonce 
 	if typ, _ := t.header.text("typ"); typ != "" && !strings.EqualFold(typ, "JWT") {
 		return nil, invalid(Malformed, "typ is not JWT")
 	}
-	id, err := readIdentity(t.claims)
+	id, err := readClaims(t.claims)
 	if err != nil {
 		return nil, &InvalidTokenError{Malformed, err}
 	}
-	signIn, err := t.readSignIn(id)
+	signIn, err := t.readSignIn(&id.identity)
 	if err != nil {
 		return nil, &InvalidTokenError{Malformed, err}
 	}
@@ -81,14 +81,14 @@ func (v *Validator) ValidateIDToken(ctx context.Context, token, clientID, nonce 
 		return nil, err
 	}
 	end := now.Add(maxKeyWait)
-	doc, err := v.documentFor(ctx, id, end)
+	doc, err := v.documentFor(ctx, &id.identity, end)
 	if err != nil {
 		return nil, err
 	}
 	if doc != v.provider.v2 {
 		return nil, invalid(WrongIssuer, "the ID token is of v1.0")
 	}
-	if _, err = v.verify(ctx, doc, t, id, end); err != nil {
+	if _, err = v.verify(ctx, doc, t, &id.identity, end); err != nil {
 		return nil, err
 	}
 	if !v.allows(id.tenant) {
@@ -98,7 +98,7 @@ func (v *Validator) ValidateIDToken(ctx context.Context, token, clientID, nonce 
 }
 
 // checkSignIn checks what an ID token says about whom it is for, and when.
-func (v *Validator) checkSignIn(id *identity, claims members, clientID, nonce string, now time.Time) error {
+func (v *Validator) checkSignIn(id *claimSet, claims members, clientID, nonce string, now time.Time) error {
 	sent, err := claims.text("nonce")
 	if err != nil {
 		return &InvalidTokenError{Malformed, err}
@@ -111,7 +111,7 @@ func (v *Validator) checkSignIn(id *identity, claims members, clientID, nonce st
 	case nonce == "" || subtle.ConstantTimeCompare([]byte(sent), []byte(nonce)) != 1:
 		return invalid(Malformed, "nonce is not that of the request")
 	}
-	if err := v.checkExpiry(id, now); err != nil {
+	if err := v.checkExpiry(&id.identity, now); err != nil {
 		return err
 	}
 	if id.issuedAt.IsZero() {

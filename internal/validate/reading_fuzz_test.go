@@ -55,7 +55,7 @@ func FuzzReadings(f *testing.F) {
 	}
 	access := NewAccess([]Rule{{Paths: []string{"/admin/**"}, Scopes: []string{"Admin"}}, {Scopes: []string{"Read"}}},
 		func(key, problem string) { f.Fatal(key, problem) })
-	caller := &Caller{id: &identity{scopes: []string{"Read"}}}
+	caller := &Caller{id: identity{sharedClaims: &sharedClaims{scopes: []string{"Read"}}}}
 	f.Fuzz(func(t *testing.T, decoded string) {
 		segments := strings.Split(decoded, "/")
 		if segments[0] != "" || !utf8.ValidString(decoded) || strings.ContainsFunc(decoded, func(r rune) bool {

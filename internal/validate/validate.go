@@ -106,7 +106,7 @@ type Validator struct {
 	clients   []string
 	skew      time.Duration
 	provider  *provider
-	cache     *identityCache
+	cache     identityCache
 }
 
 // New returns a Validator for c, whose Check must have passed. Nothing is
@@ -115,7 +115,7 @@ func New(c Config) *Validator {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	v := &Validator{skew: c.ClockSkew, cache: newIdentityCache()}
+	v := &Validator{skew: c.ClockSkew}
 	for _, audience := range c.Audiences {
 		v.audiences = append(v.audiences, trimSlash(lowerGUID(audience)))
 	}
@@ -245,7 +245,7 @@ func (v *Validator) ValidateFor(ctx context.Context, token string, access *Acces
 	var buf [4 << 10]byte // on the stack, for tokens of the usual size
 	digest := sha256.Sum256(append(buf[:0], token...))
 	now := time.Now()
-	if id := v.cache.get(digest, now.Add(-v.skew)); id != nil {
+	if id, ok := v.cache.get(digest, now.Add(-v.skew)); ok {
 		if err := id.checkListed(access); err != nil {
 			return nil, err
 		}
@@ -259,7 +259,7 @@ func (v *Validator) ValidateFor(ctx context.Context, token string, access *Acces
 	if err != nil {
 		return nil, err
 	}
-	v.cache.put(digest, id, now)
+	v.cache.put(digest, id)
 	return &Caller{id: id, token: token, digest: digest}, nil
 }
 
@@ -267,56 +267,56 @@ func (v *Validator) ValidateFor(ctx context.Context, token string, access *Acces
 // rules are those of RFC 8725 and of Microsoft's pages "Access tokens in the
 // Microsoft identity platform" and "Secure applications and APIs by validating
 // claims".
-func (v *Validator) check(ctx context.Context, t *compact, access *Access, now time.Time) (*identity, error) {
+func (v *Validator) check(ctx context.Context, t *compact, access *Access, now time.Time) (identity, error) {
 	if err := t.checkHeader(); err != nil {
-		return nil, err
+		return identity{}, err
 	}
 
 	// The types of the claims (RFC 7519, section 4.1; Microsoft's page "Access
 	// token claims reference").
-	id, err := readIdentity(t.claims)
+	id, err := readClaims(t.claims)
 	if err != nil {
-		return nil, &InvalidTokenError{Malformed, err}
+		return identity{}, &InvalidTokenError{Malformed, err}
 	}
 
 	// Issuer (RFC 8725, section 3.8), audience (section 3.9) and times (RFC 7519,
 	// sections 4.1.4 to 4.1.6).
 	end := now.Add(maxKeyWait)
-	doc, err := v.documentFor(ctx, id, end)
+	doc, err := v.documentFor(ctx, &id.identity, end)
 	if err != nil {
-		return nil, err
+		return identity{}, err
 	}
 	if !slices.Contains(v.audiences, trimSlash(id.audience)) {
-		return nil, invalid(id.audienceReason(t.claims), "aud is %.100q", id.audience)
+		return identity{}, invalid(id.audienceReason(t.claims), "aud is %.100q", id.audience)
 	}
-	if err := v.checkExpiry(id, now); err != nil {
-		return nil, err
+	if err := v.checkExpiry(&id.identity, now); err != nil {
+		return identity{}, err
 	}
 	if err := v.checkBeginning(id, now); err != nil {
-		return nil, err
+		return identity{}, err
 	}
 	// An access token, not an ID token (RFC 8725, section 3.12; Microsoft's page
 	// "Verify scopes and app roles protected web API").
 	if err := id.decideKind(t.claims, access.listsAny()); err != nil {
-		return nil, &InvalidTokenError{id.kindReason(t.claims), err}
+		return identity{}, &InvalidTokenError{id.kindReason(t.claims), err}
 	}
 
 	// The key, the issuer that it may sign for, and the signature.
-	if id.key, err = v.verify(ctx, doc, t, id, end); err != nil {
-		return nil, err
+	if id.key, err = v.verify(ctx, doc, t, &id.identity, end); err != nil {
+		return identity{}, err
 	}
 
 	// Last, so that a forged token does not reveal who is allowed.
 	if err := id.checkListed(access); err != nil {
-		return nil, err
+		return identity{}, err
 	}
 	if !v.allows(id.tenant) {
-		return nil, fmt.Errorf("%w: %s", ErrTenantNotAllowed, id.tenant)
+		return identity{}, fmt.Errorf("%w: %s", ErrTenantNotAllowed, id.tenant)
 	}
 	if len(v.clients) > 0 && !slices.Contains(v.clients, strings.ToLower(id.client)) {
-		return nil, fmt.Errorf("%w: %q", ErrClientNotAllowed, id.client)
+		return identity{}, fmt.Errorf("%w: %q", ErrClientNotAllowed, id.client)
 	}
-	return id, nil
+	return id.identity, nil
 }
 
 // checkExpiry checks exp.
@@ -328,7 +328,7 @@ func (v *Validator) checkExpiry(id *identity, now time.Time) error {
 }
 
 // checkBeginning checks nbf and iat.
-func (v *Validator) checkBeginning(id *identity, now time.Time) error {
+func (v *Validator) checkBeginning(id *claimSet, now time.Time) error {
 	if id.notBefore.After(now.Add(v.skew)) || id.issuedAt.After(now.Add(v.skew)) {
 		return invalid(NotYetValid, "nbf or iat is in the future")
 	}

@@ -1,5 +1,4 @@
-// Package gctune paces Go's garbage collector for a program whose heap is mostly cached
-// tokens.
+// Package gctune paces Go's garbage collector for a program whose heap is mostly caches.
 package gctune
 
 import (
@@ -11,13 +10,9 @@ import (
 )
 
 const (
-	// slackBase is the least garbage, in bytes, at which the collector runs. With less,
-	// a small heap would be collected all the time.
-	slackBase = 16 << 20
-
-	// headroom is how much more garbage is allowed, in bytes, while the token cache is
-	// not full. The less often the collector runs, the less it delays requests.
-	headroom = 8 << 20
+	// slack is the least garbage, in bytes, at which the collector runs. With less, a
+	// small heap would be collected all the time.
+	slack = 8 << 20
 
 	// interval is how often the heap is measured. The token cache grows by exchanges,
 	// which take longer.
@@ -25,34 +20,35 @@ const (
 )
 
 // Run sets the collector's target until ctx ends: it allows as much garbage as the live
-// heap without tokens, and some more. The function size returns the bytes of cached
-// tokens and the bytes that are left for more. Go's default counts tokens too: a heap
-// with 256 MiB of tokens would be collected at 512 MiB. To collect earlier costs little,
-// because tokens hold no pointers to follow. Run does nothing if GOGC is set.
-func Run(ctx context.Context, size func() (tokens, room int)) {
+// heap without caches, and slack. The function cached returns the bytes that caches take.
+// Go's default counts them too: a heap with 256 MiB of tokens would be collected at 512 MiB.
+// To collect earlier costs little, because caches hold no pointers to follow. Once, after
+// interval, it returns memory that only the start used to the system. Run does nothing if
+// GOGC is set.
+func Run(ctx context.Context, cached func() int) {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
 	live := []runtimemetrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
-	for {
+	for first := true; ; first = false {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
+		if first {
+			debug.FreeOSMemory()
+		}
 		runtimemetrics.Read(live)
-		tokens, room := size()
-		debug.SetGCPercent(percent(int(live[0].Value.Uint64()), tokens, room))
+		debug.SetGCPercent(percent(int(live[0].Value.Uint64()), cached()))
 	}
 }
 
-// percent returns the GOGC for a heap of live bytes, which include tokens. It allows as
-// much garbage as the rest of the heap, plus slackBase, plus the token cache's free room up
-// to headroom.
-func percent(live, tokens, room int) int {
-	slack := slackBase + min(max(room-tokens, 0), headroom)
-	live = max(live, tokens, slackBase) // live is that of the last collection, and 0 before it
-	return max(100*(live-tokens+slack)/live, 1)
+// percent returns the GOGC for a heap of live bytes, which include cached ones. A heap that
+// is smaller than slack counts as one of that size, and so is allowed less garbage.
+func percent(live, cached int) int {
+	live = max(live, cached, slack) // live is that of the last collection, and 0 before it
+	return max(100*(live-cached+slack)/live, 1)
 }

@@ -1,6 +1,7 @@
 package gctune
 
 import (
+	"runtime"
 	"runtime/debug"
 	runtimemetrics "runtime/metrics"
 	"testing"
@@ -8,23 +9,22 @@ import (
 	"time"
 )
 
-func TestGarbageGrowsWithWhatLivesBesideTokens(t *testing.T) {
+func TestGarbageGrowsWithWhatLivesBesideCaches(t *testing.T) {
 	const mebibyte = 1 << 20
 	for _, c := range []struct {
-		name                        string
-		live, tokens, room, garbage int // MiB
+		name                  string
+		live, cached, garbage int // MiB
 	}{
-		{"at the start", 20, 16, 240, 28},
-		{"before the first collection", 0, 16, 240, 24},
-		{"a full cache", 266, 256, 0, 26},
-		{"a cache that is half full", 138, 128, 128, 26},
-		{"a cache that is nearly half full", 130, 124, 132, 30},
-		{"a full cache, and much beside it", 456, 256, 0, 216},
-		{"tokens grew since the last collection", 140, 256, -1, 16},
-		{"tokens beyond all else", 8200, 8192, 0, 82}, // GOGC is 1 at least
+		{"1,000 users", 20, 4, 24},
+		{"at the start", 6, 2, 10}, // slack is for heaps that are larger than it
+		{"before the first collection", 0, 2, 3},
+		{"a full cache", 266, 256, 18},
+		{"a full cache, and much beside it", 456, 256, 208},
+		{"the cache grew since the last collection", 140, 256, 8},
+		{"caches beyond all else", 8200, 8192, 82}, // GOGC is 1 at least
 	} {
 		live := c.live * mebibyte
-		got := max(live, c.tokens*mebibyte) * percent(live, c.tokens*mebibyte, c.room*mebibyte) / 100 / mebibyte
+		got := max(live, c.cached*mebibyte) * percent(live, c.cached*mebibyte) / 100 / mebibyte
 		if got < c.garbage-3 || got > c.garbage {
 			t.Errorf("%s: %d MiB of garbage may wait, want %d", c.name, got, c.garbage)
 		}
@@ -38,14 +38,30 @@ func TestRunSetsGOGCUnlessItIsSet(t *testing.T) {
 			t.Setenv("GOGC", set)
 			defer debug.SetGCPercent(debug.SetGCPercent(80))
 			synctest.Test(t, func(t *testing.T) {
-				go Run(t.Context(), func() (int, int) { return 1 << 40, 0 })
+				go Run(t.Context(), func() int { return 1 << 40 })
 				time.Sleep(2 * interval)
 				synctest.Wait()
 			})
 			runtimemetrics.Read(gogc)
 			if got := gogc[0].Value.Uint64(); got != want {
-				t.Errorf("with 1 TiB of tokens: GOGC is %d, want %d", got, want)
+				t.Errorf("with 1 TiB in caches: GOGC is %d, want %d", got, want)
 			}
 		})
+	}
+}
+
+func TestRunReturnsMemoryOfTheStartOnce(t *testing.T) {
+	t.Setenv("GOGC", "")
+	defer debug.SetGCPercent(debug.SetGCPercent(80))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	synctest.Test(t, func(t *testing.T) {
+		go Run(t.Context(), func() int { return 0 })
+		time.Sleep(10*interval + interval/2)
+		synctest.Wait()
+	})
+	runtime.ReadMemStats(&after)
+	if n := after.NumForcedGC - before.NumForcedGC; n != 1 {
+		t.Errorf("in ten intervals memory is returned %d times, want once", n)
 	}
 }

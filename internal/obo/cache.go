@@ -115,7 +115,6 @@ func (c *Cache) Run(ctx context.Context) error {
 // Stats says how the cache is doing.
 type Stats struct {
 	Entries, Bytes int   // held in memory
-	Room           int   // that is left for more, in bytes
 	Evictions      int64 // entries that left for want of space, since the start
 	RedisErrors    int64 // operations that failed, since the start
 	Redis, RedisUp bool  // whether there is a shared tier, and whether it is asked

@@ -15,7 +15,6 @@ import (
 // while the token is fetched.
 type memory struct {
 	entries   *bigcache.BigCache
-	size      int // the most that it holds, in bytes
 	evictions atomic.Int64
 
 	mu      sync.Mutex        // guards forgets, and is held while an entry is written or removed
@@ -35,7 +34,7 @@ type forgetMark struct {
 
 // newMemory returns a memory for size bytes.
 func newMemory(size int64) (*memory, error) {
-	m := &memory{size: int(size)}
+	m := &memory{}
 	settings := bigcache.Config{
 		Shards:      shardCount,
 		LifeWindow:  longestLife, // every entry carries its own end
@@ -62,9 +61,7 @@ func (keyHash) Sum64(key string) uint64 { return binary.BigEndian.Uint64([]byte(
 
 // stats returns what there is to say of memory.
 func (m *memory) stats() Stats {
-	s := Stats{Entries: m.entries.Len(), Bytes: m.entries.Capacity(), Evictions: m.evictions.Load()}
-	s.Room = max(0, m.size-s.Bytes)
-	return s
+	return Stats{Entries: m.entries.Len(), Bytes: m.entries.Capacity(), Evictions: m.evictions.Load()}
 }
 
 func (m *memory) close() error { return m.entries.Close() }

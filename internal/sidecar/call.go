@@ -133,9 +133,8 @@ func newOutgoing(r *http.Request, o options) (downstream.Outgoing, error) {
 	if o.Client == nil {
 		return downstream.Outgoing{}, errNoBaseURL
 	}
-	path, query, err := o.Client.ParseRelative(o.RelativePath)
-	if err != nil {
-		return downstream.Outgoing{}, err
+	if o.place.err != nil {
+		return downstream.Outgoing{}, o.place.err
 	}
 	h := http.Header{"Accept": {cmp.Or(o.AcceptHeader, "application/json")}}
 	// The configured type is that of bodies whose type the caller does not say.
@@ -155,12 +154,15 @@ func newOutgoing(r *http.Request, o options) (downstream.Outgoing, error) {
 		h.Set(name, value)
 	}
 	return downstream.Outgoing{
-		Method: cmp.Or(strings.ToUpper(o.HTTPMethod), http.MethodGet), Path: path, Query: addQuery(query, o.ExtraQuery), Header: h,
+		Method: cmp.Or(strings.ToUpper(o.HTTPMethod), http.MethodGet), Path: o.place.path, Query: addQuery(o.place.query, o.ExtraQuery), Header: h,
 	}, nil
 }
 
 // addQuery appends parameters to a query, in the order of their names.
 func addQuery(query string, parameters map[string]string) string {
+	if len(parameters) == 0 {
+		return query
+	}
 	var parts []string
 	if query != "" {
 		parts = append(parts, query)

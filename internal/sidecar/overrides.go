@@ -131,7 +131,7 @@ func (q query) overrides() (overrides, error) {
 		if !option.given() {
 			continue
 		}
-		if err := checkText(option); err != nil && toLower(option.name) != "baseurl" {
+		if err := checkText(option); err != nil && option.key != "baseurl" {
 			return overrides{}, err
 		}
 		if err := o.set(option); err != nil {
@@ -147,7 +147,7 @@ func checkText(option option) error {
 		if hasControl(value) || hasControl(option.name) {
 			return errControl
 		}
-		if len(value) > maxValue && !(optionKey(option.name) == "acquiretokenoptions.claims" && len(value) <= maxClaims) {
+		if len(value) > maxValue && !(option.key == "acquiretokenoptions.claims" && len(value) <= maxClaims) {
 			return errLongValue
 		}
 	}
@@ -155,21 +155,21 @@ func checkText(option option) error {
 }
 
 func (o *overrides) set(option option) error {
-	lower := toLower(option.name)
-	if lower == "scopes" {
+	key := option.key
+	if key == "scopes" {
 		return o.setScopes(option.values)
 	}
 	value := option.last()
-	if known, ok := known[lower]; ok {
+	if known, ok := known[key]; ok {
 		if value == "" {
 			return nil
 		}
 		return known.set(o, value)
 	}
 	switch {
-	case len(lower) > len(extraHeader) && strings.HasPrefix(lower, extraHeader):
+	case len(key) > len(extraHeader) && strings.HasPrefix(key, extraHeader):
 		return o.setHeader(option.name[len(extraHeader):], value)
-	case len(lower) > len(extraQuery) && strings.HasPrefix(lower, extraQuery):
+	case len(key) > len(extraQuery) && strings.HasPrefix(key, extraQuery):
 		if value != "" {
 			if o.ExtraQuery == nil {
 				o.ExtraQuery = map[string]string{}
@@ -322,7 +322,7 @@ var (
 
 // hasSessionKey reports whether q names a long-running session.
 func (q query) hasSessionKey() bool {
-	return slices.ContainsFunc(q.options, func(o option) bool { return toLower(o.name) == sessionKeyField && o.given() })
+	return slices.ContainsFunc(q.options, func(o option) bool { return o.key == sessionKeyField && o.given() })
 }
 
 // names returns the canonical names of the overrides that are given, for the log, each
@@ -333,15 +333,14 @@ func (q query) names() []string {
 		if !option.given() {
 			continue
 		}
-		lower := toLower(option.name)
 		name := "unknown"
 		switch {
-		case strings.HasPrefix(lower, extraHeader):
+		case strings.HasPrefix(option.key, extraHeader):
 			name = "ExtraHeaderParameters"
-		case strings.HasPrefix(lower, extraQuery):
+		case strings.HasPrefix(option.key, extraQuery):
 			name = "ExtraQueryParameters"
-		case known[lower].name != "":
-			name = known[lower].name
+		case known[option.key].name != "":
+			name = known[option.key].name
 		}
 		if !slices.Contains(names, name) {
 			names = append(names, name)

@@ -11,13 +11,14 @@ import (
 // are ignored.
 type query struct {
 	options []option          // optionsOverride.*
-	agent   map[string]string // agent parameters by their names in lower case
+	agent   map[string]string // agent parameters by their names in lower case; nil: there are none
 }
 
 // option is an override with all its values, in their order. Which names there are is
 // decided later: a closed gate ignores all of them.
 type option struct {
 	name   string // without optionsOverride., as it was first written
+	key    string // what all spellings of name have in common
 	values []string
 }
 
@@ -44,7 +45,7 @@ func readQuery(raw string) (query, error) {
 	if raw == "" {
 		return query{}, nil
 	}
-	q := query{agent: map[string]string{}}
+	var q query
 	count := 0
 	for pair := range strings.SplitSeq(raw, "&") {
 		if pair == "" {
@@ -71,6 +72,9 @@ func (q *query) add(name, value string) {
 	lower := toLower(name)
 	switch lower {
 	case agentIdentity, agentUsername, agentUserID:
+		if q.agent == nil {
+			q.agent = map[string]string{}
+		}
 		q.agent[lower] = value
 		return
 	}
@@ -78,20 +82,19 @@ func (q *query) add(name, value string) {
 	if !ok || rest != "" && rest[0] != '.' && rest[0] != '[' {
 		return
 	}
-	name = strings.TrimPrefix(name[len(optionPrefix):], ".")
-	key := optionKey(name)
-	i := slices.IndexFunc(q.options, func(o option) bool { return optionKey(o.name) == key })
+	name, rest = strings.TrimPrefix(name[len(optionPrefix):], "."), strings.TrimPrefix(rest, ".")
+	key := optionKey(name, rest)
+	i := slices.IndexFunc(q.options, func(o option) bool { return o.key == key })
 	if i < 0 {
-		q.options = append(q.options, option{name: name})
+		q.options = append(q.options, option{name: name, key: key})
 		i = len(q.options) - 1
 	}
 	q.options[i].values = append(q.options[i].values, value)
 }
 
-// optionKey is what spellings of one override have in common. Names of query parameters
-// of an API are compared with case.
-func optionKey(name string) string {
-	lower := toLower(name)
+// optionKey is what spellings of one override have in common; lower is its name in lower
+// case. Names of query parameters of an API are compared with case.
+func optionKey(name, lower string) string {
 	if strings.HasPrefix(lower, extraQuery) {
 		return extraQuery + name[len(extraQuery):]
 	}

@@ -3,12 +3,12 @@ package sidecar
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -23,11 +23,10 @@ import (
 
 // callAnswer is the body of the two DownstreamApi routes.
 type callAnswer struct {
-	StatusCode int         `json:"statusCode"`
-	Headers    http.Header `json:"headers"`
-
-	content    *string // nil: the answer has no body
-	sessionKey string  // "": none
+	status     int
+	headers    http.Header
+	content    []byte // in UTF-8; nil: the answer has no body
+	sessionKey string // "": none
 }
 
 // minMaxAnswer is how large an API's answer may be at least. It may be as large as the
@@ -63,12 +62,13 @@ func (s *Server) call(c echo.Context, caller *validate.Caller, o options) error 
 		return err
 	}
 	answer.sessionKey = key
-	body, err := answer.encode(2 * outgoing.MaxAnswer)
-	if err != nil {
-		s.dropSession(event, key)
-		return err
-	}
-	return respondBody(c, body)
+	return respond(c, func(body []byte) ([]byte, error) {
+		body, err := answer.append(body, 2*outgoing.MaxAnswer)
+		if err != nil {
+			s.dropSession(event, key)
+		}
+		return body, err
+	})
 }
 
 // send calls the API and reads its answer.
@@ -84,35 +84,56 @@ func send(event *door.Event, o options, outgoing downstream.Outgoing) (callAnswe
 	if err != nil {
 		return callAnswer{}, err
 	}
-	return callAnswer{StatusCode: answer.Status, Headers: inUTF8(answer.Header), content: content}, nil
+	return callAnswer{status: answer.Status, headers: inUTF8(answer.Header), content: content}, nil
 }
 
-// encode returns a as JSON. The content is written by hand, once: package json would write
-// the HTML in it in six times its size, grow its buffer by doubling, and copy that. Content
-// that takes more than limit is a *downstream.Error.
-func (a callAnswer) encode(limit int64) ([]byte, error) {
-	head, err := json.Marshal(a)
-	if err != nil {
-		return nil, err
-	}
-	content, size := "null", 0
+// append appends a as JSON. It is written by hand, once: package json would sort and escape the
+// headers with reflection, write the HTML in the content in six times its size, grow its buffer
+// by doubling, and copy that. Content that takes more than limit is a *downstream.Error.
+func (a callAnswer) append(body []byte, limit int64) ([]byte, error) {
+	size := 0
 	if a.content != nil {
-		content = *a.content
-		if size = jsonSize(content); int64(size) > limit {
+		if size = jsonSize(a.content); int64(size) > limit {
 			return nil, &downstream.Error{Kind: downstream.ResponseTooLarge, Err: fmt.Errorf("in JSON, it has more than %d bytes", limit)}
 		}
 	}
-	body := make([]byte, 0, len(head)+size+128)
-	body = append(append(body, head[:len(head)-1]...), `,"content":`...)
+	body = strconv.AppendInt(append(body, `{"statusCode":`...), int64(a.status), 10)
+	body = appendHeaders(append(body, `,"headers":`...), a.headers)
+	body = append(slices.Grow(body, size+128), `,"content":`...)
 	if a.content == nil {
-		body = append(body, content...)
+		body = append(body, "null"...)
 	} else {
-		body = appendJSON(body, content)
+		body = appendJSON(body, a.content)
 	}
 	if a.sessionKey != "" { // letters and digits
 		body = append(append(append(body, `,"longRunningSessionKey":"`...), a.sessionKey...), '"')
 	}
 	return append(body, "}\n"...), nil
+}
+
+// appendHeaders appends h as package json does, in the order of the names.
+func appendHeaders(body []byte, h http.Header) []byte {
+	var buf [32]string // on the stack, for what most APIs send
+	names := buf[:0]
+	for name := range h {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	body = append(body, '{')
+	for i, name := range names {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = append(appendString(body, name), ":["...)
+		for j, value := range h[name] {
+			if j > 0 {
+				body = append(body, ',')
+			}
+			body = appendString(body, value)
+		}
+		body = append(body, ']')
+	}
+	return append(body, '}')
 }
 
 // tokenFor returns the source of tokens for a call.

@@ -3,6 +3,8 @@ package sidecar
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -34,7 +36,7 @@ var (
 // readContent returns the text of an API's answer, nil for an empty one: gzip undone, and
 // in UTF-8. It removes the headers that no longer hold then. Text larger than limit is a
 // *downstream.Error.
-func readContent(a *downstream.Answer, limit int64) (*string, error) {
+func readContent(a *downstream.Answer, limit int64) ([]byte, error) {
 	body, err := decompress(a.Header, a.Body, limit)
 	if err != nil {
 		return nil, err
@@ -50,7 +52,7 @@ func readContent(a *downstream.Answer, limit int64) (*string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %.64q: %w", errNotInCharset, charset, err)
 	}
-	return &text, nil
+	return text, nil
 }
 
 // decompress undoes gzip (RFC 9110, section 8.4.1), and removes the headers about the
@@ -131,8 +133,8 @@ var (
 )
 
 // decodeText returns body in UTF-8, without a byte order mark. A declared charset decides;
-// without one a byte order mark does.
-func decodeText(body []byte, charset string) (string, error) {
+// without one a byte order mark does. The text is not nil, and may be a part of body.
+func decodeText(body []byte, charset string) ([]byte, error) {
 	var bom []byte
 	switch {
 	case bytes.HasPrefix(body, utf8BOM):
@@ -147,9 +149,9 @@ func decodeText(body []byte, charset string) (string, error) {
 	case "", "utf-8", "utf8":
 		body = bytes.TrimPrefix(body, utf8BOM)
 		if !utf8.Valid(body) {
-			return "", errInvalid
+			return nil, errInvalid
 		}
-		return string(body), nil
+		return body, nil
 	case "utf-16", "utf-16le", "utf-16be":
 		order := unicode.LittleEndian
 		if charset == "utf-16be" || len(bom) == 2 && bom[0] == 0xfe {
@@ -162,50 +164,70 @@ func decodeText(body []byte, charset string) (string, error) {
 	}
 	found, err := htmlindex.Get(charset) // the names and charsets of browsers
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	return decode(body, found)
 }
 
 // decode returns body in UTF-8. Decoders replace what is not valid; body is the same as
 // before if it can be encoded again.
-func decode(body []byte, charset encoding.Encoding) (string, error) {
+func decode(body []byte, charset encoding.Encoding) ([]byte, error) {
 	text, err := charset.NewDecoder().Bytes(body)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if bytes.ContainsRune(text, utf8.RuneError) {
 		again, err := charset.NewEncoder().Bytes(text)
 		if err != nil || !bytes.Equal(again, body) {
-			return "", errInvalid
+			return nil, errInvalid
 		}
 	}
-	return string(text), nil
+	return text, nil
 }
 
 // shortEscapes are the characters that have short escapes in JSON (RFC 8259, section 7).
 // Other control characters take six bytes, and all else stays.
 var shortEscapes = [256]byte{'"': '"', '\\': '\\', '\b': 'b', '\f': 'f', '\n': 'n', '\r': 'r', '\t': 't'}
 
-// jsonSize returns the length of what appendJSON appends.
-func jsonSize(text string) int {
-	size := len(text) + 2
-	for _, c := range []byte(text) {
+// escapeSizes are by how much characters get longer in JSON.
+var escapeSizes = func() (sizes [256]uint8) {
+	for c, short := range shortEscapes {
 		switch {
-		case shortEscapes[c] != 0:
-			size++
+		case short != 0:
+			sizes[c] = 1
 		case c < ' ':
-			size += 5
+			sizes[c] = 5
 		}
+	}
+	return sizes
+}()
+
+// jsonSize returns the length of what appendJSON appends.
+func jsonSize(text []byte) int {
+	size := len(text) + 2
+	for _, c := range text {
+		size += int(escapeSizes[c])
 	}
 	return size
 }
 
-// appendJSON appends text, which is valid UTF-8, as a string of JSON.
-func appendJSON(to []byte, text string) []byte {
-	const hex = "0123456789abcdef"
+// appendJSON appends text, which is valid UTF-8, as a string of JSON. Where nothing of eight
+// bytes must be escaped, they are copied together.
+func appendJSON(to, text []byte) []byte {
 	to = append(to, '"')
-	for _, c := range []byte(text) {
+	for ; len(text) >= 8; text = text[8:] {
+		if word := binary.LittleEndian.Uint64(text); !isEscaped(word) {
+			to = binary.LittleEndian.AppendUint64(to, word)
+		} else {
+			to = appendEscaped(to, text[:8])
+		}
+	}
+	return append(appendEscaped(to, text), '"')
+}
+
+func appendEscaped(to, text []byte) []byte {
+	const hex = "0123456789abcdef"
+	for _, c := range text {
 		switch short := shortEscapes[c]; {
 		case short != 0:
 			to = append(to, '\\', short)
@@ -215,5 +237,24 @@ func appendJSON(to []byte, text string) []byte {
 			to = append(to, c)
 		}
 	}
-	return append(to, '"')
+	return to
+}
+
+// isEscaped reports whether any of eight bytes may have to be escaped: it is right unless a byte
+// is not ASCII. A subtraction sets the highest bit of a byte that is too small.
+func isEscaped(word uint64) bool {
+	control, quote, backslash := word-' '*ones, (word^'"'*ones)-ones, (word^'\\'*ones)-ones
+	return (word|control|quote|backslash)&(0x80*ones) != 0
+}
+
+// appendString appends a string as package json does. Names and values of headers stay as they
+// are, except for quotes, the characters of HTML and what is not ASCII.
+func appendString(to []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			quoted, _ := json.Marshal(s) // a string always encodes
+			return append(to, quoted...)
+		}
+	}
+	return append(append(append(to, '"'), s...), '"')
 }

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -75,17 +76,17 @@ func TestContentIsText(t *testing.T) {
 		{"application/json; charset=gb18030", "\xc4\xe3", "你"},
 	} {
 		got, err := readContent(answer(row.body, "Content-Type", row.contentType), testLimit)
-		if err != nil || got == nil || *got != row.want {
+		if err != nil || got == nil || string(got) != row.want {
 			t.Errorf("%q %q: got %v %v, want %q", row.contentType, row.body, text(got), err, row.want)
 		}
 	}
 }
 
-func text(s *string) string {
-	if s == nil {
+func text(content []byte) string {
+	if content == nil {
 		return "null"
 	}
-	return *s
+	return string(content)
 }
 
 func TestEmptyContentIsNull(t *testing.T) {
@@ -176,16 +177,16 @@ func FuzzContent(f *testing.F) {
 		got, err := readContent(a, limit)
 		switch {
 		case err != nil && got != nil:
-			t.Errorf("got both %q and %v", *got, err)
+			t.Errorf("got both %q and %v", got, err)
 		case err != nil || got == nil:
-		case !utf8.ValidString(*got):
-			t.Errorf("got %q, which is not UTF-8", *got)
+		case !utf8.Valid(got):
+			t.Errorf("got %q, which is not UTF-8", got)
 		case !bytes.Equal(a.Body, body):
 			t.Error("the answer's body was changed")
 		}
 		_, charset := mediaType(contentType)
-		if got != nil && charset == "" && contentEncoding == "" && utf8.Valid(body) && *got != strings.TrimPrefix(string(body), "\ufeff") {
-			t.Errorf("got %q, want %q", *got, body)
+		if got != nil && charset == "" && contentEncoding == "" && utf8.Valid(body) && string(got) != strings.TrimPrefix(string(body), "\ufeff") {
+			t.Errorf("got %q, want %q", got, body)
 		}
 	})
 }
@@ -197,8 +198,9 @@ func TestContentIsEncodedInItsOwnSize(t *testing.T) {
 	for c := range 0x80 {
 		every = append(every, byte(c))
 	}
-	for _, text := range []string{"", string(every), "<&>ü€\U0001f600\u2028\ufffd", `{"a":"\n"}`} {
-		body, err := callAnswer{StatusCode: 200, Headers: http.Header{"A": {"b"}}, content: &text, sessionKey: "k1"}.encode(1 << 10)
+	for _, text := range []string{"", string(every), "<&>ü€\U0001f600\u2028\ufffd", `{"a":"\n"}`, `plain, and "long"` + "\t enough"} {
+		content := []byte(text)
+		body, err := callAnswer{status: 200, headers: http.Header{"A": {"b"}}, content: content, sessionKey: "k1"}.append(nil, 1<<10)
 		var got struct {
 			StatusCode            int
 			Headers               http.Header
@@ -209,8 +211,8 @@ func TestContentIsEncodedInItsOwnSize(t *testing.T) {
 			got.LongRunningSessionKey != "k1" || got.Headers.Get("A") != "b" {
 			t.Errorf("%q: got %s %v", text, body, err)
 		}
-		if n := len(appendJSON(nil, text)); n != jsonSize(text) {
-			t.Errorf("jsonSize(%q): got %d, want %d", text, jsonSize(text), n)
+		if n := len(appendJSON(nil, content)); n != jsonSize(content) {
+			t.Errorf("jsonSize(%q): got %d, want %d", text, jsonSize(content), n)
 		}
 	}
 	const limit = 1 << 20
@@ -221,14 +223,63 @@ func TestContentIsEncodedInItsOwnSize(t *testing.T) {
 		"HTML": {strings.Repeat("<p>", limit/3), true}, "quotes": {strings.Repeat(`"`, limit/2-1), true},
 		"control characters": {strings.Repeat("\x01", limit/2), false},
 	} {
-		a := callAnswer{content: &row.text}
-		body, err := a.encode(limit + 2)
+		body, err := callAnswer{content: []byte(row.text)}.append(nil, limit+2)
 		var failure *downstream.Error
 		if row.fits != (err == nil) || err != nil && (!errors.As(err, &failure) || failure.Kind != downstream.ResponseTooLarge) {
 			t.Errorf("%s: got %v, fits: %v", name, err, row.fits)
 		}
-		if cap(body) > limit+4<<10 {
+		if cap(body) > limit+16<<10 {
 			t.Errorf("%s: got %d bytes, want no more than the text", name, cap(body))
+		}
+	}
+}
+
+// Names and values of headers are escaped as package json does, in the same order.
+func TestHeadersAreThoseOfPackageJSON(t *testing.T) {
+	odd := []string{"", "a", "<", ">", "&", "<script>&amp;", `"`, `\`, "\t", "\x00", "\x1f", " ~", "\x7f", "ü", "\u2028\u2029", "\ufffd", "a\xffb"}
+	for _, h := range []http.Header{
+		{},
+		{"A": {}},
+		{"Date": {"Sat, 28 Nov 2026 08:00:00 GMT"}, "Content-Type": {"application/json; charset=utf-8"}, "Etag": {`W/"1"`}, "Link": {"</a>; rel=next", "b"}},
+		{"B": odd, "A": {"x"}, "Aa": {"y"}, "a": {"z"}, "\"<ü": {"w"}},
+	} {
+		want, err := json.Marshal(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := appendHeaders([]byte("x"), h); string(got) != "x"+string(want) {
+			t.Errorf("got %s, want x%s", got, want)
+		}
+	}
+}
+
+// Eight bytes are looked at together, so each character is tried at each place.
+func TestContentIsEscapedAtEachPlace(t *testing.T) {
+	for c := range 0x80 {
+		for at := range 17 {
+			content := []byte(strings.Repeat("x", at) + string(rune(c)) + strings.Repeat("y", 16-at))
+			var got string
+			body := appendJSON(nil, content)
+			if err := json.Unmarshal(body, &got); err != nil || got != string(content) || len(body) != jsonSize(content) {
+				t.Fatalf("%q: got %s %v, want %d bytes", content, body, err, jsonSize(content))
+			}
+		}
+	}
+}
+
+func BenchmarkCallAnswer(b *testing.B) {
+	var content []byte
+	for i := range 10 {
+		content = fmt.Appendf(content, `{"id":%d,"title":"write a benchmark that is fair","owner":"bbbbbbbb-0000-4000-9000-000000000000"},`, i)
+	}
+	a := callAnswer{status: 200, content: content, headers: http.Header{
+		"Content-Type": {"application/json"}, "Date": {"Sat, 28 Nov 2026 08:00:00 GMT"}, "Content-Length": {"1091"},
+	}}
+	buffer := make([]byte, 0, 4<<10)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := a.append(buffer, 1<<20); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

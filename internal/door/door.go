@@ -112,8 +112,9 @@ func (d *Door) limitSize(next echo.HandlerFunc) echo.HandlerFunc {
 		if !isMethod(r.Method) {
 			return errMethod
 		}
-		switch {
-		case !strings.Contains(strings.ToLower(r.Header.Get("Upgrade")), "websocket"):
+		switch upgrade := r.Header["Upgrade"]; {
+		case len(upgrade) == 0:
+		case !strings.Contains(strings.ToLower(upgrade[0]), "websocket"):
 			r.Header.Del("Upgrade") // any other may be ignored (RFC 9110, section 7.8)
 		case d.config.AllowsWebSocket == nil || !d.config.AllowsWebSocket(r):
 			return problem.ErrUpgrade

@@ -151,7 +151,7 @@ func FuzzBearerToken(f *testing.F) {
 }
 
 // newDoor returns a Door that logs nothing.
-func newDoor(t *testing.T) *Door {
+func newDoor(t testing.TB) *Door {
 	t.Helper()
 	watch, err := telemetry.New(telemetry.Config{})
 	if err != nil {

@@ -258,20 +258,16 @@ func (d *Door) logRequest(c echo.Context, ev *Event, route string, now time.Time
 	attrs := append(fields[:0],
 		slog.String("method", truncate(r.Method, maxField)), slog.String("route", route), slog.Int("status", status),
 		slog.Float64("latencyMs", float64(took.Microseconds())/1e3), slog.Int64("bytes", c.Response().Size), slog.String("requestId", ev.ID))
-	for _, a := range [...]slog.Attr{
-		slog.String("api", ev.API), slog.String("agent", ev.Agent), slog.String("tokenClient", ev.TokenClient),
-		slog.String("tokenSource", string(ev.Source)), slog.String("problem", ev.Problem), slog.String("traceId", ev.TraceID),
-	} {
-		if a.Value.String() != "" {
-			attrs = append(attrs, a)
-		}
-	}
+	attrs = appendText(attrs, "api", ev.API)
+	attrs = appendText(attrs, "agent", ev.Agent)
+	attrs = appendText(attrs, "tokenClient", ev.TokenClient)
+	attrs = appendText(attrs, "tokenSource", string(ev.Source))
+	attrs = appendText(attrs, "problem", ev.Problem)
+	attrs = appendText(attrs, "traceId", ev.TraceID)
 	if ev.Caller != nil {
 		attrs = append(attrs, slog.String("tenant", truncate(ev.Caller.TenantID(), maxField)),
 			slog.String("client", truncate(ev.Caller.ClientID(), maxField)), slog.String("oid", truncate(ev.Caller.ObjectID(), maxField)))
-		if parent := ev.Caller.ParentClientID(); parent != "" {
-			attrs = append(attrs, slog.String("xms_par_app_azp", parent))
-		}
+		attrs = appendText(attrs, "xms_par_app_azp", ev.Caller.ParentClientID())
 	}
 	if ev.ForgottenUser.ObjectID != "" {
 		attrs = append(attrs, slog.String("tenant", ev.ForgottenUser.Tenant), slog.String("oid", ev.ForgottenUser.ObjectID))
@@ -280,6 +276,14 @@ func (d *Door) logRequest(c echo.Context, ev *Event, route string, now time.Time
 		attrs = append(attrs, slog.String("error", truncate(ev.Failure.Error(), maxErrorField)))
 	}
 	telemetry.Log(r.Context(), d.config.Log, now, level, "request", attrs)
+}
+
+// appendText appends a field of the log line that has a text.
+func appendText(attrs []slog.Attr, key, text string) []slog.Attr {
+	if text == "" {
+		return attrs
+	}
+	return append(attrs, slog.String(key, text))
 }
 
 // The caller's text must not make a line long: the log queue has a limit in bytes, and

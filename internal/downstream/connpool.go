@@ -29,10 +29,10 @@ type connPool struct {
 }
 
 // encoderTable is the size of the table in which HTTP/2 keeps the headers of the last requests
-// on a connection (RFC 7541, section 2.3.2), in bytes. No token fits into it: those of different
-// users would replace each other and everything else, and should not share the state of a
-// compression (section 7.1.3).
-const encoderTable = 1 << 10
+// on a connection (RFC 7541, section 2.3.2), in bytes. Nothing fits into it: headers of different
+// users should not share the state of a compression (section 7.1.3), and most requests have new
+// ones, such as X-Request-Id, which would push the others out. 0 would be the usual size.
+const encoderTable = 1
 
 // poolTransport is one of the two transports of a connPool.
 type poolTransport struct {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 
 	"middletier/internal/downstream"
 	"middletier/internal/testkit/wiretest"
@@ -374,6 +375,25 @@ func TestHeadersLargerThanTheAPIAccepts(t *testing.T) {
 	e.result()
 	e.do("GET", "/x", "", "X-Large", strings.Repeat("x", 7<<10))
 	e.wantKind(downstream.HeadersTooLarge)
+}
+
+// A request is understood by an API that remembers nothing of the one before, which had the same
+// headers: no header of a user enters the state of the compression.
+func TestHeadersAreNotRemembered(t *testing.T) {
+	server := wiretest.ServeFrames(t, func(c *wiretest.Conn, s *wiretest.Stream) bool {
+		c.Reply(s)
+		c.ReadMetaHeaders = hpack.NewDecoder(1, nil) // the table of the next request
+		return true
+	})
+	e := startHTTP2(t, server)
+	for range 3 {
+		if got := e.do("GET", "/x", "", "X-Name", "Value"); got.status != 200 {
+			t.Fatalf("got %d %s", got.status, got.body)
+		}
+	}
+	if got := server.Requests(); len(got) != 1 {
+		t.Errorf("got %d connections, want 1: %q", len(got), got)
+	}
 }
 
 // HTTP/2 without TLS, trailers in both directions included.

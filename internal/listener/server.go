@@ -39,7 +39,7 @@ func NewServer(handler http.Handler, maxHeaderSize int, h2c bool, log *slog.Logg
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(h2c)
 	return &http.Server{
-		Handler: roomyStack{handler}, ReadHeaderTimeout: ReadHeaderTimeout, IdleTimeout: idleTimeout,
+		Handler: http2Handler{handler}, ReadHeaderTimeout: ReadHeaderTimeout, IdleTimeout: idleTimeout,
 		// Beyond this net/http answers 431 by itself, in plain text. Package api
 		// answers first, as the contract says.
 		MaxHeaderBytes: max(2*maxHeaderSize, http.DefaultMaxHeaderBytes),

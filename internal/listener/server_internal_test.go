@@ -31,10 +31,10 @@ func (p pipes) Close() error   { close(p); return nil }
 func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
 // servePipes serves as the program does, in a bubble of virtual time.
-func servePipes(t *testing.T, handler http.HandlerFunc) (dial func() net.Conn) {
+func servePipes(t *testing.T, h2c bool, handler http.HandlerFunc) (dial func() net.Conn) {
 	log := slog.New(slog.DiscardHandler)
 	listener := make(pipes)
-	srv := NewServer(handler, 64<<10, false, log)
+	srv := NewServer(handler, 64<<10, h2c, log)
 	served := make(chan error)
 	go func() { served <- srv.Serve(WithWriteTimeout(listener, 30*time.Second, log)) }()
 	t.Cleanup(func() {
@@ -61,7 +61,7 @@ func endAfter(conn net.Conn) time.Duration {
 func TestConnectionsWithoutProgressEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		answer := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }
-		dial := servePipes(t, answer)
+		dial := servePipes(t, false, answer)
 		for _, row := range []struct {
 			name, sent string
 			end        time.Duration
@@ -101,7 +101,7 @@ func TestReadersThatTakeNothingAreCutOff(t *testing.T) {
 				}
 			}
 		}
-		dial := servePipes(t, endless)
+		dial := servePipes(t, false, endless)
 		conn, start := dial(), time.Now()
 		if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 			t.Fatal(err)
@@ -134,7 +134,7 @@ func TestSilentStreamsAreNotCutOff(t *testing.T) {
 				time.Sleep(time.Hour)
 			}
 		}
-		dial := servePipes(t, events)
+		dial := servePipes(t, false, events)
 		conn := dial()
 		if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 			t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -23,13 +24,8 @@ const (
 	maxChunks = 64 << 20 / len(chunk{})
 )
 
-// readSize is how much is read at once before the response begins: the size of an HTTP/2
-// frame. Each caller that holds a body open costs as much memory.
-const readSize = 16 << 10
-
-var readBufferPool = sync.Pool{New: func() any { return new([readSize]byte) }}
-
-// chunk is a buffer of bufferPool, and a part of a record.
+// chunk is a buffer of bufferPool, and a part of a record. Each caller that holds a body open
+// costs the memory of one.
 type chunk = [32 << 10]byte
 
 // chunksInUse counts the chunks of all records.
@@ -59,16 +55,15 @@ type record struct {
 	sent     http.Header // trailers, as the attempts send them
 	received http.Header // the same, as the source fills them in at its end
 
-	mu       sync.Mutex      // guards what follows, and the replays
-	changed  sync.Cond       // signalled when a Read may go on
-	reading  bool            // a goroutine reads the source
-	chunks   []*chunk        // hold the bytes of the source from start to size
-	spare    *chunk          // for the next bytes, so that a long body does not need the pool; nil: none
-	buffer   *[readSize]byte // of read; nil: none
-	start    int             // above 0: the beginning has been discarded
-	size     int             // bytes read from the source
-	err      error           // of the source's last read
-	first    replay          // most bodies have no other
+	mu       sync.Mutex // guards what follows, and the replays
+	changed  sync.Cond  // signalled when a Read may go on
+	reading  bool       // a goroutine reads the source, into the last chunk until finished
+	chunks   []*chunk   // hold the bytes of the source from base on, and have room for the next
+	base     int        // where the first chunk begins
+	start    int        // above 0: the beginning has been discarded
+	size     int        // bytes read from the source
+	err      error      // of the source's last read
+	first    replay     // most bodies have no other
 	newest   *replay
 	finished bool // no attempt will follow
 }
@@ -115,7 +110,6 @@ func (rec *record) finish(failed bool) {
 	if closed || rec.newest.at == rec.size {
 		rec.discard()
 	}
-	rec.freeBuffers()
 	rec.changed.Broadcast()
 	rec.mu.Unlock()
 	if closed {
@@ -123,81 +117,54 @@ func (rec *record) finish(failed bool) {
 	}
 }
 
-// discard frees the chunks, except for a spare one while the recording goes on. The
-// caller holds mu.
+// discard frees the chunks, except for the one that is being read into, or will be while the
+// recording goes on. The caller holds mu.
 func (rec *record) discard() {
-	for _, c := range rec.chunks {
-		if rec.spare == nil && !rec.finished {
-			rec.spare = c
-			continue
-		}
-		free(c)
+	freed := len(rec.chunks)
+	if freed > 0 && (rec.reading || !rec.finished) {
+		freed--
 	}
-	clear(rec.chunks)
-	rec.chunks, rec.start = rec.chunks[:0], rec.size
+	for _, c := range rec.chunks[:freed] {
+		bufferPool.Put(c)
+		chunksInUse.Add(-1)
+	}
+	rec.chunks = slices.Delete(rec.chunks, 0, freed)
+	if rec.base += freed * len(chunk{}); !rec.reading {
+		rec.base = rec.size
+	}
+	rec.start = rec.size
 }
 
-func free(c *chunk) {
-	bufferPool.Put(c)
-	chunksInUse.Add(-1)
-}
-
-// freeBuffers frees what is kept for the next read, at the end of the recording. A read
-// that is not over needs its buffer. The caller holds mu.
-func (rec *record) freeBuffers() {
-	if rec.spare != nil {
-		free(rec.spare)
-		rec.spare = nil
+// startRead has a goroutine read the source once. The newest attempt has read all that is
+// recorded. The caller holds mu.
+func (rec *record) startRead() {
+	if rec.start > 0 {
+		rec.discard()
 	}
-	if rec.buffer != nil && !rec.reading {
-		readBufferPool.Put(rec.buffer)
-		rec.buffer = nil
+	used := rec.size - rec.base
+	if used == len(rec.chunks)*len(chunk{}) {
+		chunksInUse.Add(1)
+		rec.chunks = append(rec.chunks, bufferPool.Get().(*chunk))
 	}
+	rec.reading = true
+	go rec.read(rec.chunks[len(rec.chunks)-1][used%len(chunk{}):])
 }
 
 // read reads the source once, for the attempt that is the newest when it returns.
-func (rec *record) read() {
-	n, err := rec.source.Read(rec.buffer[:])
+func (rec *record) read(p []byte) {
+	n, err := rec.source.Read(p)
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
-	rec.add(rec.buffer[:n])
+	full := rec.start > 0 || rec.size+n > rec.limit || chunksInUse.Load() > int64(maxChunks)
+	if full && n > 0 && rec.newest.at == rec.size && !rec.newest.closed {
+		rec.discard() // beyond the limit, newest has yet to read only what was read now
+	}
+	rec.size += n
 	rec.err, rec.reading = err, false
-	if rec.finished {
-		rec.freeBuffers()
+	if rec.finished && (rec.newest.closed || rec.newest.at == rec.size) {
+		rec.discard()
 	}
 	rec.changed.Broadcast()
-}
-
-// add records bytes from the source. The caller holds mu.
-func (rec *record) add(p []byte) {
-	if rec.finished && rec.newest.closed {
-		rec.size += len(p)
-		rec.discard()
-		return
-	}
-	full := rec.start > 0 || rec.size-rec.start+len(p) > rec.limit || chunksInUse.Load() >= int64(maxChunks)
-	if full && rec.newest.at == rec.size && !rec.newest.closed {
-		rec.discard()
-	}
-	for len(p) > 0 { // beyond the limit too, if newest has yet to read it
-		offset := (rec.size - rec.start) % len(chunk{})
-		if offset == 0 {
-			rec.chunks = append(rec.chunks, rec.newChunk())
-		}
-		n := copy(rec.chunks[len(rec.chunks)-1][offset:], p)
-		p = p[n:]
-		rec.size += n
-	}
-}
-
-// newChunk returns the spare chunk or another. The caller holds mu.
-func (rec *record) newChunk() *chunk {
-	if c := rec.spare; c != nil {
-		rec.spare = nil
-		return c
-	}
-	chunksInUse.Add(1)
-	return bufferPool.Get().(*chunk)
 }
 
 // replay is the body of one attempt.
@@ -212,22 +179,52 @@ func (b *replay) Read(p []byte) (int, error) {
 	rec := b.rec
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
+	if len(p) == 0 {
+		return 0, nil
+	}
+	recorded, err := b.next()
+	switch {
+	case err != nil:
+		return 0, err
+	case recorded == nil:
+		return b.readSource(p)
+	}
+	n := copy(p, recorded)
+	b.advance(n)
+	return n, nil
+}
+
+// next waits for bytes that b has not read, and returns some of them, or an error. It never
+// returns more than what is recorded: the source may be read into the rest of the chunk at the
+// same time. If it returns neither, no attempt will follow, and b reads the source itself. The
+// caller holds mu.
+func (b *replay) next() ([]byte, error) {
+	rec := b.rec
 	for {
-		if n, err, done := b.readRecorded(p); done {
-			return n, err
-		}
 		switch {
+		case b.closed || b.abandoned || b != rec.newest:
+			return nil, errReplayClosed
+		case b.at < rec.size:
+			first := b.at - rec.base
+			offset := first % len(chunk{})
+			end := min(len(chunk{}), offset+rec.size-b.at)
+			return rec.chunks[first/len(chunk{})][offset:end], nil
+		case rec.err != nil:
+			return nil, b.passTrailers(rec.err)
 		case rec.reading:
 			rec.changed.Wait()
 		case rec.finished:
-			return b.readSource(p)
+			return nil, nil
 		default:
-			rec.reading = true
-			if rec.buffer == nil {
-				rec.buffer = readBufferPool.Get().(*[readSize]byte)
-			}
-			go rec.read()
+			rec.startRead()
 		}
+	}
+}
+
+// advance notes that b has read n bytes of the record. The caller holds mu.
+func (b *replay) advance(n int) {
+	if b.at += n; b == b.rec.newest && b.rec.finished && b.at == b.rec.size {
+		b.rec.discard()
 	}
 }
 
@@ -240,32 +237,11 @@ func (b *replay) readSource(p []byte) (int, error) {
 	n, err := rec.source.Read(p)
 	rec.mu.Lock()
 	rec.size += n
-	rec.discard()
 	rec.err, rec.reading = err, false
+	rec.discard()
 	rec.changed.Broadcast()
 	b.at = rec.size
 	return n, b.passTrailers(err)
-}
-
-// readRecorded reads what the record has for b. done is false if b has to wait for the
-// source. The caller holds mu.
-func (b *replay) readRecorded(p []byte) (n int, err error, done bool) {
-	rec := b.rec
-	switch {
-	case b.closed || b.abandoned || b != rec.newest:
-		return 0, errReplayClosed, true
-	case b.at < rec.size:
-		offset := b.at - rec.start
-		n = copy(p, rec.chunks[offset/len(chunk{})][offset%len(chunk{}):])
-		n = min(n, rec.size-b.at)
-		if b.at += n; rec.finished && b.at == rec.size {
-			rec.discard()
-		}
-		return n, nil, true
-	case rec.err != nil || len(p) == 0:
-		return 0, b.passTrailers(rec.err), true
-	}
-	return 0, nil, false
 }
 
 // passTrailers copies the trailers when err is io.EOF, and returns err. It must not come

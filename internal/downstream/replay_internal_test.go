@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 )
@@ -74,5 +75,63 @@ func TestLongBodyIsNotRecorded(t *testing.T) {
 	rec.finish(true)
 	if n := chunksInUse.Load(); n != 0 {
 		t.Errorf("%d chunks are held after the end", n)
+	}
+}
+
+// pausingBody returns first, and then the rest, which it writes in the midst of a Read.
+type pausingBody struct {
+	first, rest []byte
+	started     chan struct{} // closed when the second Read has begun
+	proceed     chan struct{} // closed when it may return
+}
+
+func (b *pausingBody) Read(p []byte) (int, error) {
+	if n := copy(p, b.first); n > 0 {
+		b.first = b.first[n:]
+		return n, nil
+	}
+	close(b.started)
+	for i := range p { // also beyond what it returns, as io.Reader allows
+		p[i] = 'x'
+	}
+	n := copy(p, b.rest)
+	<-b.proceed
+	return n, io.EOF
+}
+
+func (*pausingBody) Close() error { return nil }
+
+// An attempt reads what is recorded while the source is read into the same chunk for the last
+// attempt. The race detector fails this test if the attempt reads more of the chunk.
+func TestRecordIsReadWhileTheSourceDelivers(t *testing.T) {
+	source := &pausingBody{
+		first: bytes.Repeat([]byte("1"), 1000), rest: bytes.Repeat([]byte("2"), 1000),
+		started: make(chan struct{}), proceed: make(chan struct{}),
+	}
+	want := slices.Concat(source.first, source.rest)
+	r := (&http.Request{Body: source}).WithContext(t.Context())
+	rec := recordBody(r, recordLimit)
+	var group sync.WaitGroup
+	last := r.Body
+	group.Go(func() { _, _ = io.Copy(io.Discard, last) }) // the next attempt ends it
+	<-source.started
+	next, err := r.GetBody()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(chunk{}))
+	n, err := next.Read(got)
+	if n != 1000 || err != nil {
+		t.Errorf("the next attempt read %d bytes, %v, want 1000", n, err)
+	}
+	close(source.proceed)
+	rest, err := io.ReadAll(next)
+	if got := append(got[:n], rest...); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("the next attempt read %d bytes, %v, want %d", len(got), err, len(want))
+	}
+	group.Wait()
+	rec.finish(false)
+	if n := chunksInUse.Load(); n != 0 {
+		t.Errorf("%d chunks are lost", n)
 	}
 }

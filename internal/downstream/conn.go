@@ -45,11 +45,11 @@ func (c *tcpConn) Read(p []byte) (int, error) {
 func (c *tcpConn) isSent() bool { return c.writes.Load() == 0 && isQueueEmpty(c.tcp) }
 
 func (c *tcpConn) Write(p []byte) (int, error) {
+	c.writes.Add(1) // before uploading is set, which Read may see
+	defer c.writes.Add(-1)
 	if c.writtenSinceLastRead.Add(int64(len(p))) > uploadThreshold {
 		c.setUploading(true)
 	}
-	c.writes.Add(1)
-	defer c.writes.Add(-1)
 	return c.Conn.Write(p)
 }
 

@@ -29,7 +29,10 @@ func TestUnacknowledgedDataEndsAConnection(t *testing.T) {
 	defer server.Close()
 	want := func(when string, want int) {
 		t.Helper()
-		raw, err := conn.(*tcpConn).tcp.SyscallConn()
+		conn := conn.(*tcpConn)
+		conn.mu.Lock() // the option is being changed
+		defer conn.mu.Unlock()
+		raw, err := conn.tcp.SyscallConn()
 		if err != nil {
 			t.Fatal(err)
 		}

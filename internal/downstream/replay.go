@@ -59,6 +59,7 @@ type record struct {
 	changed  sync.Cond  // signalled when a Read may go on
 	reading  bool       // a goroutine reads the source, into the last chunk until finished
 	chunks   []*chunk   // hold the bytes of the source from base on, and have room for the next
+	lent     int        // how many attempts write from the chunks
 	base     int        // where the first chunk begins
 	start    int        // above 0: the beginning has been discarded
 	size     int        // bytes read from the source
@@ -118,14 +119,17 @@ func (rec *record) finish(failed bool) {
 }
 
 // discard frees the chunks, except for the one that is being read into, or will be while the
-// recording goes on. The caller holds mu.
+// recording goes on. While bytes are lent, no chunk is used again: the garbage collector frees
+// it. That is rare, because what is lent has not been read yet. The caller holds mu.
 func (rec *record) discard() {
 	freed := len(rec.chunks)
-	if freed > 0 && (rec.reading || !rec.finished) {
+	if freed > 0 && (rec.reading || !rec.finished && rec.lent == 0) {
 		freed--
 	}
 	for _, c := range rec.chunks[:freed] {
-		bufferPool.Put(c)
+		if rec.lent == 0 {
+			bufferPool.Put(c)
+		}
 		chunksInUse.Add(-1)
 	}
 	rec.chunks = slices.Delete(rec.chunks, 0, freed)
@@ -219,6 +223,27 @@ func (b *replay) next() ([]byte, error) {
 			rec.startRead()
 		}
 	}
+}
+
+// lend returns the next bytes for b to write, at most limit, or an error. If it returns neither,
+// no attempt will follow, and b is to be read. After bytes, giveBack must be called.
+func (b *replay) lend(limit int64) ([]byte, error) {
+	b.rec.mu.Lock()
+	defer b.rec.mu.Unlock()
+	part, err := b.next()
+	if len(part) > 0 {
+		part = part[:min(int64(len(part)), limit)]
+		b.rec.lent++
+	}
+	return part, err
+}
+
+// giveBack ends a loan. b has read n bytes of it, which are written.
+func (b *replay) giveBack(n int) {
+	b.rec.mu.Lock()
+	defer b.rec.mu.Unlock()
+	b.rec.lent--
+	b.advance(n)
 }
 
 // advance notes that b has read n bytes of the record. The caller holds mu.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"slices"
 	"sync"
@@ -134,4 +135,91 @@ func TestRecordIsReadWhileTheSourceDelivers(t *testing.T) {
 	if n := chunksInUse.Load(); n != 0 {
 		t.Errorf("%d chunks are lost", n)
 	}
+}
+
+// pieces returns at most size bytes from each Read.
+type pieces struct {
+	io.Reader
+	size int
+}
+
+func (r pieces) Read(p []byte) (int, error) { return r.Reader.Read(p[:min(r.size, len(p))]) }
+
+// What an attempt is writing stays as it is while the next attempt reads the body, and more of
+// it than is recorded.
+func TestNextAttemptLeavesLentBytesAlone(t *testing.T) {
+	want := numbers(10 * len(chunk{}))
+	for _, test := range []struct{ piece, limit, read int }{ // read: before the loan
+		{len(chunk{}), len(chunk{}), 0},
+		{len(chunk{}), len(chunk{}), 1000},
+		{3000, 5000, 1000}, // as if other records had the memory: what was lent is in the last chunk
+	} {
+		r := (&http.Request{Body: io.NopCloser(pieces{bytes.NewReader(want), test.piece})}).WithContext(t.Context())
+		rec := recordBody(r, test.limit)
+		last := rec.newest
+		if n, err := io.CopyN(io.Discard, last, int64(test.read)); err != nil {
+			t.Fatalf("%v: read %d bytes, %v", test, n, err)
+		}
+		part, err := last.lend(int64(len(want)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		next, err := r.GetBody()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(next); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%v: the next attempt read %d bytes, %v, want %d", test, len(got), err, len(want))
+		}
+		if len(part) == 0 || !bytes.Equal(part, want[test.read:test.read+len(part)]) {
+			t.Errorf("%v: the %d bytes that were lent have changed", test, len(part))
+		}
+		last.giveBack(len(part))
+		rec.finish(false)
+		if n := chunksInUse.Load(); n != 0 {
+			t.Errorf("%v: %d chunks are lost", test, n)
+		}
+	}
+}
+
+// writing is a connection with a function that writes.
+type writing struct {
+	net.Conn
+	write func(p []byte) (int, error)
+}
+
+func (c writing) Write(p []byte) (int, error) { return c.write(p) }
+
+// A call that ends leaves alone what an attempt is writing: others get no chunk of it.
+func TestEndOfACallLeavesLentBytesAlone(t *testing.T) {
+	want := numbers(1000)
+	for range 20 { // under the race detector, a sync.Pool forgets some of what is put
+		r := (&http.Request{Body: io.NopCloser(bytes.NewReader(want))}).WithContext(t.Context())
+		rec := recordBody(r, recordLimit)
+		conn := &tcpConn{Conn: writing{write: func(p []byte) (int, error) {
+			rec.finish(true)
+			other := bufferPool.Get().(*chunk)
+			defer bufferPool.Put(other)
+			clear(other[:])
+			if !bytes.Equal(p, want) {
+				t.Errorf("%d bytes are written, or others than those of the body", len(p))
+			}
+			return len(p), nil
+		}}}
+		if n, err := conn.ReadFrom(io.LimitReader(r.Body, int64(len(want)))); n != int64(len(want)) || err != nil {
+			t.Errorf("sent %d bytes, %v, want %d", n, err, len(want))
+		}
+	}
+	if n := chunksInUse.Load(); n != 0 {
+		t.Errorf("%d chunks are lost", n)
+	}
+}
+
+// numbers returns n bytes, of which no chunk is like the next.
+func numbers(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(1 + i/1000%255)
+	}
+	return b
 }

@@ -115,11 +115,17 @@ func respond(c echo.Context, form func(body []byte) ([]byte, error)) error {
 	return nil
 }
 
+// maxUnsent is how much of an answer over HTTP/1.1 net/http holds back until the handler returns:
+// of a body that is complete then, it adds the length itself, without memory for it.
+const maxUnsent = 2 << 10
+
 // respondBody sends JSON that no cache may keep: it holds a token, or what was got with one.
 func respondBody(c echo.Context, body []byte) error {
 	h := c.Response().Header()
 	setUncached(h)
-	h["Content-Length"] = []string{strconv.Itoa(len(body))} // else net/http would send a longer one in chunks
+	if len(body) > maxUnsent || c.Request().ProtoMajor != 1 {
+		h["Content-Length"] = []string{strconv.Itoa(len(body))} // else net/http would send it in chunks
+	}
 	return door.Respond(c, http.StatusOK, "application/json", body)
 }
 

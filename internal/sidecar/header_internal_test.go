@@ -3,8 +3,11 @@ package sidecar
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -78,6 +81,31 @@ func TestNoTokenStaysInABuffer(t *testing.T) {
 		}
 		if got := string(used) != "secret"; got != row.erased {
 			t.Errorf("%s: the buffer holds %q", row.name, used)
+		}
+	}
+}
+
+// Answers have a length and are not sent in chunks, whether net/http adds the length or not.
+func TestAnswersHaveALength(t *testing.T) {
+	router := echo.New()
+	router.GET("/:size", func(c echo.Context) error {
+		size, err := strconv.Atoi(c.Param("size"))
+		if err != nil {
+			return err
+		}
+		return respondBody(c, make([]byte, size))
+	})
+	server := httptest.NewServer(router)
+	defer server.Close()
+	for _, size := range []int{1, maxUnsent - 1, maxUnsent, maxUnsent + 1, 4 << 10, 100 << 10} {
+		resp, err := http.Get(fmt.Sprintf("%s/%d", server.URL, size))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close() // it was read to its end
+		if err != nil || len(body) != size || resp.ContentLength != int64(size) || resp.TransferEncoding != nil {
+			t.Errorf("%d bytes: got %d, Content-Length %d, Transfer-Encoding %v, %v", size, len(body), resp.ContentLength, resp.TransferEncoding, err)
 		}
 	}
 }

@@ -37,7 +37,8 @@ const encoderTable = 1
 // poolTransport is one of the two transports of a connPool.
 type poolTransport struct {
 	*http.Transport
-	closeIdleHTTP2 func() // net/http does not find connections below sharedConns
+	http2          http.RoundTripper // its client of HTTP/2, which dials no connection
+	closeIdleHTTP2 func()            // net/http does not find connections below sharedConns
 }
 
 // CloseIdleConnections closes the connections that are not in use.
@@ -102,7 +103,7 @@ func (p *connPool) newTransport(t *Transport, only *http.Protocols, pings bool) 
 	//lint:ignore SA1019 as above
 	h2.ConnPool = sharedConns{inner, p}
 	//lint:ignore SA1019 as above
-	return &poolTransport{made, idle.CloseIdleConnections}
+	return &poolTransport{made, h2, idle.CloseIdleConnections}
 }
 
 // countError is called with each error of an HTTP/2 connection, by its kind.

@@ -92,7 +92,7 @@ func (p *connPool) onShared(r *http.Request, c *call, risky bool) (*http.Respons
 	if c != nil {
 		c.attempt = attempt{risky: risky, lostConns: p.lostConns.Load()}
 	}
-	resp, err := p.transportFor(r).RoundTrip(r)
+	resp, err := p.send(r, risky)
 	switch {
 	case err == nil:
 		return resp, nil
@@ -101,4 +101,17 @@ func (p *connPool) onShared(r *http.Request, c *call, risky bool) (*http.Respons
 		return nil, fmt.Errorf("%w: %w", errSendAgain, err)
 	}
 	return nil, err
+}
+
+// send sends r. If it is for an HTTP/2 connection that there is, net/http would do the same as
+// its client of HTTP/2, and check the headers before, which that client and measure do too.
+func (p *connPool) send(r *http.Request, risky bool) (*http.Response, error) {
+	t := p.transportFor(r)
+	if r.URL.Scheme == "https" && r.Body == nil && !risky && !p.http1.Load() {
+		resp, err := t.http2.RoundTrip(r)
+		if !errors.Is(err, http2.ErrNoCachedConn) {
+			return resp, err
+		}
+	}
+	return t.RoundTrip(r)
 }

@@ -41,8 +41,8 @@ func (n processMetrics) register(meter metric.Meter) error {
 	gauge("middletier_cache_bytes", "Memory that the token cache has allocated.", func(o metric.Float64Observer) {
 		o.Observe(float64(n.cache.Stats().Bytes))
 	})
-	gauge("middletier_verified_tokens_bytes", "Memory for what verified tokens of callers say, about.", func(o metric.Float64Observer) {
-		o.Observe(float64(n.validator.Stats().RememberedBytes))
+	gauge("middletier_verified_tokens_bytes", "Memory that the cache of verified tokens takes, about.", func(o metric.Float64Observer) {
+		o.Observe(float64(n.validator.Stats().CachedBytes))
 	})
 	counter("middletier_cache_evictions_total", "Entries that were evicted because the cache was full.", func(o metric.Float64Observer) {
 		o.Observe(float64(n.cache.Stats().Evictions))

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// slack is the least garbage, in bytes, at which the collector runs. With less, a
-	// small heap would be collected all the time.
+	// slack is the least garbage, in bytes, at which the collector runs, unless the heap is
+	// smaller than slack. With less, it would run all the time.
 	slack = 8 << 20
 
 	// interval is how often the heap is measured. The token cache grows by exchanges,
@@ -22,7 +22,7 @@ const (
 // Run sets the collector's target until ctx ends: it allows as much garbage as the live
 // heap without caches, and slack. The function cached returns the bytes that caches take.
 // Go's default counts them too: a heap with 256 MiB of tokens would be collected at 512 MiB.
-// To collect earlier costs little, because caches hold no pointers to follow. Once, after
+// To collect earlier costs little, because caches hold hardly a pointer to follow. Once, after
 // interval, it returns memory that only the start used to the system. Run does nothing if
 // GOGC is set.
 func Run(ctx context.Context, cached func() int) {

@@ -169,25 +169,44 @@ func retiredKey() *signingKey {
 	return key
 }
 
-// Cached identities are few objects for the garbage collector, and take what the cache says.
+// realIdentity returns an identity as long as usual ones, of one of many clients.
+func realIdentity(user, client int) identity {
+	guid := func(n int) string { return fmt.Sprintf("%08d-0000-4000-8000-000000000000", n) }
+	return identity{
+		sharedClaims: &sharedClaims{
+			key: testKey, issuer: "https://login.microsoftonline.com/" + guid(client) + "/v2.0", audience: guid(0), version: strings.Clone("2.0"),
+			tenant: guid(client), client: guid(client), scopes: strings.Fields(fmt.Sprint("ToDoList.Read ToDoList.ReadWrite")),
+		},
+		object: guid(user), subject: strings.Repeat("s", 43), name: "Alexandra Example", expires: time.Now().Add(time.Hour),
+	}
+}
+
+// Cached identities are few objects for the garbage collector, and take what the cache says. Of
+// many clients fewer are cached.
 func TestCachedIdentitiesAreFewObjects(t *testing.T) {
-	const tokens = 100_000
-	var before, after runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&before)
-	c := new(identityCache)
-	for i := range tokens {
-		c.put(testDigest(i), testIdentity("of a usual length"))
+	const tokens = 200_000
+	for _, row := range []struct{ clients, size, objects int }{
+		{1, 50 << 20, 5000},
+		{2000, 60 << 20, 1_000_000},
+		{tokens, 60 << 20, 1_000_000},
+	} {
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		c := new(identityCache)
+		for i := range tokens {
+			c.put(testDigest(i), realIdentity(i, i%row.clients))
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		objects, size := int(after.HeapObjects-before.HeapObjects), int(after.HeapAlloc-before.HeapAlloc)
+		if objects > row.objects || size > row.size {
+			t.Errorf("%d clients: %d objects of %d bytes, want %d of %d at most", row.clients, objects, size, row.objects, row.size)
+		}
+		if got := c.size(); got < size*8/10 || got > size*12/10 {
+			t.Errorf("%d clients: the cache says it takes %d bytes, want %d", row.clients, got, size)
+		}
+		t.Logf("%d clients: %d objects, %d bytes, %d", row.clients, objects, size, c.size())
+		runtime.KeepAlive(c)
 	}
-	runtime.GC()
-	runtime.ReadMemStats(&after)
-	objects, size := int(after.HeapObjects-before.HeapObjects), int(after.HeapAlloc-before.HeapAlloc)
-	if objects > tokens/20 {
-		t.Errorf("%d tokens are %d objects", tokens, objects)
-	}
-	if got := c.size(); got < size*8/10 || got > size*12/10 {
-		t.Errorf("the cache says it takes %d bytes, want %d", got, size)
-	}
-	t.Logf("%d bytes for each token", size/tokens)
-	runtime.KeepAlive(c)
 }

@@ -74,8 +74,8 @@ type identity struct {
 	expires               time.Time
 }
 
-// sharedClaims is what the tokens of many users of one client in one tenant say alike. It never
-// changes once a token is verified.
+// sharedClaims are the claims that the tokens of one client in one tenant have in common. They
+// never change once a token is verified.
 type sharedClaims struct {
 	key                       *signingKey
 	issuer, audience, version string
@@ -87,7 +87,7 @@ type sharedClaims struct {
 
 // equal reports whether c and other say the same.
 func (c *sharedClaims) equal(other *sharedClaims) bool {
-	return c.key == other.key && c.issuer == other.issuer && c.audience == other.audience && c.version == other.version &&
+	return c == other || c.key == other.key && c.issuer == other.issuer && c.audience == other.audience && c.version == other.version &&
 		c.tenant == other.tenant && c.client == other.client && c.parent == other.parent &&
 		slices.Equal(c.scopes, other.scopes) && slices.Equal(c.roles, other.roles) &&
 		c.app == other.app && c.cp1 == other.cp1 && c.listable == other.listable

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// generation holds identities by the SHA-256 of their tokens. It has a pointer for what
-// identities share, but none for each, which the garbage collector would follow in every
-// cycle.
+// generation holds identities by the SHA-256 of their tokens. It has pointers to what
+// identities share, but none to each identity, which the garbage collector would follow in
+// every cycle.
 type generation struct {
 	places  map[[32]byte]uint32 // where a record begins in records
 	records []byte              // is only appended to
@@ -61,9 +61,16 @@ func (g *generation) index(c *sharedClaims) int {
 	return i
 }
 
-// placeSize is what a place takes in the map, in bytes, about: 36 and a byte of the map's
-// own, while a quarter is empty.
-const placeSize = 50
+const (
+	// placeSize is what a place takes in the map, in bytes, about: 36 and a byte of the
+	// map's own, while a quarter is empty.
+	placeSize = 50
+
+	// sharedSize is what shared claims of a usual length take, in bytes, about.
+	sharedSize = 500
+)
 
 // size returns how many bytes the identities take, about.
-func (g *generation) size() int { return len(g.places)*placeSize + cap(g.records) }
+func (g *generation) size() int {
+	return len(g.places)*placeSize + cap(g.records) + len(g.shared)*sharedSize
+}

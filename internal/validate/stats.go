@@ -6,16 +6,16 @@ import (
 )
 
 // Stats counts the fetches of signing keys, those of v1.0 and v2.0 tokens together, and says
-// what verified tokens take.
+// how large the cache of verified tokens is.
 type Stats struct {
 	Refreshed, Failed int64     // successful and failed fetches since the start
 	Fetched           time.Time // the last successful fetch, the earlier of both versions; zero: none yet
-	RememberedBytes   int       // of memory, about, for what verified tokens say
+	CachedBytes       int       // of memory, about, that the cache of verified tokens takes
 }
 
 // Stats returns the current numbers.
 func (v *Validator) Stats() Stats {
-	s := Stats{RememberedBytes: v.cache.size()}
+	s := Stats{CachedBytes: v.cache.size()}
 	for _, doc := range []*document{v.provider.v2, v.provider.v1} {
 		s.Refreshed += doc.counts.refreshed.Load()
 		s.Failed += doc.counts.failed.Load()

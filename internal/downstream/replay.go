@@ -57,7 +57,7 @@ type record struct {
 
 	mu       sync.Mutex // guards what follows, and the replays
 	changed  sync.Cond  // signalled when a Read may go on
-	reading  bool       // a goroutine reads the source, into the last chunk until finished
+	reading  bool       // the source is being read: into the last chunk, if the read began before finished
 	chunks   []*chunk   // hold the bytes of the source from base on, and have room for the next
 	lent     int        // how many attempts write from the chunks
 	base     int        // where the first chunk begins

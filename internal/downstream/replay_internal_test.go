@@ -182,6 +182,37 @@ func TestNextAttemptLeavesLentBytesAlone(t *testing.T) {
 	}
 }
 
+// A loan that ends after the recording leaves what the next attempt has not read.
+func TestLateLoansLeaveWhatIsNotRead(t *testing.T) {
+	want := numbers(2*len(chunk{}) + 5)
+	r := (&http.Request{Body: io.NopCloser(bytes.NewReader(want))}).WithContext(t.Context())
+	rec := recordBody(r, len(want)+len(chunk{}))
+	last := rec.newest
+	if _, err := io.CopyN(io.Discard, last, int64(2*len(chunk{}))); err != nil {
+		t.Fatal(err)
+	}
+	part, err := last.lend(int64(len(want)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := r.GetBody()
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := make([]byte, 10)
+	if _, err := io.ReadFull(next, begin); err != nil {
+		t.Fatal(err)
+	}
+	rec.finish(false)
+	last.giveBack(len(part))
+	if rest, err := io.ReadAll(next); err != nil || !bytes.Equal(append(begin, rest...), want) {
+		t.Errorf("the next attempt read %d bytes, %v, want %d", len(begin)+len(rest), err, len(want))
+	}
+	if n := chunksInUse.Load(); n != 0 {
+		t.Errorf("%d chunks are lost", n)
+	}
+}
+
 // writing is a connection with a function that writes.
 type writing struct {
 	net.Conn

@@ -92,7 +92,7 @@ func (p *connPool) onShared(r *http.Request, c *call, risky bool) (*http.Respons
 	if c != nil {
 		c.attempt = attempt{risky: risky, lostConns: p.lostConns.Load()}
 	}
-	resp, err := p.send(r, risky)
+	resp, err := p.send(r)
 	switch {
 	case err == nil:
 		return resp, nil
@@ -103,11 +103,11 @@ func (p *connPool) onShared(r *http.Request, c *call, risky bool) (*http.Respons
 	return nil, err
 }
 
-// send sends r. If it is for an HTTP/2 connection that there is, net/http would do the same as
-// its client of HTTP/2, and check the headers before, which that client and measure do too.
-func (p *connPool) send(r *http.Request, risky bool) (*http.Response, error) {
+// send sends r. For a request without a body http.Transport would only check the headers, and
+// call its client of HTTP/2 if that has a connection. That client checks them too.
+func (p *connPool) send(r *http.Request) (*http.Response, error) {
 	t := p.transportFor(r)
-	if r.URL.Scheme == "https" && r.Body == nil && !risky && !p.http1.Load() {
+	if r.URL.Scheme == "https" && r.Body == nil && !p.http1.Load() {
 		resp, err := t.http2.RoundTrip(r)
 		if !errors.Is(err, http2.ErrNoCachedConn) {
 			return resp, err

@@ -103,6 +103,7 @@ var phrases = []struct{ phrase, words string }{
 	{"malformed HTTP version", "malformed HTTP version"},
 	{"malformed MIME header", "malformed HTTP header"},
 	{"invalid header field", "a header field that cannot be sent"},
+	{"invalid HTTP header", "a header field that cannot be sent"},
 	{"unsupported transfer encoding", "unsupported transfer encoding"},
 	{"too many transfer encodings", "unsupported transfer encoding"},
 	{"bad Content-Length", "bad Content-Length"},

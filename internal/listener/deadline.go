@@ -18,7 +18,7 @@ type lateDeadline struct {
 
 	held int // bytes that net/http holds back, or more
 
-	mu       sync.Mutex // guards what follows, and not writing
+	mu       sync.Mutex // guards what follows; it is not held during a write
 	deadline time.Time  // that was asked for last
 	set      time.Time  // that net/http has
 	blocking bool       // something that may block is in progress
@@ -36,7 +36,7 @@ func (w *lateDeadline) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
-// apply has net/http know the deadline. w.mu is held.
+// apply passes the deadline to net/http. w.mu is held.
 func (w *lateDeadline) apply() error {
 	if w.deadline.Equal(w.set) {
 		return nil

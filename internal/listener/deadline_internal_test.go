@@ -160,6 +160,19 @@ func TestShortAnswersHaveOneDeadline(t *testing.T) {
 	}
 }
 
+// After a flush net/http holds nothing back, so short parts need no deadline again.
+func TestShortPartsAfterAFlushHaveNoDeadline(t *testing.T) {
+	below := &deadlineWriter{}
+	w := &lateDeadline{ResponseWriter: below}
+	_, _ = w.Write(make([]byte, streamBuffer+1)) // below has no errors
+	_ = w.FlushError()
+	_ = w.SetWriteDeadline(time.Now().Add(stall))
+	_, _ = w.Write(make([]byte, streamBuffer))
+	if len(below.set) > 0 {
+		t.Errorf("got %v, want no deadline", below.set)
+	}
+}
+
 // How much net/http holds back of a long part depends on what it held back before. A deadline
 // that it has must not come earlier than the last one.
 func TestPartsAfterALongOneHaveDeadlines(t *testing.T) {

@@ -115,16 +115,16 @@ func respond(c echo.Context, form func(body []byte) ([]byte, error)) error {
 	return nil
 }
 
-// maxUnsent is how much of an answer over HTTP/1.1 net/http holds back until the handler returns:
-// of a body that is complete then, it adds the length itself, without memory for it.
+// maxUnsent is how much of an answer net/http holds back until the handler returns: it adds the
+// length of a body that is complete then, without memory for it. Over HTTP/2 it is twice as much.
 const maxUnsent = 2 << 10
 
 // respondBody sends JSON that no cache may keep: it holds a token, or what was got with one.
 func respondBody(c echo.Context, body []byte) error {
 	h := c.Response().Header()
 	setUncached(h)
-	if len(body) > maxUnsent || c.Request().ProtoMajor != 1 {
-		h["Content-Length"] = []string{strconv.Itoa(len(body))} // else net/http would send it in chunks
+	if len(body) > maxUnsent { // net/http would send it without its length
+		h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	}
 	return door.Respond(c, http.StatusOK, "application/json", body)
 }

@@ -85,7 +85,8 @@ func TestNoTokenStaysInABuffer(t *testing.T) {
 	}
 }
 
-// Answers have a length and are not sent in chunks, whether net/http adds the length or not.
+// Answers have a length and are not sent in chunks, whether net/http adds the length or not, over
+// HTTP/1.1 and HTTP/2.
 func TestAnswersHaveALength(t *testing.T) {
 	router := echo.New()
 	router.GET("/:size", func(c echo.Context) error {
@@ -95,17 +96,22 @@ func TestAnswersHaveALength(t *testing.T) {
 		}
 		return respondBody(c, make([]byte, size))
 	})
-	server := httptest.NewServer(router)
-	defer server.Close()
-	for _, size := range []int{1, maxUnsent - 1, maxUnsent, maxUnsent + 1, 4 << 10, 100 << 10} {
-		resp, err := http.Get(fmt.Sprintf("%s/%d", server.URL, size))
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, err := io.ReadAll(resp.Body)
-		_ = resp.Body.Close() // it was read to its end
-		if err != nil || len(body) != size || resp.ContentLength != int64(size) || resp.TransferEncoding != nil {
-			t.Errorf("%d bytes: got %d, Content-Length %d, Transfer-Encoding %v, %v", size, len(body), resp.ContentLength, resp.TransferEncoding, err)
+	for _, http2 := range []bool{false, true} {
+		server := httptest.NewUnstartedServer(router)
+		server.EnableHTTP2 = http2
+		server.StartTLS()
+		defer server.Close()
+		for _, size := range []int{1, maxUnsent - 1, maxUnsent, maxUnsent + 1, 4 << 10, 100 << 10} {
+			resp, err := server.Client().Get(fmt.Sprintf("%s/%d", server.URL, size))
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(resp.Body)
+			_ = resp.Body.Close() // it was read to its end
+			if err != nil || len(body) != size || resp.ContentLength != int64(size) || resp.TransferEncoding != nil || resp.ProtoAtLeast(2, 0) != http2 {
+				t.Errorf("%s, %d bytes: got %d, Content-Length %d, Transfer-Encoding %v, %v",
+					resp.Proto, size, len(body), resp.ContentLength, resp.TransferEncoding, err)
+			}
 		}
 	}
 }

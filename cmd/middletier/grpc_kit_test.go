@@ -78,7 +78,7 @@ func (a *grpcAPI) add(_ any, ctx context.Context, decode func(any) error, _ grpc
 		}
 		return nil, refusal.Err()
 	case "everything":
-		if _, told := ctx.Deadline(); !told {
+		if _, ok := ctx.Deadline(); !ok {
 			return nil, status.Error(grpccodes.Internal, "the caller's deadline has not arrived")
 		}
 		<-ctx.Done()

@@ -250,7 +250,7 @@ func (g *grpcCalls) ends() {
 	}
 }
 
-// laterForTheAPI is a context whose deadline, which the API is told, is a minute later than its
+// laterForTheAPI is a context whose deadline, which the API receives, is a minute later than its
 // end: otherwise the API may end the call just before the caller does, by the same deadline.
 type laterForTheAPI struct{ context.Context }
 

@@ -386,7 +386,7 @@ func (c *Client) consentURI(r tokenRequest) string {
 
 // forgetful empties MSAL's token cache before every use, except for what the request itself
 // brings. MSAL would keep every assertion for ever; Cache is bounded. For exchanges on behalf of
-// users MSAL has a cache of its own. It stays empty without that, because MSAL gets none of their
+// users MSAL has a cache of its own, which needs no emptying, because MSAL gets none of their
 // tokens (errRecorded).
 type forgetful struct{}
 

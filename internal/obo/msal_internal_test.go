@@ -63,9 +63,9 @@ func TestTenantsInMemoryAreBounded(t *testing.T) {
 	}
 }
 
-// MSAL gets no token on behalf of a user that it could keep or return again: each exchange asks
+// MSAL gets no token on behalf of a user that it could cache or return again: each exchange asks
 // the platform, and the recorder has its response.
-func TestMSALKeepsNoTokenOfUsers(t *testing.T) {
+func TestMSALCachesNoTokenOfUsers(t *testing.T) {
 	const tokens = `{"token_type":"Bearer","expires_in":3600,"access_token":"token","refresh_token":"refresh"}`
 	exchanges := 0
 	config := Config{
@@ -97,26 +97,26 @@ func TestMSALKeepsNoTokenOfUsers(t *testing.T) {
 		if last := recorded.last.Load(); exchanges != i+1 || last == nil || string(last.body) != tokens {
 			t.Errorf("got %d exchanges and the response %v, want %d and the last one", exchanges, last, i+1)
 		}
-		for name, kept := range tokensOf(msal) {
-			if kept != 0 {
-				t.Errorf("MSAL keeps %d in %s, want none", kept, name)
+		for name, cached := range tokensOf(msal) {
+			if cached != 0 {
+				t.Errorf("MSAL caches %d in %s, want none", cached, name)
 			}
 		}
 	}
 }
 
-// tokensOf counts what MSAL keeps of tokens and users.
+// tokensOf counts what MSAL caches of tokens and users.
 func tokensOf(client confidential.Client) map[string]int {
-	kept := map[string]int{}
+	cached := map[string]int{}
 	for _, manager := range []string{"manager", "pmanager"} {
 		contract := reflect.ValueOf(client).FieldByName("base").FieldByName(manager).Elem().Elem().FieldByName("contract").Elem()
 		for i := range contract.NumField() {
 			if field := contract.Field(i); field.Kind() == reflect.Map {
-				kept[manager+"."+contract.Type().Field(i).Name] = field.Len()
+				cached[manager+"."+contract.Type().Field(i).Name] = field.Len()
 			}
 		}
 	}
-	return kept
+	return cached
 }
 
 // tenantsOf counts what MSAL keeps of tenants.

@@ -175,7 +175,7 @@ func realIdentity(user, client int) identity {
 	return identity{
 		sharedClaims: &sharedClaims{
 			key: testKey, issuer: "https://login.microsoftonline.com/" + guid(client) + "/v2.0", audience: guid(0), version: strings.Clone("2.0"),
-			tenant: guid(client), client: guid(client), scopes: strings.Fields(fmt.Sprint("ToDoList.Read ToDoList.ReadWrite")),
+			tenant: guid(client), client: guid(client), scopes: strings.Fields(strings.Clone("ToDoList.Read ToDoList.ReadWrite")),
 		},
 		object: guid(user), subject: strings.Repeat("s", 43), name: "Alexandra Example", expires: time.Now().Add(time.Hour),
 	}

@@ -26,7 +26,13 @@ var foldings = []func(string) string{
 		return eachSegment(s, func(s string) string { name, _, _ := strings.Cut(s, ";"); return name })
 	},
 	func(s string) string {
-		return eachSegment(s, func(s string) string { name, _, _ := strings.Cut(s, ":$"); return strings.TrimRight(name, ":") })
+		return eachSegment(s, func(s string) string {
+			name, _, stream := strings.Cut(s, ":$")
+			if !stream {
+				return s // Windows opens no file under a name with a colon at its end
+			}
+			return strings.TrimRight(name, ":")
+		})
 	},
 	func(s string) string {
 		if again, err := url.PathUnescape(s); err == nil {
@@ -48,7 +54,7 @@ func eachSegment(s string, f func(string) string) string {
 // a path of which they let nobody in.
 func FuzzReadings(f *testing.F) {
 	for _, seed := range []string{
-		"/admin", "/Admin/x", "/admin;x", "/;x/admin", "/x/;/../admin", "/%61dmin", "/%2561dmin", "/admin.", "/admin . .", "/ admin", "/admin::$DATA", "/a:$i30:$x",
+		"/admin", "/Admin/x", "/admin;x", "/;x/admin", "/x/;/../admin", "/%61dmin", "/%2561dmin", "/admin.", "/admin . .", "/ admin", "/admin::$DATA", "/a:$i30:$x", "/Admin:",
 		"/ａdmin", "/x／admin", "/x＼admin", "/adm\u0131n", "/ad\u212ain", "/x／..／admin", "/％61dmin", "/admin\u00a0", "/adᵐin", "/users/1", "/50%", "/admin；x", "/ADMIN．",
 	} {
 		f.Add(seed)

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -159,7 +161,15 @@ func shortError(err error) error {
 	if errors.Is(syntax.Err, jsontext.ErrDuplicateName) {
 		return fmt.Errorf("jsontext: %+.64q occurs twice", syntax.JSONPointer)
 	}
-	return fmt.Errorf("jsontext: %w at %+.64q", syntax.Err, syntax.JSONPointer)
+	var cause strings.Builder
+	for _, r := range syntax.Err.Error() { // it may name a character
+		if r < utf8.RuneSelf {
+			cause.WriteRune(r)
+		} else {
+			cause.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+		}
+	}
+	return fmt.Errorf("jsontext: %s at %+.64q", &cause, syntax.JSONPointer)
 }
 
 // readValue reads the next value of dec's current object.

@@ -10,9 +10,14 @@ import (
 )
 
 const (
-	// slack is the least garbage, in bytes, at which the collector runs, unless the heap is
-	// smaller than slack. With less, it would run all the time.
-	slack = 8 << 20
+	// mostSlack and leastSlack are the garbage, in bytes, that is allowed beside as much as
+	// the rest of the heap takes: the most while caches are small, the least with 32 MiB in
+	// them. The less often the collector runs, the less it delays requests.
+	mostSlack, leastSlack = 12 << 20, 8 << 20
+
+	// leastLive is what counts as live before the first collection, in bytes. It is Go's
+	// smallest heap.
+	leastLive = 4 << 20
 
 	// interval is how often the heap is measured. The token cache grows by exchanges,
 	// which take longer.
@@ -20,7 +25,7 @@ const (
 )
 
 // Run sets the collector's target until ctx ends: it allows as much garbage as the live
-// heap without caches, and slack. The function cached returns the bytes that caches take.
+// heap without caches, and some more. The function cached returns the bytes that caches take.
 // Go's default counts them too: a heap with 256 MiB of tokens would be collected at 512 MiB.
 // To collect earlier costs little, because caches hold hardly a pointer to follow. Once, after
 // interval, it returns memory that only the start used to the system. Run does nothing if
@@ -46,9 +51,9 @@ func Run(ctx context.Context, cached func() int) {
 	}
 }
 
-// percent returns the GOGC for a heap of live bytes, which include cached ones. A heap that
-// is smaller than slack counts as one of that size, and so is allowed less garbage.
+// percent returns the GOGC for a heap of live bytes, which include cached ones.
 func percent(live, cached int) int {
-	live = max(live, cached, slack) // live is that of the last collection, and 0 before it
+	live = max(live, cached, leastLive)
+	slack := max(mostSlack-cached/8, leastSlack)
 	return max(100*(live-cached+slack)/live, 1)
 }

@@ -15,9 +15,10 @@ func TestGarbageGrowsWithWhatLivesBesideCaches(t *testing.T) {
 		name                  string
 		live, cached, garbage int // MiB
 	}{
-		{"1,000 users", 20, 4, 24},
-		{"at the start", 6, 2, 10}, // slack is for heaps that are larger than it
-		{"before the first collection", 0, 2, 3},
+		{"1,000 users", 10, 4, 17},
+		{"at the start", 6, 2, 15},
+		{"a quarter of a full cache", 80, 64, 24},
+		{"half of a full cache", 148, 128, 28},
 		{"a full cache", 266, 256, 18},
 		{"a full cache, and much beside it", 456, 256, 208},
 		{"the cache grew since the last collection", 140, 256, 8},
@@ -28,6 +29,12 @@ func TestGarbageGrowsWithWhatLivesBesideCaches(t *testing.T) {
 		if got < c.garbage-3 || got > c.garbage {
 			t.Errorf("%s: %d MiB of garbage may wait, want %d", c.name, got, c.garbage)
 		}
+	}
+}
+
+func TestGarbageIsBoundedBeforeTheFirstCollection(t *testing.T) {
+	if got := percent(0, 2<<20); got < 100 || got > 500 {
+		t.Errorf("GOGC is %d, want 100 to 500", got)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"middletier/internal/failure"
@@ -43,9 +44,10 @@ type flow struct {
 	to     net.Conn
 	masked bool // its frames are those of a client
 
+	close atomic.Pointer[[]byte] // the Close frame to insert; nil: none
+
 	mu     sync.Mutex // guards what follows; held while to is written
 	read   frames     // what has been read
-	close  []byte     // the Close frame to insert; nil: none
 	closed bool       // a Close frame was written, theirs or ours; nothing follows it
 	ours   bool       // it is ours
 	sent   int64      // bytes written
@@ -127,12 +129,18 @@ func (r *relay) abort() {
 	_ = r.apiConn.Close()
 }
 
-// closeWith sends both sides a Close frame, and cuts off one that does not end the WebSocket.
+// closeWith sends both sides a Close frame, and cuts off one that does not end the WebSocket. A
+// side that has its Close frame sends the other one nothing more, however fast it is.
 func (r *relay) closeWith(reason *CloseError) {
 	r.cut = time.AfterFunc(closeTimeout, r.abort)
+	flows := []*flow{&r.fromCaller, &r.fromAPI}
+	for _, f := range flows {
+		frame := closeFrame(reason.Code, reason.Reason, f.masked)
+		f.close.Store(&frame)
+	}
 	var group sync.WaitGroup
-	for _, f := range []*flow{&r.fromCaller, &r.fromAPI} {
-		group.Go(func() { f.closeWith(closeFrame(reason.Code, reason.Reason, f.masked)) })
+	for _, f := range flows {
+		group.Go(f.closeNow)
 	}
 	group.Wait()
 }
@@ -200,7 +208,7 @@ func (f *flow) pass(b []byte) (done bool, err error) {
 	n := 0
 	for n < len(b) {
 		n += f.read.next(b[n:])
-		if f.read.between() && (f.close != nil || f.read.closed) {
+		if f.read.between() && (f.close.Load() != nil || f.read.closed) {
 			break
 		}
 	}
@@ -215,22 +223,22 @@ func (f *flow) pass(b []byte) (done bool, err error) {
 	return f.ours && f.read.closed, nil
 }
 
-// closeWith has a Close frame inserted: now, or at the end of the frame that is being sent.
-func (f *flow) closeWith(frame []byte) {
+// closeNow inserts the Close frame, unless a frame is being sent: then pass does, at its end.
+func (f *flow) closeNow() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.close = frame
 	_ = f.insertClose() // copy meets the same error
 }
 
 // insertClose writes the Close frame of this service if there is one and no frame is under way.
 // f.mu is held.
 func (f *flow) insertClose() error {
-	if f.close == nil || f.closed || !f.read.between() {
+	frame := f.close.Load()
+	if frame == nil || f.closed || !f.read.between() {
 		return nil
 	}
 	f.closed, f.ours = true, true
-	return f.write(f.close)
+	return f.write(*frame)
 }
 
 // write writes to the other side. f.mu is held.

@@ -154,9 +154,6 @@ func newOutgoing(r *http.Request, o options) (downstream.Outgoing, error) {
 	if o.Client == nil {
 		return downstream.Outgoing{}, errNoBaseURL
 	}
-	if o.place.err != nil {
-		return downstream.Outgoing{}, o.place.err
-	}
 	h := http.Header{"Accept": {cmp.Or(o.AcceptHeader, "application/json")}}
 	// The configured type is that of bodies whose type the caller does not say.
 	if kind := cmp.Or(o.override.ContentType, r.Header.Get("Content-Type"), o.ContentType); kind != "" {
@@ -175,7 +172,7 @@ func newOutgoing(r *http.Request, o options) (downstream.Outgoing, error) {
 		h.Set(name, value)
 	}
 	return downstream.Outgoing{
-		Method: cmp.Or(strings.ToUpper(o.HTTPMethod), http.MethodGet), Path: o.place.path, Query: addQuery(o.place.query, o.ExtraQuery), Header: h,
+		Method: cmp.Or(strings.ToUpper(o.HTTPMethod), http.MethodGet), Path: o.path, Query: addQuery(o.query, o.ExtraQuery), Header: h,
 	}, nil
 }
 

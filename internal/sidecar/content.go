@@ -3,7 +3,6 @@ package sidecar
 import (
 	"bytes"
 	"compress/gzip"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -211,40 +210,24 @@ func jsonSize(text []byte) int {
 	return size
 }
 
-// appendJSON appends text, which is valid UTF-8, as a string of JSON. Where nothing of eight
-// bytes must be escaped, they are copied together.
+// appendJSON appends text, which is valid UTF-8, as a string of JSON.
 func appendJSON(to, text []byte) []byte {
-	to = append(to, '"')
-	for ; len(text) >= 8; text = text[8:] {
-		if word := binary.LittleEndian.Uint64(text); !isEscaped(word) {
-			to = binary.LittleEndian.AppendUint64(to, word)
-		} else {
-			to = appendEscaped(to, text[:8])
-		}
-	}
-	return append(appendEscaped(to, text), '"')
-}
-
-func appendEscaped(to, text []byte) []byte {
 	const hex = "0123456789abcdef"
-	for _, c := range text {
-		switch short := shortEscapes[c]; {
-		case short != 0:
-			to = append(to, '\\', short)
-		case c < ' ':
-			to = append(to, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-		default:
-			to = append(to, c)
+	to = append(to, '"')
+	plain := 0 // where what needs no escapes begins
+	for i, c := range text {
+		if escapeSizes[c] == 0 {
+			continue
 		}
+		to = append(to, text[plain:i]...)
+		if short := shortEscapes[c]; short != 0 {
+			to = append(to, '\\', short)
+		} else {
+			to = append(to, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		}
+		plain = i + 1
 	}
-	return to
-}
-
-// isEscaped reports whether any of eight bytes may have to be escaped: it is right unless a byte
-// is not ASCII. A subtraction sets the highest bit of a byte that is too small.
-func isEscaped(word uint64) bool {
-	control, quote, backslash := word-' '*ones, (word^'"'*ones)-ones, (word^'\\'*ones)-ones
-	return (word|control|quote|backslash)&(0x80*ones) != 0
+	return append(append(to, text[plain:]...), '"')
 }
 
 // appendString appends a string as package json does. Names and values of headers stay as they

@@ -253,7 +253,7 @@ func TestHeadersAreThoseOfPackageJSON(t *testing.T) {
 	}
 }
 
-// Eight bytes are looked at together, so each character is tried at each place.
+// What needs no escapes is copied in one piece, so each character is tried at each place.
 func TestContentIsEscapedAtEachPlace(t *testing.T) {
 	for c := range 0x80 {
 		for at := range 17 {

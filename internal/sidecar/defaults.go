@@ -32,7 +32,7 @@ func (a API) Check(report func(key, problem string)) {
 		}
 	}
 	if a.Client != nil {
-		if a.placeOf(a.RelativePath).err != nil {
+		if _, _, err := a.Client.ParseRelative(a.RelativePath); err != nil {
 			report("relativePath", "must be a path below baseUrl, percent-encoded where a URL needs it")
 		}
 	}

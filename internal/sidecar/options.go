@@ -57,8 +57,8 @@ func (s *Server) readOptions(r *http.Request, name string, open, bare bool) (opt
 		return options{}, problem.ErrUnknownAPI
 	}
 	if override.RelativePath != "" && api.Client != nil { // also where no call follows: it is the caller's mistake
-		if api.place = api.placeOf(override.RelativePath); api.place.err != nil {
-			return options{}, api.place.err
+		if api.path, api.query, err = api.Client.ParseRelative(override.RelativePath); err != nil {
+			return options{}, err
 		}
 	}
 	if given {

@@ -92,20 +92,9 @@ type API struct {
 	RelativePath, HTTPMethod, AcceptHeader, ContentType string
 	ExtraHeader, ExtraQuery                             map[string]string
 
-	place place // RelativePath, parsed; not for an API without Client
-}
-
-// place is where a call to an API goes.
-type place struct {
+	// RelativePath, parsed; not for an API without Client.
 	path  downstream.Path
 	query string
-	err   error // why it cannot go there
-}
-
-// placeOf parses a path relative to the API, which must have a Client.
-func (a API) placeOf(relative string) place {
-	path, query, err := a.Client.ParseRelative(relative)
-	return place{path, query, err}
 }
 
 // Check reports every mistake in the sidecar section by its key.
@@ -148,7 +137,7 @@ type Server struct {
 // New returns a Server for c, whose Check must have passed.
 func New(c Config) *Server {
 	checked := func(string, string) {}
-	c.APIs = withPlaces(c.APIs)
+	c.APIs = withPaths(c.APIs)
 	s := &Server{config: c, callers: c.callers(checked), scopes: c.access(checked)}
 	if len(c.RoleFreeClients) > 0 {
 		s.roleFree = validate.NewAccess([]validate.Rule{{Clients: c.RoleFreeClients}}, checked)
@@ -173,12 +162,12 @@ func New(c Config) *Server {
 	return s
 }
 
-// withPlaces returns apis with their relative paths parsed.
-func withPlaces(apis map[string]API) map[string]API {
+// withPaths returns apis with their relative paths parsed.
+func withPaths(apis map[string]API) map[string]API {
 	parsed := maps.Clone(apis)
 	for name, api := range parsed {
 		if api.Client != nil {
-			api.place = api.placeOf(api.RelativePath)
+			api.path, api.query, _ = api.Client.ParseRelative(api.RelativePath) // Check has passed
 			parsed[name] = api
 		}
 	}

@@ -318,7 +318,7 @@ func (p *program) run(ctx context.Context) error {
 	}
 	group.Go(func() error { return p.cache.Run(ctx) })
 	group.Go(func() error {
-		gctune.Run(ctx, func() int { return p.cache.Stats().Bytes + p.validator.Stats().CachedBytes })
+		gctune.Run(ctx, func() int { return p.cache.Stats().Bytes + p.validator.CachedBytes() })
 		return nil
 	})
 	err := group.Wait()

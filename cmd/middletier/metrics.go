@@ -42,7 +42,7 @@ func (n processMetrics) register(meter metric.Meter) error {
 		o.Observe(float64(n.cache.Stats().Bytes))
 	})
 	gauge("middletier_verified_tokens_bytes", "Memory that the cache of verified tokens takes, about.", func(o metric.Float64Observer) {
-		o.Observe(float64(n.validator.Stats().CachedBytes))
+		o.Observe(float64(n.validator.CachedBytes()))
 	})
 	counter("middletier_cache_evictions_total", "Entries that were evicted because the cache was full.", func(o metric.Float64Observer) {
 		o.Observe(float64(n.cache.Stats().Evictions))

@@ -5,17 +5,15 @@ import (
 	"time"
 )
 
-// Stats counts the fetches of signing keys, those of v1.0 and v2.0 tokens together, and says
-// how large the cache of verified tokens is.
+// Stats counts the fetches of signing keys, those of v1.0 and v2.0 tokens together.
 type Stats struct {
 	Refreshed, Failed int64     // successful and failed fetches since the start
 	Fetched           time.Time // the last successful fetch, the earlier of both versions; zero: none yet
-	CachedBytes       int       // of memory, about, that the cache of verified tokens takes
 }
 
 // Stats returns the current numbers.
 func (v *Validator) Stats() Stats {
-	s := Stats{CachedBytes: v.cache.size()}
+	var s Stats
 	for _, doc := range []*document{v.provider.v2, v.provider.v1} {
 		s.Refreshed += doc.counts.refreshed.Load()
 		s.Failed += doc.counts.failed.Load()
@@ -25,6 +23,9 @@ func (v *Validator) Stats() Stats {
 	}
 	return s
 }
+
+// CachedBytes returns how much memory the cache of verified tokens takes, about.
+func (v *Validator) CachedBytes() int { return v.cache.size() }
 
 // counts are the fetches of one document.
 type counts struct {

@@ -21,7 +21,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
+
+	"middletier/internal/testkit/wiretest"
 )
 
 const (
@@ -225,14 +226,9 @@ func say(text string) func(net.Conn) error {
 // resetRapidly begins 500 calls by HTTP/2 and takes each back at once
 // (CVE-2023-44487), unless the service hangs up before.
 func resetRapidly(token string) func(net.Conn) error {
-	var head bytes.Buffer
-	encoder := hpack.NewEncoder(&head)
-	encoder.SetMaxDynamicTableSize(0) // the same bytes for every stream
-	for _, field := range [][2]string{
+	head := wiretest.HeaderBlock([][2]string{ // the same bytes for every stream
 		{":method", "GET"}, {":scheme", "http"}, {":authority", "x"}, {":path", "/api/todo/items"}, {"authorization", "Bearer " + token},
-	} {
-		_ = encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}) // to memory
-	}
+	}...)
 	return func(conn net.Conn) error {
 		go func() { _, _ = io.Copy(io.Discard, conn) }() // ends with the connection
 		if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
@@ -241,7 +237,7 @@ func resetRapidly(token string) func(net.Conn) error {
 		framer := http2.NewFramer(conn, nil)
 		err := framer.WriteSettings()
 		for stream := uint32(1); err == nil && stream < 1000; stream += 2 {
-			err = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: head.Bytes(), EndStream: true, EndHeaders: true})
+			err = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: head, EndStream: true, EndHeaders: true})
 			if err == nil {
 				err = framer.WriteRSTStream(stream, http2.ErrCodeCancel)
 			}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"io"
 	"net/http"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"middletier/internal/testkit/wiretest"
 	"middletier/internal/validate"
 )
 
@@ -56,22 +56,11 @@ func (w *world) requestOverHTTP2(t *testing.T, method, path, token string) strin
 	t.Helper()
 	conn := w.dial(t, 15*time.Second)
 	defer conn.Close()
-	var block bytes.Buffer
-	encoder := hpack.NewEncoder(&block)
-	fields := []hpack.HeaderField{
-		{Name: ":method", Value: method},
-		{Name: ":scheme", Value: "http"},
-		{Name: ":authority", Value: "middle.example"},
-		{Name: ":path", Value: path},
-	}
+	fields := [][2]string{{":method", method}, {":scheme", "http"}, {":authority", "middle.example"}, {":path", path}}
 	if method == "CONNECT" { // has no scheme and path (RFC 9113, section 8.5)
 		fields = append(fields[:1], fields[2])
 	}
-	for _, f := range append(fields, hpack.HeaderField{Name: "authorization", Value: "Bearer " + token}) {
-		if err := encoder.WriteField(f); err != nil {
-			t.Fatal(err)
-		}
-	}
+	fields = append(fields, [2]string{"authorization", "Bearer " + token})
 	framer := http2.NewFramer(conn, conn)
 	framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
@@ -81,7 +70,7 @@ func (w *world) requestOverHTTP2(t *testing.T, method, path, token string) strin
 		t.Fatal(err)
 	}
 	if err := framer.WriteHeaders(http2.HeadersFrameParam{
-		StreamID: 1, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true,
+		StreamID: 1, BlockFragment: wiretest.HeaderBlock(fields...), EndStream: true, EndHeaders: true,
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -14,6 +13,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"middletier/internal/testkit/wiretest"
 )
 
 // frameUpload is an upload over HTTP/2 whose caller sends whatever it may, and looks
@@ -66,21 +67,16 @@ func (u *uploads) uploadFrames(row uploadRow) (status int, err error) {
 
 // begin sends the settings and the head of the request.
 func (f *frameUpload) begin(row uploadRow) error {
-	var block bytes.Buffer
-	encoder := hpack.NewEncoder(&block)
 	fields := [][2]string{
 		{":method", "POST"}, {":scheme", "https"}, {":authority", "x"}, {":path", row.path}, {"authorization", "Bearer " + row.token},
 	}
 	if !row.unsized {
 		fields = append(fields, [2]string{"content-length", strconv.FormatInt(row.size, 10)})
 	}
-	for _, field := range fields {
-		_ = encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}) // to memory
-	}
 	if err := f.framer.WriteSettings(); err != nil {
 		return err
 	}
-	return f.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true})
+	return f.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: wiretest.HeaderBlock(fields...), EndHeaders: true})
 }
 
 // send sends the body, until all is sent or the service wants no more of it.

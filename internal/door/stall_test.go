@@ -1,7 +1,6 @@
 package door
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"net"
@@ -13,7 +12,8 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
+
+	"middletier/internal/testkit/wiretest"
 )
 
 // onePipe is a listener with one connection, without a network, so that time can
@@ -79,22 +79,11 @@ func TestReaderOfAnHTTP2ErrorThatTakesNothingIsCutOff(t *testing.T) {
 		conn := serveHTTP2(t, newDoor(t).NewEcho())()
 		defer conn.Close()
 		framer := http2.NewFramer(conn, conn)
-		var block bytes.Buffer
-		fields := hpack.NewEncoder(&block)
-		for _, f := range []hpack.HeaderField{
-			{Name: ":method", Value: "GET"},
-			{Name: ":scheme", Value: "http"},
-			{Name: ":authority", Value: "service"},
-			{Name: ":path", Value: "/nothing"},
-		} {
-			if err := fields.WriteField(f); err != nil {
-				t.Fatal(err)
-			}
-		}
+		block := wiretest.HeaderBlock([][2]string{{":method", "GET"}, {":scheme", "http"}, {":authority", "service"}, {":path", "/nothing"}}...)
 		go func() { // a pipe holds nothing: what we write is read while we read
 			_, _ = io.WriteString(conn, http2.ClientPreface)
 			_ = framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
-			_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true})
+			_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block, EndStream: true, EndHeaders: true})
 		}()
 		begun := time.Now()
 		for {

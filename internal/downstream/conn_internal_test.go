@@ -129,27 +129,33 @@ func TestConnectionSendsOtherThings(t *testing.T) {
 // connect returns a connection, and what arrives at its other end.
 func connect(t *testing.T) (*tcpConn, <-chan []byte) {
 	t.Helper()
+	conn, server := dialPair(t)
+	received := make(chan []byte, 1)
+	go func() {
+		got, _ := io.ReadAll(server) // the test sees what is missing
+		received <- got
+	}()
+	return conn, received
+}
+
+// dialPair returns both ends of a connection.
+func dialPair(t *testing.T) (conn *tcpConn, server net.Conn) {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	conn, err := NewTransport().DialContext(t.Context(), "tcp", listener.Addr().String())
+	dialed, err := NewTransport().DialContext(t.Context(), "tcp", listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = conn.Close() }) // the test may have closed it
-	server, err := listener.Accept()
-	if err != nil {
+	t.Cleanup(func() { _ = dialed.Close() }) // the test may have closed it
+	if server, err = listener.Accept(); err != nil {
 		t.Fatal(err)
 	}
-	received := make(chan []byte, 1)
-	go func() {
-		defer server.Close()
-		got, _ := io.ReadAll(server) // the test sees what is missing
-		received <- got
-	}()
-	return conn.(*tcpConn), received
+	t.Cleanup(func() { _ = server.Close() }) // as above
+	return dialed.(*tcpConn), server
 }
 
 // hookedReader calls hook once when at least after bytes have been read; after -1 it does not.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -156,18 +157,7 @@ func TestNextAttemptLeavesLentBytesAlone(t *testing.T) {
 	} {
 		r := (&http.Request{Body: io.NopCloser(pieces{bytes.NewReader(want), test.piece})}).WithContext(t.Context())
 		rec := recordBody(r, test.limit)
-		last := rec.newest
-		if n, err := io.CopyN(io.Discard, last, int64(test.read)); err != nil {
-			t.Fatalf("%v: read %d bytes, %v", test, n, err)
-		}
-		part, err := last.lend(int64(len(want)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		next, err := r.GetBody()
-		if err != nil {
-			t.Fatal(err)
-		}
+		last, part, next := lendBeforeNext(t, rec, test.read)
 		if got, err := io.ReadAll(next); err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%v: the next attempt read %d bytes, %v, want %d", test, len(got), err, len(want))
 		}
@@ -182,23 +172,29 @@ func TestNextAttemptLeavesLentBytesAlone(t *testing.T) {
 	}
 }
 
+// lendBeforeNext has an attempt read n bytes, lends what follows, and begins the next attempt.
+func lendBeforeNext(t *testing.T, rec *record, n int) (last *replay, part []byte, next io.Reader) {
+	t.Helper()
+	last = rec.newest
+	if read, err := io.CopyN(io.Discard, last, int64(n)); err != nil {
+		t.Fatalf("read %d bytes of %d, %v", read, n, err)
+	}
+	part, err := last.lend(math.MaxInt64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if next, err = rec.rewind(); err != nil {
+		t.Fatal(err)
+	}
+	return last, part, next
+}
+
 // A loan that ends after the recording leaves what the next attempt has not read.
 func TestLateLoansLeaveWhatIsNotRead(t *testing.T) {
 	want := numbers(2*len(chunk{}) + 5)
 	r := (&http.Request{Body: io.NopCloser(bytes.NewReader(want))}).WithContext(t.Context())
 	rec := recordBody(r, len(want)+len(chunk{}))
-	last := rec.newest
-	if _, err := io.CopyN(io.Discard, last, int64(2*len(chunk{}))); err != nil {
-		t.Fatal(err)
-	}
-	part, err := last.lend(int64(len(want)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	next, err := r.GetBody()
-	if err != nil {
-		t.Fatal(err)
-	}
+	last, part, next := lendBeforeNext(t, rec, 2*len(chunk{}))
 	begin := make([]byte, 10)
 	if _, err := io.ReadFull(next, begin); err != nil {
 		t.Fatal(err)

@@ -2,7 +2,6 @@ package downstream
 
 import (
 	"io"
-	"net"
 	"runtime"
 	"testing"
 
@@ -12,24 +11,9 @@ import (
 // A connection ends if sent data is not acknowledged, but not during an upload: a server
 // that does not read for a while is not dead.
 func TestUnacknowledgedDataEndsAConnection(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	conn, err := NewTransport().DialContext(t.Context(), "tcp", listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	server, err := listener.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer server.Close()
+	conn, server := dialPair(t)
 	want := func(when string, want int) {
 		t.Helper()
-		conn := conn.(*tcpConn)
 		conn.mu.Lock() // the option is being changed
 		defer conn.mu.Unlock()
 		raw, err := conn.tcp.SyscallConn()
@@ -62,7 +46,7 @@ func TestUnacknowledgedDataEndsAConnection(t *testing.T) {
 	want("an answer", inTime)
 
 	go func() { _, _ = conn.Write(make([]byte, 16<<20)) }() // more than the server's TCP takes
-	for !conn.(*tcpConn).uploading.Load() {
+	for !conn.uploading.Load() {
 		runtime.Gosched()
 	}
 	write(server, 1)

@@ -1,7 +1,6 @@
 package listener
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -13,7 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
+
+	"middletier/internal/testkit/wiretest"
 )
 
 const stall = 30 * time.Second
@@ -21,25 +21,14 @@ const stall = 30 * time.Second
 // shutWindow asks for an answer over HTTP/2 and lets nothing of its body come. It returns what
 // ended the stream, and how long that took.
 func shutWindow(t *testing.T, conn net.Conn) (end http2.Frame, took time.Duration) {
-	var block bytes.Buffer
-	fields := hpack.NewEncoder(&block)
-	for _, f := range []hpack.HeaderField{
-		{Name: ":method", Value: "GET"},
-		{Name: ":scheme", Value: "http"},
-		{Name: ":authority", Value: "service"},
-		{Name: ":path", Value: "/"},
-	} {
-		if err := fields.WriteField(f); err != nil {
-			t.Fatal(err)
-		}
-	}
+	block := wiretest.HeaderBlock([][2]string{{":method", "GET"}, {":scheme", "http"}, {":authority", "service"}, {":path", "/"}}...)
 	framer := http2.NewFramer(conn, conn)
 	pings := make(chan [8]byte, 1)
 	defer close(pings)
 	go func() { // a pipe holds nothing: what we write is read while we read
 		_, _ = io.WriteString(conn, http2.ClientPreface)
 		_ = framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
-		_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true})
+		_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block, EndStream: true, EndHeaders: true})
 		for data := range pings {
 			_ = framer.WritePing(true, data)
 		}

@@ -207,3 +207,15 @@ func (c *Conn) Reset(s *Stream, code http2.ErrCode) {
 // Flush sends what was written since the last frame was read. An error shows when the
 // next frame is read.
 func (c *Conn) Flush() { _ = c.out.Flush() }
+
+// HeaderBlock encodes the fields of a request, by name and value, without a state that others
+// would need (RFC 7541).
+func HeaderBlock(fields ...[2]string) []byte {
+	var block bytes.Buffer
+	encoder := hpack.NewEncoder(&block)
+	encoder.SetMaxDynamicTableSize(0)
+	for _, field := range fields {
+		_ = encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}) // to memory
+	}
+	return block.Bytes()
+}

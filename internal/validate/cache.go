@@ -9,14 +9,14 @@ const (
 	shards = 64
 
 	// maxCachedIdentities and maxSharedClaims bound each of the cache's two generations. At
-	// about 190 bytes for an identity, both take some 50 MB for the users of a few clients.
+	// about 210 bytes for an identity, both take some 55 MB for the users of a few clients.
 	// Of clients and tenants that have few users each, fewer tokens are cached: with as many
-	// shared claims as identities, 65,536 to 131,072, in some 55 MB.
+	// shared claims as identities, 65,536 to 131,072, of about 710 bytes each.
 	maxCachedIdentities = 1 << 17
 	maxSharedClaims     = 1 << 16
 )
 
-// identityCache holds what verified tokens say, by the token's SHA-256, until the
+// identityCache holds what verified tokens say, by the token's tag, until the
 // token expires or its key is retired. Such a token needs no second signature
 // check. The cache does not hold the tokens.
 type identityCache struct {
@@ -32,13 +32,13 @@ type shard struct {
 
 // get returns the cached identity of a token that has not expired at the given time, and
 // whether there is one.
-func (c *identityCache) get(digest [32]byte, at time.Time) (identity, bool) {
-	s := &c.shards[digest[0]%shards]
+func (c *identityCache) get(tag tokenTag, at time.Time) (identity, bool) {
+	s := &c.shards[tag[0]%shards]
 	s.mu.RLock()
-	id, ok := s.newer.get(digest)
+	id, ok := s.newer.get(tag)
 	aged := false
 	if !ok {
-		id, ok = s.older.get(digest)
+		id, ok = s.older.get(tag)
 		aged = ok
 	}
 	s.mu.RUnlock()
@@ -46,23 +46,23 @@ func (c *identityCache) get(digest [32]byte, at time.Time) (identity, bool) {
 		return identity{}, false
 	}
 	if aged {
-		s.put(digest, id)
+		s.put(tag, id)
 	}
 	return id, true
 }
 
 // put caches the identity of a verified token.
-func (c *identityCache) put(digest [32]byte, id identity) {
-	c.shards[digest[0]%shards].put(digest, id)
+func (c *identityCache) put(tag tokenTag, id identity) {
+	c.shards[tag[0]%shards].put(tag, id)
 }
 
-func (s *shard) put(digest [32]byte, id identity) {
+func (s *shard) put(tag tokenTag, id identity) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.newer.count >= maxCachedIdentities/shards || len(s.newer.shared) >= maxSharedClaims/shards {
 		s.newer, s.older = generation{}, s.newer
 	}
-	s.newer.put(digest, id)
+	s.newer.put(tag, id)
 }
 
 // size returns how many bytes the cache takes, about.

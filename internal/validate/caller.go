@@ -12,16 +12,15 @@ import (
 // Caller is who is calling. Only Validate makes one, so a Caller proves that its
 // token was checked.
 type Caller struct {
-	id     identity
-	token  string
-	digest [32]byte
+	id    identity
+	token string
 }
 
 // Token returns the checked token as it was received.
 func (c *Caller) Token() string { return c.token }
 
 // Digest returns the SHA-256 of Token.
-func (c *Caller) Digest() [32]byte { return c.digest }
+func (c *Caller) Digest() [32]byte { return c.id.digest }
 
 // IsApp reports whether the caller is an application without a user.
 func (c *Caller) IsApp() bool { return c.id.app }
@@ -66,12 +65,13 @@ func (c *Caller) CheckHolds(scopes, appPermissions []string) error {
 	return &AccessError{Needed: needed}
 }
 
-// identity is what a token says about its caller. It never changes once its token is
-// verified.
+// identity is what a token says about its caller, and the token's SHA-256, which is computed
+// once the token is verified. It never changes then.
 type identity struct {
 	*sharedClaims
 	object, subject, name string
 	expires               time.Time
+	digest                [32]byte
 }
 
 // sharedClaims are the claims that the tokens of one client in one tenant have in common. They

@@ -60,8 +60,8 @@ func FuzzParseCompact(f *testing.F) {
 		if id, err := readClaims(c.claims); err == nil {
 			_ = id.decideKind(c.claims, true)
 			var cache identityCache
-			cache.put(testDigest(0), id.identity)
-			if got, _ := cache.shards[testDigest(0)[0]%shards].newer.get(testDigest(0)); !sameIdentity(got, id.identity) {
+			cache.put(testTag(0), id.identity)
+			if got, _ := cache.shards[testTag(0)[0]%shards].newer.get(testTag(0)); !sameIdentity(got, id.identity) {
 				t.Errorf("the cache returns %+v for %+v", got, id.identity)
 			}
 			if !IsGUID(id.tenant) || id.expires.IsZero() || id.issuer == "" || id.audience == "" {

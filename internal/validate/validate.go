@@ -1,8 +1,8 @@
 // Package validate decides whether a bearer token was issued for this service,
 // says who is calling (Caller), and what the caller may do (Access).
 //
-// Validate looks the token's SHA-256 up in a cache of verified tokens. A token
-// that is not there is checked in this order: size, form (strict base64url and
+// Validate looks the token's tag, a keyed hash, up in a cache of verified tokens. A
+// token that is not there is checked in this order: size, form (strict base64url and
 // JSON), header, types of the claims, issuer, audience, times, kind of token,
 // signature. Allowed tenants and applications come last, so that a forged token
 // does not reveal them.
@@ -25,7 +25,6 @@ package validate
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -106,7 +105,8 @@ type Validator struct {
 	clients   []string
 	skew      time.Duration
 	provider  *provider
-	cache     identityCache
+	tags      tagger
+	cache     identityCache // by tag
 }
 
 // New returns a Validator for c, whose Check must have passed. Nothing is
@@ -115,7 +115,7 @@ func New(c Config) *Validator {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	v := &Validator{skew: c.ClockSkew}
+	v := &Validator{skew: c.ClockSkew, tags: newTagger()}
 	for _, audience := range c.Audiences {
 		v.audiences = append(v.audiences, trimSlash(lowerGUID(audience)))
 	}
@@ -242,14 +242,12 @@ func (v *Validator) ValidateFor(ctx context.Context, token string, access *Acces
 	if len(token) > MaxTokenSize {
 		return nil, invalid(TooLong, "%d bytes, more than %d", len(token), MaxTokenSize)
 	}
-	var buf [4 << 10]byte // on the stack, for tokens of the usual size
-	digest := sha256.Sum256(append(buf[:0], token...))
-	now := time.Now()
-	if id, ok := v.cache.get(digest, now.Add(-v.skew)); ok {
+	tag, now := v.tags.of(token), time.Now()
+	if id, ok := v.cache.get(tag, now.Add(-v.skew)); ok {
 		if err := id.checkListed(access); err != nil {
 			return nil, err
 		}
-		return &Caller{id: id, token: token, digest: digest}, nil
+		return &Caller{id: id, token: token}, nil
 	}
 	t, err := parseCompact(token)
 	if err != nil {
@@ -259,8 +257,9 @@ func (v *Validator) ValidateFor(ctx context.Context, token string, access *Acces
 	if err != nil {
 		return nil, err
 	}
-	v.cache.put(digest, id)
-	return &Caller{id: id, token: token, digest: digest}, nil
+	id.digest = digestOf(token)
+	v.cache.put(tag, id)
+	return &Caller{id: id, token: token}, nil
 }
 
 // check is the whole list of what makes a token good, cheap checks first. The

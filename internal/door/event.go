@@ -50,7 +50,9 @@ type Event struct {
 
 	Handshake time.Duration // how long it took to open a WebSocket; 0: none was opened
 
-	ids [1]string // ID, as the value of the header: a list of its own would be an allocation
+	// Each would be an allocation of its own.
+	ids     [1]string    // ID, as the value of the header
+	request http.Request // the one whose context this is
 }
 
 // User is a user of a tenant, by GUIDs.
@@ -108,7 +110,8 @@ func (d *Door) answer(c echo.Context, inner echo.HandlerFunc) error {
 	d.load.begin(d.config.TrustsPeer(r), ev.Start)
 	defer d.load.end()
 	ev.Context, ev.TraceID = d.config.Telemetry.Begin(r)
-	r = r.WithContext(ev)
+	ev.request = *r.WithContext(ev)
+	r = &ev.request
 	c.SetRequest(r)
 	if r.ContentLength != 0 {
 		ev.Upload = downstream.NewUpload(c.Response(), r, d.config.MaxBodySize)

@@ -53,7 +53,7 @@ func appendToken(body []byte, token string) []byte {
 }
 
 // isUnescaped reports whether text is ASCII that package json writes as it is. It leaves out
-// spaces and a few other characters below the plus sign, which no bearer token has.
+// spaces and a few other characters, of which bearer tokens have the tilde only.
 func isUnescaped(text []byte) bool {
 	var escaped uint64
 	for ; len(text) >= 8; text = text[8:] {
@@ -62,19 +62,19 @@ func isUnescaped(text []byte) bool {
 	for _, c := range text {
 		escaped |= escapedIn(uint64(c) * ones)
 	}
-	return escaped == 0
+	return escaped&(0x80*ones) == 0
 }
 
 const ones = 0x0101010101010101
 
-// escapedIn marks the bytes of a word that isUnescaped refuses; at least the first of them. A
-// subtraction sets the highest bit of a byte that is too small, and in a word without any, no
-// byte borrows from the next.
+// escapedIn sets the highest bit of each byte of a word that isUnescaped refuses; at least of
+// the first of them. A subtraction sets that of a byte that is too small, and in a word without
+// any, no byte borrows from the next. Of ASCII, <, > and \ become a tilde with the bits of 'b',
+// and so do ^, |, the tilde itself, and two control characters.
 func escapedIn(word uint64) uint64 {
 	small := word - '+'*ones
-	lessOrGreater := ((word | ('<'^'>')*ones) ^ '>'*ones) - ones
-	backslash := (word ^ '\\'*ones) - ones
-	return (word | small | lessOrGreater | backslash) & (0x80 * ones)
+	tilde := ((word | 'b'*ones) ^ '~'*ones) - ones
+	return word | small | tilde
 }
 
 // token gets a token as getToken does, and counts and traces it.

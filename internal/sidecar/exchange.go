@@ -134,7 +134,7 @@ func withoutParameters(err error) error {
 	return err
 }
 
-func (s *Server) answerToken(r *http.Request, request obo.Request, o options, issued string) (*tokenAnswer, error) {
+func (s *Server) answerToken(r *http.Request, request obo.Request, o *options, issued string) (*tokenAnswer, error) {
 	event := door.EventOf(r)
 	token, err := s.token(event, event, &request, o)
 	if err != nil {

@@ -159,10 +159,12 @@ func TestTargetsOfTokenRequests(t *testing.T) {
 			t.Fatal(err)
 		}
 		o, err := s.target(form, nil, row.client)
-		got := o.Name + " " + o.AppScope
+		var got string
 		var refused *oauthError
 		if errors.As(err, &refused) {
 			got = refused.code
+		} else if err == nil {
+			got = o.Name + " " + o.AppScope
 		}
 		if got != row.want {
 			t.Errorf("%s: got %s %v, want %s", row.form, got, err, row.want)

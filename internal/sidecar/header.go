@@ -16,7 +16,7 @@ import (
 )
 
 // sendHeader answers with a token for the API of o.
-func (s *Server) sendHeader(c echo.Context, caller *validate.Caller, o options) error {
+func (s *Server) sendHeader(c echo.Context, caller *validate.Caller, o *options) error {
 	request, err := tokenRequest(caller, o)
 	if err != nil {
 		return err
@@ -78,7 +78,7 @@ func escapedIn(word uint64) uint64 {
 }
 
 // token gets a token as getToken does, and counts and traces it.
-func (s *Server) token(ctx context.Context, event *door.Event, request *obo.Request, o options) (obo.Token, error) {
+func (s *Server) token(ctx context.Context, event *door.Event, request *obo.Request, o *options) (obo.Token, error) {
 	if o.override.CorrelationID != "" {
 		ctx = context.WithValue(ctx, obo.CorrelationID{}, o.override.CorrelationID)
 	}

@@ -131,9 +131,10 @@ func TestSidecarLogsRequests(t *testing.T) {
 	w.beside("GET", headerPathFree("nope", option("Scopes", "api://notes/.default"), option("RequestAppToken", "true"),
 		"AgentIdentity="+agentOne), "")
 	w.beside("GET", "/anything/else", "")
+	w.beside("GET", "/AuthorizationHeader/Todo", w.alice())
 	lines := w.log.lines(t)
-	if len(lines) != 3 {
-		t.Fatalf("got %d lines, want 3", len(lines))
+	if len(lines) != 4 {
+		t.Fatalf("got %d lines, want 4", len(lines))
 	}
 	for i, want := range []map[string]any{
 		{
@@ -142,6 +143,7 @@ func TestSidecarLogsRequests(t *testing.T) {
 		},
 		{"route": "/AuthorizationHeaderUnauthenticated/{apiName}", "api": nil, "status": 200.0, "agent": agentOne},
 		{"route": "none", "status": 404.0, "problem": "not-found"},
+		{"route": "/AuthorizationHeader/{apiName}", "api": "todo", "status": 200.0}, // without a query
 	} {
 		for name, value := range want {
 			if lines[i][name] != value {

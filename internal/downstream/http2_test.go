@@ -1,6 +1,7 @@
 package downstream_test
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -110,6 +111,78 @@ func TestUnprocessedRequestIsSentAgain(t *testing.T) {
 				})
 			}
 		})
+	}
+}
+
+// A call over HTTP/2 ends when its time is over or the caller leaves, whatever the API does. One
+// that the API refuses waits for a second at least before it is sent for the third time.
+func TestCallOverHTTP2Ends(t *testing.T) {
+	for api, answer := range map[string]func(c *wiretest.Conn, s *wiretest.Stream){
+		"is silent": func(*wiretest.Conn, *wiretest.Stream) {},
+		"refuses":   func(c *wiretest.Conn, s *wiretest.Stream) { c.Reset(s, http2.ErrCodeRefusedStream) },
+		"stops":     func(c *wiretest.Conn, s *wiretest.Stream) { c.Open(s, "content-length", "10") },
+	} {
+		for name, leaves := range map[string]bool{"its time is over": false, "the caller leaves": true} {
+			t.Run(api+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				asked := make(chan struct{}, 10)
+				e := startHTTP2(t, wiretest.ServeFrames(t, func(c *wiretest.Conn, s *wiretest.Stream) bool {
+					if s.ID == 1 { // opens the connection
+						c.Reply(s)
+						return true
+					}
+					answer(c, s)
+					asked <- struct{}{}
+					return true
+				}))
+				if got := e.do("GET", "/first", ""); got.status != 200 {
+					t.Fatalf("the first call: got %d %s", got.status, got.body)
+				}
+				const soon = 300 * time.Millisecond
+				ctx, leave := context.WithCancel(t.Context())
+				defer leave()
+				if !leaves {
+					e.config.RequestTimeout = soon
+				}
+				client, err := downstream.New(*e.config)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var truncated error
+				ended := make(chan error, 1)
+				begun := time.Now()
+				go func() {
+					defer func() {
+						if recover() != nil {
+							ended <- abortedError{}
+						}
+					}()
+					r := httptest.NewRequestWithContext(ctx, "GET", "/x", nil)
+					ended <- client.Forward(httptest.NewRecorder(), r, downstream.Call{Token: e.token, Truncated: &truncated})
+				}()
+				wait(t, "the call", asked)
+				if leaves {
+					time.AfterFunc(soon, leave)
+				}
+				select {
+				case err = <-ended:
+				case <-time.After(patience):
+					t.Fatal("the call does not end")
+				}
+				if took := time.Since(begun); took < soon || took > 3*soon {
+					t.Errorf("it ended after %v, want %v", took, soon)
+				}
+				var failed *downstream.Error
+				switch {
+				case api == "stops":
+					if !errors.Is(err, abortedError{}) || !leaves && truncated != context.DeadlineExceeded || leaves && truncated != nil {
+						t.Errorf("got %v, truncated by %v", err, truncated)
+					}
+				case leaves && !errors.Is(err, context.Canceled), !leaves && (!errors.As(err, &failed) || failed.Kind != downstream.Timeout):
+					t.Errorf("got %v", err)
+				}
+			})
+		}
 	}
 }
 

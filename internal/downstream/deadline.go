@@ -34,11 +34,15 @@ type deadline struct {
 }
 
 // start begins the request's time, which is total. The API's timeout runs from
-// awaitResponse on. wake is called when the deadline may have passed; it asks ifPassed.
+// awaitResponse on. wake is called when the deadline may have passed; it asks ifPassed. The timer
+// fires after the API's timeout at first, so that awaitResponse need not move it.
 func (d *deadline) start(total, api time.Duration, wake func()) {
-	d.request, d.api = time.Now().Add(total), api
-	d.at, d.fires = d.request, d.request
-	d.timer = time.AfterFunc(total, wake)
+	d.mu.Lock() // so that wake finds the timer
+	defer d.mu.Unlock()
+	now, first := time.Now(), min(total, api)
+	d.request, d.api = now.Add(total), api
+	d.at, d.fires = d.request, now.Add(first)
+	d.timer = time.AfterFunc(first, wake)
 }
 
 // ifPassed calls end with what did not come in time, if the deadline has passed. If it has

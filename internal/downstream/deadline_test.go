@@ -1,6 +1,7 @@
 package downstream_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -144,6 +145,52 @@ func TestAPIsTimeIsNotTheCallers(t *testing.T) {
 				}
 				if answer := w.Body.String(); row.want == "" && answer != "done" {
 					t.Errorf("got the answer %q", answer)
+				}
+			})
+		})
+	}
+}
+
+// The API's timeout, of 10 seconds, does not run while the token is fetched; the time of the
+// request, of 60, does.
+func TestTokenTakesTheRequestsTime(t *testing.T) {
+	const s = time.Second
+	for _, row := range []struct {
+		name   string
+		token  time.Duration
+		answer time.Duration
+		late   bool
+		after  time.Duration
+	}{
+		{"a slow token", 30 * s, 9 * s, false, 39 * s},
+		{"a slow token and an API without an answer", 30 * s, 100 * s, true, 40 * s},
+		{"a token that comes late", 55 * s, 100 * s, true, 60 * s},
+		{"a token that does not come", 100 * s, 0, true, 60 * s},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				client, err := downstream.New(downstream.Config{
+					BaseURL: "http://api.example", Timeout: 10 * s, RequestTimeout: 60 * s, Attempts: 1, Transport: takes(0, 0, row.answer),
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				token := func(ctx context.Context, _ downstream.Rejection) (string, error) {
+					select {
+					case <-time.After(row.token):
+						return "token", nil
+					case <-ctx.Done():
+						return "", ctx.Err()
+					}
+				}
+				begun := time.Now()
+				err = client.Forward(httptest.NewRecorder(), httptest.NewRequest("GET", "/x", nil), downstream.Call{Token: token})
+				took := time.Since(begun)
+				time.Sleep(200 * s) // until the API is done
+				var failed *downstream.Error
+				late := errors.As(err, &failed) && failed.Kind == downstream.Timeout
+				if late != row.late || !late && err != nil || took != row.after {
+					t.Errorf("got %v after %v, want a timeout: %t, after %v", err, took, row.late, row.after)
 				}
 			})
 		})

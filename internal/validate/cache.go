@@ -1,6 +1,7 @@
 package validate
 
 import (
+	"hash/maphash"
 	"sync"
 	"time"
 )
@@ -11,7 +12,8 @@ const (
 	// maxCachedIdentities and maxSharedClaims bound each of the cache's two generations. At
 	// about 210 bytes for an identity, both take some 55 MB for the users of a few clients.
 	// Of clients and tenants that have few users each, fewer tokens are cached: with as many
-	// shared claims as identities, 65,536 to 131,072, of about 710 bytes each.
+	// shared claims as identities, 65,536 to 131,072, of about 710 bytes each. If both
+	// generations are full of both, they take some 120 MB.
 	maxCachedIdentities = 1 << 17
 	maxSharedClaims     = 1 << 16
 )
@@ -33,7 +35,7 @@ type shard struct {
 // get returns the cached identity of a token that has not expired at the given time, and
 // whether there is one.
 func (c *identityCache) get(tag tokenTag, at time.Time) (identity, bool) {
-	s := &c.shards[tag[0]%shards]
+	s := c.shard(tag)
 	s.mu.RLock()
 	id, ok := s.newer.get(tag)
 	aged := false
@@ -53,7 +55,15 @@ func (c *identityCache) get(tag tokenTag, at time.Time) (identity, bool) {
 
 // put caches the identity of a verified token.
 func (c *identityCache) put(tag tokenTag, id identity) {
-	c.shards[tag[0]%shards].put(tag, id)
+	c.shard(tag).put(tag, id)
+}
+
+// shardSeed keeps the bits of a tag from those who measure how long they wait for a shard.
+var shardSeed = maphash.MakeSeed()
+
+// shard returns the shard of a token.
+func (c *identityCache) shard(tag tokenTag) *shard {
+	return &c.shards[maphash.Bytes(shardSeed, tag[:])%shards]
 }
 
 func (s *shard) put(tag tokenTag, id identity) {

@@ -120,7 +120,7 @@ func TestCacheIsBoundedAndKeepsWhatIsUsed(t *testing.T) {
 	}
 	held := 0
 	for i := range 5*maxCachedIdentities + 1 {
-		s := &c.shards[testTag(i)[0]%shards]
+		s := c.shard(testTag(i))
 		if _, ok := s.newer.get(testTag(i)); ok {
 			held++
 		} else if _, ok := s.older.get(testTag(i)); ok {
@@ -138,7 +138,7 @@ func TestCacheIsBoundedForOneToken(t *testing.T) {
 	for range 3 * maxCachedIdentities / shards {
 		c.put(testTag(0), testIdentity("1"))
 	}
-	s := &c.shards[testTag(0)[0]%shards]
+	s := c.shard(testTag(0))
 	if got := s.newer.count + s.older.count; got > 2*maxCachedIdentities/shards {
 		t.Errorf("%d records are held, want %d at most", got, 2*maxCachedIdentities/shards)
 	}

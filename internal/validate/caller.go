@@ -66,7 +66,7 @@ func (c *Caller) CheckHolds(scopes, appPermissions []string) error {
 }
 
 // identity is what a token says about its caller, and the token's SHA-256, which is computed
-// once the token is verified. It never changes then.
+// after the token was verified. Nothing in it changes after that.
 type identity struct {
 	*sharedClaims
 	object, subject, name string

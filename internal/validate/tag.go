@@ -17,10 +17,10 @@ type tokenTag [16]byte
 // Two different tokens have the same tag for at most one in 2^116 keys, whatever a sender
 // chooses: each tag is a polynomial in a secret value, with a term for each of at most 2,048
 // blocks and one for the length, and two polynomials are equal in no more points than the
-// greater degree. The polynomials differ because the length, and so the padding, is a part of
-// them. A nonce that is used again reveals the key to those who see tags, and no tag leaves the
-// process. How long a look-up takes tells a sender nothing of use: it does not know its tags, and
-// the maps hash them with seeds of their own.
+// greater degree. The length is a term of its own, so two tokens that differ only in zeros at
+// the end have different polynomials. A nonce that is used again reveals the secret value to
+// those who see tags, and no tag leaves the process. How long a look-up takes tells nothing of a
+// tag either: what chooses a shard and a place in its map hashes the tag with a random seed.
 type tagger struct {
 	gmac cipher.AEAD // nil: refused. Its Seal changes nothing in it, so goroutines share it
 }

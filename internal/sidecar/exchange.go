@@ -115,12 +115,13 @@ func (s *Server) clientToken(r *http.Request, form form) (*tokenAnswer, error) {
 		return nil, err
 	}
 	door.EventOf(r).API = o.Name
-	o.RequestAppToken = true
-	request, err := tokenRequest(nil, o)
+	own := *o // others may have the same options
+	own.RequestAppToken = true
+	request, err := tokenRequest(nil, &own)
 	if err != nil {
 		return nil, withoutParameters(err)
 	}
-	return s.answerToken(r, request, o, "")
+	return s.answerToken(r, request, &own, "")
 }
 
 // withoutParameters returns err without advice to use parameters that this route does not have.

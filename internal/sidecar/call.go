@@ -37,7 +37,7 @@ var errNoBaseURL = problem.New("misconfigured",
 	"The API has no baseUrl, so it cannot be called. The AuthorizationHeader route gives a token for it.")
 
 // call calls the API and answers with what it answered, whatever its status.
-func (s *Server) call(c echo.Context, caller *validate.Caller, o *options) error {
+func (s *Server) call(c echo.Context, caller *validate.Caller, o options) error {
 	event := door.EventOf(c.Request())
 	request, err := tokenRequest(caller, o)
 	if err != nil {
@@ -72,7 +72,7 @@ func (s *Server) call(c echo.Context, caller *validate.Caller, o *options) error
 }
 
 // send calls the API and reads its answer.
-func send(event *door.Event, o *options, outgoing downstream.Outgoing) (callAnswer, error) {
+func send(event *door.Event, o options, outgoing downstream.Outgoing) (callAnswer, error) {
 	answer, err := o.Client.Send(event, outgoing)
 	if err != nil {
 		return callAnswer{}, err
@@ -137,7 +137,7 @@ func appendHeaders(body []byte, h http.Header) []byte {
 }
 
 // tokenFor returns the source of tokens for a call.
-func (s *Server) tokenFor(event *door.Event, request *obo.Request, o *options) downstream.TokenFunc {
+func (s *Server) tokenFor(event *door.Event, request *obo.Request, o options) downstream.TokenFunc {
 	return func(ctx context.Context, rejected downstream.Rejection) (string, error) {
 		request.Challenge = obo.Challenge{RejectedToken: rejected.Token, Claims: rejected.Claims}
 		token, err := s.token(ctx, event, request, o)
@@ -150,7 +150,7 @@ var traceHeaders = [...]string{"Traceparent", "Tracestate", "Baggage"}
 
 // newOutgoing returns what the API sees of r, without token and body. Of the caller's headers
 // that is what describes the body, and the trace.
-func newOutgoing(r *http.Request, o *options) (downstream.Outgoing, error) {
+func newOutgoing(r *http.Request, o options) (downstream.Outgoing, error) {
 	if o.Client == nil {
 		return downstream.Outgoing{}, errNoBaseURL
 	}

@@ -115,13 +115,12 @@ func (s *Server) clientToken(r *http.Request, form form) (*tokenAnswer, error) {
 		return nil, err
 	}
 	door.EventOf(r).API = o.Name
-	own := *o // others may have the same options
-	own.RequestAppToken = true
-	request, err := tokenRequest(nil, &own)
+	o.RequestAppToken = true
+	request, err := tokenRequest(nil, o)
 	if err != nil {
 		return nil, withoutParameters(err)
 	}
-	return s.answerToken(r, request, &own, "")
+	return s.answerToken(r, request, o, "")
 }
 
 // withoutParameters returns err without advice to use parameters that this route does not have.
@@ -135,7 +134,7 @@ func withoutParameters(err error) error {
 	return err
 }
 
-func (s *Server) answerToken(r *http.Request, request obo.Request, o *options, issued string) (*tokenAnswer, error) {
+func (s *Server) answerToken(r *http.Request, request obo.Request, o options, issued string) (*tokenAnswer, error) {
 	event := door.EventOf(r)
 	token, err := s.token(event, event, &request, o)
 	if err != nil {

@@ -159,12 +159,10 @@ func TestTargetsOfTokenRequests(t *testing.T) {
 			t.Fatal(err)
 		}
 		o, err := s.target(form, nil, row.client)
-		var got string
+		got := o.Name + " " + o.AppScope
 		var refused *oauthError
 		if errors.As(err, &refused) {
 			got = refused.code
-		} else if err == nil {
-			got = o.Name + " " + o.AppScope
 		}
 		if got != row.want {
 			t.Errorf("%s: got %s %v, want %s", row.form, got, err, row.want)

@@ -16,7 +16,7 @@ import (
 )
 
 // sendHeader answers with a token for the API of o.
-func (s *Server) sendHeader(c echo.Context, caller *validate.Caller, o *options) error {
+func (s *Server) sendHeader(c echo.Context, caller *validate.Caller, o options) error {
 	request, err := tokenRequest(caller, o)
 	if err != nil {
 		return err
@@ -68,9 +68,9 @@ func isUnescaped(text []byte) bool {
 const ones = 0x0101010101010101
 
 // escapedIn sets the highest bit of each byte of a word that isUnescaped refuses; at least of
-// the first of them. A subtraction sets the highest bit of a byte that is too small; in a word
-// where no byte is refused, no byte borrows from the next. OR with 'b' turns <, > and \ into a
-// tilde; of other ASCII only ^, |, the tilde itself and two control characters.
+// the first of them. A subtraction sets that of a byte that is too small, and in a word without
+// any, no byte borrows from the next. Of ASCII, <, > and \ become a tilde with the bits of 'b',
+// and so do ^, |, the tilde itself, and two control characters.
 func escapedIn(word uint64) uint64 {
 	small := word - '+'*ones
 	tilde := ((word | 'b'*ones) ^ '~'*ones) - ones
@@ -78,7 +78,7 @@ func escapedIn(word uint64) uint64 {
 }
 
 // token gets a token as getToken does, and counts and traces it.
-func (s *Server) token(ctx context.Context, event *door.Event, request *obo.Request, o *options) (obo.Token, error) {
+func (s *Server) token(ctx context.Context, event *door.Event, request *obo.Request, o options) (obo.Token, error) {
 	if o.override.CorrelationID != "" {
 		ctx = context.WithValue(ctx, obo.CorrelationID{}, o.override.CorrelationID)
 	}

@@ -35,7 +35,7 @@ func (s *Server) authenticate(r *http.Request) (*validate.Caller, error) {
 // callerOf returns the caller of a request on a route without authentication, whose token
 // counts if it is asked for a user's: nil if there is none. A token that is bad is never
 // ignored.
-func (s *Server) callerOf(r *http.Request, o *options) (*validate.Caller, error) {
+func (s *Server) callerOf(r *http.Request, o options) (*validate.Caller, error) {
 	if o.RequestAppToken || r.Header["Authorization"] == nil {
 		return nil, nil
 	}
@@ -44,7 +44,7 @@ func (s *Server) callerOf(r *http.Request, o *options) (*validate.Caller, error)
 
 // tokenRequest decides whose token a request gets. caller is nil if it has no token that
 // counts.
-func tokenRequest(caller *validate.Caller, o *options) (obo.Request, error) {
+func tokenRequest(caller *validate.Caller, o options) (obo.Request, error) {
 	r := obo.Request{Agent: o.Agent, Tenant: o.override.Tenant, Claims: o.override.Claims, Refresh: o.override.ForceRefresh}
 	switch {
 	case o.RequestAppToken && o.Agent.User != "":
@@ -73,7 +73,7 @@ func tokenRequest(caller *validate.Caller, o *options) (obo.Request, error) {
 }
 
 // asApplication completes a request for a token without a user.
-func asApplication(r obo.Request, o *options) (obo.Request, error) {
+func asApplication(r obo.Request, o options) (obo.Request, error) {
 	if o.AppScope == "" {
 		return obo.Request{}, errNoAppScope
 	}

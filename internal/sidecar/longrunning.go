@@ -29,12 +29,10 @@ var (
 )
 
 // beginsSession reports whether a request asks for a new long-running session.
-func (o *options) beginsSession() bool {
-	return strings.EqualFold(o.override.SessionKey, allocateForMe)
-}
+func (o options) beginsSession() bool { return strings.EqualFold(o.override.SessionKey, allocateForMe) }
 
 // sessionRequest completes a request that names a long-running session.
-func sessionRequest(r obo.Request, caller *validate.Caller, o *options) (obo.Request, error) {
+func sessionRequest(r obo.Request, caller *validate.Caller, o options) (obo.Request, error) {
 	switch {
 	case caller == nil && o.beginsSession():
 		return obo.Request{}, errNoSessionUser
@@ -61,7 +59,7 @@ func sessionRequest(r obo.Request, caller *validate.Caller, o *options) (obo.Req
 
 // getToken gets a token for r. If that begins a long-running session, r goes on with the
 // session's key: so do further attempts of the same call.
-func (s *Server) getToken(ctx context.Context, r *obo.Request, o *options) (obo.Token, error) {
+func (s *Server) getToken(ctx context.Context, r *obo.Request, o options) (obo.Token, error) {
 	if r.User == nil || !o.beginsSession() {
 		return s.config.Tokens.Token(ctx, *r)
 	}
@@ -73,7 +71,7 @@ func (s *Server) getToken(ctx context.Context, r *obo.Request, o *options) (obo.
 }
 
 // newSession is the key of the session that r has begun, "" for none.
-func (o *options) newSession(r obo.Request) string {
+func (o options) newSession(r obo.Request) string {
 	if !o.beginsSession() {
 		return ""
 	}

@@ -11,8 +11,8 @@ import (
 	"middletier/internal/problem"
 )
 
-// options are what a request asks for: the settings of its API, with what the query changes.
-// Requests without a query share them, so nobody changes them in place.
+// options are what one request asks for: the settings of its API, with what the query
+// changes.
 type options struct {
 	API
 	override overrides
@@ -27,42 +27,38 @@ var (
 // readOptions reads what r asks for of the API called name. Parameters count if open, the
 // gate of the route, is true. bare: an API that is not configured is known by the scopes
 // of the query.
-func (s *Server) readOptions(r *http.Request, name string, open, bare bool) (*options, error) {
-	event, key := door.EventOf(r), strings.ToLower(name)
-	if o := s.plain[key]; o != nil && r.URL.RawQuery == "" {
-		event.API = o.Name
-		return o, nil
-	}
-	api, known := s.config.APIs[key]
+func (s *Server) readOptions(r *http.Request, name string, open, bare bool) (options, error) {
+	event := door.EventOf(r)
+	api, known := s.config.APIs[strings.ToLower(name)]
 	event.API = api.Name
 	q, err := readQuery(r.URL.RawQuery)
 	if err != nil {
-		return nil, err
+		return options{}, err
 	}
 	if !open {
 		if !known {
-			return nil, problem.ErrUnknownAPI
+			return options{}, problem.ErrUnknownAPI
 		}
 		if err := q.checkClosed(); err != nil {
-			return nil, err
+			return options{}, err
 		}
 		s.logIgnored(event, q.names(), "overrides are ignored: the gate of this route in sidecar.allowOverrides is closed")
 		return newOptions(api, overrides{})
 	}
 	override, err := q.overrides()
 	if err != nil {
-		return nil, err
+		return options{}, err
 	}
 	agent, given, err := q.agentParameters()
 	if err != nil {
-		return nil, err
+		return options{}, err
 	}
 	if !known && !(bare && len(override.Scopes) > 0) {
-		return nil, problem.ErrUnknownAPI
+		return options{}, problem.ErrUnknownAPI
 	}
 	if override.RelativePath != "" && api.Client != nil { // also where no call follows: it is the caller's mistake
 		if api.path, api.query, err = api.Client.ParseRelative(override.RelativePath); err != nil {
-			return nil, err
+			return options{}, err
 		}
 	}
 	if given {
@@ -70,19 +66,16 @@ func (s *Server) readOptions(r *http.Request, name string, open, bare bool) (*op
 	}
 	s.logIgnored(event, override.ignored, "overrides are ignored: they never count")
 	o, err := newOptions(api, override)
-	if err != nil {
-		return nil, err
-	}
 	if o.RequestAppToken && override.SessionKey != "" {
 		s.logIgnored(event, []string{"AcquireTokenOptions.LongRunningWebApiSessionKey"},
 			"overrides are ignored: an application's token has no long-running session")
 	}
-	return o, nil
+	return o, err
 }
 
 // newOptions returns the settings of api with the override. The API of other requests
 // does not change.
-func newOptions(api API, o overrides) (*options, error) {
+func newOptions(api API, o overrides) (options, error) {
 	if len(o.Scopes) > 0 {
 		api.Scopes, api.AppScope, api.AppScopes = o.Scopes, "", false
 		if strings.HasSuffix(o.Scopes[0], "/.default") {
@@ -90,23 +83,23 @@ func newOptions(api API, o overrides) (*options, error) {
 		}
 	}
 	if len(api.Scopes) == 0 && api.AppScope == "" {
-		return nil, errNoScopes
+		return options{}, errNoScopes
 	}
 	api.RequestAppToken = api.RequestAppToken || o.RequestAppToken || len(api.Scopes) == 0 && api.AppScopes
 	if len(o.Scopes) > 0 && !api.RequestAppToken && obo.CheckScopes(o.Scopes) != nil {
-		return nil, errScopes
+		return options{}, errScopes
 	}
 	api.RelativePath = cmp.Or(o.RelativePath, api.RelativePath)
 	api.HTTPMethod = cmp.Or(o.HTTPMethod, api.HTTPMethod)
 	api.AcceptHeader = cmp.Or(o.AcceptHeader, api.AcceptHeader)
 	api.ContentType = cmp.Or(o.ContentType, api.ContentType)
 	api.ExtraHeader, api.ExtraQuery = merge(api.ExtraHeader, o.ExtraHeader), merge(api.ExtraQuery, o.ExtraQuery)
-	return &options{api, o}, nil
+	return options{api, o}, nil
 }
 
 // appByDefault reports whether a request without a user gets the application's token
 // without asking for it.
-func (o *options) appByDefault() bool {
+func (o options) appByDefault() bool {
 	return o.AppScopes || len(o.Scopes) == 1 && strings.HasSuffix(o.Scopes[0], "/.default")
 }
 

@@ -47,7 +47,7 @@ func (s *Server) routes() []route {
 }
 
 // answerFunc answers a request for an API. caller is nil if no token counts.
-type answerFunc func(c echo.Context, caller *validate.Caller, o *options) error
+type answerFunc func(c echo.Context, caller *validate.Caller, o options) error
 
 // withToken handles a route on which a caller must have a token of its own. open and bare
 // are as for readOptions.

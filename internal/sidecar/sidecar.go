@@ -129,7 +129,6 @@ type Server struct {
 	handler http.Handler
 	callers *callers
 	table   []route
-	plain   map[string]*options // of APIs by name, in lower case, for requests without a query
 
 	scopes   *validate.Access // of /Validate; nil: none are needed
 	roleFree *validate.Access // names the clients that need no roles; nil: none
@@ -139,7 +138,7 @@ type Server struct {
 func New(c Config) *Server {
 	checked := func(string, string) {}
 	c.APIs = withPaths(c.APIs)
-	s := &Server{config: c, callers: c.callers(checked), scopes: c.access(checked), plain: plainOptions(c.APIs)}
+	s := &Server{config: c, callers: c.callers(checked), scopes: c.access(checked)}
 	if len(c.RoleFreeClients) > 0 {
 		s.roleFree = validate.NewAccess([]validate.Rule{{Clients: c.RoleFreeClients}}, checked)
 	}
@@ -173,18 +172,6 @@ func withPaths(apis map[string]API) map[string]API {
 		}
 	}
 	return parsed
-}
-
-// plainOptions returns the options of requests without a query. An API that needs a query, since
-// it has no scopes, has none.
-func plainOptions(apis map[string]API) map[string]*options {
-	plain := map[string]*options{}
-	for name, api := range apis {
-		if o, err := newOptions(api, overrides{}); err == nil {
-			plain[name] = o
-		}
-	}
-	return plain
 }
 
 // routeName returns the label of a route of Echo's: a problem's page, or no route.

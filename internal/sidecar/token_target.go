@@ -29,22 +29,22 @@ type target struct {
 
 // target returns what a request asks for. caller is nil for a token as the application,
 // client for the application beside this service. Only what is configured can be had.
-func (s *Server) target(form form, caller *validate.Caller, client *TokenClient) (*options, error) {
+func (s *Server) target(form form, caller *validate.Caller, client *TokenClient) (options, error) {
 	scopes, err := form.scopes()
 	if err != nil {
-		return nil, err
+		return options{}, err
 	}
 	names, err := form.targets()
 	if err != nil {
-		return nil, err
+		return options{}, err
 	}
 	if len(names)+len(scopes) == 0 {
-		return nil, errTargetMissing
+		return options{}, errTargetMissing
 	}
 	found := s.targets(caller, client)
 	for _, name := range names {
 		if found = named(found, name); len(found) == 0 {
-			return nil, errTarget
+			return options{}, errTarget
 		}
 	}
 	if caller != nil && !caller.IsApp() && slices.ContainsFunc(found, target.forUsers) {
@@ -52,7 +52,7 @@ func (s *Server) target(form form, caller *validate.Caller, client *TokenClient)
 	}
 	found = slices.DeleteFunc(found, func(t target) bool { return len(t.scopes) == 0 })
 	if len(found) == 0 {
-		return nil, errKindOfToken
+		return options{}, errKindOfToken
 	}
 	var matching []target
 	for _, t := range found {
@@ -61,14 +61,14 @@ func (s *Server) target(form form, caller *validate.Caller, client *TokenClient)
 		}
 	}
 	if len(matching) == 0 {
-		return nil, errScope
+		return options{}, errScope
 	}
 	if slices.ContainsFunc(matching, target.withoutAgent) { // an agent is meant if its API is named alone
 		matching = slices.DeleteFunc(matching, func(t target) bool { return !t.withoutAgent() })
 	}
 	for _, other := range matching[1:] {
 		if !matching[0].sameToken(other) {
-			return nil, errAmbiguous
+			return options{}, errAmbiguous
 		}
 	}
 	return matching[0].options()
@@ -152,15 +152,12 @@ func (t target) sameToken(u target) bool {
 }
 
 // options returns the settings of the API, with the scopes of t.
-func (t target) options() (*options, error) {
+func (t target) options() (options, error) {
 	o, err := newOptions(t.API, overrides{})
-	if err != nil {
-		return nil, err
-	}
 	if !t.app {
 		o.Scopes = t.scopes
 	}
-	return o, nil
+	return o, err
 }
 
 // sameURL compares URLs by what they mean (RFC 3986, section 6.2): letters of scheme and

@@ -187,9 +187,10 @@ func realIdentity(user, client int) identity {
 // Cached identities are few objects for the garbage collector, and take what the cache says. Of
 // many clients fewer are cached.
 func TestCachedIdentitiesAreFewObjects(t *testing.T) {
-	const tokens = 150_000
+	const tokens = 200_000
 	for _, row := range []struct{ clients, size, objects int }{
 		{1, 50 << 20, 5000},
+		{2000, 60 << 20, 1_000_000},
 		{tokens, 60 << 20, 1_000_000},
 	} {
 		var before, after runtime.MemStats

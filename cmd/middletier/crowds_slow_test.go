@@ -228,7 +228,7 @@ func say(text string) func(net.Conn) error {
 func resetRapidly(token string) func(net.Conn) error {
 	head := wiretest.HeaderBlock([][2]string{ // the same bytes for every stream
 		{":method", "GET"}, {":scheme", "http"}, {":authority", "x"}, {":path", "/api/todo/items"}, {"authorization", "Bearer " + token},
-	}...)
+	})
 	return func(conn net.Conn) error {
 		go func() { _, _ = io.Copy(io.Discard, conn) }() // ends with the connection
 		if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {

@@ -70,7 +70,7 @@ func (w *world) requestOverHTTP2(t *testing.T, method, path, token string) strin
 		t.Fatal(err)
 	}
 	if err := framer.WriteHeaders(http2.HeadersFrameParam{
-		StreamID: 1, BlockFragment: wiretest.HeaderBlock(fields...), EndStream: true, EndHeaders: true,
+		StreamID: 1, BlockFragment: wiretest.HeaderBlock(fields), EndStream: true, EndHeaders: true,
 	}); err != nil {
 		t.Fatal(err)
 	}

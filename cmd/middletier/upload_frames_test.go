@@ -76,7 +76,7 @@ func (f *frameUpload) begin(row uploadRow) error {
 	if err := f.framer.WriteSettings(); err != nil {
 		return err
 	}
-	return f.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: wiretest.HeaderBlock(fields...), EndHeaders: true})
+	return f.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: wiretest.HeaderBlock(fields), EndHeaders: true})
 }
 
 // send sends the body, until all is sent or the service wants no more of it.

@@ -79,7 +79,7 @@ func TestReaderOfAnHTTP2ErrorThatTakesNothingIsCutOff(t *testing.T) {
 		conn := serveHTTP2(t, newDoor(t).NewEcho())()
 		defer conn.Close()
 		framer := http2.NewFramer(conn, conn)
-		block := wiretest.HeaderBlock([][2]string{{":method", "GET"}, {":scheme", "http"}, {":authority", "service"}, {":path", "/nothing"}}...)
+		block := wiretest.HeaderBlock([][2]string{{":method", "GET"}, {":scheme", "http"}, {":authority", "service"}, {":path", "/nothing"}})
 		go func() { // a pipe holds nothing: what we write is read while we read
 			_, _ = io.WriteString(conn, http2.ClientPreface)
 			_ = framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})

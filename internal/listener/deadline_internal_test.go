@@ -21,7 +21,7 @@ const stall = 30 * time.Second
 // shutWindow asks for an answer over HTTP/2 and lets nothing of its body come. It returns what
 // ended the stream, and how long that took.
 func shutWindow(t *testing.T, conn net.Conn) (end http2.Frame, took time.Duration) {
-	block := wiretest.HeaderBlock([][2]string{{":method", "GET"}, {":scheme", "http"}, {":authority", "service"}, {":path", "/"}}...)
+	block := wiretest.HeaderBlock([][2]string{{":method", "GET"}, {":scheme", "http"}, {":authority", "service"}, {":path", "/"}})
 	framer := http2.NewFramer(conn, conn)
 	pings := make(chan [8]byte, 1)
 	defer close(pings)

@@ -210,7 +210,7 @@ func (c *Conn) Flush() { _ = c.out.Flush() }
 
 // HeaderBlock encodes the fields of a request, by name and value, without a state that others
 // would need (RFC 7541).
-func HeaderBlock(fields ...[2]string) []byte {
+func HeaderBlock(fields [][2]string) []byte {
 	var block bytes.Buffer
 	encoder := hpack.NewEncoder(&block)
 	encoder.SetMaxDynamicTableSize(0)

@@ -317,14 +317,15 @@ func TestUnchangedKeysKeepTokensKnown(t *testing.T) {
 		p := newProvider(jwk("a", keyA()), jwk("b", keyB()))
 		v := p.start(t, nil)
 		var tokens []string
-		for range 11 {
+		for range 101 {
 			tokens = append(tokens, signed("a", keyA(), ahead("exp", 10*time.Hour)))
 			accept(t, v, tokens[len(tokens)-1])
 		}
 		p.publish(jwk("b", keyB()), jwk("a", keyA(), "x5t", "changed"))
 		time.Sleep(3 * time.Hour)
 		next := 0
-		if n := testing.AllocsPerRun(10, func() { accept(t, v, tokens[next]); next++ }); n > 2 {
+		// Many, because a pool drops some of what it gets under the race detector.
+		if n := testing.AllocsPerRun(100, func() { accept(t, v, tokens[next]); next++ }); n > 2 {
 			t.Errorf("%v allocations, want 2 at most: the tokens were checked again", n)
 		}
 	})

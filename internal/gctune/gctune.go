@@ -1,4 +1,5 @@
-// Package gctune paces Go's garbage collector for a program whose heap is mostly caches.
+// Package gctune paces Go's garbage collector for a program whose heap is mostly caches, and
+// returns memory that only the program's start used.
 package gctune
 
 import (
@@ -28,8 +29,8 @@ const (
 // heap without caches, and some more. The function cached returns the bytes that caches take.
 // Go's default counts them too: a heap with 256 MiB of tokens would be collected at 512 MiB.
 // To collect earlier costs little, because caches hold hardly a pointer to follow. Once, after
-// interval, it returns memory that only the start used to the system. Run does nothing if
-// GOGC is set.
+// interval, it returns memory that only the start used to the system: heap, and pages of the
+// program's file. Run does nothing if GOGC is set.
 func Run(ctx context.Context, cached func() int) {
 	if os.Getenv("GOGC") != "" {
 		return
@@ -45,6 +46,7 @@ func Run(ctx context.Context, cached func() int) {
 		}
 		if first {
 			debug.FreeOSMemory()
+			dropFilePages()
 		}
 		runtimemetrics.Read(live)
 		debug.SetGCPercent(percent(int(live[0].Value.Uint64()), cached()))

@@ -148,14 +148,11 @@ func (p *connPool) roundTrip(r *http.Request, t *Transport, only *http.Protocols
 			p.learn(c, resp)
 			return resp, c.explain(err)
 		}
-		if r.GetBody != nil {
-			var bodyErr error
-			again := r.WithContext(r.Context()) // a shallow copy
-			if again.Body, bodyErr = r.GetBody(); bodyErr != nil {
-				return nil, c.explain(err)
-			}
-			r = again
+		again, bodyErr := withNewBody(r)
+		if bodyErr != nil {
+			return nil, c.explain(err)
 		}
+		r = again
 		if c != nil {
 			c.dedicated = true // for all later attempts
 		}
@@ -163,6 +160,20 @@ func (p *connPool) roundTrip(r *http.Request, t *Transport, only *http.Protocols
 	resp, err := p.onDedicated(r, risky)
 	p.learn(c, resp)
 	return resp, c.explain(err)
+}
+
+// withNewBody returns r to be sent again, with its body from the beginning if it is in memory.
+func withNewBody(r *http.Request) (*http.Request, error) {
+	if r.GetBody == nil {
+		return r, nil
+	}
+	body, err := r.GetBody()
+	if err != nil {
+		return nil, err
+	}
+	again := r.WithContext(r.Context()) // a shallow copy
+	again.Body = body
+	return again, nil
 }
 
 // learn records what a response shows about the API. c is nil for a request that is not

@@ -16,7 +16,8 @@ import (
 	"time"
 )
 
-// http1Pool sends small requests over HTTP/1.1 without TLS, and keeps the connections.
+// http1Pool sends small requests over HTTP/1.1, and keeps the connections. Those with TLS are in
+// a pool of their own, which is used once the API has responded over HTTP/1.1.
 //
 // http.Transport passes each request and each response through two goroutines of the
 // connection, because a response may come while its request is still being sent. A request
@@ -36,6 +37,8 @@ const reapInterval = 5 * time.Second
 // http1Conn is a connection of an http1Pool. One request uses it at a time.
 type http1Conn struct {
 	net.Conn
+	pool     *http1Pool
+	tls      *tlsRecords // below Conn; nil: without TLS
 	address  string
 	in       *bufio.Reader // reads the connection through limitHead
 	head     int64         // how much of the response's headers may still be read
@@ -61,13 +64,26 @@ var (
 	errHeadTooLarge = errors.New("the response headers exceeded the limit") // known to package failure
 	errNotSent      = errors.New("nothing of the request was sent")
 	errNoResponse   = errors.New("the connection ended before the response")
+	errNotHTTP1     = errors.New("the API has chosen HTTP/2")
 )
+
+// poolFor returns the pool through which r is sent; nil: through another transport. An API with
+// TLS must have responded over HTTP/1.1, since it may prefer HTTP/2.
+func (t *Transport) poolFor(r *http.Request) *http1Pool {
+	switch {
+	case r.URL.Scheme == "http" && t.accepts(r):
+		return &t.http1
+	case r.URL.Scheme == "https" && t.https.http1.Load() && t.accepts(r):
+		return &t.http1TLS
+	}
+	return nil
+}
 
 // accepts reports whether r may be sent through an http1Pool: it has no body or a small one
 // in memory, and needs nothing that only http.Transport has.
 func (t *Transport) accepts(r *http.Request) bool {
 	switch {
-	case !canPoll, t.DialContext == nil, t.DisableKeepAlives, !t.DisableCompression, t.Protocols != nil,
+	case !canPoll, t.DialContext == nil, t.DialTLSContext != nil, t.DisableKeepAlives, !t.DisableCompression, t.Protocols != nil,
 		r.Close, len(r.Trailer) > 0, len(r.TransferEncoding) > 0, r.Header["Connection"] != nil:
 		return false
 	case r.Body == nil || r.Body == http.NoBody:
@@ -85,7 +101,8 @@ func (t *Transport) accepts(r *http.Request) bool {
 }
 
 // roundTrip sends r, which t accepts. ok is false if only http.Transport can send it; nothing
-// has been read or sent then.
+// has been read or sent then. The error is errNotHTTP1 if the API has chosen HTTP/2: nothing has
+// been sent, but the body has been read.
 func (p *http1Pool) roundTrip(t *Transport, r *http.Request) (resp *http.Response, err error, ok bool) {
 	buffer := requestBuffers.Get().(*[]byte)
 	defer requestBuffers.Put(buffer)
@@ -146,7 +163,13 @@ func (p *http1Pool) connect(t *Transport, r *http.Request) (*http1Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn := &http1Conn{Conn: tcp, address: address}
+	conn := &http1Conn{Conn: tcp, pool: p, address: address}
+	if r.URL.Scheme == "https" {
+		if err := conn.startTLS(r, t); err != nil {
+			_ = tcp.Close() // err says more
+			return nil, err
+		}
+	}
 	conn.in = bufio.NewReader(limitHead{conn})
 	conn.abort = func() { _ = conn.Close() } // it may be closed already
 	conn.readable.of(tcp)
@@ -239,6 +262,9 @@ func (c *http1Conn) roundTrip(t *Transport, r *http.Request, request []byte) (*h
 		return nil, errors.Join(err, writeErr)
 	}
 	c.head = math.MaxInt64 // it is the body from now on
+	if c.tls != nil {
+		resp.TLS = &c.tls.state
+	}
 	resp.Close = resp.Close || writeErr != nil
 	body.ReadCloser, body.keep = resp.Body, !resp.Close
 	switch {
@@ -278,7 +304,7 @@ func (c *http1Conn) readResponse(r *http.Request, limit int64) (*http.Response, 
 type http1Body struct {
 	io.ReadCloser
 	conn      *http1Conn
-	transport *Transport // whose http1Pool gets the connection
+	transport *Transport // whose settings the pool of conn follows
 	request   *http.Request
 	stop      func() bool // the closing of the connection when the request's context ends
 	keep      bool        // the connection may be used again
@@ -320,8 +346,8 @@ func (b *http1Body) finish(complete bool) {
 		return
 	}
 	running := b.stop()
-	if complete && b.keep && running && b.conn.in.Buffered() == 0 {
-		b.transport.http1.put(b.transport, b.conn)
+	if complete && b.keep && running && b.conn.in.Buffered() == 0 && (b.conn.tls == nil || b.conn.tls.isEmpty()) {
+		b.conn.pool.put(b.transport, b.conn)
 		return
 	}
 	_ = b.conn.Close() // it may be closed already

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +22,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/net/http/httpguts"
+
+	"middletier/internal/testkit/certtest"
 )
 
 // http1API is an API whose responses are bytes. It gives each connection to handle, with a
@@ -28,20 +31,36 @@ import (
 type http1API struct {
 	t         *testing.T
 	transport *Transport
+	pool      *http1Pool
 	url       string
 	opened    atomic.Int64 // connections
 	group     sync.WaitGroup
 }
 
-// startHTTP1API starts an http1API. It ends with the test.
+// startHTTP1API starts an http1API without TLS. It ends with the test.
 func startHTTP1API(t *testing.T, handle func(number int, conn *http1Peer)) *http1API {
+	t.Helper()
+	return startHTTP1APIOver(t, "http", handle)
+}
+
+// startHTTP1APIOver starts an http1API with the scheme http or https. With TLS, it is known to use
+// HTTP/1.1. It ends with the test.
+func startHTTP1APIOver(t *testing.T, scheme string, handle func(number int, conn *http1Peer)) *http1API {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &http1API{t: t, transport: NewTransport(), url: "http://" + listener.Addr().String()}
+	a := &http1API{t: t, transport: NewTransport(), url: scheme + "://" + listener.Addr().String()}
 	a.transport.Proxy = nil
+	a.pool = &a.transport.http1
+	if scheme == "https" {
+		certificate := certtest.Loopback()
+		a.transport.TLSClientConfig = &tls.Config{RootCAs: certificate.Pool()}
+		a.transport.https.http1.Store(true)
+		a.pool = &a.transport.http1TLS
+		listener = tls.NewListener(listener, &tls.Config{Certificates: certificate.TLS(), NextProtos: []string{"http/1.1"}})
+	}
 	a.group.Go(func() {
 		for number := 1; ; number++ {
 			conn, err := listener.Accept()
@@ -100,8 +119,8 @@ func (a *http1API) request(ctx context.Context, method, body string) *http.Reque
 	}
 	r.Host = ""
 	r.Header.Set("User-Agent", "test")
-	if !a.transport.accepts(r) {
-		a.t.Fatal("the request is not accepted")
+	if a.transport.poolFor(r) != a.pool {
+		a.t.Fatal("the request is not sent through the pool")
 	}
 	return r
 }
@@ -114,11 +133,11 @@ func (a *http1API) get(method, body string) string {
 		return "error: " + err.Error()
 	}
 	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
+	var text strings.Builder
+	if _, err := io.CopyBuffer(writerOnly{&text}, resp.Body, make([]byte, 64<<10)); err != nil { // as responseWriter reads
 		return "error: " + err.Error()
 	}
-	return fmt.Sprint(resp.StatusCode, " ", string(text))
+	return fmt.Sprint(resp.StatusCode, " ", text.String())
 }
 
 // idle waits until the pool has n idle connections, all of which have something to read if
@@ -127,12 +146,12 @@ func (a *http1API) idle(n int, readable bool) {
 	a.t.Helper()
 	deadline := time.Now().Add(10 * time.Second)
 	for {
-		a.transport.http1.mu.Lock()
-		found := len(a.transport.http1.idle) == n
-		for _, conn := range a.transport.http1.idle {
+		a.pool.mu.Lock()
+		found := len(a.pool.idle) == n
+		for _, conn := range a.pool.idle {
 			found = found && (!readable || conn.readable.now())
 		}
-		a.transport.http1.mu.Unlock()
+		a.pool.mu.Unlock()
 		if found {
 			return
 		}
@@ -172,10 +191,11 @@ func TestHTTP1ConnectionIsUsedAgain(t *testing.T) {
 		{name: "another protocol, which nobody asked for", response: "HTTP/1.1 101 Switching Protocols\r\n\r\n", want: "101 ", connections: 2},
 		{name: "informational first", response: "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + ok("one"), want: "200 one", connections: 1},
 	} {
-		for _, method := range []string{"GET", "POST"} {
-			t.Run(row.name+" "+method, func(t *testing.T) {
+		for _, kind := range []string{"http GET", "http POST", "https GET", "https POST"} {
+			scheme, method, _ := strings.Cut(kind, " ")
+			t.Run(row.name+" "+kind, func(t *testing.T) {
 				first := make(chan struct{})
-				a := startHTTP1API(t, func(number int, conn *http1Peer) {
+				a := startHTTP1APIOver(t, scheme, func(number int, conn *http1Peer) {
 					if number > 1 {
 						for conn.next() {
 							conn.say(ok("last"))
@@ -217,8 +237,14 @@ func TestHTTP1ConnectionIsUsedAgain(t *testing.T) {
 
 // A response that is not read to its end ends its connection, and other calls go on.
 func TestHTTP1BodyThatIsNotRead(t *testing.T) {
+	for _, scheme := range []string{"http", "https"} {
+		t.Run(scheme, func(t *testing.T) { testHTTP1BodyThatIsNotRead(t, scheme) })
+	}
+}
+
+func testHTTP1BodyThatIsNotRead(t *testing.T, scheme string) {
 	ended := make(chan struct{})
-	a := startHTTP1API(t, func(number int, conn *http1Peer) {
+	a := startHTTP1APIOver(t, scheme, func(number int, conn *http1Peer) {
 		conn.next()
 		if number == 1 {
 			conn.say("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\none")
@@ -277,10 +303,14 @@ func TestHTTP1BodyAfterItsEnd(t *testing.T) {
 // cause: before the response, and within its body.
 func TestHTTP1Canceled(t *testing.T) {
 	cause := errors.New("the caller left")
-	for _, response := range []string{"", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\none"} {
-		t.Run(response, func(t *testing.T) {
+	for name, response := range map[string]string{
+		"http, before the response": "", "http, within its body": "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\none",
+		"https, before the response": "", "https, within its body": "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\none",
+	} {
+		t.Run(name, func(t *testing.T) {
+			scheme, _, _ := strings.Cut(name, ",")
 			arrived, ended := make(chan struct{}), make(chan struct{})
-			a := startHTTP1API(t, func(_ int, conn *http1Peer) {
+			a := startHTTP1APIOver(t, scheme, func(_ int, conn *http1Peer) {
 				conn.next()
 				conn.say(response)
 				close(arrived)
@@ -420,12 +450,16 @@ func TestHTTP1RequestThatWasNotSent(t *testing.T) {
 // A new connection that ends before the response is the API's answer, also to a request that
 // may be sent twice.
 func TestHTTP1NewConnectionWithoutAResponse(t *testing.T) {
-	a := startHTTP1API(t, func(_ int, conn *http1Peer) { conn.next() })
-	if got := a.get("GET", ""); !strings.HasPrefix(got, "error: ") {
-		t.Errorf("got %q", got)
-	}
-	if opened := a.opened.Load(); opened != 1 {
-		t.Errorf("%d connections, want 1", opened)
+	for _, scheme := range []string{"http", "https"} {
+		t.Run(scheme, func(t *testing.T) {
+			a := startHTTP1APIOver(t, scheme, func(_ int, conn *http1Peer) { conn.next() })
+			if got := a.get("GET", ""); !strings.HasPrefix(got, "error: ") {
+				t.Errorf("got %q", got)
+			}
+			if opened := a.opened.Load(); opened != 1 {
+				t.Errorf("%d connections, want 1", opened)
+			}
+		})
 	}
 }
 
@@ -512,6 +546,9 @@ func TestHTTP1IsForSmallRequests(t *testing.T) {
 		"close":             func(_ *Transport, r *http.Request) { r.Close = true },
 		"a proxy": func(t *Transport, _ *http.Request) {
 			t.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: "proxy.example"})
+		},
+		"another TLS": func(t *Transport, _ *http.Request) {
+			t.DialTLSContext = func(context.Context, string, string) (net.Conn, error) { return nil, io.EOF }
 		},
 		"a proxy that is wrong": func(t *Transport, _ *http.Request) {
 			t.Proxy = func(*http.Request) (*url.URL, error) { return nil, io.EOF }

@@ -50,7 +50,7 @@ func startRecyclingNginx(t *testing.T, api, listen string) (url string, roots *x
 func TestSlowUploadsThroughARecyclingServer(t *testing.T) {
 	const callers, calls = 8, 5000
 	for name, listen := range map[string]string{"HTTP/2": "ssl http2", "HTTP/1.1": "ssl"} {
-		for kind, size := range map[string]int{"known length": 100_000, "chunked": 20_000} {
+		for kind, size := range map[string]int{"known length": 100_000, "chunked": 20_000, "small": 1000} {
 			t.Run(name+", "+kind, func(t *testing.T) {
 				api := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					sum := sha256.New()

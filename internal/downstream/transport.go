@@ -77,7 +77,7 @@ func FindDeadConnections(t *http.Transport) {
 type Transport struct {
 	*http.Transport              // settings, which must not change after the first request
 	Log             *slog.Logger // nil: no logs
-	http1           http1Pool
+	http1, http1TLS http1Pool
 	https, h2c      connPool
 	lastClosed      atomic.Int64 // when closeIdleAfterTimeout closed connections, in Unix nanoseconds
 }
@@ -107,14 +107,22 @@ func (t *Transport) closeIdleAfterTimeout() {
 func (t *Transport) CloseIdleConnections() {
 	t.Transport.CloseIdleConnections()
 	t.http1.closeIdle()
+	t.http1TLS.closeIdle()
 	t.https.closeIdle()
 	t.h2c.closeIdle()
 }
 
 // RoundTrip sends r. Its error may be an *Error.
 func (t *Transport) RoundTrip(r *http.Request) (resp *http.Response, err error) {
-	if r.URL.Scheme == "http" && t.accepts(r) {
-		if resp, err, ok := t.http1.roundTrip(t, r); ok {
+	if pool := t.poolFor(r); pool != nil {
+		resp, err, ok := pool.roundTrip(t, r)
+		switch {
+		case errors.Is(err, errNotHTTP1):
+			t.https.http1.Store(false)
+			if r, err = withNewBody(r); err != nil {
+				return nil, err
+			}
+		case ok:
 			return t.received(r, resp, err)
 		}
 	}

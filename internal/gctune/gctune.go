@@ -29,8 +29,8 @@ const (
 // heap without caches, and some more. The function cached returns the bytes that caches take.
 // Go's default counts them too: a heap with 256 MiB of tokens would be collected at 512 MiB.
 // To collect earlier costs little, because caches hold hardly a pointer to follow. Once, after
-// interval, it returns memory that only the start used to the system: heap, and pages of the
-// program's file. Run does nothing if GOGC is set.
+// interval, it returns to the system what only the start used: heap, and pages of the program's
+// file. Run does nothing if GOGC is set.
 func Run(ctx context.Context, cached func() int) {
 	if os.Getenv("GOGC") != "" {
 		return
@@ -46,7 +46,7 @@ func Run(ctx context.Context, cached func() int) {
 		}
 		if first {
 			debug.FreeOSMemory()
-			dropFilePages()
+			dropProgramPages()
 		}
 		runtimemetrics.Read(live)
 		debug.SetGCPercent(percent(int(live[0].Value.Uint64()), cached()))

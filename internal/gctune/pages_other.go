@@ -2,5 +2,5 @@
 
 package gctune
 
-// dropFilePages does nothing: other systems count such pages otherwise.
-func dropFilePages() {}
+// dropProgramPages does nothing: only Linux has /proc/self/smaps.
+func dropProgramPages() {}

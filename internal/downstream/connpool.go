@@ -21,7 +21,7 @@ type connPool struct {
 	dedicatedSlots   chan struct{} // holds one value for each risky request in progress
 
 	noPings        atomic.Bool   // all requests use unpinged
-	http1          atomic.Bool   // the last response came over HTTP/1.1, whose connections are not shared
+	http1          atomic.Bool   // the API uses HTTP/1.1, whose connections are not shared: the last response came over it
 	acceptedToken  atomic.Int64  // size of the largest Authorization field that the API accepted over HTTP/2
 	goAways        atomic.Uint64 // how many connections the API ended with an error
 	lostConns      atomic.Uint64 // how many HTTP/2 connections the API or the network ended

@@ -192,15 +192,22 @@ func (p *http1Pool) take(address string) *http1Conn {
 // put keeps a connection whose response has been read.
 func (p *http1Pool) put(t *Transport, conn *http1Conn) {
 	conn.reused, conn.since = true, time.Now()
+	if !p.keep(t, conn) {
+		_ = conn.Close() // the API may have closed it
+	}
+}
+
+// keep keeps a connection, and reports whether there was room for it.
+func (p *http1Pool) keep(t *Transport, conn *http1Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.idle) >= t.MaxIdleConnsPerHost {
-		_ = conn.Close() // the API may have closed it
-		return
+		return false
 	}
 	if p.idle = append(p.idle, conn); !p.reaps {
 		p.reapLater(t)
 	}
+	return true
 }
 
 // reapLater has closeUnusable run, while there are idle connections. p.mu is held.
@@ -213,28 +220,41 @@ func (p *http1Pool) reapLater(t *Transport) {
 // closeUnusable closes the idle connections that the API has closed, or that have been idle
 // for too long, and runs again while there are others.
 func (p *http1Pool) closeUnusable(t *Transport) {
+	closeHTTP1Conns(p.takeAll(func(conn *http1Conn) bool {
+		idle := time.Since(conn.since)
+		return idle >= t.IdleConnTimeout && t.IdleConnTimeout > 0 || idle >= reapInterval && conn.readable.now()
+	}))
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.idle = slices.DeleteFunc(p.idle, func(conn *http1Conn) bool {
-		idle := time.Since(conn.since)
-		unusable := idle >= t.IdleConnTimeout && t.IdleConnTimeout > 0 || idle >= reapInterval && conn.readable.now()
-		if unusable {
-			_ = conn.Close() // the API may have closed it
-		}
-		return unusable
-	})
 	p.reapLater(t)
 }
 
 // closeIdle closes the connections that are not in use.
 func (p *http1Pool) closeIdle() {
+	closeHTTP1Conns(p.takeAll(func(*http1Conn) bool { return true }))
+}
+
+// takeAll takes the idle connections out of p that are unwanted.
+func (p *http1Pool) takeAll(unwanted func(*http1Conn) bool) []*http1Conn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, conn := range p.idle {
+	var taken []*http1Conn
+	p.idle = slices.DeleteFunc(p.idle, func(conn *http1Conn) bool {
+		take := unwanted(conn)
+		if take {
+			taken = append(taken, conn)
+		}
+		return take
+	})
+	return taken
+}
+
+// closeHTTP1Conns closes connections of a pool whose lock is not held: TLS says that it ends, and
+// waits up to 5 s for an API that reads nothing.
+func closeHTTP1Conns(conns []*http1Conn) {
+	for _, conn := range conns {
 		_ = conn.Close() // the API may have closed it
 	}
-	clear(p.idle)
-	p.idle = p.idle[:0]
 }
 
 // roundTrip sends a request and reads the headers of the response. The connection is closed if

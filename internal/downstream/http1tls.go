@@ -10,9 +10,9 @@ import (
 	"os"
 )
 
-// tlsRecords is a connection below TLS. It follows the records that TLS reads from it, because
-// the connection may serve another request only if TLS holds nothing of a further one: that would
-// be taken for the response to the other request.
+// tlsRecords is a connection below TLS. It follows the records that TLS reads from it: another
+// request may use the connection only if TLS holds no part of another response, which would be
+// taken for the response to that request.
 type tlsRecords struct {
 	net.Conn
 	above *tls.Conn
@@ -80,8 +80,8 @@ func (c *tlsRecords) follow(p []byte) {
 	}
 }
 
-// isEmpty reports whether TLS holds nothing: no data, no end, and no part of a record. What has
-// arrived since is still to be read from the socket.
+// isEmpty reports whether TLS holds nothing: no data, no end, and no part of a record. It does not
+// look at the socket, which readable does before the next request.
 func (c *tlsRecords) isEmpty() bool {
 	c.probing = true
 	_, err := c.above.Read(c.probe[:])

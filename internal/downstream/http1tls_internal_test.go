@@ -44,8 +44,15 @@ func (c *heldConn) Write(p []byte) (int, error) {
 // What TLS has read after a response is not taken for the next response: neither the rest of the
 // same record, nor a part of the next one.
 func TestHTTP1ConnectionWithARestInTLS(t *testing.T) {
+	for name, version := range map[string]uint16{"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13} {
+		t.Run(name, func(t *testing.T) { testHTTP1ConnectionWithARestInTLS(t, version) })
+	}
+}
+
+func testHTTP1ConnectionWithARestInTLS(t *testing.T, version uint16) {
 	certificate := certtest.Loopback()
-	large := strings.Repeat("x", 12<<10) // more than what is read with the headers, less than a record
+	added := map[uint16]int{tls.VersionTLS12: 24, tls.VersionTLS13: 17}[version] // to data, in a record of AES-GCM: RFC 5288, RFC 8446, section 5.2
+	large := strings.Repeat("x", 12<<10)                                         // more than what is read with the headers, less than a record
 	for name, row := range map[string]struct {
 		same, next  string // responses in the same record and in the next one
 		part        int    // of the next record, in bytes
@@ -57,12 +64,12 @@ func TestHTTP1ConnectionWithARestInTLS(t *testing.T) {
 		"a part of the next's header":  {"", ok("two"), 3, 2},
 		"the next record's header":     {"", ok("two"), 5, 2},
 		"a part of the next record":    {"", ok("two"), 20, 2},
-		"all but one byte of the next": {"", ok(""), len(ok("")) + 5 + 16, 2}, // RFC 8446, section 5.2: type and tag are 17 bytes
+		"all but one byte of the next": {"", ok(""), len(ok("")) + 5 + added - 1, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := startHTTP1API(t, func(number int, raw *http1Peer) {
 				conn := &heldConn{Conn: raw.Conn}
-				secured := tls.Server(conn, &tls.Config{Certificates: certificate.TLS(), DynamicRecordSizingDisabled: true})
+				secured := tls.Server(conn, &tls.Config{Certificates: certificate.TLS(), DynamicRecordSizingDisabled: true, MaxVersion: version})
 				peer := &http1Peer{Conn: secured, in: bufio.NewReader(secured)}
 				if number == 1 && peer.next() {
 					conn.hold = true
@@ -87,6 +94,35 @@ func TestHTTP1ConnectionWithARestInTLS(t *testing.T) {
 				t.Errorf("%d connections, want %d", opened, row.connections)
 			}
 		})
+	}
+}
+
+// An API that has responded over HTTP/1.1 gets the next request through the pool.
+func TestHTTP1TLSPoolIsUsedFromTheSecondRequestOn(t *testing.T) {
+	api := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "answer") }))
+	defer api.Close()
+	transport := NewTransport()
+	transport.Proxy = nil
+	transport.TLSClientConfig = &tls.Config{RootCAs: api.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs}
+	defer transport.CloseIdleConnections()
+	for request, kept := range []int{0, 1, 1} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, api.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = ""
+		r.Header.Set("User-Agent", "test")
+		resp, err := transport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, err := io.ReadAll(resp.Body); string(body) != "answer" || err != nil {
+			t.Errorf("request %d: got %q, %v", request, body, err)
+		}
+		_ = resp.Body.Close()
+		if got := len(transport.http1TLS.idle); got != kept {
+			t.Errorf("request %d: %d connections in the pool, want %d", request, got, kept)
+		}
 	}
 }
 

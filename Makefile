@@ -86,7 +86,7 @@ bench: ## Measure all of docs/performance.md beside its peers, and compare with 
 	$(call measure,TLS -benchtime 5000x,cmd/middletier,tls)
 	$(call measure,'Bodies/.*=100KB' -benchtime 2000x,cmd/middletier,bodies)
 	$(call measure,'Bodies/.*=10MB' -benchtime 200x,cmd/middletier,large)
-	$(call measure,Load -benchtime 10000x,cmd/middletier,load)
+	$(call measure,Load -benchtime 10000x -count 3,cmd/middletier,load)
 	$(call measure,Memory -benchtime 1x,cmd/middletier,memory)
 	$(call measure,Start -benchtime 10x,cmd/middletier,start)
 	$(call measure,Growth -benchtime 4000x,cmd/middletier,growth)

@@ -53,6 +53,27 @@ func BenchmarkTLS(b *testing.B) {
 	takeTurns(b, platform, "server", servers, besideProxies)
 }
 
+// BenchmarkHTTP1TLS is the hot path to an API that has TLS and HTTP/1.1 only.
+func BenchmarkHTTP1TLS(b *testing.B) {
+	platform, secret := startBenchPlatform(b)
+	api := httptest.NewTLSServer(http.HandlerFunc(answerBench))
+	b.Cleanup(api.Close)
+	ca := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: api.Certificate().Raw}), platform.CAPEM()...)
+	requests := benchRequests(platform, benchUsers)
+	args := map[string][]string{
+		"pooled":     {api.URL, platform.UserToken(benchUser(0), "middletier", "todo")},
+		"middletier": {"serve", "--config", benchConfig(b, platform.URL(), secret, api.URL, "", "")},
+	}
+	var servers []*benchServer
+	for _, name := range []string{"pooled", "middletier"} {
+		s := startBenchServer(b, ca, name, args[name]...)
+		s.connect(b, requests)
+		s.warmUp(b, benchWarmUp)
+		servers = append(servers, s)
+	}
+	takeTurns(b, platform, "server", servers, besideProxies)
+}
+
 // benchCertificate makes a server's certificate for loopback, and writes it into files.
 func benchCertificate(b *testing.B) (pair certtest.Pair, certFile, keyFile string) {
 	template := certtest.Template("service", time.Now().Add(-time.Hour), time.Now().Add(time.Hour))

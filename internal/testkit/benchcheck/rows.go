@@ -26,6 +26,7 @@ var rows = []row{
 	{name: "request, 100,000 users: CPU beside `pooled`", benchmark: "HotPath/users=100000/server=middletier", unit: "x-pooled", goal: 1.30},
 	{name: "request: allocations", benchmark: peers, unit: "allocs/op", goal: 90},
 	{name: "request over TLS and HTTP/2: CPU beside `pooled`", benchmark: "TLS/server=middletier", unit: "x-pooled", goal: 1.20},
+	{name: "request to an API with TLS and HTTP/1.1: CPU beside `pooled`", benchmark: "HTTP1TLS/server=middletier", unit: "x-pooled"},
 	{name: "answer of 100 KB: CPU beside `pooled`", benchmark: "Bodies/answer=100KB/server=middletier", unit: "x-pooled", goal: 1.05},
 	{name: "answer of 10 MB: CPU beside `pooled`", benchmark: "Bodies/answer=10MB/server=middletier", unit: "x-pooled", goal: 1.05},
 	{name: "upload of 100 KB: CPU beside `pooled`", benchmark: "Bodies/upload=100KB/server=middletier", unit: "x-pooled", goal: 1.05},

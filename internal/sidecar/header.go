@@ -68,9 +68,9 @@ func isUnescaped(text []byte) bool {
 const ones = 0x0101010101010101
 
 // escapedIn sets the highest bit of each byte of a word that isUnescaped refuses; at least of
-// the first of them. A subtraction sets that of a byte that is too small, and in a word without
-// any, no byte borrows from the next. Of ASCII, <, > and \ become a tilde with the bits of 'b',
-// and so do ^, |, the tilde itself, and two control characters.
+// the first of them. A subtraction sets the highest bit of a byte that is too small; in a word
+// where no byte is refused, no byte borrows from the next. OR with 'b' turns <, > and \ into a
+// tilde; of other ASCII only ^, |, the tilde itself and two control characters.
 func escapedIn(word uint64) uint64 {
 	small := word - '+'*ones
 	tilde := ((word | 'b'*ones) ^ '~'*ones) - ones

@@ -47,10 +47,8 @@ func (t retryTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if c.headers, c.headerErr = measure(again.Header); c.headerErr != nil { // the new token may be larger
 		return nil, c.headerErr
 	}
-	if r.GetBody != nil {
-		if again.Body, err = r.GetBody(); err != nil {
-			return nil, err
-		}
+	if again, err = withNewBody(again); err != nil {
+		return nil, err
 	}
 	resp, err = t.send(c, again)
 	if err == nil && resp.StatusCode == http.StatusUnauthorized {
@@ -104,11 +102,8 @@ func (t retryTransport) send(c *call, r *http.Request) (*http.Response, error) {
 			return nil, c.Err()
 		}
 		c.retries--
-		r = r.WithContext(r.Context()) // a shallow copy
-		if r.GetBody != nil {
-			if r.Body, err = r.GetBody(); err != nil {
-				return nil, err
-			}
+		if r, err = withNewBody(r); err != nil {
+			return nil, err
 		}
 	}
 }

@@ -49,15 +49,11 @@ func benchmarkBodies(b *testing.B, answered, upload, warmUp int) {
 		"pooled":     {api.URL, platform.UserToken(benchUser(0), "middletier", "todo")},
 		"middletier": {"serve", "--config", benchConfig(b, platform.URL(), secret, api.URL, "", "")},
 	}
-	var servers []*benchServer
-	for _, name := range []string{"pooled", "middletier"} {
-		s := startBenchServer(b, platform.CAPEM(), name, args[name]...)
+	takeTurnsWithPooled(b, platform, platform.CAPEM(), args, func(s *benchServer) {
 		s.accepts = func(size int64) bool { return size == int64(max(answered, len(strconv.Itoa(upload)))) }
 		s.connect(b, requests)
 		s.warmUp(b, max(warmUp, bodyUsers))
-		servers = append(servers, s)
-	}
-	takeTurns(b, platform, "server", servers, besideProxies)
+	})
 }
 
 // answerBodies is an API that answers an upload with its size, and other requests with as many

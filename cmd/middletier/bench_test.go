@@ -103,6 +103,18 @@ func besideProxies(string) map[string]string {
 	return map[string]string{"x-proxy": "proxy", "x-pooled": "pooled"}
 }
 
+// takeTurnsWithPooled measures the proxy with a BufferPool and the service in turn, each started
+// with its arguments, and made ready. They trust ca.
+func takeTurnsWithPooled(b *testing.B, platform *mockidp.Server, ca []byte, args map[string][]string, makeReady func(*benchServer)) {
+	var servers []*benchServer
+	for _, name := range []string{"pooled", "middletier"} {
+		s := startBenchServer(b, ca, name, args[name]...)
+		makeReady(s)
+		servers = append(servers, s)
+	}
+	takeTurns(b, platform, "server", servers, besideProxies)
+}
+
 // takeTurns measures the servers in turn, in rows that label names. floors tells, by unit, the
 // servers whose CPU a server's is divided by, in the same round. There must be no exchange.
 func takeTurns(b *testing.B, platform *mockidp.Server, label string, servers []*benchServer, floors func(name string) map[string]string) {

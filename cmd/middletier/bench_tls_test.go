@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
@@ -15,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"middletier/internal/mockidp"
 	"middletier/internal/testkit/certtest"
 )
 
@@ -33,7 +33,7 @@ func BenchmarkTLS(b *testing.B) {
 	api.EnableHTTP2 = true
 	api.StartTLS()
 	b.Cleanup(api.Close)
-	ca := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: api.Certificate().Raw}), platform.CAPEM()...)
+	ca := trustBoth(api, platform)
 	pair, certFile, keyFile := benchCertificate(b)
 	more := fmt.Sprintf("server: {tls: {certFile: %q, keyFile: %q}}\n", certFile, keyFile)
 	requests := benchRequests(platform, benchUsers)
@@ -43,14 +43,10 @@ func BenchmarkTLS(b *testing.B) {
 			"serve", "--config", benchConfig(b, platform.URL(), secret, api.URL, "", ""), "--config", benchFile(b, "more.yaml", more),
 		},
 	}
-	var servers []*benchServer
-	for _, name := range []string{"pooled", "middletier"} {
-		s := startBenchServer(b, ca, name, args[name]...)
+	takeTurnsWithPooled(b, platform, ca, args, func(s *benchServer) {
 		s.connectHTTP2(b, pair.Pool(), requests)
 		s.warmUp(b, benchWarmUp)
-		servers = append(servers, s)
-	}
-	takeTurns(b, platform, "server", servers, besideProxies)
+	})
 }
 
 // BenchmarkHTTP1TLS is the hot path to an API that has TLS and HTTP/1.1 only.
@@ -58,20 +54,21 @@ func BenchmarkHTTP1TLS(b *testing.B) {
 	platform, secret := startBenchPlatform(b)
 	api := httptest.NewTLSServer(http.HandlerFunc(answerBench))
 	b.Cleanup(api.Close)
-	ca := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: api.Certificate().Raw}), platform.CAPEM()...)
+	ca := trustBoth(api, platform)
 	requests := benchRequests(platform, benchUsers)
 	args := map[string][]string{
 		"pooled":     {api.URL, platform.UserToken(benchUser(0), "middletier", "todo")},
 		"middletier": {"serve", "--config", benchConfig(b, platform.URL(), secret, api.URL, "", "")},
 	}
-	var servers []*benchServer
-	for _, name := range []string{"pooled", "middletier"} {
-		s := startBenchServer(b, ca, name, args[name]...)
+	takeTurnsWithPooled(b, platform, ca, args, func(s *benchServer) {
 		s.connect(b, requests)
 		s.warmUp(b, benchWarmUp)
-		servers = append(servers, s)
-	}
-	takeTurns(b, platform, "server", servers, besideProxies)
+	})
+}
+
+// trustBoth returns the certificates of the API and of the platform's CA, as PEM.
+func trustBoth(api *httptest.Server, platform *mockidp.Server) []byte {
+	return append(certtest.Pair{Certificate: api.Certificate()}.CertificatePEM(), platform.CAPEM()...)
 }
 
 // benchCertificate makes a server's certificate for loopback, and writes it into files.

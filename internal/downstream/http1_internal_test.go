@@ -51,14 +51,12 @@ func startHTTP1APIOver(t *testing.T, scheme string, handle func(number int, conn
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &http1API{t: t, transport: NewTransport(), url: scheme + "://" + listener.Addr().String()}
+	a := &http1API{t: t, transport: NewTransport(), url: "http://" + listener.Addr().String()}
 	a.transport.Proxy = nil
 	a.pool = &a.transport.http1
 	if scheme == "https" {
 		certificate := certtest.Loopback()
-		a.transport.TLSClientConfig = &tls.Config{RootCAs: certificate.Pool()}
-		a.transport.https.http1.Store(true)
-		a.pool = &a.transport.http1TLS
+		a.withTLS(certificate.Pool())
 		listener = tls.NewListener(listener, &tls.Config{Certificates: certificate.TLS(), NextProtos: []string{"http/1.1"}})
 	}
 	a.group.Go(func() {

@@ -38,17 +38,23 @@ func TestGarbageIsBoundedBeforeTheFirstCollection(t *testing.T) {
 	}
 }
 
+// runFor has Run run for d, in virtual time, with so many bytes in caches.
+func runFor(t *testing.T, d time.Duration, cached int) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		go Run(t.Context(), func() int { return cached })
+		time.Sleep(d)
+		synctest.Wait()
+	})
+}
+
 func TestRunSetsGOGCUnlessItIsSet(t *testing.T) {
 	gogc := []runtimemetrics.Sample{{Name: "/gc/gogc:percent"}}
 	for set, want := range map[string]uint64{"": 1, "80": 80} {
 		t.Run("GOGC="+set, func(t *testing.T) {
 			t.Setenv("GOGC", set)
 			defer debug.SetGCPercent(debug.SetGCPercent(80))
-			synctest.Test(t, func(t *testing.T) {
-				go Run(t.Context(), func() int { return 1 << 40 })
-				time.Sleep(2 * interval)
-				synctest.Wait()
-			})
+			runFor(t, 2*interval, 1<<40)
 			runtimemetrics.Read(gogc)
 			if got := gogc[0].Value.Uint64(); got != want {
 				t.Errorf("with 1 TiB in caches: GOGC is %d, want %d", got, want)
@@ -62,11 +68,7 @@ func TestRunReturnsMemoryOfTheStartOnce(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(80))
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	synctest.Test(t, func(t *testing.T) {
-		go Run(t.Context(), func() int { return 0 })
-		time.Sleep(10*interval + interval/2)
-		synctest.Wait()
-	})
+	runFor(t, 10*interval+interval/2, 0)
 	runtime.ReadMemStats(&after)
 	if n := after.NumForcedGC - before.NumForcedGC; n != 1 {
 		t.Errorf("in ten intervals memory is returned %d times, want once", n)

@@ -12,8 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -82,11 +80,7 @@ func TestRunDropsProgramPages(t *testing.T) {
 	if before := residentBytes(t, program); before < len(program)/2 {
 		t.Fatalf("%d bytes of %d are in memory after they were read", before, len(program))
 	}
-	synctest.Test(t, func(t *testing.T) {
-		go Run(t.Context(), func() int { return 0 })
-		time.Sleep(interval + interval/2)
-		synctest.Wait()
-	})
+	runFor(t, interval+interval/2, 0)
 	if after := residentBytes(t, program); after != 0 {
 		t.Errorf("%d bytes are still in memory", after)
 	}

@@ -18,7 +18,8 @@ type responseWriter struct {
 	mu      sync.Mutex    // guards what follows, and the writer while a body is copied
 	final   bool          // no informational response is passed on any more
 	writing chan struct{} // closed when an informational response is written; nil before the first
-	unsent  bool          // headers or a part of the body wait in the writer
+	unsent  bool          // headers or a part of the body wait, in the writer or in held
+	held    []byte        // a short part of the body that waits for more of it
 }
 
 // endInformational ends the passing on of informational responses: from now on their

@@ -64,6 +64,10 @@ func (w *responseWriter) copyBody(resp *http.Response) error {
 	return w.copyThrough(buffer[:], resp)
 }
 
+// minPart is the least that is written of a body of known length while more follows. net/http reads
+// up to 4 KiB of a response with its headers; that part waits for the next one, which saves a write.
+const minPart = 4 << 10
+
 // copyThrough copies the body of a response through a buffer. Every part of a stream or of a
 // body of unknown length is sent at once. Others wait for flushInterval at most.
 func (w *responseWriter) copyThrough(buffer []byte, resp *http.Response) error {
@@ -75,17 +79,17 @@ func (w *responseWriter) copyThrough(buffer []byte, resp *http.Response) error {
 	w.setUnsent(true) // the headers
 	w.call.deadline.wakeIn(patience)
 
+	held := 0 // bytes at the beginning of buffer that addPart holds
 	for rest := resp.ContentLength; ; {
-		n, err := resp.Body.Read(buffer)
+		n, err := resp.Body.Read(buffer[held:])
 		rest -= int64(n)
-		if n > 0 {
-			waits, err := w.writePart(buffer[:n], patience == 0)
-			if err != nil {
-				return err
-			}
-			if waits && rest > 0 {
-				w.call.deadline.wakeIn(patience)
-			}
+		more := err == nil && rest > 0
+		heldNow, waits, writeErr := w.addPart(buffer[:held+n], held, more, patience == 0)
+		if writeErr != nil {
+			return writeErr
+		}
+		if held = heldNow; waits && more {
+			w.call.deadline.wakeIn(patience)
 		}
 		switch {
 		case err == io.EOF:
@@ -96,22 +100,31 @@ func (w *responseWriter) copyThrough(buffer []byte, resp *http.Response) error {
 	}
 }
 
-// writePart writes a part of the body, and reports whether it waits for being sent, and is
-// the first one that does.
-func (w *responseWriter) writePart(part []byte, atOnce bool) (waits bool, err error) {
+// addPart writes a part of the body, of which so many bytes were held before the last read, or
+// holds it while more follows. It returns how many bytes are held now, and reports whether something
+// waits for being sent, and is the first that does.
+func (w *responseWriter) addPart(part []byte, held int, more, atOnce bool) (heldNow int, waits bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	waits = !w.unsent && !atOnce
+	switch sentLate := held > 0 && w.held == nil; {
+	case sentLate:
+		part = part[held:]
+	case more && !atOnce && len(part) < minPart:
+		w.held, w.unsent = part, true
+		return len(part), waits, nil
+	}
+	w.held = nil
+	if len(part) == 0 {
+		return 0, false, nil
+	}
 	if _, err := w.Write(part); err != nil { // a short write has an error too
-		return false, err
+		return 0, false, err
 	}
-	if atOnce {
-		w.unsent = false
+	if w.unsent = !atOnce; atOnce {
 		_ = w.flush() // the next write fails too
-		return false, nil
 	}
-	waits = !w.unsent
-	w.unsent = true
-	return waits, nil
+	return 0, waits, nil
 }
 
 func (w *responseWriter) setUnsent(unsent bool) {
@@ -126,7 +139,11 @@ func (w *responseWriter) flushLate() {
 	defer w.mu.Unlock()
 	if w.unsent {
 		w.unsent = false
-		_ = w.flush() // the next write fails too
+		if w.held != nil {
+			_, _ = w.Write(w.held) // the next write fails too
+			w.held = nil
+		}
+		_ = w.flush() // as above
 	}
 }
 

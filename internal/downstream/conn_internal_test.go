@@ -57,7 +57,7 @@ func TestFailedWritesDoNotEndReads(t *testing.T) {
 
 // An upload is written as its source has it, whether it is recorded or not.
 func TestConnectionSendsAnUpload(t *testing.T) {
-	want := numbers(7*len(chunk{}) + 5)
+	want := numbers(7*len(smallBuffer{}) + 5)
 	for _, test := range []struct {
 		name       string
 		limit      int64 // of what is sent
@@ -65,17 +65,25 @@ func TestConnectionSendsAnUpload(t *testing.T) {
 		sent       int
 	}{
 		{"recorded", int64(len(want)), -1, len(want)},
-		{"the beginning", int64(len(chunk{}) + 1), -1, len(chunk{}) + 1},
+		{"the beginning", int64(len(smallBuffer{}) + 1), -1, len(smallBuffer{}) + 1},
 		{"nothing", 0, -1, 0},
 		{"shorter than declared", int64(len(want) + 1), -1, len(want)},
 		{"not recorded", int64(len(want)), 0, len(want)},
-		{"recorded at first", int64(len(want)), 2 * len(chunk{}), len(want)},
+		{"recorded at first", int64(len(want)), 2 * len(smallBuffer{}), len(want)},
+		{"in large chunks", int64(len(want)), -1, len(want)},
+		{"in large chunks at first", int64(len(want)), len(largeBuffer{}), len(want)},
 	} {
 		conn, received := connect(t)
 		r := (&http.Request{}).WithContext(t.Context())
 		var rec *record
 		r.Body = io.NopCloser(&hookedReader{Reader: bytes.NewReader(want), after: test.endsRecord, hook: func() { rec.finish(false) }})
+		if strings.HasPrefix(test.name, "in large chunks") {
+			r.ContentLength = int64(len(want))
+		}
 		rec = recordBody(r, recordLimitHTTP1)
+		if want := bufferSize(r.ContentLength); rec.chunkSize != want {
+			t.Errorf("%s: chunks have %d bytes, want %d", test.name, rec.chunkSize, want)
+		}
 		n, err := conn.ReadFrom(io.LimitReader(r.Body, test.limit))
 		if err != nil || n != int64(test.sent) {
 			t.Errorf("%s: sent %d bytes, %v, want %d", test.name, n, err, test.sent)
@@ -91,8 +99,8 @@ func TestConnectionSendsAnUpload(t *testing.T) {
 			t.Errorf("%s: %d loans are open", test.name, rec.lent)
 		}
 		rec.finish(true)
-		if n := chunksInUse.Load(); n != 0 {
-			t.Errorf("%s: %d chunks are lost", test.name, n)
+		if n := chunkBytes.Load(); n != 0 {
+			t.Errorf("%s: %d bytes are lost", test.name, n)
 		}
 	}
 }

@@ -23,7 +23,7 @@ const (
 	stallTimeout = 30 * time.Second
 
 	// idleBuffer is what one direction of a WebSocket reads into while little is sent. With
-	// more, it borrows a chunk.
+	// more, it borrows a buffer.
 	idleBuffer = 512
 )
 
@@ -161,10 +161,10 @@ func isWriteError(err error) bool {
 func (f *flow) copy(early []byte) error {
 	var idle [idleBuffer]byte
 	buf := idle[:]
-	var large *chunk
+	var large []byte
 	giveBack := func() {
 		if large != nil {
-			bufferPool.Put(large)
+			giveBuffer(large)
 			large = nil
 		}
 	}
@@ -181,8 +181,8 @@ func (f *flow) copy(early []byte) error {
 		}
 		switch {
 		case n == len(idle) && large == nil: // there may be more
-			large = bufferPool.Get().(*chunk)
-			buf = large[:]
+			large = takeBuffer(len(smallBuffer{}))
+			buf = large
 		case n < len(idle):
 			giveBack()
 			buf = idle[:]

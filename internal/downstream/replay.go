@@ -20,16 +20,12 @@ const (
 	// nothing of it was written: net/http's buffers hold what has been read by then.
 	recordLimitHTTP1 = 64 << 10
 
-	// maxChunks bounds all records together, to 64 MiB. Beyond it bodies are not recorded.
-	maxChunks = 64 << 20 / len(chunk{})
+	// maxChunkBytes bounds all records together. Beyond it bodies are not recorded.
+	maxChunkBytes = 64 << 20
 )
 
-// chunk is a buffer of bufferPool, and a part of a record. Each caller that holds a body open
-// costs the memory of one.
-type chunk = [32 << 10]byte
-
-// chunksInUse counts the chunks of all records.
-var chunksInUse atomic.Int64
+// chunkBytes is the size of the chunks of all records.
+var chunkBytes atomic.Int64
 
 var (
 	errNotRecorded  = errors.New("the request body cannot be sent again")
@@ -50,15 +46,16 @@ var (
 // Until the response begins, a caller may pause for as long as it likes, and the attempt
 // may fail meanwhile. So a goroutine reads the source, and Close ends a Read that waits.
 type record struct {
-	source   io.ReadCloser
-	limit    int
-	sent     http.Header // trailers, as the attempts send them
-	received http.Header // the same, as the source fills them in at its end
+	source    io.ReadCloser
+	limit     int
+	chunkSize int         // each caller that holds a body open costs the memory of one chunk
+	sent      http.Header // trailers, as the attempts send them
+	received  http.Header // the same, as the source fills them in at its end
 
 	mu       sync.Mutex // guards what follows, and the replays
 	changed  sync.Cond  // signalled when a Read may go on
 	reading  bool       // the source is being read: into the last chunk, if the read began before finished
-	chunks   []*chunk   // hold the bytes of the source from base on, and have room for the next
+	chunks   [][]byte   // buffers that hold the bytes of the source from base on, and have room for the next
 	lent     int        // how many attempts write from the chunks
 	base     int        // where the first chunk begins
 	start    int        // above 0: the beginning has been discarded
@@ -72,7 +69,10 @@ type record struct {
 // recordBody replaces the body of r by one that can be sent again while it is short. finish
 // must be called on the record when the last attempt is over.
 func recordBody(r *http.Request, limit int) *record {
-	rec := &record{source: r.Body, limit: limit, received: r.Trailer, sent: maps.Clone(r.Trailer)}
+	rec := &record{
+		source: r.Body, limit: limit, chunkSize: bufferSize(r.ContentLength),
+		received: r.Trailer, sent: maps.Clone(r.Trailer),
+	}
 	rec.changed.L = &rec.mu
 	rec.first.rec = rec
 	rec.newest = &rec.first
@@ -128,12 +128,12 @@ func (rec *record) discard() {
 	}
 	for _, c := range rec.chunks[:freed] {
 		if rec.lent == 0 {
-			bufferPool.Put(c)
+			giveBuffer(c)
 		}
-		chunksInUse.Add(-1)
+		chunkBytes.Add(-int64(rec.chunkSize))
 	}
 	rec.chunks = slices.Delete(rec.chunks, 0, freed)
-	if rec.base += freed * len(chunk{}); !rec.reading {
+	if rec.base += freed * rec.chunkSize; !rec.reading {
 		rec.base = rec.size
 	}
 	rec.start = rec.size
@@ -146,12 +146,12 @@ func (rec *record) startRead() {
 		rec.discard()
 	}
 	used := rec.size - rec.base
-	if used == len(rec.chunks)*len(chunk{}) {
-		chunksInUse.Add(1)
-		rec.chunks = append(rec.chunks, bufferPool.Get().(*chunk))
+	if used == len(rec.chunks)*rec.chunkSize {
+		chunkBytes.Add(int64(rec.chunkSize))
+		rec.chunks = append(rec.chunks, takeBuffer(rec.chunkSize))
 	}
 	rec.reading = true
-	go rec.read(rec.chunks[len(rec.chunks)-1][used%len(chunk{}):])
+	go rec.read(rec.chunks[len(rec.chunks)-1][used%rec.chunkSize:])
 }
 
 // read reads the source once, for the attempt that is the newest when it returns.
@@ -159,7 +159,7 @@ func (rec *record) read(p []byte) {
 	n, err := rec.source.Read(p)
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
-	full := rec.start > 0 || rec.size+n > rec.limit || chunksInUse.Load() > int64(maxChunks)
+	full := rec.start > 0 || rec.size+n > rec.limit || chunkBytes.Load() > maxChunkBytes
 	if full && n > 0 && rec.newest.at == rec.size && !rec.newest.closed {
 		rec.discard() // beyond the limit, newest has yet to read only what was read now
 	}
@@ -210,9 +210,9 @@ func (b *replay) next() ([]byte, error) {
 			return nil, errReplayClosed
 		case b.at < rec.size:
 			first := b.at - rec.base
-			offset := first % len(chunk{})
-			end := min(len(chunk{}), offset+rec.size-b.at)
-			return rec.chunks[first/len(chunk{})][offset:end], nil
+			offset := first % rec.chunkSize
+			end := min(rec.chunkSize, offset+rec.size-b.at)
+			return rec.chunks[first/rec.chunkSize][offset:end], nil
 		case rec.err != nil:
 			return nil, b.passTrailers(rec.err)
 		case rec.reading:

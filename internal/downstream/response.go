@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 
 	"golang.org/x/net/http/httpguts"
 )
@@ -110,5 +109,3 @@ func (b *responseBody) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
-
-var bufferPool = sync.Pool{New: func() any { return new(chunk) }}

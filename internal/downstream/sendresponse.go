@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 )
 
 // send sends the API's final response to the caller. If the body cannot be copied to its
@@ -46,22 +45,11 @@ func addHeaders(to, from http.Header) {
 	}
 }
 
-// largeChunk is a buffer for a body that is longer than a chunk, but no stream: larger parts
-// cost less there, and more in a long body, where they leave the processor's caches.
-type largeChunk = [2 * len(chunk{})]byte
-
-var largeBufferPool = sync.Pool{New: func() any { return new(largeChunk) }}
-
 // copyBody copies the body of a response.
 func (w *responseWriter) copyBody(resp *http.Response) error {
-	if length := resp.ContentLength; length > int64(len(chunk{})) && length < streamThreshold {
-		buffer := largeBufferPool.Get().(*largeChunk)
-		defer largeBufferPool.Put(buffer)
-		return w.copyThrough(buffer[:], resp)
-	}
-	buffer := bufferPool.Get().(*chunk)
-	defer bufferPool.Put(buffer)
-	return w.copyThrough(buffer[:], resp)
+	buffer := takeBuffer(bufferSize(resp.ContentLength))
+	defer giveBuffer(buffer)
+	return w.copyThrough(buffer, resp)
 }
 
 // minPart is the least that is written of a body of known length while more follows. net/http reads

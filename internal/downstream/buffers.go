@@ -2,24 +2,23 @@ package downstream
 
 import "sync"
 
-// Bodies are read into buffers of two sizes. In large ones a body takes fewer system calls, but a
-// long body costs more in them than in small ones: docs/performance.md has the figures.
+// Bodies are read into buffers of two sizes. In large ones a body takes fewer system calls. A large one
+// is less than 64 KiB because on loopback Linux sends up to 64 KiB as one segment, IP's and TCP's
+// headers included: 64 KiB of a body would be two segments, one of them of some 50 bytes.
 type (
 	smallBuffer = [32 << 10]byte
-	largeBuffer = [64 << 10]byte
+	largeBuffer = [60 << 10]byte
 )
-
-// largeLimit is the length of the longest body that is read into large buffers, in bytes.
-const largeLimit = 256 << 10
 
 var (
 	smallBuffers = sync.Pool{New: func() any { return new(smallBuffer) }}
 	largeBuffers = sync.Pool{New: func() any { return new(largeBuffer) }}
 )
 
-// bufferSize returns the size of the buffers for a body, whose length may be unknown (-1).
+// bufferSize returns the size of the buffers for a body. One of unknown length, -1, has small ones:
+// many may be streams, which wait most of the time.
 func bufferSize(length int64) int {
-	if length > int64(len(smallBuffer{})) && length <= largeLimit {
+	if length > int64(len(smallBuffer{})) {
 		return len(largeBuffer{})
 	}
 	return len(smallBuffer{})

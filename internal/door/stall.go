@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// StallTimeout is how long a caller may take to read one chunk of an answer, at most 32
-// KiB. A caller that reads nothing, or less than about 1 KiB per second, is
+// StallTimeout is how long a caller may take to read one chunk of an answer, at most 60
+// KiB. A caller that reads nothing, or less than about 2 KiB per second, is
 // disconnected. A stream that sends nothing may stay open without limit.
 const StallTimeout = 30 * time.Second
 

@@ -32,7 +32,7 @@ func takeBuffer(size int) []byte {
 	return smallBuffers.Get().(*smallBuffer)[:]
 }
 
-// giveBuffer gives a buffer of takeBuffer to others.
+// giveBuffer returns a buffer of takeBuffer, which must not be used afterwards.
 func giveBuffer(b []byte) {
 	if len(b) == len(largeBuffer{}) {
 		largeBuffers.Put((*largeBuffer)(b))

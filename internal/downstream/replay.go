@@ -48,7 +48,7 @@ var (
 type record struct {
 	source    io.ReadCloser
 	limit     int
-	chunkSize int         // each caller that holds a body open costs the memory of one chunk
+	chunkSize int         // see bufferSize; each caller that holds a body open costs the memory of one chunk
 	sent      http.Header // trailers, as the attempts send them
 	received  http.Header // the same, as the source fills them in at its end
 

@@ -245,6 +245,23 @@ func TestEndOfACallLeavesLentBytesAlone(t *testing.T) {
 	}
 }
 
+// While the records of others have all the memory for them, a body of more than a chunk is not
+// recorded.
+func TestFullMemoryIsNotForRecords(t *testing.T) {
+	chunkBytes.Add(maxChunkBytes)
+	defer chunkBytes.Add(-maxChunkBytes)
+	size := 3 * len(smallBuffer{})
+	r := (&http.Request{Body: io.NopCloser(bytes.NewReader(make([]byte, size)))}).WithContext(t.Context())
+	rec := recordBody(r, recordLimit)
+	defer rec.finish(true)
+	if n, err := io.Copy(io.Discard, r.Body); n != int64(size) || err != nil {
+		t.Errorf("read %d bytes, %v", n, err)
+	}
+	if _, err := r.GetBody(); !errors.Is(err, errNotRecorded) {
+		t.Errorf("GetBody returned %v", err)
+	}
+}
+
 // numbers returns n bytes, of which no chunk is like the next.
 func numbers(n int) []byte {
 	b := make([]byte, n)

@@ -19,7 +19,7 @@ type responseWriter struct {
 	final   bool          // no informational response is passed on any more
 	writing chan struct{} // closed when an informational response is written; nil before the first
 	unsent  bool          // headers or a part of the body wait, in the writer or in held
-	held    []byte        // a short part of the body that waits for more of it
+	held    []byte        // a short part that waits, in the buffer of copyThrough; nil: none, or it was sent
 }
 
 // endInformational ends the passing on of informational responses: from now on their

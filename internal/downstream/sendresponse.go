@@ -52,8 +52,8 @@ func (w *responseWriter) copyBody(resp *http.Response) error {
 	return w.copyThrough(buffer, resp)
 }
 
-// minPart is the least that is written of a body of known length while more follows. net/http reads
-// up to 4 KiB of a response with its headers; that part waits for the next one, which saves a write.
+// minPart is the size below which a part of a body of known length waits for the next one. net/http
+// reads up to 4 KiB of a response with its headers, and that part would take a write of its own.
 const minPart = 4 << 10
 
 // copyThrough copies the body of a response through a buffer. Every part of a stream or of a
@@ -68,15 +68,13 @@ func (w *responseWriter) copyThrough(buffer []byte, resp *http.Response) error {
 	w.call.deadline.wakeIn(patience)
 
 	held := 0 // bytes at the beginning of buffer that addPart holds
-	for rest := resp.ContentLength; ; {
+	for {
 		n, err := resp.Body.Read(buffer[held:])
-		rest -= int64(n)
-		more := err == nil && rest > 0
-		heldNow, waits, writeErr := w.addPart(buffer[:held+n], held, more, patience == 0)
+		heldNow, waits, writeErr := w.addPart(buffer[:held+n], held, err == nil, patience == 0)
 		if writeErr != nil {
 			return writeErr
 		}
-		if held = heldNow; waits && more {
+		if held = heldNow; waits && err == nil {
 			w.call.deadline.wakeIn(patience)
 		}
 		switch {
@@ -88,9 +86,10 @@ func (w *responseWriter) copyThrough(buffer []byte, resp *http.Response) error {
 	}
 }
 
-// addPart writes a part of the body, of which so many bytes were held before the last read, or
-// holds it while more follows. It returns how many bytes are held now, and reports whether something
-// waits for being sent, and is the first that does.
+// addPart writes a part of the body, or holds it while more follows. The first bytes of part, so many
+// as held says, were held before; flushLate may have sent them since. It returns how many bytes are
+// held now, which must not change until the next call, and reports whether something waits for being
+// sent, and is the first that does.
 func (w *responseWriter) addPart(part []byte, held int, more, atOnce bool) (heldNow int, waits bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -23,8 +23,10 @@ func BenchmarkBodies(b *testing.B) {
 		warmUp           int // requests
 	}{
 		{"answer=100KB", 100_000, 0, 2000},
+		{"answer=1MB", 1_000_000, 0, 200},
 		{"answer=10MB", 10_000_000, 0, 40},
 		{"upload=100KB", 0, 100_000, 2000},
+		{"upload=1MB", 0, 1_000_000, 200},
 	} {
 		b.Run(row.name, func(b *testing.B) { benchmarkBodies(b, row.answered, row.upload, row.warmUp) })
 	}

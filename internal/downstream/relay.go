@@ -161,11 +161,11 @@ func isWriteError(err error) bool {
 func (f *flow) copy(early []byte) error {
 	var idle [idleBuffer]byte
 	buf := idle[:]
-	var large []byte
+	var borrowed []byte
 	giveBack := func() {
-		if large != nil {
-			giveBuffer(large)
-			large = nil
+		if borrowed != nil {
+			giveBuffer(borrowed)
+			borrowed = nil
 		}
 	}
 	defer giveBack()
@@ -180,9 +180,9 @@ func (f *flow) copy(early []byte) error {
 			}
 		}
 		switch {
-		case n == len(idle) && large == nil: // there may be more
-			large = takeBuffer(len(smallBuffer{}))
-			buf = large
+		case n == len(idle) && borrowed == nil: // there may be more
+			borrowed = takeBuffer(len(smallBuffer{}))
+			buf = borrowed
 		case n < len(idle):
 			giveBack()
 			buf = idle[:]

@@ -73,7 +73,7 @@ vulnerabilities: ## Look for known vulnerabilities in what we call; needs the ne
 measure = go test -run '^$$' -timeout 20m -bench $(1) ./$(2) > $(3).out || { cat $(3).out; exit 1; }
 MEASURED := hotpath tls bodies medium large load memory start growth sidecar exchange
 
-bench: ## Measure all of docs/performance.md beside its peers, and compare with its figures; takes 25 minutes.
+bench: ## Measure all of docs/performance.md beside its peers, and compare with its figures; takes half an hour.
 	go test -run '^$$' -bench . -benchmem ./internal/validate
 	@# Not -bench .: the exchange has a file of its own.
 	$(call measure,'From|Post' -benchtime 0.5s -count 6,internal/obo,tokens)

@@ -71,7 +71,7 @@ vulnerabilities: ## Look for known vulnerabilities in what we call; needs the ne
 
 # What benchmarks print goes into a file, for the table at the end.
 measure = go test -run '^$$' -timeout 20m -bench $(1) ./$(2) > $(3).out || { cat $(3).out; exit 1; }
-MEASURED := hotpath tls bodies medium large load memory start growth sidecar exchange
+MEASURED := hotpath tls bodies medium large load rates memory start growth sidecar exchange
 
 bench: ## Measure all of docs/performance.md beside its peers, and compare with its figures; takes half an hour.
 	go test -run '^$$' -bench . -benchmem ./internal/validate
@@ -88,6 +88,7 @@ bench: ## Measure all of docs/performance.md beside its peers, and compare with 
 	$(call measure,'Bodies/.*=1MB' -benchtime 500x,cmd/middletier,medium)
 	$(call measure,'Bodies/.*=10MB' -benchtime 200x,cmd/middletier,large)
 	$(call measure,Load -benchtime 10000x -count 3,cmd/middletier,load)
+	$(call measure,Rates -benchtime 4000x,cmd/middletier,rates)
 	$(call measure,Memory -benchtime 1x,cmd/middletier,memory)
 	$(call measure,Start -benchtime 10x,cmd/middletier,start)
 	$(call measure,Growth -benchtime 4000x,cmd/middletier,growth)

@@ -6,6 +6,8 @@ import (
 	"net/http/httptest"
 	"testing"
 	"time"
+
+	"middletier/internal/mockidp"
 )
 
 const (
@@ -22,18 +24,8 @@ const (
 // 0.8 of that, both the same, although the proxy could answer more. The load takes its share
 // of the machine in all three.
 func BenchmarkLoad(b *testing.B) {
-	platform, secret := startBenchPlatform(b)
-	api := httptest.NewServer(http.HandlerFunc(answerBench))
-	b.Cleanup(api.Close)
-	requests := benchRequests(platform, benchUsers)
-	pooled := startBenchServer(b, platform.CAPEM(), "pooled", api.URL, platform.UserToken(benchUser(0), "middletier", "todo"))
-	service := startBenchServer(b, platform.CAPEM(), "middletier", "serve",
-		"--config", benchConfig(b, platform.URL(), secret, api.URL, "", ""))
-	servers := []*benchServer{pooled, service}
-	for _, s := range servers {
-		s.connect(b, requests)
-		s.warmUp(b, benchWarmUp)
-	}
+	servers, _ := startLoadServers(b)
+	service := servers[1]
 	for round := range benchRounds {
 		start := time.Now()
 		service.load(b, capacityRequests)
@@ -55,4 +47,38 @@ func BenchmarkLoad(b *testing.B) {
 			}
 		}
 	}
+}
+
+// BenchmarkRates measures what a request costs a server that has less to do than it could. Each
+// then costs more, probably because the caches of its core hold something else by then and threads
+// must be woken. The proxy and the service get requests at the same rate. Sleep ends on whole
+// milliseconds in a process that is idle otherwise, so the requests of a millisecond come together.
+func BenchmarkRates(b *testing.B) {
+	servers, platform := startLoadServers(b)
+	for _, rate := range []float64{8000, 4000, 2000} {
+		b.Run(fmt.Sprintf("rate=%.0f", rate), func(b *testing.B) {
+			for _, s := range servers {
+				s.rate = rate
+			}
+			takeTurns(b, platform, "server", servers, besideProxies)
+		})
+	}
+}
+
+// startLoadServers starts the proxy with a BufferPool and our service, in this order, and warms
+// them up with benchUsers users.
+func startLoadServers(b *testing.B) ([]*benchServer, *mockidp.Server) {
+	platform, secret := startBenchPlatform(b)
+	api := httptest.NewServer(http.HandlerFunc(answerBench))
+	b.Cleanup(api.Close)
+	requests := benchRequests(platform, benchUsers)
+	pooled := startBenchServer(b, platform.CAPEM(), "pooled", api.URL, platform.UserToken(benchUser(0), "middletier", "todo"))
+	service := startBenchServer(b, platform.CAPEM(), "middletier", "serve",
+		"--config", benchConfig(b, platform.URL(), secret, api.URL, "", ""))
+	servers := []*benchServer{pooled, service}
+	for _, s := range servers {
+		s.connect(b, requests)
+		s.warmUp(b, benchWarmUp)
+	}
+	return servers, platform
 }

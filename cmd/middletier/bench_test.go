@@ -273,6 +273,7 @@ type benchServer struct {
 	accepts  func(size int64) bool // of an answer's body
 	requests [][]byte              // one a user, as sent
 	next     atomic.Uint64         // request
+	rate     float64               // of requests that are measured, a second; 0: each after the last one's answer
 	conns    []benchConn
 }
 
@@ -461,8 +462,17 @@ func (s *benchServer) check(resp *http.Response) error {
 func (s *benchServer) measure(b *testing.B) (cpu float64) {
 	before := s.used(b)
 	b.ResetTimer()
-	latencies := s.load(b, b.N)
+	send := s.load
+	if s.rate > 0 {
+		send = func(b *testing.B, n int) []time.Duration { return s.steady(b, s.rate, n) }
+	}
+	start := time.Now()
+	latencies := send(b, b.N)
 	b.StopTimer()
+	// The testing package calls it with one request first.
+	if took, due := time.Since(start).Seconds(), float64(b.N)/s.rate; s.rate > 0 && took > 1.1*due+0.1 {
+		b.Fatalf("%s: %d requests took %.2f s, want %.2f s: the machine is too slow for this rate", s.name, b.N, took, due)
+	}
 	after := s.used(b)
 
 	n := float64(b.N)

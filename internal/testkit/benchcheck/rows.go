@@ -24,6 +24,9 @@ const (
 var rows = []row{
 	{name: "request, 1,000 users: CPU beside `pooled`", benchmark: peers, unit: "x-pooled", goal: 1.15},
 	{name: "request, 100,000 users: CPU beside `pooled`", benchmark: "HotPath/users=100000/server=middletier", unit: "x-pooled", goal: 1.30},
+	{name: "request, 8,000 a second: CPU beside `pooled`", benchmark: "Rates/rate=8000/server=middletier", unit: "x-pooled"},
+	{name: "request, 4,000 a second: CPU beside `pooled`", benchmark: "Rates/rate=4000/server=middletier", unit: "x-pooled"},
+	{name: "request, 2,000 a second: CPU beside `pooled`", benchmark: "Rates/rate=2000/server=middletier", unit: "x-pooled"},
 	{name: "request: allocations", benchmark: peers, unit: "allocs/op", goal: 90},
 	{name: "request over TLS and HTTP/2: CPU beside `pooled`", benchmark: "TLS/server=middletier", unit: "x-pooled", goal: 1.20},
 	{name: "request to an API with TLS and HTTP/1.1: CPU beside `pooled`", benchmark: "HTTP1TLS/server=middletier", unit: "x-pooled"},

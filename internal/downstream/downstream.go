@@ -26,8 +26,8 @@
 // Goroutines: a call runs in its handler's. deadline owns a timer until Forward returns.
 // The transport reads the body; over HTTP/1.1 Upload.finish waits for the last read.
 // record starts one for each read before the response, which ends with that read.
-// responseWriter starts one for each informational response, and waits for it in
-// endInformational. net/http owns those of connections; a connection of http1Pool has none.
+// responseWriter starts one for informational responses, which ends when none waits;
+// endInformational waits for it. net/http owns those of connections; a connection of http1Pool has none.
 // A relay has one for each direction, one of which is the handler's, and a third one while
 // this service closes the WebSocket.
 //

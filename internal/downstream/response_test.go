@@ -254,7 +254,7 @@ func TestHintsBeforeAnEarlyResponse(t *testing.T) {
 	for range 200 {
 		conn := e.dial("POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n")
 		answer, err := io.ReadAll(conn)
-		if err != nil || !strings.HasSuffix(string(answer), "body") {
+		if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 103 ") || !strings.HasSuffix(string(answer), "body") {
 			t.Fatalf("got %q, %v", answer, err)
 		}
 	}

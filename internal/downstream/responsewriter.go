@@ -15,11 +15,13 @@ type responseWriter struct {
 	call   *call
 	client *Client
 
-	mu      sync.Mutex    // guards what follows, and the writer while a body is copied
-	final   bool          // no informational response is passed on any more
-	writing chan struct{} // closed when an informational response is written; nil before the first
-	unsent  bool          // headers or a part of the body wait, in the writer or in held
-	held    []byte        // a short part that waits, in the buffer of copyThrough; nil: none, or it was sent
+	mu      sync.Mutex     // guards what follows, and the writer while a body is copied
+	final   bool           // no informational response is passed on any more
+	hint    *informational // waits while another is written; nil: none waits
+	hinting bool           // a goroutine is writing one, and will call takeHint
+	hinted  chan struct{}  // closed when the newest such goroutine ends; nil before the first
+	unsent  bool           // headers or a part of the body wait, in the writer or in held
+	held    []byte         // a short part that waits, in the buffer of copyThrough; nil: none, or it was sent
 }
 
 // endInformational ends the passing on of informational responses: from now on their
@@ -27,48 +29,71 @@ type responseWriter struct {
 func (w *responseWriter) endInformational() {
 	w.mu.Lock()
 	w.final = true
-	writing := w.writing
+	hinted := w.hinted
 	w.mu.Unlock()
-	if writing != nil {
-		<-writing
+	if hinted != nil {
+		<-hinted
 	}
+}
+
+// informational is an informational response.
+type informational struct {
+	status int
+	header http.Header
 }
 
 // passInformational passes an informational response on (RFC 9110, section 15.2). The
 // transport waits for it, and over HTTP/2 all calls to the API wait too: a caller that
-// reads slowly must not block them. So it is written in another goroutine, and one that
-// arrives before the last is written is dropped. It is never an error.
+// reads slowly must not block them. So it is written in another goroutine. While one is
+// written, the newest of the others waits, and those before it are dropped. It is never an
+// error.
 func (w *responseWriter) passInformational(status int, header textproto.MIMEHeader) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.final || !w.canSendInformational(status) {
 		return nil
 	}
-	if w.writing != nil {
-		select {
-		case <-w.writing:
-		default:
-			return nil
-		}
-	}
 	h := http.Header(header).Clone()
 	stripHopByHop(h)
 	w.client.stripResponse(h)
-	writing := make(chan struct{})
-	w.writing = writing
+	hint := &informational{status, h}
+	if w.hinting {
+		w.hint = hint
+		return nil
+	}
+	w.hinting = true
+	hinted := make(chan struct{})
+	w.hinted = hinted
 	go func() {
-		defer close(writing)
-		w.writeInformational(status, h)
+		defer close(hinted)
+		for ; hint != nil; hint = w.takeHint() {
+			w.writeInformational(hint.status, hint.header)
+		}
 	}()
 	return nil
 }
 
+// takeHint returns the informational response to write next, or nil. After nil, the goroutine must
+// not write any more: the next response starts another one.
+func (w *responseWriter) takeHint() *informational {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	hint := w.hint
+	w.hint = nil
+	if w.final {
+		hint = nil
+	}
+	w.hinting = hint != nil
+	return hint
+}
+
 // canSendInformational reports whether the caller can get an informational response. 100
-// is between this service and the API. HTTP/1.0 has none. And if the caller expects a 100
+// is between this service and the API. 101 does not exist in HTTP/2 (RFC 9113, section 8.6),
+// and net/http's server would take it for the final response. HTTP/1.0 has none. And if the caller expects a 100
 // from this service, reading its body may send that at the same moment.
 func (w *responseWriter) canSendInformational(status int) bool {
 	r := w.call.in
-	return status != http.StatusContinue && r.ProtoAtLeast(1, 1) && (r.ContentLength == 0 || r.Header["Expect"] == nil)
+	return status != http.StatusContinue && status != http.StatusSwitchingProtocols && r.ProtoAtLeast(1, 1) && (r.ContentLength == 0 || r.Header["Expect"] == nil)
 }
 
 // writeInformational bypasses Echo, which would take the response for the final one, and

@@ -17,9 +17,8 @@ type responseWriter struct {
 
 	mu      sync.Mutex     // guards what follows, and the writer while a body is copied
 	final   bool           // no informational response is passed on any more
-	hint    *informational // waits while another is written; nil: none waits
-	hinting bool           // a goroutine is writing one, and will call takeHint
-	hinted  chan struct{}  // closed when the newest such goroutine ends; nil before the first
+	waiting *informational // waits while another is written; nil: none waits
+	written chan struct{}  // closed when the goroutine that writes them ends; nil: none does, or it only ends
 	unsent  bool           // headers or a part of the body wait, in the writer or in held
 	held    []byte         // a short part that waits, in the buffer of copyThrough; nil: none, or it was sent
 }
@@ -29,10 +28,10 @@ type responseWriter struct {
 func (w *responseWriter) endInformational() {
 	w.mu.Lock()
 	w.final = true
-	hinted := w.hinted
+	written := w.written
 	w.mu.Unlock()
-	if hinted != nil {
-		<-hinted
+	if written != nil {
+		<-written
 	}
 }
 
@@ -56,44 +55,44 @@ func (w *responseWriter) passInformational(status int, header textproto.MIMEHead
 	h := http.Header(header).Clone()
 	stripHopByHop(h)
 	w.client.stripResponse(h)
-	hint := &informational{status, h}
-	if w.hinting {
-		w.hint = hint
+	resp := &informational{status, h}
+	if w.written != nil {
+		w.waiting = resp
 		return nil
 	}
-	w.hinting = true
-	hinted := make(chan struct{})
-	w.hinted = hinted
+	written := make(chan struct{})
+	w.written = written
 	go func() {
-		defer close(hinted)
-		for ; hint != nil; hint = w.takeHint() {
-			w.writeInformational(hint.status, hint.header)
+		defer close(written)
+		for ; resp != nil; resp = w.takeWaiting() {
+			w.writeInformational(resp.status, resp.header)
 		}
 	}()
 	return nil
 }
 
-// takeHint returns the informational response to write next, or nil. After nil, the goroutine must
-// not write any more: the next response starts another one.
-func (w *responseWriter) takeHint() *informational {
+// takeWaiting returns the informational response to write next, or nil. After nil, the goroutine
+// must not write any more: the next response starts another one.
+func (w *responseWriter) takeWaiting() *informational {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	hint := w.hint
-	w.hint = nil
-	if w.final {
-		hint = nil
+	if w.waiting == nil || w.final {
+		w.written = nil
+		return nil
 	}
-	w.hinting = hint != nil
-	return hint
+	resp := w.waiting
+	w.waiting = nil
+	return resp
 }
 
 // canSendInformational reports whether the caller can get an informational response. 100
 // is between this service and the API. 101 does not exist in HTTP/2 (RFC 9113, section 8.6),
-// and net/http's server would take it for the final response. HTTP/1.0 has none. And if the caller expects a 100
-// from this service, reading its body may send that at the same moment.
+// and net/http's server would take it for the final response. HTTP/1.0 has none. And if the
+// caller expects a 100 from this service, reading its body may send that at the same moment.
 func (w *responseWriter) canSendInformational(status int) bool {
 	r := w.call.in
-	return status != http.StatusContinue && status != http.StatusSwitchingProtocols && r.ProtoAtLeast(1, 1) && (r.ContentLength == 0 || r.Header["Expect"] == nil)
+	return status != http.StatusContinue && status != http.StatusSwitchingProtocols &&
+		r.ProtoAtLeast(1, 1) && (r.ContentLength == 0 || r.Header["Expect"] == nil)
 }
 
 // writeInformational bypasses Echo, which would take the response for the final one, and

@@ -33,14 +33,16 @@ func TestNewestInformationalResponseWaits(t *testing.T) {
 		paused   bool // before the next one comes, the last is being written
 		final    bool // the final response comes at once
 		later    bool // another comes while the second one is being written
+		idle     bool // another comes when the first one is written, and none waits
 		want     []string
 	}{
-		"waiting":                {[]int{early, 102, early}, true, false, false, []string{"103 map[Link:[0]]", "103 map[Link:[2]]"}},
-		"waiting for the second": {[]int{early, 102}, true, false, true, []string{"103 map[Link:[0]]", "102 map[Link:[1]]", "103 map[Link:[later]]"}},
-		"all at once":            {[]int{early, 102, early}, false, false, false, []string{"103 map[Link:[0]]", "103 map[Link:[2]]"}},
-		"the final one has come": {[]int{early, early}, true, true, false, []string{"103 map[Link:[0]]"}},
-		"one and the final one":  {[]int{early}, false, true, false, []string{"103 map[Link:[0]]"}},
-		"100 and 101":            {[]int{100, early, 101}, true, false, false, []string{"103 map[Link:[1]]"}},
+		"waiting":                {[]int{early, 102, early}, true, false, false, false, []string{"103 map[Link:[0]]", "103 map[Link:[2]]"}},
+		"waiting for the second": {[]int{early, 102}, true, false, true, false, []string{"103 map[Link:[0]]", "102 map[Link:[1]]", "103 map[Link:[later]]"}},
+		"all at once":            {[]int{early, 102, early}, false, false, false, false, []string{"103 map[Link:[0]]", "103 map[Link:[2]]"}},
+		"the final one has come": {[]int{early, early}, true, true, false, false, []string{"103 map[Link:[0]]"}},
+		"one and the final one":  {[]int{early}, false, true, false, false, []string{"103 map[Link:[0]]"}},
+		"after a pause":          {[]int{early}, true, false, false, true, []string{"103 map[Link:[0]]", "103 map[Link:[idle]]"}},
+		"100 and 101":            {[]int{100, early, 101}, true, false, false, false, []string{"103 map[Link:[1]]"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -64,13 +66,17 @@ func TestNewestInformationalResponseWaits(t *testing.T) {
 					w.mu.Unlock()
 				}
 				for i := range row.want {
+					if i == 1 && row.idle {
+						synctest.Wait()
+						pass(early, "idle")
+					}
 					<-caller.began
 					if i == 1 && row.later {
 						pass(early, "later")
 					}
 					caller.read <- struct{}{}
 				}
-				<-w.hinted
+				synctest.Wait()
 				w.endInformational()
 				if !slices.Equal(caller.wrote, row.want) {
 					t.Errorf("got %q, want %q", caller.wrote, row.want)

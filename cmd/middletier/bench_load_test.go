@@ -72,13 +72,12 @@ func startLoadServers(b *testing.B) ([]*benchServer, *mockidp.Server) {
 	api := httptest.NewServer(http.HandlerFunc(answerBench))
 	b.Cleanup(api.Close)
 	requests := benchRequests(platform, benchUsers)
-	pooled := startBenchServer(b, platform.CAPEM(), "pooled", api.URL, platform.UserToken(benchUser(0), "middletier", "todo"))
-	service := startBenchServer(b, platform.CAPEM(), "middletier", "serve",
-		"--config", benchConfig(b, platform.URL(), secret, api.URL, "", ""))
-	servers := []*benchServer{pooled, service}
-	for _, s := range servers {
+	args := map[string][]string{
+		"pooled":     {api.URL, platform.UserToken(benchUser(0), "middletier", "todo")},
+		"middletier": {"serve", "--config", benchConfig(b, platform.URL(), secret, api.URL, "", "")},
+	}
+	return startWithPooled(b, platform.CAPEM(), args, func(s *benchServer) {
 		s.connect(b, requests)
 		s.warmUp(b, benchWarmUp)
-	}
-	return servers, platform
+	}), platform
 }

@@ -103,16 +103,21 @@ func besideProxies(string) map[string]string {
 	return map[string]string{"x-proxy": "proxy", "x-pooled": "pooled"}
 }
 
-// takeTurnsWithPooled measures the proxy with a BufferPool and the service in turn, each started
-// with its arguments, and made ready. They trust ca.
+// takeTurnsWithPooled measures the servers of startWithPooled in turn.
 func takeTurnsWithPooled(b *testing.B, platform *mockidp.Server, ca []byte, args map[string][]string, makeReady func(*benchServer)) {
+	takeTurns(b, platform, "server", startWithPooled(b, ca, args, makeReady), besideProxies)
+}
+
+// startWithPooled starts the proxy with a BufferPool and the service, in this order, each with its
+// arguments, and makes them ready. They trust ca.
+func startWithPooled(b *testing.B, ca []byte, args map[string][]string, makeReady func(*benchServer)) []*benchServer {
 	var servers []*benchServer
 	for _, name := range []string{"pooled", "middletier"} {
 		s := startBenchServer(b, ca, name, args[name]...)
 		makeReady(s)
 		servers = append(servers, s)
 	}
-	takeTurns(b, platform, "server", servers, besideProxies)
+	return servers
 }
 
 // takeTurns measures the servers in turn, in rows that label names. floors tells, by unit, the
@@ -462,17 +467,8 @@ func (s *benchServer) check(resp *http.Response) error {
 func (s *benchServer) measure(b *testing.B) (cpu float64) {
 	before := s.used(b)
 	b.ResetTimer()
-	send := s.load
-	if s.rate > 0 {
-		send = func(b *testing.B, n int) []time.Duration { return s.steady(b, s.rate, n) }
-	}
-	start := time.Now()
-	latencies := send(b, b.N)
+	latencies := s.sendMeasured(b)
 	b.StopTimer()
-	// The testing package calls it with one request first.
-	if took, due := time.Since(start).Seconds(), float64(b.N)/s.rate; s.rate > 0 && took > 1.1*due+0.1 {
-		b.Fatalf("%s: %d requests took %.2f s, want %.2f s: the machine is too slow for this rate", s.name, b.N, took, due)
-	}
 	after := s.used(b)
 
 	n := float64(b.N)
@@ -487,6 +483,20 @@ func (s *benchServer) measure(b *testing.B) (cpu float64) {
 	b.ReportMetric(float64(after.Allocs-before.Allocs)/n, "allocs/op")
 	b.ReportMetric(float64(after.Bytes-before.Bytes)/n, "B/op")
 	return cpu
+}
+
+// sendMeasured sends b.N requests, at s.rate if there is one, which the machine must be able to reach.
+func (s *benchServer) sendMeasured(b *testing.B) []time.Duration {
+	if s.rate == 0 {
+		return s.load(b, b.N)
+	}
+	start := time.Now()
+	latencies := s.steady(b, s.rate, b.N)
+	// A tenth of a second more, because the testing package sends a single request first.
+	if took, due := time.Since(start).Seconds(), float64(b.N)/s.rate; took > 1.1*due+0.1 {
+		b.Fatalf("%s: %d requests took %.2f s, want %.2f s: the machine is too slow for this rate", s.name, b.N, took, due)
+	}
+	return latencies
 }
 
 // resources are what a process has used since it began.

@@ -5,14 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"net"
 	"net/http"
 	"net/textproto"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -318,57 +316,4 @@ func (c *http1Conn) readResponse(r *http.Request, limit int64) (*http.Response, 
 			c.head = limit // as net/http has it: the time of the call bounds how many there are
 		}
 	}
-}
-
-// http1Body is the body of a response. At its end the connection is idle.
-type http1Body struct {
-	io.ReadCloser
-	conn      *http1Conn
-	transport *Transport // whose settings the pool of conn follows
-	request   *http.Request
-	stop      func() bool // the closing of the connection when the request's context ends
-	keep      bool        // the connection may be used again
-	ended     bool        // Read has returned io.EOF
-	finished  atomic.Bool
-}
-
-func (b *http1Body) Read(p []byte) (int, error) {
-	switch {
-	case b.ended:
-		return 0, io.EOF
-	case b.finished.Load():
-		return 0, http.ErrBodyReadAfterClose
-	}
-	n, err := b.ReadCloser.Read(p)
-	switch {
-	case err == io.EOF:
-		b.ended = true
-		b.finish(true)
-	case err != nil:
-		b.finish(false)
-		if b.request.Context().Err() != nil {
-			err = context.Cause(b.request.Context())
-		}
-	}
-	return n, err
-}
-
-// Close closes the connection, unless the body was read to its end. It ends a Read that waits.
-func (b *http1Body) Close() error {
-	b.finish(false)
-	return nil
-}
-
-// finish ends the use of the connection, which is kept if the response has been read to its
-// end and nothing more has come.
-func (b *http1Body) finish(complete bool) {
-	if b.finished.Swap(true) {
-		return
-	}
-	running := b.stop()
-	if complete && b.keep && running && b.conn.in.Buffered() == 0 && (b.conn.tls == nil || b.conn.tls.isEmpty()) {
-		b.conn.pool.put(b.transport, b.conn)
-		return
-	}
-	_ = b.conn.Close() // it may be closed already
 }

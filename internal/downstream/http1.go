@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net"
 	"net/http"
 	"net/textproto"
@@ -81,14 +80,21 @@ func (t *Transport) poolFor(r *http.Request) *http1Pool {
 // in memory, and needs nothing that only http.Transport has.
 func (t *Transport) accepts(r *http.Request) bool {
 	switch {
-	case !canPoll, t.DialContext == nil, t.DialTLSContext != nil, t.DisableKeepAlives, !t.DisableCompression, t.Protocols != nil,
-		r.Close, len(r.Trailer) > 0, len(r.TransferEncoding) > 0, r.Header["Connection"] != nil:
-		return false
 	case r.Body == nil || r.Body == http.NoBody:
 		if r.ContentLength != 0 {
 			return false
 		}
 	case r.GetBody == nil, r.ContentLength <= 0, r.ContentLength > uploadThreshold, r.Header["Expect"] != nil:
+		return false
+	}
+	return t.canPool(r)
+}
+
+// canPool reports whether r, apart from its body, needs nothing that only http.Transport has.
+func (t *Transport) canPool(r *http.Request) bool {
+	switch {
+	case !canPoll, t.DialContext == nil, t.DialTLSContext != nil, t.DisableKeepAlives, !t.DisableCompression, t.Protocols != nil,
+		r.Close, len(r.Trailer) > 0, len(r.TransferEncoding) > 0, r.Header["Connection"] != nil:
 		return false
 	}
 	if t.Proxy == nil {
@@ -118,14 +124,19 @@ func (p *http1Pool) roundTrip(t *Transport, r *http.Request) (resp *http.Respons
 		if resp, err = conn.roundTrip(t, r, request); err == nil {
 			return resp, nil, true
 		}
-		if conn.reused && (errors.Is(err, errNotSent) || errors.Is(err, errNoResponse) && isReplayable(r)) {
+		if conn.allowsRetry(r, err) {
 			err = nil
 		}
 	}
+	return nil, causeOr(r, err), true
+}
+
+// causeOr returns why r's context has ended, or err if it has not.
+func causeOr(r *http.Request, err error) error {
 	if r.Context().Err() != nil {
-		err = context.Cause(r.Context())
+		return context.Cause(r.Context())
 	}
-	return nil, err, true
+	return err
 }
 
 // requestBuffers hold requests while they are sent.
@@ -142,6 +153,12 @@ func isReplayable(r *http.Request) bool {
 		return true
 	}
 	return r.Header["Idempotency-Key"] != nil || r.Header["X-Idempotency-Key"] != nil
+}
+
+// allowsRetry reports whether the API may have closed c before r was sent, which failed with
+// err, and r can be sent again.
+func (c *http1Conn) allowsRetry(r *http.Request, err error) bool {
+	return c.reused && (errors.Is(err, errNotSent) || errors.Is(err, errNoResponse) && isReplayable(r))
 }
 
 // connect returns an idle connection, or else a new one.
@@ -258,42 +275,39 @@ func closeHTTP1Conns(conns []*http1Conn) {
 // roundTrip sends a request and reads the headers of the response. The connection is closed if
 // it fails, or r's context ends before the response's body does.
 func (c *http1Conn) roundTrip(t *Transport, r *http.Request, request []byte) (*http.Response, error) {
+	body := c.begin(t, r)
+	n, err := c.Write(request)
+	switch {
+	case err != nil && n == 0 && c.reused:
+		body.finish(false)
+		return nil, fmt.Errorf("%w: %w", errNotSent, err)
+	case err != nil:
+		c.awaitLastResponse()
+	}
+	resp, noResponse := body.receive(err != nil)
+	if noResponse != nil {
+		return nil, errors.Join(noResponse, err)
+	}
+	return resp, nil
+}
+
+// begin begins a request. c is closed if r's context ends before the body that begin returns is
+// finished.
+func (c *http1Conn) begin(t *Transport, r *http.Request) *http1Body {
+	c.head = t.MaxResponseHeaderBytes
 	body := &http1Body{conn: c, transport: t, request: r}
 	if call := findCall(r); call != nil {
 		body.stop = call.AfterFunc(c.abort)
 	} else {
 		body.stop = context.AfterFunc(r.Context(), c.abort)
 	}
-	c.head = t.MaxResponseHeaderBytes
-	n, writeErr := c.Write(request)
-	switch {
-	case writeErr != nil && n == 0 && c.reused:
-		body.finish(false)
-		return nil, fmt.Errorf("%w: %w", errNotSent, writeErr)
-	case writeErr != nil:
-		// An API may respond to a part of a request, and close the connection.
-		_ = c.SetReadDeadline(time.Now().Add(drainTimeoutHTTP1)) // on a closed connection Read fails
-	}
-	resp, err := c.readResponse(r, t.MaxResponseHeaderBytes)
-	if err != nil {
-		body.finish(false)
-		return nil, errors.Join(err, writeErr)
-	}
-	c.head = math.MaxInt64 // it is the body from now on
-	if c.tls != nil {
-		resp.TLS = &c.tls.state
-	}
-	resp.Close = resp.Close || writeErr != nil
-	body.ReadCloser, body.keep = resp.Body, !resp.Close
-	switch {
-	case resp.StatusCode == http.StatusSwitchingProtocols: // nobody asked for it
-		body.keep = false
-	case resp.Body == http.NoBody:
-		body.finish(true)
-		return resp, nil
-	}
-	resp.Body = body
-	return resp, nil
+	return body
+}
+
+// awaitLastResponse bounds the wait for a response after a write has failed: an API may respond to
+// a part of a request, and close the connection.
+func (c *http1Conn) awaitLastResponse() {
+	_ = c.SetReadDeadline(time.Now().Add(drainTimeoutHTTP1)) // on a closed connection Read fails
 }
 
 // readResponse reads the headers of the final response.

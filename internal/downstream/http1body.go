@@ -1,8 +1,8 @@
 package downstream
 
 import (
-	"context"
 	"io"
+	"math"
 	"net/http"
 	"sync/atomic"
 )
@@ -19,6 +19,32 @@ type http1Body struct {
 	finished  atomic.Bool
 }
 
+// receive reads the headers of the response, whose body is b. It is the last one of its connection
+// if last is true. After an error the connection is closed.
+func (b *http1Body) receive(last bool) (*http.Response, error) {
+	c := b.conn
+	resp, err := c.readResponse(b.request, b.transport.MaxResponseHeaderBytes)
+	if err != nil {
+		b.finish(false)
+		return nil, err
+	}
+	c.head = math.MaxInt64 // it is the body from now on
+	if c.tls != nil {
+		resp.TLS = &c.tls.state
+	}
+	resp.Close = resp.Close || last
+	b.ReadCloser, b.keep = resp.Body, !resp.Close
+	switch {
+	case resp.StatusCode == http.StatusSwitchingProtocols: // nobody asked for it
+		b.keep = false
+	case resp.Body == http.NoBody:
+		b.finish(true)
+		return resp, nil
+	}
+	resp.Body = b
+	return resp, nil
+}
+
 func (b *http1Body) Read(p []byte) (int, error) {
 	switch {
 	case b.ended:
@@ -33,9 +59,7 @@ func (b *http1Body) Read(p []byte) (int, error) {
 		b.finish(true)
 	case err != nil:
 		b.finish(false)
-		if b.request.Context().Err() != nil {
-			err = context.Cause(b.request.Context())
-		}
+		err = causeOr(b.request, err)
 	}
 	return n, err
 }

@@ -156,9 +156,9 @@ func isReplayable(r *http.Request) bool {
 }
 
 // allowsRetry reports whether the API may have closed c before r was sent, which failed with
-// err, and r can be sent again.
+// err, and r can be sent again. The end of r's context closes c too.
 func (c *http1Conn) allowsRetry(r *http.Request, err error) bool {
-	return c.reused && (errors.Is(err, errNotSent) || errors.Is(err, errNoResponse) && isReplayable(r))
+	return c.reused && r.Context().Err() == nil && (errors.Is(err, errNotSent) || errors.Is(err, errNoResponse) && isReplayable(r))
 }
 
 // connect returns an idle connection, or else a new one.

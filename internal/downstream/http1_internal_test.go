@@ -334,6 +334,51 @@ func TestHTTP1Canceled(t *testing.T) {
 	}
 }
 
+// A request whose context ends is not sent again on another idle connection, which would end too.
+func TestHTTP1CanceledOnAUsedConnection(t *testing.T) {
+	for _, scheme := range []string{"http", "https"} {
+		t.Run(scheme, func(t *testing.T) {
+			const conns = 3
+			together, last := make(chan struct{}), make(chan struct{}, conns)
+			var first sync.WaitGroup
+			first.Add(conns)
+			a := startHTTP1APIOver(t, scheme, func(_ int, conn *http1Peer) {
+				if conn.next() {
+					first.Done()
+					<-together
+					conn.say(ok("answer"))
+				}
+				if conn.next() {
+					last <- struct{}{}
+					conn.wantEnd(t)
+				}
+			})
+			var calls sync.WaitGroup
+			for range conns {
+				calls.Go(func() { a.get("GET", "") })
+			}
+			first.Wait()
+			close(together)
+			calls.Wait()
+			a.idle(conns, false)
+			ctx, cancel := context.WithCancelCause(t.Context())
+			r := a.request(ctx, "GET", "")
+			cause := errors.New("the caller left")
+			go func() {
+				<-last
+				cancel(cause)
+			}()
+			if _, err := a.transport.RoundTrip(r); !errors.Is(err, cause) {
+				t.Errorf("got %v, want the cause", err)
+			}
+			a.idle(conns-1, false)
+			if n := len(last); n > 0 {
+				t.Errorf("the request was sent %d times more", n)
+			}
+		})
+	}
+}
+
 // A request whose context has ended is not sent.
 func TestHTTP1CanceledBefore(t *testing.T) {
 	a := startHTTP1API(t, func(int, *http1Peer) { t.Error("connected") })

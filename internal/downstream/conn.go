@@ -3,7 +3,6 @@ package downstream
 import (
 	"crypto/tls"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -35,10 +34,15 @@ func (c *tcpConn) Read(p []byte) (int, error) {
 		c.endRead()
 	}
 	if n > 0 && (!c.uploading.Load() || c.isSent()) {
-		c.writtenSinceLastRead.Store(0)
-		c.setUploading(false)
+		c.endUpload()
 	}
 	return n, err
+}
+
+// endUpload notes that nothing is on its way to the server.
+func (c *tcpConn) endUpload() {
+	c.writtenSinceLastRead.Store(0)
+	c.setUploading(false)
 }
 
 // isSent reports whether everything is sent and acknowledged. A server may answer, or send
@@ -52,48 +56,6 @@ func (c *tcpConn) Write(p []byte) (int, error) {
 		c.setUploading(true)
 	}
 	return c.Conn.Write(p)
-}
-
-// ReadFrom writes what r reads. net/http passes an upload of known length to it.
-func (c *tcpConn) ReadFrom(r io.Reader) (int64, error) {
-	limited, ok := r.(*io.LimitedReader)
-	if !ok {
-		return io.Copy(writerOnly{c}, r)
-	}
-	sent := int64(0)
-	if body, ok := limited.R.(*replay); ok {
-		var err error
-		sent, err = c.sendRecorded(body, limited.N)
-		if limited.N -= sent; err != nil || limited.N == 0 {
-			return sent, err
-		}
-	}
-	n, err := io.Copy(writerOnly{c}, limited)
-	return sent + n, err
-}
-
-// writerOnly hides ReadFrom from io.Copy.
-type writerOnly struct{ io.Writer }
-
-// sendRecorded writes at most limit bytes of body from its record, without a copy. It stops
-// where body ends or is no longer recorded.
-func (c *tcpConn) sendRecorded(body *replay, limit int64) (int64, error) {
-	sent := int64(0)
-	for sent < limit {
-		part, err := body.lend(limit - sent)
-		if err == io.EOF || err == nil && len(part) == 0 {
-			break
-		}
-		if err != nil {
-			return sent, err
-		}
-		n, err := c.Write(part)
-		body.giveBack(n)
-		if sent += int64(n); err != nil {
-			return sent, err
-		}
-	}
-	return sent, nil
 }
 
 // Close closes the connection.

@@ -19,15 +19,18 @@
 //     retryTransport.send.
 //
 // Connections: one of HTTP/1.1 serves one request at a time. An http1Pool has those for small
-// requests, over TLS once the API has responded over HTTP/1.1, and http.Transport those for the
-// rest. Those of HTTP/2 are shared by all callers, and pinged except for gRPC; a risky request
+// requests, over TLS once the API has responded over HTTP/1.1, and without TLS for uploads: bodies of
+// known length that are read meanwhile. http.Transport has those for the rest. Those of HTTP/2 are shared by all callers, and pinged except for gRPC; a risky request
 // has a dedicated one. A WebSocket has one of HTTP/1.1 to itself, also over TLS.
 //
 // Goroutines: a call runs in its handler's. deadline owns a timer until Forward returns.
 // The transport reads the body; over HTTP/1.1 Upload.finish waits for the last read.
-// record starts one for each read before the response, which ends with that read.
+// record starts one for each read before the response, which ends with that read. An upload through
+// an http1Pool has one in their place, which reads and sends (sender); it ends with the body or the
+// connection, but not before a read that waits.
 // responseWriter starts one for informational responses, which ends when none waits;
-// endInformational waits for it. net/http owns those of connections; a connection of http1Pool has none.
+// endInformational waits for it. net/http owns those of connections; a connection of
+// http1Pool has none.
 // A relay has one for each direction, one of which is the handler's, and a third one while
 // this service closes the WebSocket.
 //

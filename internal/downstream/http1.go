@@ -13,14 +13,15 @@ import (
 	"time"
 )
 
-// http1Pool sends small requests over HTTP/1.1, and keeps the connections. Those with TLS are in
-// a pool of their own, which is used once the API has responded over HTTP/1.1.
+// http1Pool sends small requests and uploads over HTTP/1.1, and keeps the connections. Those with TLS
+// are in a pool of their own, which is used once the API has responded over HTTP/1.1.
 //
 // http.Transport passes each request and each response through two goroutines of the
 // connection, because a response may come while its request is still being sent. A request
 // that fits into the API's socket buffer needs none: it is written, and then its response is
-// read. net/http still parses the responses, and the cases in which a request is sent again
-// are those of http.Transport (see retryTransport.send).
+// read. An upload has one, which sends the body (see sender). net/http still parses the responses,
+// and the cases in which a request is sent again are those of http.Transport (see
+// retryTransport.send).
 type http1Pool struct {
 	mu    sync.Mutex
 	idle  []*http1Conn // the last one was used last
@@ -116,24 +117,35 @@ func (p *http1Pool) roundTrip(t *Transport, r *http.Request) (resp *http.Respons
 	}
 	request, err = appendBody(request, r)
 	*buffer = request
-	for err == nil {
-		var conn *http1Conn
-		if conn, err = p.connect(t, r); err != nil {
-			break
-		}
-		if resp, err = conn.roundTrip(t, r, request); err == nil {
-			return resp, nil, true
-		}
-		if conn.allowsRetry(r, err) {
-			err = nil
-		}
+	if err == nil {
+		resp, err = p.send(t, r, request, nil)
 	}
-	return nil, causeOr(r, err), true
+	return resp, causeOr(r, err), true
 }
 
-// causeOr returns why r's context has ended, or err if it has not.
+// send sends a request, and the body that rec records; nil: none. If an idle connection turns out to
+// be closed, it takes another one.
+func (p *http1Pool) send(t *Transport, r *http.Request, request []byte, rec *record) (*http.Response, error) {
+	for {
+		conn, err := p.connect(t, r)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := conn.roundTrip(t, r, request, rec)
+		if err == nil || !conn.allowsRetry(r, err) {
+			return resp, err
+		}
+		if rec != nil {
+			if _, lost := rec.rewind(); lost != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// causeOr returns why r's context has ended in place of err, unless that is nil.
 func causeOr(r *http.Request, err error) error {
-	if r.Context().Err() != nil {
+	if err != nil && r.Context().Err() != nil {
 		return context.Cause(r.Context())
 	}
 	return err
@@ -207,6 +219,9 @@ func (p *http1Pool) take(address string) *http1Conn {
 // put keeps a connection whose response has been read.
 func (p *http1Pool) put(t *Transport, conn *http1Conn) {
 	conn.reused, conn.since = true, time.Now()
+	if tcp, ok := conn.Conn.(*tcpConn); ok {
+		tcp.endUpload()
+	}
 	if !p.keep(t, conn) {
 		_ = conn.Close() // the API may have closed it
 	}
@@ -272,23 +287,29 @@ func closeHTTP1Conns(conns []*http1Conn) {
 	}
 }
 
-// roundTrip sends a request and reads the headers of the response. The connection is closed if
-// it fails, or r's context ends before the response's body does.
-func (c *http1Conn) roundTrip(t *Transport, r *http.Request, request []byte) (*http.Response, error) {
-	body := c.begin(t, r)
+// roundTrip sends a request, and the body that rec records, and reads the headers of the response. The
+// connection is closed if it fails, or r's context ends before the response's body does.
+func (c *http1Conn) roundTrip(t *Transport, r *http.Request, request []byte, rec *record) (*http.Response, error) {
+	b := c.begin(t, r)
 	n, err := c.Write(request)
 	switch {
 	case err != nil && n == 0 && c.reused:
-		body.finish(false)
+		b.finish(false)
 		return nil, fmt.Errorf("%w: %w", errNotSent, err)
 	case err != nil:
 		c.awaitLastResponse()
+	case rec != nil:
+		b.sender = &sender{conn: c, body: rec.newest, ended: make(chan struct{})}
+		go b.sender.send(r.ContentLength)
 	}
-	resp, noResponse := body.receive(err != nil)
-	if noResponse != nil {
-		return nil, errors.Join(noResponse, err)
+	resp, noResponse := b.receive(err != nil)
+	switch {
+	case noResponse == nil:
+		return resp, nil
+	case b.sender != nil:
+		return nil, b.sender.explain(noResponse)
 	}
-	return resp, nil
+	return nil, errors.Join(noResponse, err)
 }
 
 // begin begins a request. c is closed if r's context ends before the body that begin returns is

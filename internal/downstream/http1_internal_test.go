@@ -132,7 +132,7 @@ func (a *http1API) get(method, body string) string {
 	}
 	defer resp.Body.Close()
 	var text strings.Builder
-	if _, err := io.CopyBuffer(writerOnly{&text}, resp.Body, make([]byte, 64<<10)); err != nil { // as responseWriter reads
+	if _, err := io.CopyBuffer(struct{ io.Writer }{&text}, resp.Body, make([]byte, 64<<10)); err != nil { // as responseWriter reads
 		return "error: " + err.Error()
 	}
 	return fmt.Sprint(resp.StatusCode, " ", text.String())

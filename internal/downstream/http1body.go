@@ -13,6 +13,7 @@ type http1Body struct {
 	conn      *http1Conn
 	transport *Transport // whose settings the pool of conn follows
 	request   *http.Request
+	sender    *sender     // sends the request's body; nil: it was sent before
 	stop      func() bool // the closing of the connection when the request's context ends
 	keep      bool        // the connection may be used again
 	ended     bool        // Read has returned io.EOF
@@ -77,9 +78,14 @@ func (b *http1Body) finish(complete bool) {
 		return
 	}
 	running := b.stop()
-	if complete && b.keep && running && b.conn.in.Buffered() == 0 && (b.conn.tls == nil || b.conn.tls.isEmpty()) {
+	if complete && b.keep && running && (b.sender == nil || b.sender.isComplete()) && b.conn.isEmpty() {
 		b.conn.pool.put(b.transport, b.conn)
 		return
 	}
 	_ = b.conn.Close() // it may be closed already
+}
+
+// isEmpty reports whether nothing more has come than was read.
+func (c *http1Conn) isEmpty() bool {
+	return c.in.Buffered() == 0 && (c.tls == nil || c.tls.isEmpty())
 }

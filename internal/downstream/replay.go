@@ -17,7 +17,7 @@ const (
 	recordLimit = 1 << 20
 
 	// recordLimitHTTP1 is the same over HTTP/1.1, where a request is sent again only if
-	// nothing of it was written: net/http's buffers hold what has been read by then.
+	// nothing of it was written: at most net/http's buffers hold what has been read by then.
 	recordLimitHTTP1 = 64 << 10
 
 	// maxChunkBytes bounds all records together. Beyond it bodies are not recorded.
@@ -29,6 +29,7 @@ var chunkBytes atomic.Int64
 
 var (
 	errNotRecorded  = errors.New("the request body cannot be sent again")
+	errLongBody     = errors.New("the request body is longer than its length says")
 	errReplayClosed = errors.New("the API ended the connection or the request during the upload")
 )
 
@@ -44,10 +45,13 @@ var (
 //	over         closed         are discarded; the source is closed (finished)
 //
 // Until the response begins, a caller may pause for as long as it likes, and the attempt
-// may fail meanwhile. So a goroutine reads the source, and Close ends a Read that waits.
+// may fail meanwhile. So a goroutine reads the source, and Close ends a Read that waits. In a
+// direct record the attempts read the source themselves, through lend: their reading is in a goroutine
+// already, and RoundTrip does not wait for it.
 type record struct {
 	source    io.ReadCloser
 	limit     int
+	direct    bool
 	chunkSize int         // see bufferSize; each caller that holds a body open costs the memory of one chunk
 	sent      http.Header // trailers, as the attempts send them
 	received  http.Header // the same, as the source fills them in at its end
@@ -139,8 +143,8 @@ func (rec *record) discard() {
 	rec.start = rec.size
 }
 
-// startRead has a goroutine read the source once. The newest attempt has read all that is
-// recorded. The caller holds mu.
+// startRead reads the source once, in a goroutine unless rec is direct. The newest attempt has read
+// all that is recorded. The caller holds mu.
 func (rec *record) startRead() {
 	if rec.start > 0 {
 		rec.discard()
@@ -151,7 +155,14 @@ func (rec *record) startRead() {
 		rec.chunks = append(rec.chunks, takeBuffer(rec.chunkSize))
 	}
 	rec.reading = true
-	go rec.read(rec.chunks[len(rec.chunks)-1][used%rec.chunkSize:])
+	room := rec.chunks[len(rec.chunks)-1][used%rec.chunkSize:]
+	if !rec.direct {
+		go rec.read(room)
+		return
+	}
+	rec.mu.Unlock()
+	rec.read(room)
+	rec.mu.Lock()
 }
 
 // read reads the source once, for the attempt that is the newest when it returns.
@@ -217,7 +228,7 @@ func (b *replay) next() ([]byte, error) {
 			return nil, b.passTrailers(rec.err)
 		case rec.reading:
 			rec.changed.Wait()
-		case rec.finished:
+		case rec.finished && !rec.direct:
 			return nil, nil
 		default:
 			rec.startRead()
@@ -225,8 +236,8 @@ func (b *replay) next() ([]byte, error) {
 	}
 }
 
-// lend returns the next bytes for b to write, at most limit, or an error. If it returns neither,
-// no attempt will follow, and b is to be read. After bytes, giveBack must be called.
+// lend returns the next bytes of a direct record for b to write, at most limit, or an error. After
+// bytes, giveBack must be called.
 func (b *replay) lend(limit int64) ([]byte, error) {
 	b.rec.mu.Lock()
 	defer b.rec.mu.Unlock()
@@ -244,6 +255,20 @@ func (b *replay) giveBack(n int) {
 	defer b.rec.mu.Unlock()
 	b.rec.lent--
 	b.advance(n)
+}
+
+// awaitEnd waits for the end of the source, of which b has read the last byte that is wanted.
+func (b *replay) awaitEnd() error {
+	b.rec.mu.Lock()
+	defer b.rec.mu.Unlock()
+	switch _, err := b.next(); err {
+	case io.EOF:
+		return nil
+	case nil:
+		return errLongBody
+	default:
+		return err
+	}
 }
 
 // advance notes that b has read n bytes of the record. The caller holds mu.

@@ -226,7 +226,7 @@ func TestEndOfACallLeavesLentBytesAlone(t *testing.T) {
 	for range 20 { // under the race detector, a sync.Pool forgets some of what is put
 		r := (&http.Request{Body: io.NopCloser(bytes.NewReader(want))}).WithContext(t.Context())
 		rec := recordBody(r, recordLimit)
-		conn := &tcpConn{Conn: writing{write: func(p []byte) (int, error) {
+		conn := &http1Conn{Conn: writing{write: func(p []byte) (int, error) {
 			rec.finish(true)
 			other := takeBuffer(len(smallBuffer{}))
 			defer giveBuffer(other)
@@ -236,8 +236,9 @@ func TestEndOfACallLeavesLentBytesAlone(t *testing.T) {
 			}
 			return len(p), nil
 		}}}
-		if n, err := conn.ReadFrom(io.LimitReader(r.Body, int64(len(want)))); n != int64(len(want)) || err != nil {
-			t.Errorf("sent %d bytes, %v, want %d", n, err, len(want))
+		s := &sender{conn: conn, body: rec.newest}
+		if err := s.sendAll(int64(len(want))); err != errReplayClosed {
+			t.Errorf("got %v, want the end of the call", err)
 		}
 	}
 	if n := chunkBytes.Load(); n != 0 {

@@ -126,6 +126,11 @@ func (t *Transport) RoundTrip(r *http.Request) (resp *http.Response, err error) 
 			return t.received(r, resp, err)
 		}
 	}
+	if t.canUpload(r) {
+		if resp, err, ok := t.http1.upload(t, r); ok {
+			return t.received(r, resp, err)
+		}
+	}
 	sent := r
 	switch c := findCall(r); {
 	case r.Body != nil && r.Body != http.NoBody && r.GetBody == nil:

@@ -49,7 +49,7 @@ const (
 //
 // The transport reads an Upload in goroutines of its own. A small body is read in
 // advance (see prefetch) and sent from memory. Any other is read through a record, which
-// keeps its beginning for another attempt: replay.Read calls record.read, which calls
+// keeps its beginning for another attempt: a replay calls record.read, which calls
 // Upload.Read, which calls net/http. An Upload knows neither the call nor the record.
 type Upload struct {
 	body      io.ReadCloser // returns an error beyond the limit of NewUpload

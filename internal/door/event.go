@@ -257,36 +257,33 @@ func (d *Door) logRequest(c echo.Context, ev *Event, route string, now time.Time
 	if !d.config.Log.Enabled(r.Context(), level) {
 		return
 	}
-	var fields [18]slog.Attr
-	attrs := append(fields[:0],
-		slog.String("method", truncate(r.Method, maxField)), slog.String("route", route), slog.Int("status", status),
-		slog.Float64("latencyMs", float64(took.Microseconds())/1e3), slog.Int64("bytes", c.Response().Size), slog.String("requestId", ev.ID))
-	attrs = appendText(attrs, "api", ev.API)
-	attrs = appendText(attrs, "agent", ev.Agent)
-	attrs = appendText(attrs, "tokenClient", ev.TokenClient)
-	attrs = appendText(attrs, "tokenSource", string(ev.Source))
-	attrs = appendText(attrs, "problem", ev.Problem)
-	attrs = appendText(attrs, "traceId", ev.TraceID)
+	line := telemetry.NewLine(d.config.Log, now, level, "request")
+	line.Text("method", truncate(r.Method, maxField))
+	line.Text("route", route)
+	line.Int("status", int64(status))
+	line.Millis("latencyMs", took)
+	line.Int("bytes", c.Response().Size)
+	line.Text("requestId", ev.ID)
+	line.OptionalText("api", ev.API)
+	line.OptionalText("agent", ev.Agent)
+	line.OptionalText("tokenClient", ev.TokenClient)
+	line.OptionalText("tokenSource", string(ev.Source))
+	line.OptionalText("problem", ev.Problem)
+	line.OptionalText("traceId", ev.TraceID)
 	if ev.Caller != nil {
-		attrs = append(attrs, slog.String("tenant", truncate(ev.Caller.TenantID(), maxField)),
-			slog.String("client", truncate(ev.Caller.ClientID(), maxField)), slog.String("oid", truncate(ev.Caller.ObjectID(), maxField)))
-		attrs = appendText(attrs, "xms_par_app_azp", ev.Caller.ParentClientID())
+		line.Text("tenant", truncate(ev.Caller.TenantID(), maxField))
+		line.Text("client", truncate(ev.Caller.ClientID(), maxField))
+		line.Text("oid", truncate(ev.Caller.ObjectID(), maxField))
+		line.OptionalText("xms_par_app_azp", ev.Caller.ParentClientID())
 	}
 	if ev.ForgottenUser.ObjectID != "" {
-		attrs = append(attrs, slog.String("tenant", ev.ForgottenUser.Tenant), slog.String("oid", ev.ForgottenUser.ObjectID))
+		line.Text("tenant", ev.ForgottenUser.Tenant)
+		line.Text("oid", ev.ForgottenUser.ObjectID)
 	}
 	if ev.Failure != nil {
-		attrs = append(attrs, slog.String("error", truncate(ev.Failure.Error(), maxErrorField)))
+		line.Text("error", truncate(ev.Failure.Error(), maxErrorField))
 	}
-	telemetry.Log(r.Context(), d.config.Log, now, level, "request", attrs)
-}
-
-// appendText appends a field of the log line that has a text.
-func appendText(attrs []slog.Attr, key, text string) []slog.Attr {
-	if text == "" {
-		return attrs
-	}
-	return append(attrs, slog.String(key, text))
+	line.Write(r.Context())
 }
 
 // The caller's text must not make a line long: the log queue has a limit in bytes, and

@@ -3,103 +3,209 @@ package telemetry
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"math"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
 
-// slogLine is the line that slog writes.
-func slogLine(now time.Time, level slog.Level, message string, attrs []slog.Attr) string {
-	var out bytes.Buffer
-	record := slog.NewRecord(now, level, message, 0)
-	record.AddAttrs(attrs...)
-	_ = slog.NewJSONHandler(&out, nil).Handle(context.Background(), record)
-	return out.String()
+// field is one field of a line: its value is a text, a number or a time.
+type field struct {
+	key   string
+	value any
 }
 
-// requestAttrs are those of a forwarded call.
-func requestAttrs() []slog.Attr {
-	return []slog.Attr{
-		slog.String("method", "GET"), slog.String("route", "/api/{name}/{path…}"), slog.Int("status", 200),
-		slog.Float64("latencyMs", 1.234), slog.Int64("bytes", 1024), slog.String("requestId", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
-		slog.String("api", "todo"), slog.String("tokenSource", "memory"), slog.String("tenant", "aaaaaaaa-0000-4000-9000-000000000001"),
-		slog.String("client", "bbbbbbbb-0000-4000-9000-000000000001"), slog.String("oid", "cccccccc-0000-4000-9000-000000000001"),
+// attr is the field as slog has it.
+func (f field) attr() slog.Attr {
+	if took, ok := f.value.(time.Duration); ok {
+		return slog.Float64(f.key, float64(took.Microseconds())/1e3)
+	}
+	return slog.Any(f.key, f.value)
+}
+
+// addTo adds the field to a line.
+func (f field) addTo(l *Line) {
+	switch v := f.value.(type) {
+	case string:
+		l.Text(f.key, v)
+	case int64:
+		l.Int(f.key, v)
+	case time.Duration:
+		l.Millis(f.key, v)
 	}
 }
 
-func TestPlainLinesAreThoseOfSlog(t *testing.T) {
+// bothLines returns the line that is formed here and that of slog, for a log of
+// the format.
+func bothLines(format string, now time.Time, level slog.Level, message string, fields []field) (got, want string) {
+	var out, slogs bytes.Buffer
+	log, _ := NewLog("info", format, &out)
+	line := NewLine(log, now, level, message)
+	record := slog.NewRecord(now, level, message, 0)
+	for _, f := range fields {
+		f.addTo(line)
+		record.AddAttrs(f.attr())
+	}
+	line.Write(context.Background())
+	handler := slog.Handler(slog.NewJSONHandler(&slogs, nil))
+	if format == "text" {
+		handler = slog.NewTextHandler(&slogs, nil)
+	}
+	_ = handler.Handle(context.Background(), record)
+	return out.String(), slogs.String()
+}
+
+// requestFields are those of a forwarded call.
+var requestFields = []field{
+	{"method", "GET"},
+	{"route", "/api/{name}/{path…}"},
+	{"status", int64(200)},
+	{"latencyMs", 1234 * time.Microsecond},
+	{"bytes", int64(1024)},
+	{"requestId", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"},
+	{"api", "todo"},
+	{"tokenSource", "memory"},
+	{"tenant", "aaaaaaaa-0000-4000-9000-000000000001"},
+	{"client", "bbbbbbbb-0000-4000-9000-000000000001"},
+	{"oid", "cccccccc-0000-4000-9000-000000000001"},
+}
+
+func TestLinesAreThoseOfSlog(t *testing.T) {
 	utc := time.Date(2026, 1, 2, 3, 4, 5, 6_000_000, time.UTC)
 	for name, row := range map[string]struct {
-		now   time.Time
-		level slog.Level
-		attrs []slog.Attr
-		plain bool
+		now    time.Time
+		level  slog.Level
+		fields []field
 	}{
-		"a request":           {utc, slog.LevelInfo, requestAttrs(), true},
-		"no attributes":       {utc, slog.LevelDebug, nil, true},
-		"a level between":     {utc, slog.LevelWarn + 1, nil, true},
-		"another zone":        {utc.In(time.FixedZone("", -5400)), slog.LevelError, nil, true},
-		"of this moment":      {time.Now(), slog.LevelInfo, nil, true},
-		"an empty text":       {utc, slog.LevelInfo, []slog.Attr{slog.String("", "")}, true},
-		"HTML":                {utc, slog.LevelInfo, []slog.Attr{slog.String("<a>", "&<>'\x7f")}, true},
-		"characters":          {utc, slog.LevelInfo, []slog.Attr{slog.String("ключ", "é…😀\ufffd\u2027\u202a")}, true},
-		"the smallest float":  {utc, slog.LevelInfo, []slog.Attr{slog.Float64("f", 1e-6)}, true},
-		"a long float":        {utc, slog.LevelInfo, []slog.Attr{slog.Float64("f", 1.0/3)}, true},
-		"a large float":       {utc, slog.LevelInfo, []slog.Attr{slog.Float64("f", 9.99e20)}, true},
-		"a negative number":   {utc, slog.LevelInfo, []slog.Attr{slog.Int64("i", math.MinInt64)}, true},
-		"zero":                {utc, slog.LevelInfo, []slog.Attr{slog.Float64("f", 0)}, false},
-		"a small float":       {utc, slog.LevelInfo, []slog.Attr{slog.Float64("f", 9e-7)}, false},
-		"a larger float":      {utc, slog.LevelInfo, []slog.Attr{slog.Float64("f", 1e21)}, false},
-		"no number":           {utc, slog.LevelInfo, []slog.Attr{slog.Float64("f", math.NaN())}, false},
-		"a quote":             {utc, slog.LevelInfo, []slog.Attr{slog.String("s", `"`)}, false},
-		"a backslash":         {utc, slog.LevelInfo, []slog.Attr{slog.String(`\`, "")}, false},
-		"a control character": {utc, slog.LevelInfo, []slog.Attr{slog.String("s", "a\x1f")}, false},
-		"a line":              {utc, slog.LevelInfo, []slog.Attr{slog.String("s", "a\n")}, false},
-		"a line separator":    {utc, slog.LevelInfo, []slog.Attr{slog.String("s", "\u2028")}, false},
-		"not UTF-8":           {utc, slog.LevelInfo, []slog.Attr{slog.String("s", "a\xff")}, false},
-		"cut UTF-8":           {utc, slog.LevelInfo, []slog.Attr{slog.String("s", "\xe2\x80")}, false},
-		"an error":            {utc, slog.LevelInfo, []slog.Attr{slog.Any("error", errors.New("x"))}, false},
-		"a group":             {utc, slog.LevelInfo, []slog.Attr{slog.Group("g", "a", 1)}, false},
-		"a logged value":      {utc, slog.LevelInfo, []slog.Attr{slog.Any("v", slog.StringValue("text"))}, true},
+		"a request":           {utc, slog.LevelInfo, requestFields},
+		"no fields":           {utc, slog.LevelDebug, nil},
+		"a level between":     {utc, slog.LevelWarn + 1, nil},
+		"another zone":        {utc.In(time.FixedZone("", -5400)), slog.LevelError, nil},
+		"of this moment":      {time.Now(), slog.LevelInfo, nil},
+		"an empty text":       {utc, slog.LevelInfo, []field{{"", ""}}},
+		"HTML":                {utc, slog.LevelInfo, []field{{"<a>", "&<>'\x7f"}}},
+		"characters":          {utc, slog.LevelInfo, []field{{"ключ", "é…😀\ufffd\u2027\u202a"}}},
+		"numbers":             {utc, slog.LevelInfo, []field{{"i", int64(math.MinInt64)}, {"j", int64(0)}, {"k", int64(math.MaxInt64)}}},
+		"a quote":             {utc, slog.LevelInfo, []field{{"s", `"`}, {"t", `"a"`}, {"u", "a"}}},
+		"a backslash":         {utc, slog.LevelInfo, []field{{"s", `\`}}},
+		"a control character": {utc, slog.LevelInfo, []field{{"s", "a\x1f\b\f\x00"}}},
+		"a line":              {utc, slog.LevelInfo, []field{{"s", "a\r\n\t"}}},
+		"a line separator":    {utc, slog.LevelInfo, []field{{"s", "\u2028\u2029"}}},
+		"not UTF-8":           {utc, slog.LevelInfo, []field{{"s", "a\xff"}}},
+		"cut UTF-8":           {utc, slog.LevelInfo, []field{{"s", "\xe2\x80"}}},
+		"a long text":         {utc, slog.LevelInfo, []field{{"s", strings.Repeat("\"a\n", maxPooledLine)}}},
 	} {
-		line, plain := appendPlain(nil, row.now, row.level, "request", row.attrs)
-		if want := slogLine(row.now, row.level, "request", row.attrs); plain != row.plain || plain && string(line) != want {
-			t.Errorf("%s: got %q, %v, want %q, %v", name, line, plain, want, row.plain)
+		for _, format := range []string{"json", "text"} {
+			if got, want := bothLines(format, row.now, row.level, "request", row.fields); got != want {
+				t.Errorf("%s, %s: got %q, want %q", name, format, got, want)
+			}
 		}
 	}
 }
 
-func FuzzPlainLines(f *testing.F) {
-	f.Add("request", "key", "value", int64(1), 1.5, int64(1), 0)
-	f.Add("a\u2028", "\xff", "\"\\\x00", int64(-1), 1e21, int64(1)<<40, 9)
-	f.Fuzz(func(t *testing.T, message, key, value string, i int64, float float64, seconds int64, level int) {
+func TestTimesInMillisecondsAreThoseOfSlog(t *testing.T) {
+	const most = 100_000 * time.Hour
+	times := []time.Duration{0, 1, 999, most - time.Microsecond, most, most + time.Microsecond, most + 10*time.Microsecond}
+	for micros := range 2_100 {
+		times = append(times, time.Duration(micros)*time.Microsecond)
+	}
+	for took := time.Microsecond; took < most; took *= 7 {
+		times = append(times, took, took+time.Millisecond, took*10, took*100)
+	}
+	var fields []field
+	for _, took := range times {
+		fields = append(fields, field{"latencyMs", took})
+	}
+	if got, want := bothLines("json", time.Now(), slog.LevelInfo, "request", fields); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	// A clock that was set back is no reason for a line that is not JSON.
+	if got, want := bothLines("json", time.Time{}, 0, "", []field{{"latencyMs", -1500 * time.Microsecond}, {"", ""}}); !strings.Contains(got, `"latencyMs":0,`) {
+		t.Errorf("got %s, want 0 in place of the value in %s", got, want)
+	}
+}
+
+func FuzzLines(f *testing.F) {
+	f.Add("value", "", int64(1), int64(1500), int64(1), 0)
+	f.Add("a\u2028", "\"\\\x00\xff", int64(-1), int64(1)<<60, int64(1)<<40, 9)
+	f.Fuzz(func(t *testing.T, value, another string, i, took, seconds int64, level int) {
 		now := time.Unix(seconds%(1<<37), i%1e9).UTC()
 		if now.Year() < 1 || now.Year() > 9999 {
 			return // not this clock's
 		}
-		attrs := []slog.Attr{slog.String(key, value), slog.Int64(value, i), slog.Float64("float", float)}
-		line, plain := appendPlain(nil, now, slog.Level(level), message, attrs)
-		if want := slogLine(now, slog.Level(level), message, attrs); plain && string(line) != want {
-			t.Errorf("got %q, want %q", line, want)
+		micros := time.Duration(took&(1<<49-1)) * time.Microsecond // up to 17 years
+		fields := []field{{"value", value}, {"i", i}, {"took", micros}, {"another", another}}
+		if got, want := bothLines("json", now, slog.Level(level), "request", fields); got != want {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	})
 }
 
-// Lines of both ways come out whole, one after another.
-func TestLinesThatAreNotPlainAreLoggedBySlog(t *testing.T) {
-	var out bytes.Buffer
+// lonely is a buffer that is written by one at a time, else crowded is set.
+type lonely struct {
+	bytes.Buffer
+	busy    atomic.Bool
+	crowded atomic.Bool
+}
+
+func (l *lonely) Write(p []byte) (int, error) {
+	if !l.busy.CompareAndSwap(false, true) {
+		l.crowded.Store(true)
+		return len(p), nil
+	}
+	defer l.busy.Store(false)
+	runtime.Gosched() // to whoever does not wait
+	return l.Buffer.Write(p)
+}
+
+// Lines of both ways come out whole, one after another. Lines that are written at the same
+// time do not mix.
+func TestLinesComeOutWhole(t *testing.T) {
+	var out lonely
 	log, _ := NewLog("info", "json", &out)
-	Log(t.Context(), log, time.Now(), slog.LevelInfo, "request", []slog.Attr{slog.String("path", "/plain")})
-	Log(t.Context(), log, time.Now(), slog.LevelInfo, "request", []slog.Attr{slog.String("path", "\"\n")})
-	log.With("more", true).Info("another")
-	lines := bytes.Split(out.Bytes(), []byte("\n"))
-	for i, want := range []string{`"msg":"request","path":"/plain"}`, `"msg":"request","path":"\"\n"}`, `"msg":"another","more":true}`} {
-		if i >= len(lines) || !bytes.HasSuffix(lines[i], []byte(want)) {
-			t.Errorf("got %s, want %s at the end of line %d", lines, want, i)
-		}
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range 50 {
+				line := NewLine(log, time.Now(), slog.LevelInfo, "request")
+				line.Text("path", "/plain")
+				line.OptionalText("none", "")
+				line.Text("path", "\"\n")
+				line.OptionalText("some", "text")
+				line.Write(t.Context())
+				log.With("more", true).Info("another")
+			}
+		})
+	}
+	all.Wait()
+	count := map[string]int{}
+	for line := range strings.Lines(out.String()) {
+		_, fields, _ := strings.Cut(line, `"level":"INFO",`)
+		count[fields]++
+	}
+	want := map[string]int{
+		`"msg":"request","path":"/plain","path":"\"\n","some":"text"}` + "\n": 200,
+		`"msg":"another","more":true}` + "\n":                                 200,
+	}
+	if out.crowded.Load() || !maps.Equal(count, want) {
+		t.Errorf("got %v, want %v, one after another", count, want)
+	}
+}
+
+// A line that is used again has nothing of the one before.
+func TestWrittenLinesKeepNoFields(t *testing.T) {
+	log, _ := NewLog("info", "text", io.Discard)
+	line := NewLine(log, time.Now(), slog.LevelInfo, "request")
+	line.Text("key", "text")
+	line.Write(t.Context())
+	if kept := line.attrs[:cap(line.attrs)]; len(line.attrs) > 0 || !kept[0].Equal(slog.Attr{}) {
+		t.Errorf("%d fields are left, the first of %v", len(line.attrs), kept)
 	}
 }
 
@@ -128,15 +234,23 @@ func TestCharactersThatMustBeEscapedAreFound(t *testing.T) {
 }
 
 func BenchmarkLine(b *testing.B) {
-	attrs, now := requestAttrs(), time.Now()
+	now := time.Now()
 	for _, format := range []string{"json", "text"} { // by us and by slog
 		log, _ := NewLog("info", format, io.Discard)
 		b.Run(format, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				Log(context.Background(), log, now, slog.LevelInfo, "request", attrs)
+				line := NewLine(log, now, slog.LevelInfo, "request")
+				for _, f := range requestFields {
+					f.addTo(line)
+				}
+				line.Write(context.Background())
 			}
 		})
+	}
+	var attrs []slog.Attr
+	for _, f := range requestFields {
+		attrs = append(attrs, f.attr())
 	}
 	b.Run("slog", func(b *testing.B) {
 		b.ReportAllocs()

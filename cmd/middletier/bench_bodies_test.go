@@ -25,6 +25,7 @@ func BenchmarkBodies(b *testing.B) {
 		{"answer=100KB", 100_000, 0, 2000},
 		{"answer=1MB", 1_000_000, 0, 200},
 		{"answer=10MB", 10_000_000, 0, 40},
+		{"upload=40KB", 0, 40_000, 2000}, // is read into memory first
 		{"upload=100KB", 0, 100_000, 2000},
 		{"upload=1MB", 0, 1_000_000, 200},
 	} {

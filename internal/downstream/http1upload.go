@@ -12,11 +12,12 @@ import (
 // connection is given up. http.Transport waits as long.
 const uploadEndTimeout = 50 * time.Millisecond
 
-// canUpload reports whether r may be sent by http1Pool.upload: its body has a known length and is
-// read from the caller meanwhile, and it needs nothing that only http.Transport has.
+// canUpload reports whether r may be sent by http1Pool.upload: its body has a known length, and is
+// read from the caller meanwhile or can be recorded whole, and it needs nothing that only
+// http.Transport has.
 func (t *Transport) canUpload(r *http.Request) bool {
 	return r.URL.Scheme == "http" && r.ContentLength > 0 && r.Body != nil && r.Body != http.NoBody &&
-		r.GetBody == nil && r.Header["Expect"] == nil && t.canPool(r)
+		(r.GetBody == nil || r.ContentLength <= recordLimitHTTP1) && r.Header["Expect"] == nil && t.canPool(r)
 }
 
 // upload sends r, which t can upload. ok is false if only http.Transport can send it; nothing has

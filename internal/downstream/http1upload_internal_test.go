@@ -429,6 +429,29 @@ func TestHTTP1UploadIsRepeated(t *testing.T) {
 	}
 }
 
+// A body in memory that is not sent with its headers is sent after them, and again as before.
+func TestHTTP1UploadFromMemory(t *testing.T) {
+	a := startLengthAPI(t)
+	for _, length := range []int{uploadThreshold, recordLimitHTTP1} {
+		for name, idle := range map[string]net.Conn{"": nil, "an idle connection has ended": newEndedConn(t, "", 0, 0)} {
+			r, err := http.NewRequestWithContext(t.Context(), "POST", a.url, bytes.NewReader(make([]byte, length)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Host = ""
+			r.Header.Set("User-Agent", "test")
+			if idle != nil {
+				a.use(idle, true)
+			}
+			got, err := a.send(r)
+			if want := fmt.Sprintf("200 POST %d <nil>", length); got != want || err != nil {
+				t.Errorf("%d bytes %s: got %q, %v, want %q", length, name, got, err, want)
+			}
+			a.idle(1, false)
+		}
+	}
+}
+
 // What this package does not send itself goes through http.Transport; what cannot be sent is an error.
 func TestHTTP1UploadsOfOtherKinds(t *testing.T) {
 	a := startLengthAPI(t)
@@ -441,7 +464,9 @@ func TestHTTP1UploadsOfOtherKinds(t *testing.T) {
 	for name, change := range map[string]func(r *http.Request){
 		"unknown length": func(r *http.Request) { r.ContentLength = -1 },
 		"expecting 100":  func(r *http.Request) { r.Header.Set("Expect", "100-continue") },
-		"in memory":      func(r *http.Request) { r.GetBody = func() (io.ReadCloser, error) { return nil, nil } },
+		"in memory, and too long to be recorded": func(r *http.Request) {
+			r.ContentLength, r.GetBody = recordLimitHTTP1+1, func() (io.ReadCloser, error) { return nil, nil }
+		},
 		"with trailers":  func(r *http.Request) { r.Trailer = http.Header{"A": nil} },
 		"over TLS":       func(r *http.Request) { r.URL.Scheme = "https" },
 		"empty":          func(r *http.Request) { r.Body, r.ContentLength = http.NoBody, 0 },

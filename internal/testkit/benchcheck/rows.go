@@ -33,6 +33,7 @@ var rows = []row{
 	{name: "answer of 100 KB: CPU beside `pooled`", benchmark: "Bodies/answer=100KB/server=middletier", unit: "x-pooled", goal: 1.05},
 	{name: "answer of 1 MB: CPU beside `pooled`", benchmark: "Bodies/answer=1MB/server=middletier", unit: "x-pooled"},
 	{name: "answer of 10 MB: CPU beside `pooled`", benchmark: "Bodies/answer=10MB/server=middletier", unit: "x-pooled", goal: 1.05},
+	{name: "upload of 40 KB: CPU beside `pooled`", benchmark: "Bodies/upload=40KB/server=middletier", unit: "x-pooled"},
 	{name: "upload of 100 KB: CPU beside `pooled`", benchmark: "Bodies/upload=100KB/server=middletier", unit: "x-pooled", goal: 1.05},
 	{name: "upload of 1 MB: CPU beside `pooled`", benchmark: "Bodies/upload=1MB/server=middletier", unit: "x-pooled"},
 	{name: "p99 at 80 % load beside `pooled`", benchmark: "Load/server=middletier", unit: "x-pooled-p99", goal: 1.2},

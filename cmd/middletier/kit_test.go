@@ -382,6 +382,9 @@ func (b *syncBuffer) lines(t *testing.T) []map[string]any {
 	t.Helper()
 	var lines []map[string]any
 	for line := range strings.Lines(b.String()) {
+		if !strings.HasSuffix(line, "\n") {
+			break // the rest of a process's line is about to come
+		}
 		var fields map[string]any
 		if err := json.Unmarshal([]byte(line), &fields); err != nil {
 			t.Fatalf("log line %q: %v", line, err)

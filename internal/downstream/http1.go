@@ -173,8 +173,11 @@ func (c *http1Conn) allowsRetry(r *http.Request, err error) bool {
 	return c.reused && r.Context().Err() == nil && (errors.Is(err, errNotSent) || errors.Is(err, errNoResponse) && isReplayable(r))
 }
 
-// connect returns an idle connection, or else a new one.
+// connect returns an idle connection, or else a new one, for a request whose context has not ended.
 func (p *http1Pool) connect(t *Transport, r *http.Request) (*http1Conn, error) {
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
 	address := addressOf(r.URL)
 	for conn := p.take(address); conn != nil; conn = p.take(address) {
 		// What can be read is the end of the connection, or a response that nobody asked for.
@@ -182,9 +185,6 @@ func (p *http1Pool) connect(t *Transport, r *http.Request) (*http1Conn, error) {
 			return conn, nil
 		}
 		_ = conn.Close() // the API has closed it
-	}
-	if err := r.Context().Err(); err != nil {
-		return nil, err
 	}
 	tcp, err := t.DialContext(r.Context(), "tcp", address)
 	if err != nil {

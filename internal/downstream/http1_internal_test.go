@@ -379,15 +379,40 @@ func TestHTTP1CanceledOnAUsedConnection(t *testing.T) {
 	}
 }
 
-// A request whose context has ended is not sent.
+// A request whose context has ended is not sent, neither on a new connection nor on an idle one.
 func TestHTTP1CanceledBefore(t *testing.T) {
-	a := startHTTP1API(t, func(int, *http1Peer) { t.Error("connected") })
-	ctx, cancel := context.WithCancelCause(t.Context())
-	r := a.request(ctx, "GET", "")
-	cause := errors.New("the caller left")
-	cancel(cause)
-	if _, err := a.transport.RoundTrip(r); !errors.Is(err, cause) {
-		t.Errorf("got %v, want the cause", err)
+	for _, length := range []int{0, 100, 30_000} {
+		var posts atomic.Int64
+		a := startHTTP1API(t, func(_ int, conn *http1Peer) {
+			for {
+				r, err := http.ReadRequest(conn.in)
+				if err != nil {
+					return
+				}
+				if r.Method == "POST" {
+					posts.Add(1)
+				}
+				conn.say(ok(lengthOf(r)))
+			}
+		})
+		cause := errors.New("the caller left")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(cause)
+		for idle := range 2 {
+			for range 20 { // a request that is sent may lose a race against the end of its connection
+				r := a.request(ctx, "POST", "")
+				r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(make([]byte, length))), int64(length)
+				if _, err := a.transport.RoundTrip(r); !errors.Is(err, cause) {
+					t.Errorf("got %v, want the cause", err)
+				}
+			}
+			a.idle(idle, false)
+			a.get("GET", "") // leaves a connection
+		}
+		a.idle(1, false)
+		if n := posts.Load(); n > 0 {
+			t.Errorf("length %d: the API got %d requests", length, n)
+		}
 	}
 }
 

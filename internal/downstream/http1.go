@@ -124,16 +124,20 @@ func (p *http1Pool) roundTrip(t *Transport, r *http.Request) (resp *http.Respons
 }
 
 // send sends a request, and the body that rec records; nil: none. If an idle connection turns out to
-// be closed, it takes another one.
+// be closed, it takes another one: a new one if the API may have got the request, which may be why it
+// has closed the connection.
 func (p *http1Pool) send(t *Transport, r *http.Request, request []byte, rec *record) (*http.Response, error) {
-	for {
-		conn, err := p.connect(t, r)
+	for connect := p.connect; ; {
+		conn, err := connect(t, r)
 		if err != nil {
 			return nil, err
 		}
 		resp, err := conn.roundTrip(t, r, request, rec)
 		if err == nil || !conn.allowsRetry(r, err) {
 			return resp, err
+		}
+		if errors.Is(err, errNoResponse) {
+			connect = p.dial
 		}
 		if rec != nil {
 			if _, lost := rec.rewind(); lost != nil {
@@ -186,6 +190,12 @@ func (p *http1Pool) connect(t *Transport, r *http.Request) (*http1Conn, error) {
 		}
 		_ = conn.Close() // the API has closed it
 	}
+	return p.dial(t, r)
+}
+
+// dial returns a new connection.
+func (p *http1Pool) dial(t *Transport, r *http.Request) (*http1Conn, error) {
+	address := addressOf(r.URL)
 	tcp, err := t.DialContext(r.Context(), "tcp", address)
 	if err != nil {
 		return nil, err

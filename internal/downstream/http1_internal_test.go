@@ -515,6 +515,37 @@ func TestHTTP1RequestThatWasNotSent(t *testing.T) {
 	}
 }
 
+// A request that ends each connection on which it comes is sent twice, not on all idle ones.
+func TestHTTP1RequestThatEndsItsConnection(t *testing.T) {
+	const conns = 3
+	var deadly atomic.Int64
+	var first sync.WaitGroup
+	first.Add(conns)
+	a := startHTTP1API(t, func(number int, conn *http1Peer) {
+		if number <= conns && conn.next() {
+			first.Done()
+			first.Wait() // so that each has a connection
+			conn.say(ok("answer"))
+		}
+		if conn.next() {
+			deadly.Add(1)
+		}
+	})
+	var calls sync.WaitGroup
+	for range conns {
+		calls.Go(func() { a.get("GET", "") })
+	}
+	calls.Wait()
+	a.idle(conns, false)
+	if got := a.get("GET", ""); !strings.HasPrefix(got, "error: ") {
+		t.Errorf("got %q", got)
+	}
+	if n := deadly.Load(); n != 2 {
+		t.Errorf("the request was sent %d times, want 2", n)
+	}
+	a.idle(conns-1, false)
+}
+
 // A new connection that ends before the response is the API's answer, also to a request that
 // may be sent twice.
 func TestHTTP1NewConnectionWithoutAResponse(t *testing.T) {

@@ -268,6 +268,29 @@ func TestHTTP1ResponseDuringAnUpload(t *testing.T) {
 	}
 }
 
+// What an API says before it closes the connection, with a part of the body unread, is the response,
+// whatever sends the body.
+func TestResponseBeforeTheEndOfABody(t *testing.T) {
+	for _, length := range []int64{-1, 2_000_000} {
+		for range 30 {
+			a := startHTTP1API(t, func(_ int, conn *http1Peer) {
+				r, err := http.ReadRequest(conn.in)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_, _ = io.CopyN(io.Discard, r.Body, 100_000) // the response says whether there was a request
+				conn.say("HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 5\r\n\r\nlarge")
+			})
+			r := a.request(t.Context(), "POST", "")
+			r.Body, r.ContentLength, r.GetBody = io.NopCloser(bytes.NewReader(make([]byte, 2_000_000))), length, nil
+			if got, err := a.send(r); got != "413 large" || err != nil {
+				t.Errorf("length %d: got %q, %v", length, got, err)
+			}
+		}
+	}
+}
+
 // endedConn is a connection to which nothing can be written after some writes. in is what can be read
 // then.
 type endedConn struct {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -78,6 +79,7 @@ type Transport struct {
 	*http.Transport              // settings, which must not change after the first request
 	Log             *slog.Logger // nil: no logs
 	http1, http1TLS http1Pool
+	plain           plainTransport
 	https, h2c      connPool
 	lastClosed      atomic.Int64 // when closeIdleAfterTimeout closed connections, in Unix nanoseconds
 }
@@ -106,6 +108,7 @@ func (t *Transport) closeIdleAfterTimeout() {
 // CloseIdleConnections closes the connections that are not in use.
 func (t *Transport) CloseIdleConnections() {
 	t.Transport.CloseIdleConnections()
+	t.plain.closeIdle()
 	t.http1.closeIdle()
 	t.http1TLS.closeIdle()
 	t.https.closeIdle()
@@ -156,9 +159,39 @@ func (t *Transport) RoundTrip(r *http.Request) (resp *http.Response, err error) 
 		only.SetUnencryptedHTTP2(true)
 		resp, err = t.h2c.roundTrip(sent, t, &only)
 	default:
-		resp, err = t.Transport.RoundTrip(sent)
+		resp, err = t.plain.of(t).RoundTrip(sent)
 	}
 	return t.received(r, resp, err)
+}
+
+// plainTransport is http.Transport for what an http1Pool does not send over HTTP/1.1 without TLS. An API
+// may respond to a part of a body and close the connection: net/http would return the failed write.
+type plainTransport struct {
+	once  sync.Once
+	inner atomic.Pointer[http.Transport]
+}
+
+// of returns the transport, with the settings of t.
+func (p *plainTransport) of(t *Transport) *http.Transport {
+	p.once.Do(func() {
+		made := t.Clone()
+		dial := made.DialContext
+		made.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dial(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			return &drainingConn{Conn: conn, readEnded: make(chan struct{})}, nil
+		}
+		p.inner.Store(made)
+	})
+	return p.inner.Load()
+}
+
+func (p *plainTransport) closeIdle() {
+	if t := p.inner.Load(); t != nil {
+		t.CloseIdleConnections()
+	}
 }
 
 // received returns the response to r, or the error.

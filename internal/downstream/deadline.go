@@ -95,6 +95,16 @@ func (d *deadline) awaitResponse(stream bool) {
 	d.reset(d.api)
 }
 
+// awaitToken leaves what remains of the request's time for another token. A stream has no deadline.
+func (d *deadline) awaitToken() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.at.IsZero() {
+		d.awaitingResponse, d.awaitingBody = false, false
+		d.reset(time.Until(d.request))
+	}
+}
+
 // awaitBody says whether the API waits for more of the body from now on.
 func (d *deadline) awaitBody(awaiting bool) {
 	d.mu.Lock()

@@ -161,27 +161,42 @@ func TestTokenTakesTheRequestsTime(t *testing.T) {
 	for _, row := range []struct {
 		name   string
 		token  time.Duration
+		second time.Duration // that of the token after the API has rejected the first; 0: it does not
 		answer time.Duration
 		late   bool
 		after  time.Duration
 	}{
-		{"a slow token", 30 * s, 9 * s, false, 39 * s},
-		{"a slow token and an API without an answer", 30 * s, 100 * s, true, 40 * s},
-		{"a token that comes late", 55 * s, 100 * s, true, 60 * s},
-		{"a token that does not come", 100 * s, 0, true, 60 * s},
+		{"a slow token", 30 * s, 0, 9 * s, false, 39 * s},
+		{"a slow token and an API without an answer", 30 * s, 0, 100 * s, true, 40 * s},
+		{"a token that comes late", 55 * s, 0, 100 * s, true, 60 * s},
+		{"a token that does not come", 100 * s, 0, 0, true, 60 * s},
+		{"a slow second token", s, 30 * s, 9 * s, false, 40 * s},
+		{"a slow second token and an API without an answer", s, 30 * s, 100 * s, true, 41 * s},
+		{"a second token that does not come", s, 100 * s, 0, true, 60 * s},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
+				api := takes(0, 0, row.answer)
+				rejecting := apiFunc(func(r *http.Request) (*http.Response, error) {
+					if row.second > 0 && r.Header.Get("Authorization") == "Bearer token" {
+						return &http.Response{StatusCode: 401, Header: http.Header{}, Body: http.NoBody, Request: r}, nil
+					}
+					return api(r)
+				})
 				client, err := downstream.New(downstream.Config{
-					BaseURL: "http://api.example", Timeout: 10 * s, RequestTimeout: 60 * s, Attempts: 1, Transport: takes(0, 0, row.answer),
+					BaseURL: "http://api.example", Timeout: 10 * s, RequestTimeout: 60 * s, Attempts: 1, Transport: rejecting,
 				})
 				if err != nil {
 					t.Fatal(err)
 				}
-				token := func(ctx context.Context, _ downstream.Rejection) (string, error) {
+				token := func(ctx context.Context, rejected downstream.Rejection) (string, error) {
+					token, takes := "token", row.token
+					if rejected.Token != "" {
+						token, takes = "second", row.second
+					}
 					select {
-					case <-time.After(row.token):
-						return "token", nil
+					case <-time.After(takes):
+						return token, nil
 					case <-ctx.Done():
 						return "", ctx.Err()
 					}

@@ -31,6 +31,7 @@ func (t retryTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		_ = resp.Body.Close()
 	}
 	rejected := c.token
+	c.deadline.awaitToken()
 	if c.token, err = c.Token(c, Rejection{rejected, claimsOf(challenges)}); err != nil {
 		_ = resp.Body.Close()
 		return nil, callerError{err}
@@ -50,6 +51,7 @@ func (t retryTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if again, err = withNewBody(again); err != nil {
 		return nil, err
 	}
+	c.deadline.awaitResponse(c.stream)
 	resp, err = t.send(c, again)
 	if err == nil && resp.StatusCode == http.StatusUnauthorized {
 		return c.tokenRejected(resp, challengesOf(resp.Header["Www-Authenticate"]), "answered 401 twice")

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"middletier/internal/failure"
 )
 
 const (
@@ -29,8 +31,8 @@ var chunkBytes atomic.Int64
 
 var (
 	errNotRecorded  = errors.New("the request body cannot be sent again")
-	errLongBody     = errors.New("the request body is longer than its length says")
-	errReplayClosed = errors.New("the API ended the connection or the request during the upload")
+	errLongBody     = failure.New("the request body is longer than its length says")
+	errReplayClosed = failure.New("the API ended the connection or the request during the upload")
 )
 
 // record is what has been read of a request's body until the response begins: net/http

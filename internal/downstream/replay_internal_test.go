@@ -3,6 +3,7 @@ package downstream
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"math/rand/v2"
@@ -11,6 +12,8 @@ import (
 	"slices"
 	"sync"
 	"testing"
+
+	"middletier/internal/failure"
 )
 
 // slowBody returns its content in pieces of random size.
@@ -260,6 +263,15 @@ func TestFullMemoryIsNotForRecords(t *testing.T) {
 	}
 	if _, err := r.GetBody(); !errors.Is(err, errNotRecorded) {
 		t.Errorf("GetBody returned %v", err)
+	}
+}
+
+// What the log says of an upload that its API or its caller has ended.
+func TestEndedUploadsAreExplained(t *testing.T) {
+	for _, err := range []error{errReplayClosed, bodyError{errLongBody}} {
+		if got := failure.Class(fmt.Errorf("read: %w", err)); got != err.Error() {
+			t.Errorf("got %q, want %q", got, err)
+		}
 	}
 }
 

@@ -16,7 +16,7 @@ var (
 // takes to send it counts only against the time of the whole request.
 //
 //	the call waits for       it ends after
-//	the token, small bodies  the request's time
+//	a token, small bodies    the request's time
 //	the response             the API's timeout, and not after the request's time
 //	more of the body         the request's time
 //	the response's end       the request's time
@@ -95,7 +95,8 @@ func (d *deadline) awaitResponse(stream bool) {
 	d.reset(d.api)
 }
 
-// awaitToken leaves what remains of the request's time for another token. A stream has no deadline.
+// awaitToken leaves what remains of the request's time for another token, and a stream as long as it
+// takes: it may be older than the request's time.
 func (d *deadline) awaitToken() {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -173,6 +173,7 @@ func TestTokenTakesTheRequestsTime(t *testing.T) {
 		{"a slow second token", s, 30 * s, 9 * s, false, 40 * s},
 		{"a slow second token and an API without an answer", s, 30 * s, 100 * s, true, 41 * s},
 		{"a second token that does not come", s, 100 * s, 0, true, 60 * s},
+		{"a stream that begins late", s, 30 * s, 100 * s, false, 131 * s},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -202,7 +203,11 @@ func TestTokenTakesTheRequestsTime(t *testing.T) {
 					}
 				}
 				begun := time.Now()
-				err = client.Forward(httptest.NewRecorder(), httptest.NewRequest("GET", "/x", nil), downstream.Call{Token: token})
+				r := httptest.NewRequest("GET", "/x", nil)
+				if strings.HasPrefix(row.name, "a stream") {
+					r.Header.Set("Accept", "text/event-stream")
+				}
+				err = client.Forward(httptest.NewRecorder(), r, downstream.Call{Token: token})
 				took := time.Since(begun)
 				var failed *downstream.Error
 				late := errors.As(err, &failed) && failed.Kind == downstream.Timeout

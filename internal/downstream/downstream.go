@@ -20,8 +20,9 @@
 //
 // Connections: one of HTTP/1.1 serves one request at a time. An http1Pool has those for small
 // requests, over TLS once the API has responded over HTTP/1.1, and without TLS for uploads: bodies of
-// known length that are read meanwhile. http.Transport has those for the rest. Those of HTTP/2 are shared by all callers, and pinged except for gRPC; a risky request
-// has a dedicated one. A WebSocket has one of HTTP/1.1 to itself, also over TLS.
+// known length that are read meanwhile. http.Transport has those for the rest. Those of HTTP/2 are
+// shared by all callers, and pinged except for gRPC; a risky request has a dedicated one. A WebSocket
+// has one of HTTP/1.1 to itself, also over TLS.
 //
 // Goroutines: a call runs in its handler's. deadline owns a timer until Forward returns.
 // The transport reads the body; over HTTP/1.1 Upload.finish waits for the last read.

@@ -10,6 +10,7 @@ import (
 	"net/textproto"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -42,8 +43,9 @@ type http1Conn struct {
 	head     int64         // how much of the response's headers may still be read
 	abort    func()        // closes the connection
 	readable readable
-	since    time.Time // when it became idle
-	reused   bool      // a request was sent before
+	since    time.Time   // when it became idle
+	reused   bool        // a request was sent before
+	received atomic.Bool // the headers of the response have been read
 }
 
 // limitHead reads a connection, but not more of a response's headers than is allowed.
@@ -124,8 +126,8 @@ func (p *http1Pool) roundTrip(t *Transport, r *http.Request) (resp *http.Respons
 }
 
 // send sends a request, and the body that rec records; nil: none. If an idle connection turns out to
-// be closed, it takes another one: a new one if the API may have got the request, which may be why it
-// has closed the connection.
+// be closed, send takes another one. It takes a new one if the API may have got the request: that may
+// be why the API closed the connection.
 func (p *http1Pool) send(t *Transport, r *http.Request, request []byte, rec *record) (*http.Response, error) {
 	for connect := p.connect; ; {
 		conn, err := connect(t, r)
@@ -326,6 +328,7 @@ func (c *http1Conn) roundTrip(t *Transport, r *http.Request, request []byte, rec
 // finished.
 func (c *http1Conn) begin(t *Transport, r *http.Request) *http1Body {
 	c.head = t.MaxResponseHeaderBytes
+	c.received.Store(false)
 	body := &http1Body{conn: c, transport: t, request: r}
 	if call := findCall(r); call != nil {
 		body.stop = call.AfterFunc(c.abort)
@@ -335,11 +338,17 @@ func (c *http1Conn) begin(t *Transport, r *http.Request) *http1Body {
 	return body
 }
 
-// awaitLastResponse bounds the wait for a response after a write has failed: an API may respond to
-// a part of a request, and close the connection.
+// awaitLastResponse bounds the wait for the headers of a response after a write has failed: an API may
+// respond to a part of a request, and close the connection.
 func (c *http1Conn) awaitLastResponse() {
 	_ = c.SetReadDeadline(time.Now().Add(drainTimeoutHTTP1)) // on a closed connection Read fails
+	if c.received.Load() {
+		c.awaitRest()
+	}
 }
+
+// awaitRest leaves reading without a bound, except for the time of the call.
+func (c *http1Conn) awaitRest() { _ = c.SetReadDeadline(time.Time{}) } // as above
 
 // readResponse reads the headers of the final response.
 func (c *http1Conn) readResponse(r *http.Request, limit int64) (*http.Response, error) {

@@ -30,6 +30,10 @@ func (b *http1Body) receive(last bool) (*http.Response, error) {
 		return nil, err
 	}
 	c.head = math.MaxInt64 // it is the body from now on
+	c.received.Store(true)
+	if last || b.sender != nil {
+		c.awaitRest()
+	}
 	if c.tls != nil {
 		resp.TLS = &c.tls.state
 	}

@@ -291,6 +291,87 @@ func TestResponseBeforeTheEndOfABody(t *testing.T) {
 	}
 }
 
+// The body of such a response may take longer to read than its headers may take to come.
+func TestLongResponseAfterAFailedWrite(t *testing.T) {
+	for _, received := range []bool{false, true} { // before the write fails
+		synctest.Test(t, func(t *testing.T) {
+			conn, server := net.Pipe()
+			c := &http1Conn{Conn: conn, pool: &http1Pool{}, abort: func() {}}
+			c.in = bufio.NewReader(limitHead{c})
+			b := c.begin(NewTransport(), (&http.Request{Method: "POST"}).WithContext(t.Context()))
+			b.sender = &sender{conn: c, ended: make(chan struct{})}
+			if !received {
+				c.awaitLastResponse()
+			}
+			go func() {
+				_, _ = io.WriteString(server, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n") // the other end sees a failure
+				time.Sleep(2 * drainTimeoutHTTP1)
+				_, _ = io.WriteString(server, "end")
+			}()
+			resp, err := b.receive(false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if received {
+				c.awaitLastResponse()
+			}
+			b.sender.err = io.ErrClosedPipe
+			close(b.sender.ended)
+			if body, err := io.ReadAll(resp.Body); string(body) != "end" || err != nil {
+				t.Errorf("got %q, %v", body, err)
+			}
+		})
+	}
+}
+
+// A chunked body whose caller pauses is given up when the API closes the connection.
+func TestPausedBodyEndsWithItsConnection(t *testing.T) {
+	a := startHTTP1API(t, func(_ int, conn *http1Peer) {
+		if r, err := http.ReadRequest(conn.in); err != nil {
+			t.Error(err)
+		} else if _, err := io.ReadFull(r.Body, make([]byte, 10)); err != nil {
+			t.Error(err)
+		}
+	})
+	body, caller := pipedBody(t)
+	go func() { _ = writeZeros(caller, 10) }() // the API says what is missing
+	r := a.request(t.Context(), "POST", "")
+	r.Body, r.ContentLength, r.GetBody = body, -1, nil
+	failed := make(chan error, 1)
+	go func() {
+		_, err := a.send(r)
+		failed <- err
+	}()
+	select {
+	case err := <-failed:
+		if err == nil {
+			t.Error("got a response")
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the request goes on")
+	}
+	_ = body.Close()
+}
+
+// An idle connection of http.Transport is closed with the others.
+func TestIdleConnectionOfAChunkedBodyIsClosed(t *testing.T) {
+	ended := make(chan struct{})
+	a := startHTTP1API(t, func(_ int, conn *http1Peer) {
+		if conn.next() {
+			conn.say(ok("answer"))
+		}
+		conn.wantEnd(t)
+		close(ended)
+	})
+	r := a.request(t.Context(), "POST", "")
+	r.Body, r.ContentLength, r.GetBody = io.NopCloser(strings.NewReader("body")), -1, nil
+	if got, err := a.send(r); got != "200 answer" || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+	a.transport.CloseIdleConnections()
+	<-ended
+}
+
 // endedConn is a connection to which nothing can be written after some writes. in is what can be read
 // then.
 type endedConn struct {

@@ -86,8 +86,8 @@ const maxRetryAfter = 2 * time.Second
 // net/http and Transport send a request again without counting: if the API closes an idle
 // HTTP/1.1 connection at the moment a request is sent on it, they send the request on
 // another connection if nothing of it was written, or if it is safe (GET, HEAD, OPTIONS,
-// or one with an Idempotency-Key) and has no response. An HTTP/2 request that the API did
-// not process is sent again too.
+// TRACE, or one with an Idempotency-Key) and has no response: an http1Pool on a new one. An
+// HTTP/2 request that the API did not process is sent again too.
 func (t retryTransport) send(c *call, r *http.Request) (*http.Response, error) {
 	for {
 		resp, err := t.RoundTripper.RoundTrip(r)

@@ -76,7 +76,7 @@ func FindDeadConnections(t *http.Transport) {
 // with ENHANCE_YOUR_CALM. TCP does not detect a proxy that acknowledges data and discards
 // it; therefore other requests keep the pings.
 type Transport struct {
-	*http.Transport              // settings, which must not change after the first request
+	*http.Transport              // settings, which must not change after the first request; sends handshakes of WebSockets
 	Log             *slog.Logger // nil: no logs
 	http1, http1TLS http1Pool
 	plain           plainTransport
@@ -164,8 +164,8 @@ func (t *Transport) RoundTrip(r *http.Request) (resp *http.Response, err error) 
 	return t.received(r, resp, err)
 }
 
-// plainTransport is http.Transport for what an http1Pool does not send over HTTP/1.1 without TLS. An API
-// may respond to a part of a body and close the connection: net/http would return the failed write.
+// plainTransport is http.Transport, on drainingConns, for what an http1Pool does not send over HTTP/1.1
+// without TLS.
 type plainTransport struct {
 	once  sync.Once
 	inner atomic.Pointer[http.Transport]
@@ -176,6 +176,9 @@ func (p *plainTransport) of(t *Transport) *http.Transport {
 	p.once.Do(func() {
 		made := t.Clone()
 		dial := made.DialContext
+		if dial == nil {
+			dial = new(net.Dialer).DialContext
+		}
 		made.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 			conn, err := dial(ctx, network, address)
 			if err != nil {

@@ -143,10 +143,10 @@ func (u *uploadWatch) stop() {
 	}
 }
 
-// drainingConn is read to its end after a write has failed. Over HTTP/1.1 an API may respond to a part
-// of a body and close the connection, and net/http would return the failed write. A server that ends an HTTP/2
-// connection first says in GOAWAY which requests it has not processed, and x/net/http2
-// discards what it has not read yet when a write fails.
+// drainingConn is read to its end after a write has failed. Over HTTP/1.1 an API may respond to a
+// part of a body and close the connection, and net/http would return the failed write. A server
+// that ends an HTTP/2 connection first says in GOAWAY which requests it has not processed, and
+// x/net/http2 discards what it has not read yet when a write fails.
 type drainingConn struct {
 	net.Conn
 	http2       atomic.Bool    // it is one of HTTP/2, or a dedicated one

@@ -95,17 +95,6 @@ func (d *deadline) awaitResponse(stream bool) {
 	d.reset(d.api)
 }
 
-// awaitToken leaves what remains of the request's time for another token, and a stream as long as it
-// takes: it may be older than the request's time.
-func (d *deadline) awaitToken() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.at.IsZero() {
-		d.awaitingResponse, d.awaitingBody = false, false
-		d.reset(time.Until(d.request))
-	}
-}
-
 // awaitBody says whether the API waits for more of the body from now on.
 func (d *deadline) awaitBody(awaiting bool) {
 	d.mu.Lock()
@@ -121,8 +110,8 @@ func (d *deadline) awaitBody(awaiting bool) {
 	d.awaitingBody = awaiting
 }
 
-// responded leaves what remains of the request's time for the rest of the response, or
-// no limit for a stream.
+// responded leaves what remains of the request's time for the rest of the response, or for
+// another token; or no limit for a stream.
 func (d *deadline) responded(stream bool) {
 	if stream {
 		d.stop()

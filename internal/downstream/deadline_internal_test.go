@@ -27,7 +27,7 @@ func TestDeadlineWhileATokenIsFetched(t *testing.T) {
 					})
 				})
 				d.awaitResponse(row.stream)
-				d.awaitToken()
+				d.responded(row.stream)
 				d.awaitBody(true) // of what is read in vain
 				d.awaitBody(false)
 				time.Sleep(2 * total)

@@ -174,12 +174,16 @@ func TestTokenTakesTheRequestsTime(t *testing.T) {
 		{"a slow second token and an API without an answer", s, 30 * s, 100 * s, true, 41 * s},
 		{"a second token that does not come", s, 100 * s, 0, true, 60 * s},
 		{"a stream that begins late", s, 30 * s, 100 * s, false, 131 * s},
+		{"a stream that is rejected after the request's time", s, s, 9 * s, false, 81 * s},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				api := takes(0, 0, row.answer)
 				rejecting := apiFunc(func(r *http.Request) (*http.Response, error) {
 					if row.second > 0 && r.Header.Get("Authorization") == "Bearer token" {
+						if strings.HasSuffix(row.name, "after the request's time") {
+							time.Sleep(70 * s)
+						}
 						return &http.Response{StatusCode: 401, Header: http.Header{}, Body: http.NoBody, Request: r}, nil
 					}
 					return api(r)

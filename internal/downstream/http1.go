@@ -126,10 +126,13 @@ func (p *http1Pool) roundTrip(t *Transport, r *http.Request) (resp *http.Respons
 }
 
 // send sends a request, and the body that rec records; nil: none. If an idle connection turns out to
-// be closed, send takes another one. It takes a new one if the API may have got the request: that may
-// be why the API closed the connection.
+// be closed, other than by the end of r's context, send takes another one. It takes a new one if the
+// API may have got the request: that may be why the API closed the connection.
 func (p *http1Pool) send(t *Transport, r *http.Request, request []byte, rec *record) (*http.Response, error) {
 	for connect := p.connect; ; {
+		if err := r.Context().Err(); err != nil {
+			return nil, err
+		}
 		conn, err := connect(t, r)
 		if err != nil {
 			return nil, err
@@ -174,16 +177,13 @@ func isReplayable(r *http.Request) bool {
 }
 
 // allowsRetry reports whether the API may have closed c before r was sent, which failed with
-// err, and r can be sent again. The end of r's context closes c too.
+// err, and r can be sent again.
 func (c *http1Conn) allowsRetry(r *http.Request, err error) bool {
-	return c.reused && r.Context().Err() == nil && (errors.Is(err, errNotSent) || errors.Is(err, errNoResponse) && isReplayable(r))
+	return c.reused && (errors.Is(err, errNotSent) || errors.Is(err, errNoResponse) && isReplayable(r))
 }
 
-// connect returns an idle connection, or else a new one, for a request whose context has not ended.
+// connect returns an idle connection, or else a new one.
 func (p *http1Pool) connect(t *Transport, r *http.Request) (*http1Conn, error) {
-	if err := r.Context().Err(); err != nil {
-		return nil, err
-	}
 	address := addressOf(r.URL)
 	for conn := p.take(address); conn != nil; conn = p.take(address) {
 		// What can be read is the end of the connection, or a response that nobody asked for.

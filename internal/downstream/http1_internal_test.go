@@ -123,19 +123,26 @@ func (a *http1API) request(ctx context.Context, method, body string) *http.Reque
 	return r
 }
 
-// get sends a request and returns the body of the response, or the error's text.
+// get sends a request and returns what send does, or the error's text.
 func (a *http1API) get(method, body string) string {
 	a.t.Helper()
-	resp, err := a.transport.RoundTrip(a.request(a.t.Context(), method, body))
+	answer, err := a.send(a.request(a.t.Context(), method, body))
 	if err != nil {
 		return "error: " + err.Error()
 	}
+	return answer
+}
+
+// send sends a request and returns the status and body of the response, or the error.
+func (a *http1API) send(r *http.Request) (string, error) {
+	resp, err := a.transport.RoundTrip(r)
+	if err != nil {
+		return "", err
+	}
 	defer resp.Body.Close()
 	var text strings.Builder
-	if _, err := io.CopyBuffer(struct{ io.Writer }{&text}, resp.Body, make([]byte, 64<<10)); err != nil { // as responseWriter reads
-		return "error: " + err.Error()
-	}
-	return fmt.Sprint(resp.StatusCode, " ", text.String())
+	_, err = io.CopyBuffer(struct{ io.Writer }{&text}, resp.Body, make([]byte, 64<<10)) // as responseWriter reads
+	return fmt.Sprint(resp.StatusCode, " ", text.String()), err
 }
 
 // idle waits until the pool has n idle connections, all of which have something to read if
@@ -401,7 +408,9 @@ func TestHTTP1CanceledBefore(t *testing.T) {
 		for idle := range 2 {
 			for range 20 { // a request that is sent may lose a race against the end of its connection
 				r := a.request(ctx, "POST", "")
-				r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(make([]byte, length))), int64(length)
+				if length > 0 {
+					r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(make([]byte, length))), int64(length)
+				}
 				if _, err := a.transport.RoundTrip(r); !errors.Is(err, cause) {
 					t.Errorf("got %v, want the cause", err)
 				}
@@ -497,19 +506,14 @@ func TestHTTP1RequestThatWasNotSent(t *testing.T) {
 					conn.say(ok("answer"))
 				}
 			})
-			broken := &brokenConn{}
-			if used {
-				conn := &http1Conn{Conn: broken, address: strings.TrimPrefix(a.url, "http://"), abort: func() {}}
-				a.transport.http1.put(&Transport{Transport: &http.Transport{MaxIdleConnsPerHost: 1}}, conn)
-			} else {
-				a.transport.DialContext = func(context.Context, string, string) (net.Conn, error) { return broken, nil }
-			}
+			broken := newEndedConn(t, "", 0, 0)
+			a.use(broken, used)
 			got := a.get("POST", "body")
 			if used && got != "200 answer" || !used && !strings.HasPrefix(got, "error: ") {
 				t.Errorf("got %q", got)
 			}
-			if broken.writes != 1 {
-				t.Errorf("%d writes on the broken connection, want 1", broken.writes)
+			if broken.failed != 1 {
+				t.Errorf("%d writes on the broken connection, want 1", broken.failed)
 			}
 		})
 	}
@@ -561,15 +565,6 @@ func TestHTTP1NewConnectionWithoutAResponse(t *testing.T) {
 		})
 	}
 }
-
-// brokenConn is a connection on which nothing can be sent.
-type brokenConn struct {
-	unreadConn
-	writes int
-}
-
-func (c *brokenConn) Write([]byte) (int, error) { c.writes++; return 0, io.ErrClosedPipe }
-func (c *brokenConn) Read([]byte) (int, error)  { return 0, io.EOF }
 
 // Connections that the API has closed, or that have been idle for too long, are closed while
 // no call needs one; and not more are kept than allowed.

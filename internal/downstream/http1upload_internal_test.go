@@ -106,17 +106,6 @@ func (a *http1API) upload(ctx context.Context, method string, body io.Reader, le
 	return r
 }
 
-// send sends a request and returns the body of the response, or the error.
-func (a *http1API) send(r *http.Request) (string, error) {
-	resp, err := a.transport.RoundTrip(r)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	return fmt.Sprint(resp.StatusCode, " ", string(body)), err
-}
-
 // pipedBody is a body that is written meanwhile. It ends with the test.
 func pipedBody(t *testing.T) (*io.PipeReader, *io.PipeWriter) {
 	body, caller := io.Pipe()
@@ -377,8 +366,9 @@ func TestIdleConnectionOfAChunkedBodyIsClosed(t *testing.T) {
 type endedConn struct {
 	net.Conn
 	in     io.Reader
-	writes int // that succeed
-	last   int // bytes that the next write returns
+	writes int // that still succeed
+	last   int // bytes that the others return
+	failed int // writes
 	ended  func()
 	done   <-chan struct{}
 }
@@ -389,9 +379,11 @@ func (c *endedConn) Read(p []byte) (int, error) {
 }
 
 func (c *endedConn) Write(p []byte) (int, error) {
-	if c.writes--; c.writes >= 0 {
+	if c.writes > 0 {
+		c.writes--
 		return len(p), nil
 	}
+	c.failed++
 	return min(c.last, len(p)), io.ErrClosedPipe
 }
 
@@ -693,12 +685,11 @@ func TestEndOfAnUploadIsAwaitedShortly(t *testing.T) {
 // A body that fails ends the connection at once; after a write that fails, a response may come.
 func TestConnectionAfterAFailedUpload(t *testing.T) {
 	for name, row := range map[string]struct {
-		body   io.Reader
-		closed bool // the API's side
-		waits  time.Duration
+		body  io.Reader
+		waits time.Duration
 	}{
-		"the body fails": {iotest.ErrReader(io.ErrNoProgress), false, 0},
-		"a write fails":  {strings.NewReader("body"), true, drainTimeoutHTTP1},
+		"the body fails": {iotest.ErrReader(io.ErrNoProgress), 0},
+		"a write fails":  {strings.NewReader("body"), drainTimeoutHTTP1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -706,7 +697,8 @@ func TestConnectionAfterAFailedUpload(t *testing.T) {
 				r := (&http.Request{Body: io.NopCloser(row.body)}).WithContext(t.Context())
 				rec := recordBody(r, recordLimitHTTP1)
 				rec.direct = true
-				s := &sender{conn: &http1Conn{Conn: readOnlyConn{conn, row.closed}}, body: rec.newest, ended: make(chan struct{})}
+				readOnly := writing{conn, func([]byte) (int, error) { return 0, io.ErrClosedPipe }}
+				s := &sender{conn: &http1Conn{Conn: readOnly}, body: rec.newest, ended: make(chan struct{})}
 				begin := time.Now()
 				go s.send(4)
 				if _, err := conn.Read(make([]byte, 1)); err == nil {
@@ -721,19 +713,6 @@ func TestConnectionAfterAFailedUpload(t *testing.T) {
 			})
 		})
 	}
-}
-
-// readOnlyConn is a connection to which nothing can be written if closed is true.
-type readOnlyConn struct {
-	net.Conn
-	closed bool
-}
-
-func (c readOnlyConn) Write(p []byte) (int, error) {
-	if c.closed {
-		return 0, io.ErrClosedPipe
-	}
-	return c.Conn.Write(p)
 }
 
 // A connection that becomes idle is watched again, whenever its last write is noted.

@@ -31,7 +31,7 @@ func (t retryTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		_ = resp.Body.Close()
 	}
 	rejected := c.token
-	c.deadline.awaitToken()
+	c.deadline.responded(c.stream)
 	if c.token, err = c.Token(c, Rejection{rejected, claimsOf(challenges)}); err != nil {
 		_ = resp.Body.Close()
 		return nil, callerError{err}

@@ -88,11 +88,17 @@ func (l timed) Accept() (net.Conn, error) {
 		}
 		return nil, err
 	}
-	return &timedConn{Conn: linger.NewConn(conn), writeTimeout: l.writeTimeout}, nil
+	return newTimedConn(conn, l.writeTimeout), nil
+}
+
+func newTimedConn(conn net.Conn, writeTimeout time.Duration) *timedConn {
+	c := linger.NewConn(conn)
+	return &timedConn{Conn: c, lateReadDeadline: lateReadDeadline{conn: c}, writeTimeout: writeTimeout}
 }
 
 type timedConn struct {
 	*linger.Conn
+	lateReadDeadline
 	writeTimeout time.Duration
 	deadline     atomic.Int64 // of writes, in Unix nanoseconds; 0: not set by Write
 }
@@ -118,7 +124,7 @@ func (c *timedConn) Write(p []byte) (int, error) {
 // SetDeadline sets both deadlines. The next Write sets its own.
 func (c *timedConn) SetDeadline(t time.Time) error {
 	c.deadline.Store(0)
-	return c.Conn.SetDeadline(t)
+	return errors.Join(c.SetReadDeadline(t), c.Conn.SetWriteDeadline(t))
 }
 
 // SetWriteDeadline is called by net/http, which removes the deadline after a TLS handshake and

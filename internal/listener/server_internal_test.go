@@ -12,8 +12,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"middletier/internal/linger"
 )
 
 // pipes is a listener without a network, so that time can be virtual.
@@ -167,7 +165,7 @@ func (c *deadlineConn) Write(p []byte) (int, error)   { return len(p), nil }
 func TestEveryWriteHasADeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		below := &deadlineConn{}
-		conn := &timedConn{Conn: linger.NewConn(below), writeTimeout: 30 * time.Second}
+		conn := newTimedConn(below, 30*time.Second)
 		write := func() {
 			if _, err := conn.Write([]byte("x")); err != nil {
 				t.Fatal(err)

@@ -208,6 +208,29 @@ func TestLimitedConnectionsLinger(t *testing.T) {
 	}
 }
 
+// A refused caller that ends its body while the connection lingers does not keep it: net/http waits for
+// another request then.
+func TestEndOfARefusedUploadDoesNotKeepItsConnection(t *testing.T) {
+	w := newWorld(t, func(f *file) { f.Server.MaxConnections = 1 })
+	conn := w.dial(t, 30*time.Second)
+	defer conn.Close()
+	_, _ = io.WriteString(conn, "POST /api/todo/items HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer none\r\n"+
+		"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil || resp.StatusCode != http.StatusUnauthorized {
+		t.Fatalf("got %v, %v, want 401", resp, err)
+	}
+	if _, err := io.WriteString(conn, "0\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	other := w.dial(t, 15*time.Second) // served once the first connection has ended
+	defer other.Close()
+	_, _ = io.WriteString(other, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+	if resp, err := http.ReadResponse(bufio.NewReader(other), nil); err != nil || resp.StatusCode != http.StatusOK {
+		t.Errorf("got %v, %v, want 200", resp, err)
+	}
+}
+
 // A refused caller that continues to send does not delay the stop of the service by
 // the 5 s that its connection would linger.
 func TestLingeringDoesNotOutliveTheService(t *testing.T) {

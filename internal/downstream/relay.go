@@ -113,7 +113,7 @@ func (r *relay) ended(f *flow, err error) {
 	}
 	end := time.Now().Add(closeTimeout)
 	if f == &r.fromCaller {
-		_ = r.apiConn.SetReadDeadline(end) // it fails where the connection has ended
+		_ = r.apiConn.SetReadDeadline(end) // where the connection has ended, reads fail
 		return
 	}
 	_ = r.callerConn.SetReadDeadline(end) // as above

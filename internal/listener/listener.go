@@ -92,13 +92,13 @@ func (l timed) Accept() (net.Conn, error) {
 }
 
 func newTimedConn(conn net.Conn, writeTimeout time.Duration) *timedConn {
-	c := linger.NewConn(conn)
-	return &timedConn{Conn: c, lateReadDeadline: lateReadDeadline{conn: c}, writeTimeout: writeTimeout}
+	return &timedConn{Conn: linger.NewConn(&lateReads{Conn: conn}), writeTimeout: writeTimeout}
 }
 
+// timedConn has a deadline for every write. Its read deadlines are set late, also those that package
+// linger sets.
 type timedConn struct {
 	*linger.Conn
-	lateReadDeadline
 	writeTimeout time.Duration
 	deadline     atomic.Int64 // of writes, in Unix nanoseconds; 0: not set by Write
 }
@@ -124,7 +124,7 @@ func (c *timedConn) Write(p []byte) (int, error) {
 // SetDeadline sets both deadlines. The next Write sets its own.
 func (c *timedConn) SetDeadline(t time.Time) error {
 	c.deadline.Store(0)
-	return errors.Join(c.SetReadDeadline(t), c.Conn.SetWriteDeadline(t))
+	return c.Conn.SetDeadline(t)
 }
 
 // SetWriteDeadline is called by net/http, which removes the deadline after a TLS handshake and

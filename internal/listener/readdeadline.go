@@ -8,38 +8,52 @@ import (
 	"time"
 )
 
-// lateReadDeadline reads from a connection, and sets read deadlines only if a read may need them.
-// net/http sets five for each request, and each moves a timer of the Go runtime, though most bound
-// no read, or bound one less than the deadline before. Here one is set for a read only if it is
-// earlier than the one that is set. A read that ends too soon because of that goes on.
-type lateReadDeadline struct {
-	conn net.Conn
+// lateReads is a connection that sets read deadlines only if a read may need them. net/http sets
+// five for each request, and each moves a timer of the Go runtime, though most bound no read, or are
+// later than the one before. Here one is set when a read begins or is in progress, and only if it is
+// earlier than the one that is set. If that one ends a read too early, the read goes on. So nobody
+// else may set read deadlines of Conn.
+type lateReads struct {
+	net.Conn
 
 	mu      sync.Mutex // guards what follows; it is not held during a read
 	wanted  time.Time  // the deadline that was asked for last; zero: none
-	set     time.Time  // that conn has; zero: none
-	passed  bool       // a read has ended because of set
+	set     time.Time  // that Conn has; zero: none
+	passed  bool       // a read has ended by its deadline since set was set
 	reading int        // reads in progress
 }
 
 // SetReadDeadline is that of net.Conn. On a connection that has ended it may return nil.
-func (d *lateReadDeadline) SetReadDeadline(t time.Time) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.wanted = t
-	if d.reading > 0 {
-		return d.apply()
+func (c *lateReads) SetReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wanted = t
+	if c.reading > 0 {
+		return c.apply()
 	}
 	return nil
 }
 
-func (d *lateReadDeadline) Read(p []byte) (int, error) {
+// SetDeadline is that of net.Conn.
+func (c *lateReads) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+// CloseWrite lets the connection linger.
+func (c *lateReads) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+func (c *lateReads) Read(p []byte) (int, error) {
 	for {
-		if err := d.begin(); err != nil {
+		if err := c.begin(); err != nil {
 			return 0, err
 		}
-		n, err := d.conn.Read(p)
-		if !d.end(err) {
+		n, err := c.Conn.Read(p)
+		if !c.end(err) {
 			return n, err
 		}
 	}
@@ -47,44 +61,42 @@ func (d *lateReadDeadline) Read(p []byte) (int, error) {
 
 // begin sets the deadline of a read, if it must be. The error is os.ErrDeadlineExceeded if it has
 // passed.
-func (d *lateReadDeadline) begin() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.passed || d.isLate() {
-		if d.isOver() {
+func (c *lateReads) begin() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.passed || c.isLate() {
+		if c.isOver() {
 			return os.ErrDeadlineExceeded
 		}
-		if err := d.apply(); err != nil {
-			return err
-		}
+		_ = c.apply() // on a connection that has ended the read fails
 	}
-	d.reading++
+	c.reading++
 	return nil
 }
 
-// end reports whether a read ended with err because of the deadline that is set, and begin must
-// tell whether another one is wanted.
-func (d *lateReadDeadline) end(err error) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.reading--
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		d.passed = true
-		return true
+// end reports whether a read that ended with err must go on: its deadline was not the one that is
+// wanted.
+func (c *lateReads) end(err error) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reading--
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return false
 	}
-	return false
+	c.passed = true
+	return !c.isOver()
 }
 
-// apply sets the deadline. d.mu is held, as by the functions below.
-func (d *lateReadDeadline) apply() error {
-	d.set, d.passed = d.wanted, false
-	return d.conn.SetReadDeadline(d.set)
+// apply sets the deadline. c.mu is held, as by the functions below.
+func (c *lateReads) apply() error {
+	c.set, c.passed = c.wanted, false
+	return c.Conn.SetReadDeadline(c.set)
 }
 
 // isLate reports whether the deadline that is set is later than the one that is wanted.
-func (d *lateReadDeadline) isLate() bool {
-	return !d.wanted.IsZero() && (d.set.IsZero() || d.wanted.Before(d.set))
+func (c *lateReads) isLate() bool {
+	return !c.wanted.IsZero() && (c.set.IsZero() || c.wanted.Before(c.set))
 }
 
 // isOver reports whether the deadline that is wanted has passed.
-func (d *lateReadDeadline) isOver() bool { return !d.wanted.IsZero() && !time.Now().Before(d.wanted) }
+func (c *lateReads) isOver() bool { return !c.wanted.IsZero() && !time.Now().Before(c.wanted) }

@@ -2,7 +2,6 @@ package listener
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -16,6 +15,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"middletier/internal/linger"
 )
 
 // deadlineCounter counts the read deadlines that are set.
@@ -71,10 +72,12 @@ func (p readPlan) follow(conn, other net.Conn) (reads []string) {
 	})
 	for _, ms := range p.reads {
 		await(ms)
+		start := time.Now()
 		n, err := conn.Read(make([]byte, 1))
-		timeout, is := err.(net.Error) // as net/http asks
-		isTimeout := is && timeout.Timeout() && errors.Is(err, os.ErrDeadlineExceeded)
-		reads = append(reads, fmt.Sprintf("%v: %d bytes, timeout %t, end %t", time.Since(begin), n, isTimeout, err == io.EOF))
+		if timeout, is := err.(net.Error); is && timeout.Timeout() && time.Now().Equal(start) { // net/http asks no more
+			err = os.ErrDeadlineExceeded
+		}
+		reads = append(reads, fmt.Sprintf("%v: %d bytes, %v", time.Since(begin), n, err))
 	}
 	all.Wait()
 	return reads
@@ -134,6 +137,48 @@ func TestReadDeadlinesAreThoseOfTheConnection(t *testing.T) {
 		if t.Failed() {
 			return
 		}
+	}
+}
+
+// oneReader is a connection that reads for one goroutine at a time, as a socket does.
+type oneReader struct {
+	net.Conn
+	reading chan struct{}
+}
+
+func (c *oneReader) Read(p []byte) (int, error) {
+	c.reading <- struct{}{}
+	defer func() { <-c.reading }()
+	return c.Conn.Read(p)
+}
+
+// What lingers ends in time, also if something is read until then.
+func TestReadDeadlinesOfALingeringConnection(t *testing.T) {
+	for name, begin := range map[string]func(read func()){
+		"a read in progress":    func(read func()) { go read(); synctest.Wait() },
+		"a read that begins":    func(read func()) { go func() { time.Sleep(time.Second); read() }() },
+		"a read that had ended": func(read func()) { read() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				pipe, other := net.Pipe()
+				defer other.Close()
+				conn := newTimedConn(&oneReader{pipe, make(chan struct{}, 1)}, stall)
+				linger.AtClose(linger.Context(t.Context(), conn))
+				if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil { // an old one
+					t.Fatal(err)
+				}
+				begin(func() { _, _ = conn.Read(make([]byte, 1)) }) // it fails
+				if err := conn.SetDeadline(time.Time{}); err != nil {
+					t.Fatal(err)
+				}
+				start := time.Now()
+				_ = conn.Close() // it was read
+				if took := time.Since(start); took == 0 || took > 3*time.Second {
+					t.Errorf("the connection lingers for %v, want for some seconds", took)
+				}
+			})
+		})
 	}
 }
 

@@ -159,31 +159,30 @@ func TestAPIsTimeIsNotTheCallers(t *testing.T) {
 func TestTokenTakesTheRequestsTime(t *testing.T) {
 	const s = time.Second
 	for _, row := range []struct {
-		name   string
-		token  time.Duration
-		second time.Duration // that of the token after the API has rejected the first; 0: it does not
-		answer time.Duration
-		late   bool
-		after  time.Duration
+		name    string
+		token   time.Duration
+		rejects time.Duration // that of the API's rejection of the first token
+		second  time.Duration // that of the token after it; 0: the API rejects none
+		answer  time.Duration
+		late    bool
+		after   time.Duration
 	}{
-		{"a slow token", 30 * s, 0, 9 * s, false, 39 * s},
-		{"a slow token and an API without an answer", 30 * s, 0, 100 * s, true, 40 * s},
-		{"a token that comes late", 55 * s, 0, 100 * s, true, 60 * s},
-		{"a token that does not come", 100 * s, 0, 0, true, 60 * s},
-		{"a slow second token", s, 30 * s, 9 * s, false, 40 * s},
-		{"a slow second token and an API without an answer", s, 30 * s, 100 * s, true, 41 * s},
-		{"a second token that does not come", s, 100 * s, 0, true, 60 * s},
-		{"a stream that begins late", s, 30 * s, 100 * s, false, 131 * s},
-		{"a stream that is rejected after the request's time", s, s, 9 * s, false, 81 * s},
+		{"a slow token", 30 * s, 0, 0, 9 * s, false, 39 * s},
+		{"a slow token and an API without an answer", 30 * s, 0, 0, 100 * s, true, 40 * s},
+		{"a token that comes late", 55 * s, 0, 0, 100 * s, true, 60 * s},
+		{"a token that does not come", 100 * s, 0, 0, 0, true, 60 * s},
+		{"a slow second token", s, 0, 30 * s, 9 * s, false, 40 * s},
+		{"a slow second token and an API without an answer", s, 0, 30 * s, 100 * s, true, 41 * s},
+		{"a second token that does not come", s, 0, 100 * s, 0, true, 60 * s},
+		{"a stream that begins late", s, 0, 30 * s, 100 * s, false, 131 * s},
+		{"a stream that is rejected after the request's time", s, 70 * s, s, 9 * s, false, 81 * s},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				api := takes(0, 0, row.answer)
 				rejecting := apiFunc(func(r *http.Request) (*http.Response, error) {
 					if row.second > 0 && r.Header.Get("Authorization") == "Bearer token" {
-						if strings.HasSuffix(row.name, "after the request's time") {
-							time.Sleep(70 * s)
-						}
+						time.Sleep(row.rejects)
 						return &http.Response{StatusCode: 401, Header: http.Header{}, Body: http.NoBody, Request: r}, nil
 					}
 					return api(r)

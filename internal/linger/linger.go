@@ -145,8 +145,11 @@ func NewConn(conn net.Conn) *Conn { return &Conn{Conn: conn, service: context.Ba
 
 // CloseWrite lets net/http signal the end of a response before it stops reading the
 // body. It does nothing if the connection below has no such method.
-func (c *Conn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+func (c *Conn) CloseWrite() error { return CloseWrite(c.Conn) }
+
+// CloseWrite closes the sending side of conn. It does nothing if conn has no such method.
+func CloseWrite(conn net.Conn) error {
+	if half, ok := conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}
 	return nil

@@ -6,6 +6,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"middletier/internal/linger"
 )
 
 // lateReads is a connection that sets read deadlines only if a read may need them. net/http sets
@@ -40,12 +42,7 @@ func (c *lateReads) SetDeadline(t time.Time) error {
 }
 
 // CloseWrite lets the connection linger.
-func (c *lateReads) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return nil
-}
+func (c *lateReads) CloseWrite() error { return linger.CloseWrite(c.Conn) }
 
 func (c *lateReads) Read(p []byte) (int, error) {
 	for {

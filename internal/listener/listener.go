@@ -92,13 +92,15 @@ func (l timed) Accept() (net.Conn, error) {
 }
 
 func newTimedConn(conn net.Conn, writeTimeout time.Duration) *timedConn {
-	return &timedConn{Conn: linger.NewConn(&lateReads{Conn: conn}), writeTimeout: writeTimeout}
+	reads := &lateReads{Conn: conn}
+	return &timedConn{Conn: linger.NewConn(reads), reads: reads, writeTimeout: writeTimeout}
 }
 
 // timedConn has a deadline for every write. Its read deadlines are set late, also those that package
 // linger sets.
 type timedConn struct {
 	*linger.Conn
+	reads        *lateReads // what is below Conn
 	writeTimeout time.Duration
 	deadline     atomic.Int64 // of writes, in Unix nanoseconds; 0: not set by Write
 }

@@ -14,7 +14,7 @@ import (
 // five for each request, and each moves a timer of the Go runtime, though most bound no read, or are
 // later than the one before. Here one is set when a read begins or is in progress, and only if it is
 // earlier than the one that is set. If that one ends a read too early, the read goes on. So nobody
-// else may set read deadlines of Conn.
+// else may set read deadlines of Conn, except watch, while nothing else is read.
 type lateReads struct {
 	net.Conn
 
@@ -23,6 +23,8 @@ type lateReads struct {
 	set     time.Time  // that Conn has; zero: none
 	passed  bool       // a read has ended by its deadline since set was set
 	reading int        // reads in progress
+
+	watch *watch // of the caller; nil: net/http watches
 }
 
 // SetReadDeadline is that of net.Conn. On a connection that has ended it may return nil.
@@ -30,6 +32,9 @@ func (c *lateReads) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.wanted = t
+	if c.watch != nil {
+		c.watch.cleared = t.IsZero()
+	}
 	if c.reading > 0 {
 		return c.apply()
 	}
@@ -46,8 +51,8 @@ func (c *lateReads) CloseWrite() error { return linger.CloseWrite(c.Conn) }
 
 func (c *lateReads) Read(p []byte) (int, error) {
 	for {
-		if err := c.begin(); err != nil {
-			return 0, err
+		if n, done, err := c.begin(p); done {
+			return n, err
 		}
 		n, err := c.Conn.Read(p)
 		if !c.end(err) {
@@ -56,19 +61,27 @@ func (c *lateReads) Read(p []byte) (int, error) {
 	}
 }
 
-// begin sets the deadline of a read, if it must be. The error is os.ErrDeadlineExceeded if it has
-// passed.
-func (c *lateReads) begin() error {
+// begin sets the deadline of a read into p, if it must be. done: the read has ended, perhaps with
+// os.ErrDeadlineExceeded.
+func (c *lateReads) begin(p []byte) (n int, done bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.watch != nil {
+		if c.isWatch(len(p)) {
+			return 0, true, nil
+		}
+		if n := c.endWatch(p); n > 0 {
+			return n, true, nil
+		}
+	}
 	if c.passed || c.isLate() {
 		if c.isOver() {
-			return os.ErrDeadlineExceeded
+			return 0, true, os.ErrDeadlineExceeded
 		}
 		_ = c.apply() // on a connection that has ended the read fails
 	}
 	c.reading++
-	return nil
+	return 0, false, nil
 }
 
 // end reports whether a read that ended with err must go on: its deadline was not the one that is

@@ -4,8 +4,6 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
-
-	"middletier/internal/linger"
 )
 
 const (
@@ -39,13 +37,13 @@ func NewServer(handler http.Handler, maxHeaderSize int, h2c bool, log *slog.Logg
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(h2c)
 	return &http.Server{
-		Handler: http2Handler{handler}, ReadHeaderTimeout: ReadHeaderTimeout, IdleTimeout: idleTimeout,
+		Handler: protocolHandler{handler}, ReadHeaderTimeout: ReadHeaderTimeout, IdleTimeout: idleTimeout,
 		// Beyond this net/http answers 431 by itself, in plain text. Package api
 		// answers first, as the contract says.
 		MaxHeaderBytes: max(2*maxHeaderSize, http.DefaultMaxHeaderBytes),
 		Protocols:      protocols,
-		ConnContext:    linger.Context,
-		ConnState:      linger.Track,
+		ConnContext:    connContext,
+		ConnState:      connState,
 		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: maxStreams, SendPingTimeout: pingAfter, MaxReadFrameSize: maxReadFrame},
 		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}

@@ -5,15 +5,18 @@ import "net/http"
 // stackReserve is how much stack is reserved for a request, in bytes.
 const stackReserve = 8 << 10
 
-// http2Handler makes requests over HTTP/2 cheaper.
+// protocolHandler does what a request needs because of its protocol.
 //
-// It reserves stack: each request has a new goroutine with a small one, which would grow deep
-// within the handler, where there are many frames to copy and to adjust: a tenth of the CPU of
+// Over HTTP/2 it reserves stack: each request has a new goroutine with a small one, which would grow
+// deep within the handler, where there are many frames to copy and to adjust: a tenth of the CPU of
 // a forwarded call. Here there are few. And it sets deadlines late; see lateDeadline.
-type http2Handler struct{ http.Handler }
+type protocolHandler struct{ http.Handler }
 
-func (h http2Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h protocolHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor != 2 {
+		if r.Header["Upgrade"] != nil {
+			defer handled(r.Context())
+		}
 		h.Handler.ServeHTTP(w, r)
 		return
 	}

@@ -159,9 +159,12 @@ func TestTargetsOfTokenRequests(t *testing.T) {
 			t.Fatal(err)
 		}
 		o, err := s.target(form, nil, row.client)
-		got := o.Name + " " + o.AppScope
 		var refused *oauthError
-		if errors.As(err, &refused) {
+		got := ""
+		switch {
+		case err == nil:
+			got = o.Name + " " + o.AppScope
+		case errors.As(err, &refused):
 			got = refused.code
 		}
 		if got != row.want {

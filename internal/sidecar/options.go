@@ -12,10 +12,27 @@ import (
 )
 
 // options are what one request asks for: the settings of its API, with what the query
-// changes.
+// changes. Requests without a query share theirs: nobody changes them.
 type options struct {
-	API
-	override overrides
+	*API
+	override *overrides
+}
+
+// plainOptions are those of a request without a query.
+type plainOptions struct {
+	name    string // of the API, as configured
+	options options
+	err     error // the API needs a query
+}
+
+// newPlainOptions returns those of all APIs, by name as in apis.
+func newPlainOptions(apis map[string]API) map[string]plainOptions {
+	plain := make(map[string]plainOptions, len(apis))
+	for name, api := range apis {
+		o, err := newOptions(api, overrides{})
+		plain[name] = plainOptions{api.Name, o, err}
+	}
+	return plain
 }
 
 var (
@@ -29,7 +46,16 @@ var (
 // of the query.
 func (s *Server) readOptions(r *http.Request, name string, open, bare bool) (options, error) {
 	event := door.EventOf(r)
-	api, known := s.config.APIs[strings.ToLower(name)]
+	name = strings.ToLower(name)
+	if r.URL.RawQuery == "" {
+		plain, known := s.plain[name]
+		if !known {
+			return options{}, problem.ErrUnknownAPI
+		}
+		event.API = plain.name
+		return plain.options, plain.err
+	}
+	api, known := s.config.APIs[name]
 	event.API = api.Name
 	q, err := readQuery(r.URL.RawQuery)
 	if err != nil {
@@ -66,7 +92,7 @@ func (s *Server) readOptions(r *http.Request, name string, open, bare bool) (opt
 	}
 	s.logIgnored(event, override.ignored, "overrides are ignored: they never count")
 	o, err := newOptions(api, override)
-	if o.RequestAppToken && override.SessionKey != "" {
+	if err == nil && o.RequestAppToken && override.SessionKey != "" {
 		s.logIgnored(event, []string{"AcquireTokenOptions.LongRunningWebApiSessionKey"},
 			"overrides are ignored: an application's token has no long-running session")
 	}
@@ -94,7 +120,7 @@ func newOptions(api API, o overrides) (options, error) {
 	api.AcceptHeader = cmp.Or(o.AcceptHeader, api.AcceptHeader)
 	api.ContentType = cmp.Or(o.ContentType, api.ContentType)
 	api.ExtraHeader, api.ExtraQuery = merge(api.ExtraHeader, o.ExtraHeader), merge(api.ExtraQuery, o.ExtraQuery)
-	return options{api, o}, nil
+	return options{&api, &o}, nil
 }
 
 // appByDefault reports whether a request without a user gets the application's token

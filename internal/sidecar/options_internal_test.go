@@ -55,7 +55,7 @@ func TestOptionsNameWhatTheyChange(t *testing.T) {
 		shared, want := configured(), configured()
 		row.want(&want)
 		got, err := newOptions(shared, row.change)
-		if err != nil || !reflect.DeepEqual(got.API, want) || !reflect.DeepEqual(got.override, row.change) {
+		if err != nil || !reflect.DeepEqual(*got.API, want) || !reflect.DeepEqual(*got.override, row.change) {
 			t.Errorf("%s: got %+v, %v, want %+v", row.name, got, err, want)
 		}
 		if !reflect.DeepEqual(shared, configured()) {

@@ -129,6 +129,7 @@ type Server struct {
 	handler http.Handler
 	callers *callers
 	table   []route
+	plain   map[string]plainOptions // by name in lower case
 
 	scopes   *validate.Access // of /Validate; nil: none are needed
 	roleFree *validate.Access // names the clients that need no roles; nil: none
@@ -138,7 +139,7 @@ type Server struct {
 func New(c Config) *Server {
 	checked := func(string, string) {}
 	c.APIs = withPaths(c.APIs)
-	s := &Server{config: c, callers: c.callers(checked), scopes: c.access(checked)}
+	s := &Server{config: c, callers: c.callers(checked), scopes: c.access(checked), plain: newPlainOptions(c.APIs)}
 	if len(c.RoleFreeClients) > 0 {
 		s.roleFree = validate.NewAccess([]validate.Rule{{Clients: c.RoleFreeClients}}, checked)
 	}

@@ -154,7 +154,7 @@ func (t target) sameToken(u target) bool {
 // options returns the settings of the API, with the scopes of t.
 func (t target) options() (options, error) {
 	o, err := newOptions(t.API, overrides{})
-	if !t.app {
+	if err == nil && !t.app {
 		o.Scopes = t.scopes
 	}
 	return o, err

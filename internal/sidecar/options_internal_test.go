@@ -1,8 +1,12 @@
 package sidecar
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"reflect"
 	"testing"
+
+	"middletier/internal/downstream"
 )
 
 // An override changes the setting that it names, for its request: the API of others, and
@@ -61,5 +65,37 @@ func TestOptionsNameWhatTheyChange(t *testing.T) {
 		if !reflect.DeepEqual(shared, configured()) {
 			t.Errorf("%s: the shared API became %+v", row.name, shared)
 		}
+	}
+}
+
+// Requests without a query share their options, so nothing that reads them may change them.
+func TestSharedOptionsStayAsTheyAre(t *testing.T) {
+	apis := map[string]API{}
+	for name, api := range map[string]API{
+		"user":  {Scopes: []string{"api://todo/Read"}},
+		"app":   {AppScope: "api://todo/.default", AppScopes: true},
+		"both":  {Scopes: []string{"api://todo/Read"}, AppScope: "api://todo/.default", RequestAppToken: true},
+		"agent": {Scopes: []string{"api://todo/Read"}},
+	} {
+		api.Name, api.Client, api.Tenant, api.BaseURL = name, &downstream.Client{}, "home.example", "https://todo.example"
+		api.ExtraHeader, api.ExtraQuery = map[string]string{"X-A": "1"}, map[string]string{"a": "1"}
+		if name == "agent" {
+			api.Agent.ID, api.Agent.User = agentGUID, userGUID
+		}
+		apis[name] = api
+	}
+	s := &Server{config: Config{APIs: apis}, plain: newPlainOptions(apis)}
+	for name, plain := range s.plain {
+		r := httptest.NewRequest(http.MethodPost, "/DownstreamApi/"+name, http.NoBody)
+		_, _ = tokenRequest(nil, plain.options) // some are refused
+		if _, err := newOutgoing(r, plain.options); err != nil {
+			t.Error(err)
+		}
+		for _, form := range []form{{"audience": {name}}, {"audience": {name}, "scope": {"Read"}}} {
+			_, _ = s.target(form, nil, nil) // as above
+		}
+	}
+	if want := newPlainOptions(apis); !reflect.DeepEqual(s.plain, want) {
+		t.Errorf("got %+v, want %+v", s.plain, want)
 	}
 }

@@ -35,12 +35,13 @@ type shard struct {
 // get returns the cached identity of a token that has not expired at the given time, and
 // whether there is one.
 func (c *identityCache) get(tag tokenTag, at time.Time) (identity, bool) {
-	s := c.shard(tag)
+	hash := hashOf(tag)
+	s := c.shard(hash)
 	s.mu.RLock()
-	id, ok := s.newer.get(tag)
+	id, ok := s.newer.get(hash, tag)
 	aged := false
 	if !ok {
-		id, ok = s.older.get(tag)
+		id, ok = s.older.get(hash, tag)
 		aged = ok
 	}
 	s.mu.RUnlock()
@@ -48,31 +49,33 @@ func (c *identityCache) get(tag tokenTag, at time.Time) (identity, bool) {
 		return identity{}, false
 	}
 	if aged {
-		s.put(tag, id)
+		s.put(hash, tag, id)
 	}
 	return id, true
 }
 
 // put caches the identity of a verified token.
 func (c *identityCache) put(tag tokenTag, id identity) {
-	c.shard(tag).put(tag, id)
+	hash := hashOf(tag)
+	c.shard(hash).put(hash, tag, id)
 }
 
-// shardSeed keeps the bits of a tag from those who measure how long they wait for a shard.
-var shardSeed = maphash.MakeSeed()
+// tagSeed keeps the bits of a tag from those who measure how long a look-up takes.
+var tagSeed = maphash.MakeSeed()
 
-// shard returns the shard of a token.
-func (c *identityCache) shard(tag tokenTag) *shard {
-	return &c.shards[maphash.Bytes(shardSeed, tag[:])%shards]
-}
+// hashOf returns what chooses the shard and the place of a token.
+func hashOf(tag tokenTag) uint64 { return maphash.Bytes(tagSeed, tag[:]) }
 
-func (s *shard) put(tag tokenTag, id identity) {
+// shard returns the shard of a token by the hash of its tag. Its table uses other bits.
+func (c *identityCache) shard(hash uint64) *shard { return &c.shards[hash%shards] }
+
+func (s *shard) put(hash uint64, tag tokenTag, id identity) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.newer.count >= maxCachedIdentities/shards || len(s.newer.shared) >= maxSharedClaims/shards {
 		s.newer, s.older = generation{}, s.newer
 	}
-	s.newer.put(tag, id)
+	s.newer.put(hash, tag, id)
 }
 
 // size returns how many bytes the cache takes, about.

@@ -75,7 +75,7 @@ func TestCacheReturnsWhatWasPut(t *testing.T) {
 func TestWhatTokensSayDifferentlyIsNotShared(t *testing.T) {
 	var g generation
 	one := testIdentity("1")
-	g.put(testTag(0), one)
+	g.put(hashOf(testTag(0)), testTag(0), one)
 	claims := reflect.TypeFor[sharedClaims]()
 	for i := range claims.NumField() {
 		other := testIdentity("2")
@@ -96,14 +96,37 @@ func TestWhatTokensSayDifferentlyIsNotShared(t *testing.T) {
 				t.Fatalf("a %v is not expected", field.Type())
 			}
 		}
-		g.put(testTag(i+1), other)
-		if got, _ := g.get(testTag(i + 1)); got.sharedClaims == g.shared[0] || !reflect.DeepEqual(got.sharedClaims, other.sharedClaims) {
+		g.put(hashOf(testTag(i+1)), testTag(i+1), other)
+		if got, _ := g.get(hashOf(testTag(i+1)), testTag(i+1)); got.sharedClaims == g.shared[0] || !reflect.DeepEqual(got.sharedClaims, other.sharedClaims) {
 			t.Errorf("%s: got %+v, want %+v", claims.Field(i).Name, got.sharedClaims, other.sharedClaims)
 		}
 	}
-	g.put(testTag(-1), testIdentity("3"))
-	if got, _ := g.get(testTag(-1)); got.sharedClaims != one.sharedClaims {
+	g.put(hashOf(testTag(-1)), testTag(-1), testIdentity("3"))
+	if got, _ := g.get(hashOf(testTag(-1)), testTag(-1)); got.sharedClaims != one.sharedClaims {
 		t.Error("what is alike is not shared")
+	}
+}
+
+// Tokens whose tags have one hash are told apart, also where their places reach past the end of the
+// table, and a newer record of one takes the place of the older.
+func TestTagsOfOneHashAreToldApart(t *testing.T) {
+	const last = (smallestTable - 1) << 32
+	var g generation
+	for i := range 4 {
+		g.put(last, testTag(i), testIdentity(fmt.Sprint("old ", i)))
+	}
+	g.put(last, testTag(1), testIdentity("new 1"))
+	for i, want := range []string{"old 0", "new 1", "old 2", "old 3"} {
+		if got, ok := g.get(last, testTag(i)); !ok || got.object != "object "+want {
+			t.Errorf("token %d: got %q, %v, want that of %q", i, got.object, ok, want)
+		}
+	}
+	if got, ok := g.get(last, testTag(4)); ok {
+		t.Errorf("a token that was not put has %+v", got)
+	}
+	var empty generation
+	if got, ok := empty.get(last, testTag(0)); ok {
+		t.Errorf("an empty generation has %+v", got)
 	}
 }
 
@@ -120,10 +143,11 @@ func TestCacheIsBoundedAndKeepsWhatIsUsed(t *testing.T) {
 	}
 	held := 0
 	for i := range 5*maxCachedIdentities + 1 {
-		s := c.shard(testTag(i))
-		if _, ok := s.newer.get(testTag(i)); ok {
+		tag := testTag(i)
+		s, hash := c.shard(hashOf(tag)), hashOf(tag)
+		if _, ok := s.newer.get(hash, tag); ok {
 			held++
-		} else if _, ok := s.older.get(testTag(i)); ok {
+		} else if _, ok := s.older.get(hash, tag); ok {
 			held++
 		}
 	}
@@ -138,7 +162,7 @@ func TestCacheIsBoundedForOneToken(t *testing.T) {
 	for range 3 * maxCachedIdentities / shards {
 		c.put(testTag(0), testIdentity("1"))
 	}
-	s := c.shard(testTag(0))
+	s := c.shard(hashOf(testTag(0)))
 	if got := s.newer.count + s.older.count; got > 2*maxCachedIdentities/shards {
 		t.Errorf("%d records are held, want %d at most", got, 2*maxCachedIdentities/shards)
 	}

@@ -61,7 +61,7 @@ func FuzzParseCompact(f *testing.F) {
 			_ = id.decideKind(c.claims, true)
 			var cache identityCache
 			cache.put(testTag(0), id.identity)
-			if got, _ := cache.shard(testTag(0)).newer.get(testTag(0)); !sameIdentity(got, id.identity) {
+			if got, _ := cache.shard(hashOf(testTag(0))).newer.get(hashOf(testTag(0)), testTag(0)); !sameIdentity(got, id.identity) {
 				t.Errorf("the cache returns %+v for %+v", got, id.identity)
 			}
 			if !IsGUID(id.tenant) || id.expires.IsZero() || id.issuer == "" || id.audience == "" {

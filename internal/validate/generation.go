@@ -10,19 +10,53 @@ import (
 // identities share, but none to each identity, which the garbage collector would follow in
 // every cycle.
 type generation struct {
-	places  map[tokenTag]uint32 // where a record begins in records
-	records []byte              // is only appended to
-	shared  []*sharedClaims     // a record has the index of one
-	count   int                 // of records, those that were replaced included
+	places  table
+	records []byte          // each begins with its tag; is only appended to
+	shared  []*sharedClaims // a record has the index of one
+	count   int             // of records, those that were replaced included
 }
 
-// get returns the identity of a token, and whether there is one.
-func (g *generation) get(tag tokenTag) (identity, bool) {
-	place, ok := g.places[tag]
-	if !ok {
+// table has the places of records in a generation: where each begins, plus one; 0 where there is
+// none. It is an open-addressing hash table with linear probing, whose length is a power of two.
+// In place of a map it needs no second hash, half the memory, and one cache line for most look-ups.
+type table []uint32
+
+// smallestTable is the length of the first table.
+const smallestTable = 16
+
+// find returns where in the table the record of a tag is, or the empty place for it. The table has
+// an empty place.
+func (t table) find(hash uint64, tag tokenTag, records []byte) int {
+	for i := int(hash >> 32); ; i++ {
+		i &= len(t) - 1
+		if t[i] == 0 || tokenTag(records[t[i]-1:][:len(tag)]) == tag {
+			return i
+		}
+	}
+}
+
+// grown returns a table of twice the length with the same records.
+func (t table) grown(records []byte) table {
+	larger := make(table, max(2*len(t), smallestTable))
+	for _, place := range t {
+		if place != 0 {
+			tag := tokenTag(records[place-1:][:len(tokenTag{})])
+			larger[larger.find(hashOf(tag), tag, records)] = place
+		}
+	}
+	return larger
+}
+
+// get returns the identity of a token, and whether there is one. hash is that of its tag.
+func (g *generation) get(hash uint64, tag tokenTag) (identity, bool) {
+	if len(g.places) == 0 {
 		return identity{}, false
 	}
-	record := g.records[place:]
+	place := g.places[g.places.find(hash, tag, g.records)]
+	if place == 0 {
+		return identity{}, false
+	}
+	record := g.records[int(place)-1+len(tag):]
 	next := func() int {
 		n, size := binary.Uvarint(record)
 		record = record[size:]
@@ -38,12 +72,14 @@ func (g *generation) get(tag tokenTag) (identity, bool) {
 }
 
 // put holds the identity of a token, in place of an older one.
-func (g *generation) put(tag tokenTag, id identity) {
-	if g.places == nil {
-		g.places = map[tokenTag]uint32{}
-	}
-	g.places[tag] = uint32(len(g.records))
+func (g *generation) put(hash uint64, tag tokenTag, id identity) {
 	g.count++
+	if 4*g.count > 3*len(g.places) { // a fuller table would be slower
+		g.places = g.places.grown(g.records)
+	}
+	place := g.places.find(hash, tag, g.records)
+	g.places[place] = uint32(len(g.records)) + 1
+	g.records = append(g.records, tag[:]...)
 	for _, n := range []int{
 		g.index(id.sharedClaims), int(id.expires.Unix()), id.expires.Nanosecond(), len(id.object), len(id.subject), len(id.name),
 	} {
@@ -62,16 +98,10 @@ func (g *generation) index(c *sharedClaims) int {
 	return i
 }
 
-const (
-	// placeSize is what a place takes in the map, in bytes, about: 20 and a byte of the
-	// map's own, while a fifth to a half is empty, depending on the number of places.
-	placeSize = 38
-
-	// sharedSize is what shared claims of a usual length take, in bytes, about.
-	sharedSize = 500
-)
+// sharedSize is what shared claims of a usual length take, in bytes, about.
+const sharedSize = 500
 
 // size returns how many bytes the identities take, about.
 func (g *generation) size() int {
-	return len(g.places)*placeSize + cap(g.records) + len(g.shared)*sharedSize
+	return 4*len(g.places) + cap(g.records) + len(g.shared)*sharedSize
 }

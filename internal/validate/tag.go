@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"sync"
+	"unsafe"
 )
 
 // tokenTag stands for a token in the cache of verified tokens.
@@ -20,7 +21,7 @@ type tokenTag [16]byte
 // greater degree. The length is a term of its own, so two tokens that differ only in zeros at
 // the end have different polynomials. A nonce that is used again reveals the secret value to
 // those who see tags, and no tag leaves the process. How long a look-up takes tells nothing of a
-// tag either: what chooses a shard and a place in its map hashes the tag with a random seed.
+// tag either: what chooses a shard and a place in its table hashes the tag with a random seed.
 type tagger struct {
 	gmac cipher.AEAD // nil: refused. Its Seal changes nothing in it, so goroutines share it
 }
@@ -42,15 +43,10 @@ func newTagger() tagger {
 	return tagger{gmac}
 }
 
-// tagBuffer is memory of the heap for what Seal reads and writes: since it is called through an
-// interface, the compiler leaves nothing of that on the stack.
-type tagBuffer struct {
-	token []byte
-	tag   tokenTag
-}
-
 var (
-	tagBuffers = sync.Pool{New: func() any { return new(tagBuffer) }}
+	// tags are memory of the heap for what Seal writes: since it is called through an interface,
+	// the compiler leaves nothing of that on the stack.
+	tags = sync.Pool{New: func() any { return new(tokenTag) }}
 
 	// tagNonce is the nonce of all tags. It is never written to.
 	tagNonce = make([]byte, 12)
@@ -62,13 +58,10 @@ func (t tagger) of(token string) tokenTag {
 		digest := digestOf(token)
 		return tokenTag(digest[:len(tokenTag{})])
 	}
-	b := tagBuffers.Get().(*tagBuffer)
-	b.token = append(b.token[:0], token...)
-	t.gmac.Seal(b.tag[:0], tagNonce, nil, b.token)
-	clear(b.token) // no token is held after its call
-	result := b.tag
-	tagBuffers.Put(b)
-	return result
+	tag := tags.Get().(*tokenTag)
+	defer tags.Put(tag)
+	t.gmac.Seal(tag[:0], tagNonce, nil, unsafe.Slice(unsafe.StringData(token), len(token))) // which it only reads
+	return *tag
 }
 
 // digestOf returns the SHA-256 of a token.

@@ -12,7 +12,8 @@ import (
 )
 
 // watchAfter is how long a request takes until its caller is watched: more than this, and at most
-// twice as long, because one timer serves all requests of a connection.
+// twice as long, because one timer serves all requests of a connection. One that came together with
+// the request before it may be watched sooner.
 const watchAfter = 100 * time.Millisecond
 
 // watch notices that the caller of a request over HTTP/1.1 without TLS has left. net/http notices it
@@ -41,7 +42,7 @@ type watch struct {
 
 type watchKey struct{}
 
-// connContext returns the context for requests on conn, which ends when the caller has left.
+// connContext returns the context for requests on conn. Without TLS it ends when the caller has left.
 func connContext(ctx context.Context, conn net.Conn) context.Context {
 	ctx = linger.Context(ctx, conn)
 	c, ok := conn.(*timedConn)
@@ -69,7 +70,8 @@ func connState(conn net.Conn, state http.ConnState) {
 }
 
 // handled is called when a handler has returned that may have taken its connection over: the
-// context must outlast such a connection, as its handler goes on after it has closed it.
+// context must outlast such a connection, as its handler goes on after it has closed it. Only
+// requests with an Upgrade header may do so, in the goroutine of their handler.
 func handled(ctx context.Context) {
 	if w, ok := ctx.Value(watchKey{}).(*watch); ok && w.hijacked {
 		w.cancel()

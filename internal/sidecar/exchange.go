@@ -115,7 +115,9 @@ func (s *Server) clientToken(r *http.Request, form form) (*tokenAnswer, error) {
 		return nil, err
 	}
 	door.EventOf(r).API = o.Name
-	o.RequestAppToken = true
+	asApp := *o.API
+	asApp.RequestAppToken = true
+	o.API = &asApp
 	request, err := tokenRequest(nil, o)
 	if err != nil {
 		return nil, withoutParameters(err)

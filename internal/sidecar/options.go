@@ -12,17 +12,17 @@ import (
 )
 
 // options are what one request asks for: the settings of its API, with what the query
-// changes. Requests without a query share theirs: nobody changes them.
+// changes. Requests may share them, so nobody changes them: see plainOptions.
 type options struct {
 	*API
 	override *overrides
 }
 
-// plainOptions are those of a request without a query.
+// plainOptions are the options of all requests for one API without a query.
 type plainOptions struct {
 	name    string // of the API, as configured
 	options options
-	err     error // the API needs a query
+	err     error // the API has no scopes
 }
 
 // newPlainOptions returns those of all APIs, by name as in apis.

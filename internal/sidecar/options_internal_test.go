@@ -70,20 +70,24 @@ func TestOptionsNameWhatTheyChange(t *testing.T) {
 
 // Requests without a query share their options, so nothing that reads them may change them.
 func TestSharedOptionsStayAsTheyAre(t *testing.T) {
-	apis := map[string]API{}
-	for name, api := range map[string]API{
-		"user":  {Scopes: []string{"api://todo/Read"}},
-		"app":   {AppScope: "api://todo/.default", AppScopes: true},
-		"both":  {Scopes: []string{"api://todo/Read"}, AppScope: "api://todo/.default", RequestAppToken: true},
-		"agent": {Scopes: []string{"api://todo/Read"}},
-	} {
-		api.Name, api.Client, api.Tenant, api.BaseURL = name, &downstream.Client{}, "home.example", "https://todo.example"
-		api.ExtraHeader, api.ExtraQuery = map[string]string{"X-A": "1"}, map[string]string{"a": "1"}
-		if name == "agent" {
-			api.Agent.ID, api.Agent.User = agentGUID, userGUID
+	configured := func() map[string]API {
+		apis := map[string]API{}
+		for name, api := range map[string]API{
+			"user":  {Scopes: []string{"api://todo/Read"}},
+			"app":   {AppScope: "api://todo/.default", AppScopes: true},
+			"both":  {Scopes: []string{"api://todo/Read"}, AppScope: "api://todo/.default", RequestAppToken: true},
+			"agent": {Scopes: []string{"api://todo/Read"}},
+		} {
+			api.Name, api.Client, api.Tenant, api.BaseURL = name, &downstream.Client{}, "home.example", "https://todo.example"
+			api.ExtraHeader, api.ExtraQuery = map[string]string{"X-A": "1"}, map[string]string{"a": "1"}
+			if name == "agent" {
+				api.Agent.ID, api.Agent.User = agentGUID, userGUID
+			}
+			apis[name] = api
 		}
-		apis[name] = api
+		return apis
 	}
+	apis := configured()
 	s := &Server{config: Config{APIs: apis}, plain: newPlainOptions(apis)}
 	for name, plain := range s.plain {
 		r := httptest.NewRequest(http.MethodPost, "/DownstreamApi/"+name, http.NoBody)
@@ -95,7 +99,7 @@ func TestSharedOptionsStayAsTheyAre(t *testing.T) {
 			_, _ = s.target(form, nil, nil) // as above
 		}
 	}
-	if want := newPlainOptions(apis); !reflect.DeepEqual(s.plain, want) {
+	if want := newPlainOptions(configured()); !reflect.DeepEqual(s.plain, want) {
 		t.Errorf("got %+v, want %+v", s.plain, want)
 	}
 }

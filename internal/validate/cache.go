@@ -10,10 +10,10 @@ const (
 	shards = 64
 
 	// maxCachedIdentities and maxSharedClaims bound each of the cache's two generations. At
-	// about 210 bytes for an identity, both take some 55 MB for the users of a few clients.
+	// about 180 bytes for an identity, both take some 48 MB for the users of a few clients.
 	// Of clients and tenants that have few users each, fewer tokens are cached: with as many
-	// shared claims as identities, 65,536 to 131,072, of about 710 bytes each. If both
-	// generations are full of both, they take some 120 MB.
+	// shared claims as identities, 65,536 to 131,072, of about 680 bytes each. If both
+	// generations are full of both, they take some 113 MB.
 	maxCachedIdentities = 1 << 17
 	maxSharedClaims     = 1 << 16
 )
@@ -63,7 +63,7 @@ func (c *identityCache) put(tag tokenTag, id identity) {
 // tagSeed keeps the bits of a tag from those who measure how long a look-up takes.
 var tagSeed = maphash.MakeSeed()
 
-// hashOf returns what chooses the shard and the place of a token.
+// hashOf returns what chooses the shard and the slot of a token.
 func hashOf(tag tokenTag) uint64 { return maphash.Bytes(tagSeed, tag[:]) }
 
 // shard returns the shard of a token by the hash of its tag. Its table uses other bits.

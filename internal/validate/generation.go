@@ -11,21 +11,20 @@ import (
 // every cycle.
 type generation struct {
 	places  table
-	records []byte          // each begins with its tag; is only appended to
+	records []byte          // is only appended to; each record begins with its tag
 	shared  []*sharedClaims // a record has the index of one
 	count   int             // of records, those that were replaced included
 }
 
-// table has the places of records in a generation: where each begins, plus one; 0 where there is
-// none. It is an open-addressing hash table with linear probing, whose length is a power of two.
-// In place of a map it needs no second hash, half the memory, and one cache line for most look-ups.
+// table has the places of records in a generation: where each begins, plus one; an empty slot has 0.
+// It is an open-addressing hash table with linear probing, at most half full, whose length is a power
+// of two. A map would hash each tag once more, and take more memory.
 type table []uint32
 
 // smallestTable is the length of the first table.
 const smallestTable = 16
 
-// find returns where in the table the record of a tag is, or the empty place for it. The table has
-// an empty place.
+// find returns the slot of a tag's record, or the empty one for it.
 func (t table) find(hash uint64, tag tokenTag, records []byte) int {
 	for i := int(hash >> 32); ; i++ {
 		i &= len(t) - 1
@@ -74,11 +73,10 @@ func (g *generation) get(hash uint64, tag tokenTag) (identity, bool) {
 // put holds the identity of a token, in place of an older one.
 func (g *generation) put(hash uint64, tag tokenTag, id identity) {
 	g.count++
-	if 4*g.count > 3*len(g.places) { // a fuller table would be slower
+	if 2*g.count > len(g.places) {
 		g.places = g.places.grown(g.records)
 	}
-	place := g.places.find(hash, tag, g.records)
-	g.places[place] = uint32(len(g.records)) + 1
+	slot, place := g.places.find(hash, tag, g.records), uint32(len(g.records))+1
 	g.records = append(g.records, tag[:]...)
 	for _, n := range []int{
 		g.index(id.sharedClaims), int(id.expires.Unix()), id.expires.Nanosecond(), len(id.object), len(id.subject), len(id.name),
@@ -86,6 +84,7 @@ func (g *generation) put(hash uint64, tag tokenTag, id identity) {
 		g.records = binary.AppendUvarint(g.records, uint64(n))
 	}
 	g.records = append(append(append(append(g.records, id.digest[:]...), id.object...), id.subject...), id.name...)
+	g.places[slot] = place
 }
 
 // index returns the index of what is equal to c, and adds c if nothing is.

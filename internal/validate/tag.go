@@ -20,8 +20,9 @@ type tokenTag [16]byte
 // blocks and one for the length, and two polynomials are equal in no more points than the
 // greater degree. The length is a term of its own, so two tokens that differ only in zeros at
 // the end have different polynomials. A nonce that is used again reveals the secret value to
-// those who see tags, and no tag leaves the process. How long a look-up takes tells nothing of a
-// tag either: what chooses a shard and a place in its table hashes the tag with a random seed.
+// those who see tags, and no tag leaves the process. How long a look-up takes tells little
+// of a tag: what chooses a shard and a slot of its table hashes the tag with a random seed, and only
+// held tags that share the slot are compared.
 type tagger struct {
 	gmac cipher.AEAD // nil: refused. Its Seal changes nothing in it, so goroutines share it
 }
@@ -44,9 +45,9 @@ func newTagger() tagger {
 }
 
 var (
-	// tags are memory of the heap for what Seal writes: since it is called through an interface,
+	// tagPool has memory of the heap for what Seal writes: since it is called through an interface,
 	// the compiler leaves nothing of that on the stack.
-	tags = sync.Pool{New: func() any { return new(tokenTag) }}
+	tagPool = sync.Pool{New: func() any { return new(tokenTag) }}
 
 	// tagNonce is the nonce of all tags. It is never written to.
 	tagNonce = make([]byte, 12)
@@ -58,9 +59,9 @@ func (t tagger) of(token string) tokenTag {
 		digest := digestOf(token)
 		return tokenTag(digest[:len(tokenTag{})])
 	}
-	tag := tags.Get().(*tokenTag)
-	defer tags.Put(tag)
-	t.gmac.Seal(tag[:0], tagNonce, nil, unsafe.Slice(unsafe.StringData(token), len(token))) // which it only reads
+	tag := tagPool.Get().(*tokenTag)
+	defer tagPool.Put(tag)
+	t.gmac.Seal(tag[:0], tagNonce, nil, unsafe.Slice(unsafe.StringData(token), len(token))) // Seal only reads the token
 	return *tag
 }
 

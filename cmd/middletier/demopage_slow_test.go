@@ -432,6 +432,7 @@ func TestSlowDemoPageWithTheKeyboard(t *testing.T) {
 	tabTo(`#items button[aria-label="Delete tea"]`)
 	b.do(chromedp.KeyEvent(" "))
 	b.awaitText("#no-items", "empty")
+	b.await(`document.activeElement.id === "title"`) // the button is gone
 	tabTo(`[data-case="missing-scope"]`)
 	b.do(chromedp.KeyEvent(kb.Enter))
 	b.awaitText("#drawing", "Refused")

@@ -97,10 +97,13 @@ func (c *lateReads) end(err error) bool {
 	return !c.isOver()
 }
 
-// apply sets the deadline. c.mu is held, as by the functions below.
-func (c *lateReads) apply() error {
-	c.set, c.passed = c.wanted, false
-	return c.Conn.SetReadDeadline(c.set)
+// apply sets the deadline that is wanted. c.mu is held, as by the functions below.
+func (c *lateReads) apply() error { return c.setTo(c.wanted) }
+
+// setTo sets a deadline.
+func (c *lateReads) setTo(t time.Time) error {
+	c.set, c.passed = t, false
+	return c.Conn.SetReadDeadline(t)
 }
 
 // isLate reports whether the deadline that is set is later than the one that is wanted.

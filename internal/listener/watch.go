@@ -62,11 +62,16 @@ func connState(conn net.Conn, state http.ConnState) {
 		return
 	}
 	if c, ok := conn.(*timedConn); ok && c.reads.watch != nil {
-		c.reads.mu.Lock()
-		defer c.reads.mu.Unlock()
-		c.reads.watch.hijacked, c.reads.watch.pending = true, false
-		c.reads.awaitWatch()
+		c.reads.hijack()
 	}
+}
+
+// hijack ends all watching of the caller.
+func (c *lateReads) hijack() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.watch.hijacked, c.watch.pending = true, false
+	c.awaitWatch()
 }
 
 // handled is called when a handler has returned that may have taken its connection over: the
@@ -122,8 +127,7 @@ func (c *lateReads) endWatch(p []byte) (n int) {
 func (c *lateReads) awaitWatch() {
 	for c.watch.ended != nil {
 		ended := c.watch.ended
-		c.set, c.passed = time.Unix(1, 0), true
-		_ = c.Conn.SetReadDeadline(c.set) // on a connection that has ended the read fails
+		_ = c.setTo(time.Unix(1, 0)) // on a connection that has ended the read fails
 		c.mu.Unlock()
 		<-ended
 		c.mu.Lock()
@@ -146,8 +150,7 @@ func (c *lateReads) watchCaller() {
 		return
 	}
 	if !c.set.IsZero() { // deadlines are for other reads
-		c.set, c.passed = time.Time{}, false
-		_ = c.Conn.SetReadDeadline(c.set) // as in awaitWatch
+		_ = c.setTo(time.Time{}) // as in awaitWatch
 	}
 	ended := make(chan struct{})
 	w.ended = ended
@@ -157,7 +160,8 @@ func (c *lateReads) watchCaller() {
 	w.hasEarly = n > 0
 	w.ended = nil
 	close(ended)
-	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+	c.passed = errors.Is(err, os.ErrDeadlineExceeded)
+	if err != nil && !c.passed {
 		w.cancel()
 	}
 }

@@ -115,9 +115,6 @@ func (s *Server) clientToken(r *http.Request, form form) (*tokenAnswer, error) {
 		return nil, err
 	}
 	door.EventOf(r).API = o.Name
-	asApp := *o.API
-	asApp.RequestAppToken = true
-	o.API = &asApp
 	request, err := tokenRequest(nil, o)
 	if err != nil {
 		return nil, withoutParameters(err)

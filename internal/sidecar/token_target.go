@@ -81,8 +81,9 @@ func (s *Server) targets(caller *validate.Caller, client *TokenClient) []target 
 		if client != nil && !slices.ContainsFunc(client.APIs, func(own string) bool { return strings.EqualFold(own, name) }) {
 			continue
 		}
+		api.RequestAppToken = api.RequestAppToken || caller == nil
 		t := target{API: api, scopes: api.Scopes}
-		if t.app = caller == nil || caller.IsApp() || api.RequestAppToken || len(api.Scopes) == 0; t.app {
+		if t.app = api.RequestAppToken || caller.IsApp() || len(api.Scopes) == 0; t.app {
 			t.scopes = nil
 			if api.AppScope != "" {
 				t.scopes = []string{api.AppScope}
@@ -153,11 +154,10 @@ func (t target) sameToken(u target) bool {
 
 // options returns the settings of the API, with the scopes of t.
 func (t target) options() (options, error) {
-	o, err := newOptions(t.API, overrides{})
-	if err == nil && !t.app {
-		o.Scopes = t.scopes
+	if !t.app {
+		t.Scopes = t.scopes
 	}
-	return o, err
+	return newOptions(t.API, overrides{})
 }
 
 // sameURL compares URLs by what they mean (RFC 3986, section 6.2): letters of scheme and

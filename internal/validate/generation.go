@@ -24,11 +24,16 @@ type table []uint32
 // smallestTable is the length of the first table.
 const smallestTable = 16
 
+// tagAt returns the tag that the record of a place begins with.
+func tagAt(records []byte, place uint32) tokenTag {
+	return tokenTag(records[place-1:][:len(tokenTag{})])
+}
+
 // find returns the slot of a tag's record, or the empty one for it.
 func (t table) find(hash uint64, tag tokenTag, records []byte) int {
 	for i := int(hash >> 32); ; i++ {
 		i &= len(t) - 1
-		if t[i] == 0 || tokenTag(records[t[i]-1:][:len(tag)]) == tag {
+		if t[i] == 0 || tagAt(records, t[i]) == tag {
 			return i
 		}
 	}
@@ -39,7 +44,7 @@ func (t table) grown(records []byte) table {
 	larger := make(table, max(2*len(t), smallestTable))
 	for _, place := range t {
 		if place != 0 {
-			tag := tokenTag(records[place-1:][:len(tokenTag{})])
+			tag := tagAt(records, place)
 			larger[larger.find(hashOf(tag), tag, records)] = place
 		}
 	}

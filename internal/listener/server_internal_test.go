@@ -30,22 +30,26 @@ func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
 // servePipes serves as the program does, in a bubble of virtual time.
 func servePipes(t *testing.T, h2c bool, handler http.HandlerFunc) (dial func() net.Conn) {
-	log := slog.New(slog.DiscardHandler)
 	listener := make(pipes)
-	srv := NewServer(handler, 64<<10, h2c, log)
+	serveOn(t, WithWriteTimeout(listener, 30*time.Second, slog.New(slog.DiscardHandler)), h2c, handler)
+	return func() net.Conn {
+		ours, theirs := net.Pipe()
+		listener <- theirs
+		return ours
+	}
+}
+
+// serveOn serves what listener accepts, until the test ends.
+func serveOn(t *testing.T, listener net.Listener, h2c bool, handler http.HandlerFunc) {
+	srv := NewServer(handler, 64<<10, h2c, slog.New(slog.DiscardHandler))
 	served := make(chan error)
-	go func() { served <- srv.Serve(WithWriteTimeout(listener, 30*time.Second, log)) }()
+	go func() { served <- srv.Serve(listener) }()
 	t.Cleanup(func() {
 		_ = srv.Close() // nothing is left to lose
 		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 			t.Errorf("serve: %v", err)
 		}
 	})
-	return func() net.Conn {
-		ours, theirs := net.Pipe()
-		listener <- theirs
-		return ours
-	}
 }
 
 // endAfter returns how long it takes until the server closes a connection on

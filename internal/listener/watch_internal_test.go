@@ -98,20 +98,16 @@ func readAnswer(t *testing.T, answers *bufio.Reader) string {
 }
 
 // requestPlan is what a caller sends on one connection, and when.
-type requestPlan []struct {
-	pause int // in ms
+type requestPlan []piece
+
+type piece struct {
+	pause int // in ms, before it
 	text  string
 }
 
 // randomPlan returns one of requests that come in pieces, follow each other, or overlap.
 func randomPlan(seed uint64) (plan requestPlan) {
 	random := rand.New(rand.NewPCG(seed, 1))
-	add := func(pause int, text string) {
-		plan = append(plan, struct {
-			pause int
-			text  string
-		}{pause, text})
-	}
 	held := ""
 	for i := range 12 {
 		takes := []int{0, 30, 130, 270, 530}[random.IntN(5)]
@@ -136,13 +132,12 @@ func randomPlan(seed uint64) (plan requestPlan) {
 		text, held = held+text, ""
 		for random.IntN(3) == 0 && len(text) > 1 {
 			n := 1 + random.IntN(len(text)-1)
-			add(pause, text[:n])
+			plan = append(plan, piece{pause, text[:n]})
 			text, pause = text[n:], random.IntN(150)
 		}
-		add(pause, text)
+		plan = append(plan, piece{pause, text})
 	}
-	add(0, held)
-	return plan
+	return append(plan, piece{0, held})
 }
 
 // follow sends what the plan says, in virtual time, and returns what is answered and when.
@@ -182,14 +177,10 @@ func TestWatchingChangesNoAnswer(t *testing.T) {
 		})
 		synctest.Test(t, func(t *testing.T) {
 			listener := make(pipes, 1)
-			srv := NewServer(http.HandlerFunc(answerLate), 64<<10, false, slog.New(slog.DiscardHandler))
-			served := make(chan struct{})
-			go func() { defer close(served); _ = srv.Serve(listener) }()
+			serveOn(t, listener, false, answerLate)
 			ours, theirs := net.Pipe()
 			listener <- theirs
 			want = plan.follow(ours)
-			_ = srv.Close() // nothing is left to lose
-			<-served
 		})
 		if !slices.Equal(got, want) {
 			t.Fatalf("seed %d:\ngot  %q\nwant %q", seed, got, want)
@@ -260,9 +251,7 @@ func TestShortRequestsAreNotWatched(t *testing.T) {
 		counter := &readCounter{Conn: deadlines}
 		listener := make(pipes, 1)
 		listener <- counter
-		log := slog.New(slog.DiscardHandler)
-		srv := NewServer(http.HandlerFunc(answerLate), 64<<10, false, log)
-		go func() { _ = srv.Serve(WithWriteTimeout(listener, stall, log)) }() // until it is closed
+		serveOn(t, WithWriteTimeout(listener, stall, slog.New(slog.DiscardHandler)), false, answerLate)
 		answers := bufio.NewReader(ours)
 		const requests = 100
 		for range requests {
@@ -278,7 +267,6 @@ func TestShortRequestsAreNotWatched(t *testing.T) {
 		if set := deadlines.set.Load(); set > requests+1 {
 			t.Errorf("%d requests set %d read deadlines, want one for each at the most", requests, set)
 		}
-		_ = srv.Close() // nothing is left to lose
 	})
 }
 

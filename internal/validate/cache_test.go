@@ -144,7 +144,8 @@ func TestCacheIsBoundedAndKeepsWhatIsUsed(t *testing.T) {
 	held := 0
 	for i := range 5*maxCachedIdentities + 1 {
 		tag := testTag(i)
-		s, hash := c.shard(hashOf(tag)), hashOf(tag)
+		hash := hashOf(tag)
+		s := c.shard(hash)
 		if _, ok := s.newer.get(hash, tag); ok {
 			held++
 		} else if _, ok := s.older.get(hash, tag); ok {
